@@ -1,0 +1,79 @@
+"""What is already known: the one idea behind every request.
+
+A latent video has a clock per frame. Frames that are known sit at time 0 and never move; the rest run from noise to
+data beside them. Text to video knows nothing; image to video knows the first frame; extension knows the head or the
+tail; in-betweening knows both ends; editing knows every frame roughly, and begins below time 1.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from sorajax.diffusion.flow import interpolate
+
+Latent = Float[Array, "b t h w c"]
+Velocity = Callable[[Latent, Float[Array, "b t"]], Latent]
+
+KINDS = ("none", "head", "tail", "both ends", "scattered")
+CHANCES = (0.5, 0.2, 0.1, 0.1, 0.1)
+
+
+class Known(NamedTuple):
+    """What a request knows of its answer.
+
+    latent: normalised latents; where nothing is known its values do not count.
+    mask: true for the frames that are exactly known, and stay.
+    start: the time where denoising of the other frames begins; below 1 they begin as their noised latents.
+    """
+
+    latent: Float[Array, "b t h w c"]
+    mask: Bool[Array, "b t"]
+    start: Float[Array, ""] | float = 1.0
+
+
+def nothing_known(shape: tuple[int, ...]) -> Known:
+    """A request that knows nothing of a latent of shape [b, t, h, w, c]: text to video."""
+    return Known(jnp.zeros(shape), jnp.zeros(shape[:2], bool))
+
+
+def initial(known: Known, noise: Latent) -> Latent:
+    """Where sampling begins: known frames as they are, the others noised to `known.start`."""
+    return interpolate(known.latent, noise, clock(known, known.start))
+
+
+def clock(known: Known, time: Float[Array, "*any"] | float) -> Float[Array, "b t"]:
+    """The clock of every frame when the unknown ones stand at `time` (a scalar or [b, t])."""
+    return jnp.where(known.mask, 0.0, jnp.asarray(time, jnp.float32))
+
+
+def held(velocity: Velocity, known: Known) -> Velocity:
+    """Holds the known frames: the model sees them at time 0, and they do not move at all (to the bit)."""
+
+    def wrapped(x: Latent, time: Float[Array, "b t"]) -> Latent:
+        moving = velocity(x, clock(known, time))
+        return jnp.where(known.mask[..., None, None, None], 0.0, moving)
+
+    return wrapped
+
+
+def random_known(key: jax.Array, b: int, t: int) -> Bool[Array, "b t"]:
+    """Training-time known frames, drawn per clip: KINDS with probabilities CHANCES; at least one frame stays unknown.
+
+    A head or a tail is 1 to t - 1 frames long, both ends together at most t - 1; scattered frames are known with a
+    probability that is itself uniform. A single frame (an image) has nothing known.
+    """
+    if t == 1:
+        return jnp.zeros((b, t), bool)
+    kind_key, length_key, other_key, rate_key, frame_key, spare_key = jax.random.split(key, 6)
+    kind = jax.random.categorical(kind_key, jnp.log(jnp.asarray(CHANCES)), shape=(b,))[:, None]
+    frame = jnp.arange(t)[None]
+    first = jax.random.randint(length_key, (b, 1), 1, t)
+    last = jnp.minimum(jax.random.randint(other_key, (b, 1), 1, t), t - 1 - first)
+    scattered = jax.random.uniform(frame_key, (b, t)) < jax.random.uniform(rate_key, (b, 1))
+    spared = frame == jax.random.randint(spare_key, (b, 1), 0, t)
+    head, tail, ends = frame < first, frame >= t - first, (frame < first) | (frame >= t - last)
+    none = jnp.zeros((b, t), bool)
+    return jnp.select([kind == 1, kind == 2, kind == 3, kind == 4], [head, tail, ends, scattered & ~spared], none)
