@@ -1,0 +1,252 @@
+"""Checkpoints of a training run, and exported models.
+
+A run's checkpoints are Orbax steps: written asynchronously and atomically, the newest ones and the best one kept. Each
+carries the experiment's config and the position in the data as JSON, and one fingerprint per leaf, because array data
+that changed on disk is otherwise restored without a word. Restoring takes the newest step whose fingerprints agree, and
+any mesh: the target's shardings decide where the arrays go.
+
+An exported model is a folder of `config.json`, `model.safetensors` (keys are the "/"-joined paths of the parameters) and,
+where there is text, `tokenizer.json`.
+"""
+
+import json
+import logging
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import cattrs
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from sorajax.sharding import path_name
+
+Config = TypeVar("Config")
+Storage = Literal["float32", "bfloat16", "float16"]
+STORAGE = {"float32": np.dtype(np.float32), "float16": np.dtype(np.float16), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
+
+CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
+
+converter = cattrs.Converter(forbid_extra_keys=True)
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """A config dataclass as JSON values."""
+    return converter.unstructure(config)
+
+
+def from_json(values: dict[str, Any], kind: type[Config], source: str = "config") -> Config:
+    """The dataclass `kind` from JSON values. Raises ValueError, on one line, naming what does not fit."""
+    try:
+        return converter.structure(values, kind)
+    except cattrs.BaseValidationError as error:
+        reasons = "; ".join(cattrs.transform_error(error, path=kind.__name__))
+        raise ValueError(f"{source} is no {kind.__name__} of this version of sorajax: {reasons}") from error
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What `Checkpoints.restore` found."""
+
+    step: int
+    state: Any
+    config: dict[str, Any]
+    data: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of one training directory.
+
+    Keeps the newest `keep` steps and the one with the lowest metric. `read_only` never writes or deletes.
+    """
+
+    def __init__(self, directory: str | Path, keep: int = 2, read_only: bool = False):
+        logging.getLogger("absl").setLevel(logging.ERROR)
+        self.directory = Path(directory).absolute()
+        best = preservation_policy.BestN(get_metric_fn=lambda metrics: metrics["loss"], reverse=True, n=1)
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=preservation_policy.AnyPreservationPolicy([preservation_policy.LatestN(keep), best]),
+            best_fn=lambda metrics: metrics["loss"],
+            best_mode="min",
+            create=not read_only,
+            cleanup_tmp_directories=not read_only,
+            read_only=read_only,
+        )
+        self.manager = ocp.CheckpointManager(self.directory, options=options, item_names=("state", "meta"))
+        self.unusable: list[int] = []
+
+    def save(self, step: int, state: Any, config: dict[str, Any], data: dict[str, Any], metric: float) -> None:
+        """Starts writing `state` as `step`; `metric` is a loss, `config` and `data` are JSON values.
+
+        Returns before the arrays are on disk; a crash until then leaves the older steps as they were.
+        """
+        for broken in self.unusable:
+            self.manager.delete(broken)
+        self.unusable = []
+        meta = {"config": config, "data": data, "fingerprints": _named(fingerprints(state))}
+        items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
+        self.manager.save(step, args=items, metrics={"loss": float(metric)}, force=True)
+
+    def steps(self) -> list[int]:
+        """All steps on disk, oldest first."""
+        return sorted(self.manager.all_steps())
+
+    def best(self) -> int | None:
+        """The step with the lowest metric."""
+        return self.manager.best_step()
+
+    def restore(self, abstract: Any, step: int | None = None) -> Restored:
+        """The newest step that is whole, or `step`; `abstract` is a tree of ShapeDtypeStructs with shardings.
+
+        A step that cannot be used is skipped with one line on stderr. Raises FileNotFoundError if there is no
+        checkpoint and ValueError if none can be used.
+        """
+        steps = [step] if step is not None else self.steps()[::-1]
+        if not steps:
+            raise FileNotFoundError(f"{self.directory} holds no checkpoint")
+        broken: dict[int, str] = {}
+        for number in steps:
+            try:
+                found = self._restore(number, abstract)
+            except Exception as error:  # Orbax raises bare Exceptions for damaged files; the reason is told below
+                broken[number] = f"step {number}: {_one_line(error)}"
+                continue
+            if broken:
+                self.unusable = list(broken)
+                print(f"{self.directory}: fell back to step {number} ({'; '.join(broken.values())})", file=sys.stderr)
+            return found
+        raise ValueError(f"no checkpoint in {self.directory} can be used ({'; '.join(broken.values())})")
+
+    def _restore(self, step: int, abstract: Any) -> Restored:
+        items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), meta=ocp.args.JsonRestore())
+        found = self.manager.restore(step, args=items)
+        meta, now = found.meta, _named(fingerprints(found.state))
+        if changed := [name for name, value in meta["fingerprints"].items() if now.get(name) != value]:
+            raise ValueError(f"{changed[0]} changed on disk after it was written")
+        return Restored(step, found.state, meta["config"], meta["data"])
+
+    def wait(self) -> None:
+        """Returns when everything is on disk."""
+        self.manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits, then frees the threads."""
+        self.manager.close()
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+@jax.jit
+def fingerprints(tree: Any) -> Any:
+    """One uint32 per leaf: the position-weighted sum of its bits modulo 2^32, the same for any sharding."""
+
+    def one(x: jax.Array) -> jax.Array:
+        width = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32, 8: jnp.uint64}[x.dtype.itemsize]
+        bits = x.astype(jnp.uint8) if x.dtype == jnp.bool_ else jax.lax.bitcast_convert_type(x, width)
+        bits = bits.astype(jnp.uint32)
+        place = jnp.zeros(x.shape, jnp.uint32)
+        for axis, size in enumerate(x.shape):
+            place = place * np.uint32(size) + jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis)
+        return jnp.sum(bits * (2 * place + 1), dtype=jnp.uint32)
+
+    return jax.tree.map(one, tree)
+
+
+def _named(tree: Any) -> dict[str, int]:
+    return {path_name(path): int(value) for path, value in jax.tree_util.tree_leaves_with_path(jax.device_get(tree))}
+
+
+def export_model(
+    directory: str | Path,
+    params: Any,
+    config: Any,
+    tokenizer: str | None = None,
+    storage: Storage = "float32",
+) -> Path:
+    """Writes params (a nested dict of floats), config (a dataclass) and tokenizer (JSON text) as a model folder.
+
+    Each file appears whole or not at all, the weights last. `storage` is the type that floats have on disk.
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(params))
+    flat = {path_name(path): np.ascontiguousarray(np.asarray(leaf).astype(STORAGE[storage])) for path, leaf in leaves}
+    if tokenizer is not None:
+        write_atomically(directory / TOKENIZER, lambda path: path.write_text(tokenizer))
+    text = json.dumps({"kind": type(config).__name__, "config": to_json(config)}, indent=2)
+    write_atomically(directory / CONFIG, lambda path: path.write_text(text))
+    write_atomically(directory / WEIGHTS, lambda path: save_file(flat, path))
+    return directory
+
+
+def write_atomically(path: Path, write: Any) -> None:
+    """Calls `write(temporary path)` beside `path`, then renames: a reader sees the old file or the whole new one."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def model_folder(directory: str | Path) -> Path:
+    """The folder with the exported model: `directory` itself, or `model` in it where it is a training directory."""
+    directory = Path(directory)
+    if not directory.exists():
+        raise FileNotFoundError(f"{directory} does not exist: give an exported model or a training directory")
+    for folder in (directory, directory / "model"):
+        if (folder / CONFIG).exists():
+            return folder
+    raise FileNotFoundError(f"{directory} holds no model: neither {CONFIG} nor model/{CONFIG} is in it")
+
+
+def load_model(directory: str | Path, kind: type[Config]) -> tuple[Config, dict[str, Any], str | None]:
+    """The config (a `kind`), the parameters (nested dict, float32 numpy) and the tokenizer JSON of a model folder.
+
+    `directory` is an exported model or a training directory. Raises FileNotFoundError for a missing file and ValueError
+    for a damaged one or one of another kind, each on one line.
+    """
+    folder = model_folder(directory)
+    try:
+        said = json.loads((folder / CONFIG).read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{folder / CONFIG} is no JSON ({error}): export the model again") from error
+    if not isinstance(said, dict) or said.get("kind") != kind.__name__:
+        found = said.get("kind", "?") if isinstance(said, dict) else "?"
+        raise ValueError(f"{folder} holds a {found}, and a {kind.__name__} is needed")
+    config = from_json(said["config"], kind, str(folder / CONFIG))
+    tokenizer = folder / TOKENIZER
+    return config, load_weights(folder / WEIGHTS), tokenizer.read_text() if tokenizer.exists() else None
+
+
+def load_weights(path: Path) -> dict[str, Any]:
+    """A safetensors file of "/"-joined keys as a nested dict of float32 arrays."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing: export the model again")
+    nested: dict[str, Any] = {}
+    try:
+        with safe_open(path, framework="np") as file:
+            flat = {key: file.get_tensor(key) for key in file.keys()}
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is damaged or cut short ({_one_line(error)}): export or download it again") from error
+    for key, value in flat.items():
+        *parents, leaf = key.split("/")
+        node = nested
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = value.astype(np.float32) if value.dtype != np.float32 else value
+    return nested

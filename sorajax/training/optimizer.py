@@ -1,0 +1,130 @@
+"""Optimizers: AdamW (Loshchilov & Hutter 2019) or Muon (Jordan 2024), schedules, clipping, accumulation, averaging.
+
+Muon orthogonalises the momentum of each matrix (Newton-Schulz). It takes the matrices of hidden layers: `kernel` leaves
+of two dimensions, of three (scanned stacks, depth first: a batch of matrices), and of four or five (convolutions, read
+as one matrix of taps x in rows). Embeddings, the layers that touch pixels, latents or text, norms, biases and tables go
+to AdamW. Its update is scaled to AdamW's usual size (0.2 root mean square; Liu et al. 2025, eq. 4), so one learning
+rate serves both.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+from optax.contrib import MuonDimensionNumbers, muon
+
+from sorajax.sharding import path_name
+
+# Kernels whose input or output is data rather than hidden features.
+BOUNDARY = re.compile(r"(^|/)(patch|patch_embed|embed|embedding|head|conv_in|conv_out|input|output_conv)/")
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How parameters follow gradients. `learning_rate` is the peak."""
+
+    name: Literal["adamw", "muon"] = "adamw"
+    learning_rate: float = 1e-3
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """How the rate falls to `final` over the last `decay` of the run."""
+    warmup: int = 100
+    """Updates over which the rate rises linearly from zero."""
+    decay: float = 1.0
+    """Share of the run, at its end, over which the rate falls: 1 from the warm-up on, 0.2 is warm-up-stable-decay."""
+    final: float = 0.0
+    """The last rate as a share of the peak."""
+    weight_decay: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.99
+    momentum: float = 0.95
+    """Muon's."""
+    iterations: int = 5
+    """Newton-Schulz steps of Muon."""
+    clip: float = 1.0
+    """Global gradient norm above which gradients are scaled down; 0 never."""
+    accumulation: int = 1
+    """Batches averaged into one update."""
+    ema: float = 0.999
+    """Decay of the parameter average per update, reached by a warm-up of (1 + n) / (10 + n)."""
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("decay", 0.0, 1.0), ("ema", 0.0, 1.0), ("final", 0.0, 1.0)):
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"optimizer.{name} is {getattr(self, name)}: it must be in [{low:g}, {high:g}]")
+        if self.learning_rate <= 0:
+            raise ValueError(f"optimizer.learning_rate is {self.learning_rate}: it must be positive")
+        if self.accumulation < 1:
+            raise ValueError(f"optimizer.accumulation is {self.accumulation}: it must be 1 or more")
+
+
+def schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
+    """The learning rate at each update, for a run of `steps` batches."""
+    total = max(1, steps // config.accumulation)
+    warmup = min(config.warmup, total)
+    falling = min(max(1, round(config.decay * total)), max(1, total - warmup))
+    peak, final = config.learning_rate, config.learning_rate * config.final
+    pieces = [optax.linear_schedule(0.0, peak, warmup), optax.constant_schedule(peak)]
+    bounds = [warmup, total - falling]
+    if config.schedule == "constant" or config.decay == 0:
+        return optax.join_schedules(pieces, bounds[:1])
+    fall = (
+        optax.cosine_decay_schedule(peak, falling, config.final)
+        if config.schedule == "cosine"
+        else optax.linear_schedule(peak, final, falling)
+    )
+    return optax.join_schedules([*pieces, fall], bounds)
+
+
+def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
+    """The gradient transformation for a run of `steps` batches."""
+    rate = schedule(config, steps)
+    if config.name == "muon":
+        update = muon(
+            rate,
+            ns_steps=config.iterations,
+            beta=config.momentum,
+            weight_decay=config.weight_decay,
+            adam_b1=config.beta1,
+            adam_b2=config.beta2,
+            adam_learning_rate=rate,
+            muon_weight_dimension_numbers=matrices,
+            consistent_rms=0.2,
+        )
+    else:
+        update = optax.adamw(
+            rate, config.beta1, config.beta2, weight_decay=config.weight_decay, mask=decayed
+        )
+    chain = optax.chain(optax.clip_by_global_norm(config.clip), update) if config.clip > 0 else update
+    if config.accumulation > 1:
+        return optax.MultiSteps(chain, config.accumulation).gradient_transformation()
+    return chain
+
+
+def matrices(params: Any) -> Any:
+    """Which axes of each leaf are a matrix's rows (inputs) and columns (outputs); None where Muon does not apply."""
+
+    def one(path: tuple[Any, ...], leaf: jax.Array) -> MuonDimensionNumbers | None:
+        name = path_name(path)
+        if not name.endswith("kernel") or leaf.ndim < 2 or BOUNDARY.search(name):
+            return None
+        if leaf.ndim <= 3:
+            return MuonDimensionNumbers(leaf.ndim - 2, leaf.ndim - 1)
+        return MuonDimensionNumbers(tuple(range(leaf.ndim - 1)), leaf.ndim - 1)
+
+    return jax.tree.map_with_path(one, params)
+
+
+def decayed(params: Any) -> Any:
+    """True for matrices and kernels; biases, norms and tables are not pulled to zero, scanned stacks of them neither."""
+    return jax.tree.map_with_path(lambda path, leaf: path_name(path).endswith("kernel") and leaf.ndim >= 2, params)
+
+
+def averaged(ema: Any, params: Any, step: jax.Array, config: OptimizerConfig) -> Any:
+    """The moving average after the batch that makes the count `step`; it moves only when an update was applied."""
+    updates = (step // config.accumulation).astype(jnp.float32)
+    decay = jnp.minimum(config.ema, (1 + updates) / (10 + updates))
+    decay = jnp.where(step % config.accumulation == 0, decay, 1.0)
+    return jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, ema, params)
