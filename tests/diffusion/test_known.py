@@ -1,0 +1,64 @@
+"""Laws of what is known: it sits at time 0, it stays, and training draws every kind of it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sorajax.diffusion.known import CHANCES, KINDS, Known, clock, held, initial, nothing_known, random_known
+
+SHAPE = (1, 3, 2, 2, 1)
+LATENT = jax.random.normal(jax.random.key(0), SHAPE)
+NOISE = jax.random.normal(jax.random.key(1), SHAPE)
+FIRST = jnp.array([[True, False, False]])
+
+
+def test_nothing_known_begins_as_the_noise():
+    assert np.array_equal(initial(nothing_known(SHAPE), NOISE), NOISE)
+
+
+def test_known_frames_begin_as_themselves_and_the_others_at_start():
+    x = initial(Known(LATENT, FIRST, 0.25), NOISE)
+    assert np.array_equal(x[:, 0], LATENT[:, 0])
+    np.testing.assert_allclose(x[:, 1:], 0.75 * LATENT[:, 1:] + 0.25 * NOISE[:, 1:], rtol=1e-6)
+
+
+def test_the_model_sees_known_frames_at_time_zero_and_they_stand_still():
+    seen = []
+
+    def velocity(x, time):
+        seen.append(time)
+        return jnp.ones_like(x)
+
+    moved = held(velocity, Known(LATENT, FIRST))(LATENT, jnp.full((1, 3), 0.7))
+    np.testing.assert_allclose(seen[0], [[0.0, 0.7, 0.7]])
+    assert (moved[:, 0] == 0).all() and (moved[:, 1:] == 1).all()
+
+
+def test_the_clock_of_a_scalar_time():
+    np.testing.assert_allclose(clock(Known(LATENT, FIRST), 0.5), [[0.0, 0.5, 0.5]])
+
+
+@pytest.mark.parametrize("t", [1, 2, 5])
+def test_random_known_leaves_something_to_do(t):
+    mask = random_known(jax.random.key(2), 512, t)
+    assert mask.shape == (512, t) and mask.dtype == bool
+    assert not mask.all(axis=1).any()
+
+
+def test_an_image_has_nothing_known():
+    assert not random_known(jax.random.key(2), 64, 1).any()
+
+
+def test_random_known_draws_every_kind_as_often_as_stated():
+    mask = np.asarray(random_known(jax.random.key(3), 8192, 9))
+    runs = mask[:, 0].astype(int) + (np.diff(mask.astype(int), axis=1) == 1).sum(1)
+    none = ~mask.any(1)
+    head_only = mask[:, 0] & ~mask[:, -1] & (runs == 1)
+    tail_only = ~mask[:, 0] & mask[:, -1] & (runs == 1)
+    chance = dict(zip(KINDS, CHANCES, strict=True))
+    assert abs(none.mean() - chance["none"]) < 0.03
+    assert head_only.mean() > chance["head"] - 0.02 and tail_only.mean() > chance["tail"] - 0.02
+    assert (mask[:, 0] & mask[:, -1] & (runs == 2)).mean() > 0.6 * chance["both ends"]
+    assert (runs > 2).mean() > 0.03
+    assert sum(CHANCES) == pytest.approx(1)
