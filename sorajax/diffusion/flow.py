@@ -30,7 +30,7 @@ def velocity_target(data: Float[Array, "b t h w c"], noise: Float[Array, "b t h 
 def frame_time(time: Float[Array, "*any"] | float) -> Float[Array, "*spread"]:
     """Spreads times [b, t] (or a scalar) over rows, columns and channels: [b, t, 1, 1, 1]."""
     time = jnp.asarray(time, jnp.float32)
-    return time.reshape(time.shape + (1, 1, 1)) if time.ndim else time
+    return time.reshape((*time.shape, 1, 1, 1)) if time.ndim else time
 
 
 def shift_time(time: Float[Array, "*any"], shift: float) -> Float[Array, "*any"]:

@@ -26,14 +26,12 @@ def guided(
     return guided_pair(lambda x, time: (velocity(x, time), velocity_null(x, time)), scale, rescale, interval)
 
 
-def guided_pair(
-    pair: Pair, scale: float, rescale: float = 0.0, interval: tuple[float, float] = (0.0, 1.0)
-) -> Velocity:
+def guided_pair(pair: Pair, scale: float, rescale: float = 0.0, interval: tuple[float, float] = (0.0, 1.0)) -> Velocity:
     """Classifier-free guidance from one function that gives both velocities, e.g. from one batch of 2b clips.
 
-    scale: 1 is no guidance, 3 to 7 usual. rescale in [0, 1]: how far each clip's contrast is brought back to that of the
-    plain velocity (Lin et al. 2023, eqs. 15 and 16). interval: guides only frames whose time lies in it, ends included
-    (Kynkaanniemi et al. 2024).
+    scale: 1 is no guidance, 3 to 7 usual.
+    rescale in [0, 1]: how far a clip's contrast returns to the plain velocity's (Lin et al. 2023, eqs. 15 and 16).
+    interval: only frames whose time lies in it, ends included, are guided (Kynkaanniemi et al. 2024).
     """
 
     def wrapped(x: Latent, time: Float[Array, "b t"]) -> Latent:

@@ -52,7 +52,7 @@ def heun(velocity: Velocity, x: Latent, times: Times) -> Latent:
 
 
 def dpmpp_2m(velocity: Velocity, x: Latent, times: Times) -> Latent:
-    """DPM-Solver++ (2M): second order from the last two data estimates (Lu et al. 2022, algorithm 2); last step Euler."""
+    """DPM-Solver++ (2M): order 2 from the last two data estimates (Lu et al. 2022, algorithm 2); last step Euler."""
     weights = coefficients(times)
 
     def step(carry: tuple[Latent, Latent], row: tuple[Array, ...]) -> tuple[tuple, None]:

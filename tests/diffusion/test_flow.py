@@ -19,7 +19,8 @@ def test_the_path_runs_from_data_to_noise():
 def test_each_frame_has_its_own_time():
     time = jnp.array([[0.0, 0.5, 1.0], [1.0, 0.0, 0.25]])
     x = interpolate(DATA, NOISE, time)
-    assert np.array_equal(x[0, 0], DATA[0, 0]) and np.array_equal(x[1, 0], NOISE[1, 0])
+    assert np.array_equal(x[0, 0], DATA[0, 0])
+    assert np.array_equal(x[1, 0], NOISE[1, 0])
     np.testing.assert_allclose(x[1, 2], 0.75 * DATA[1, 2] + 0.25 * NOISE[1, 2], rtol=1e-6)
 
 
@@ -32,7 +33,9 @@ def test_the_velocity_is_the_derivative_along_the_path():
 def test_the_shift_keeps_the_ends_and_undoes_itself(shift):
     time = jnp.linspace(0, 1, 11)
     shifted = shift_time(time, shift)
-    assert shifted[0] == 0 and shifted[-1] == 1 and (jnp.diff(shifted) > 0).all()
+    assert shifted[0] == 0
+    assert shifted[-1] == 1
+    assert (jnp.diff(shifted) > 0).all()
     np.testing.assert_allclose(shift_time(shifted, 1 / shift), time, atol=1e-6)
 
 
@@ -40,11 +43,15 @@ def test_the_shift_keeps_the_ends_and_undoes_itself(shift):
 @pytest.mark.parametrize("shift", [1.0, 5.0])
 def test_the_schedule_falls_from_start_to_zero(start, shift):
     times = np.asarray(schedule(7, shift, start))
-    assert times.shape == (8,) and times[0] == np.float32(start) and times[-1] == 0 and (np.diff(times) < 0).all()
+    assert times.shape == (8,)
+    assert times[0] == np.float32(start)
+    assert times[-1] == 0
+    assert (np.diff(times) < 0).all()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"), [((0,), "0 steps"), ((5, -1.0), "shift -1"), ((5, 1.0, 0.0), "start 0"), ((5, 1.0, 2.0), "start 2")]
+    ("arguments", "words"),
+    [((0,), "0 steps"), ((5, -1.0), "shift -1"), ((5, 1.0, 0.0), "start 0"), ((5, 1.0, 2.0), "start 2")],
 )
 def test_the_schedule_refuses(arguments, words):
     with pytest.raises(ValueError, match=words):
@@ -53,5 +60,6 @@ def test_the_schedule_refuses(arguments, words):
 
 def test_logit_normal_times_lie_inside_and_centre_on_the_shifted_mean():
     time = logit_normal(jax.random.key(0), (4096,), mean=0.0, std=1.0, shift=3.0)
-    assert (time > 0).all() and (time < 1).all()
+    assert (time > 0).all()
+    assert (time < 1).all()
     assert abs(float(jnp.median(time)) - 0.75) < 0.02

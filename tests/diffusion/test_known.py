@@ -32,7 +32,8 @@ def test_the_model_sees_known_frames_at_time_zero_and_they_stand_still():
 
     moved = held(velocity, Known(LATENT, FIRST))(LATENT, jnp.full((1, 3), 0.7))
     np.testing.assert_allclose(seen[0], [[0.0, 0.7, 0.7]])
-    assert (moved[:, 0] == 0).all() and (moved[:, 1:] == 1).all()
+    assert (moved[:, 0] == 0).all()
+    assert (moved[:, 1:] == 1).all()
 
 
 def test_the_clock_of_a_scalar_time():
@@ -42,7 +43,8 @@ def test_the_clock_of_a_scalar_time():
 @pytest.mark.parametrize("t", [1, 2, 5])
 def test_random_known_leaves_something_to_do(t):
     mask = random_known(jax.random.key(2), 512, t)
-    assert mask.shape == (512, t) and mask.dtype == bool
+    assert mask.shape == (512, t)
+    assert mask.dtype == bool
     assert not mask.all(axis=1).any()
 
 
@@ -58,7 +60,8 @@ def test_random_known_draws_every_kind_as_often_as_stated():
     tail_only = ~mask[:, 0] & mask[:, -1] & (runs == 1)
     chance = dict(zip(KINDS, CHANCES, strict=True))
     assert abs(none.mean() - chance["none"]) < 0.03
-    assert head_only.mean() > chance["head"] - 0.02 and tail_only.mean() > chance["tail"] - 0.02
+    assert head_only.mean() > chance["head"] - 0.02
+    assert tail_only.mean() > chance["tail"] - 0.02
     assert (mask[:, 0] & mask[:, -1] & (runs == 2)).mean() > 0.6 * chance["both ends"]
     assert (runs > 2).mean() > 0.03
     assert sum(CHANCES) == pytest.approx(1)

@@ -74,9 +74,11 @@ def test_known_frames_come_out_to_the_bit(name):
 @parametrize_samplers
 def test_the_velocity_is_compiled_once(name):
     traces = []
+
     def velocity(x, time):
         traces.append(time.shape)
         return x
+
     jax.jit(lambda x: SAMPLERS[name](velocity, x, schedule(9)))(jnp.ones(SHAPE))
     assert traces == [SHAPE[:2]]
 
@@ -87,7 +89,8 @@ def test_unipc_repeats_the_paper_formulas():
     velocity = lambda x, time: np.sin(3 * x) + time * x  # noqa: E731
     x0 = np.linspace(-2, 2, 12)
     ours = SAMPLERS["unipc"](
-        lambda x, time: jnp.sin(3 * x) + frame_time(time) * x, jnp.asarray(x0, jnp.float32).reshape(1, 1, 3, 4, 1),
+        lambda x, time: jnp.sin(3 * x) + frame_time(time) * x,
+        jnp.asarray(x0, jnp.float32).reshape(1, 1, 3, 4, 1),
         jnp.asarray(times, jnp.float32),
     )
     np.testing.assert_allclose(np.asarray(ours).ravel(), reference_unipc(velocity, x0, times), atol=2e-5)
@@ -123,9 +126,9 @@ def step_between(x, times, logsnr, i, history, order, corrected=None):
         right.append(phi * factorial / b_h)
         factorial *= k + 1
         phi = phi / z - 1 / factorial
-    nodes = np.array(ratios + [1.0])
+    nodes = np.array([*ratios, 1.0])
     weights = np.linalg.solve(np.stack([nodes**k for k in range(order)]), right) if order == 2 else [0.5]
-    return base - alpha * b_h * sum(w * d for w, d in zip(weights, slopes + [corrected - history[-1]], strict=True))
+    return base - alpha * b_h * sum(w * d for w, d in zip(weights, [*slopes, corrected - history[-1]], strict=True))
 
 
 def test_the_moments_series_meets_the_closed_form():
