@@ -22,9 +22,9 @@ BATCH = ("data", "fsdp")
 # the leaf, so that one line serves a matrix and a scanned stack of it. An axis that does not divide its dimension is
 # dropped.
 RULES: tuple[tuple[str, P], ...] = (
-    (r"(query|key|value|gate|up|wi|hidden)/kernel", P("fsdp", "tensor")),
-    (r"(out|output|down|wo)/kernel", P("tensor", "fsdp")),
-    (r"(query|key|value|gate|up|wi|hidden)/bias", P("tensor")),
+    (r"(q|k|v|qkv|gate|up)/kernel", P("fsdp", "tensor")),
+    (r"(out|down)/kernel", P("tensor", "fsdp")),
+    (r"(q|k|v|qkv|gate|up)/bias", P("tensor")),
     (r"embedding", P("tensor", "fsdp")),
     (r"kernel", P("fsdp", None)),
     (r"", P()),

@@ -9,9 +9,9 @@ It is a Latin-square hash: every pair (colour, shape), (colour, motion), (shape,
 so a held-out triple measures composition and nothing else.
 
 What the contract left open, decided here:
-- Extents: a shape of radius r is a ball of radius r, a box of half side 0.88 r, a triangle with corners 1.25 r and a star
-  with tips 1.25 r (inner corners half of that) from the centre, a ring from 0.5 r to r. At 64x64 a small star is 14 pixels
-  across, so the five can be told apart. Radii vary by 5%.
+- Extents: a shape of radius r is a ball of radius r, a box of half side 0.88 r, a triangle with corners 1.25 r and a
+  star with tips 1.25 r (inner corners half of that) from the centre, a ring from 0.5 r to r. At 64x64 a small star is
+  14 pixels across, so the five can be told apart. Radii vary by 5%.
 - Gravity is a constant of nature: 1.6 times the pace squared, never jittered. Heights are drawn.
 - Spins and circles run clockwise. Whatever does not spin stands upright. Bounces start at or after the highest point.
 - Things rest and bounce on the floor line; the elastic edges of `moves` are those of the frame.
@@ -157,9 +157,7 @@ def _draw(rng: np.random.Generator, n: int, mix: WorldMix) -> Scene:
     colour[:, 1] = (colour[:, 0] + rng.integers(1, len(COLOURS), n)) % len(COLOURS)
     shape = rng.integers(0, len(SHAPES), (n, 2))
     size = rng.integers(0, len(SIZES), (n, 2))
-    motion = np.where(
-        rng.random((n, 2, 2)) < mix.held_still, STILL, rng.integers(0, len(MOTIONS) - 1, (n, 2, 2))
-    )
+    motion = np.where(rng.random((n, 2, 2)) < mix.held_still, STILL, rng.integers(0, len(MOTIONS) - 1, (n, 2, 2)))
     pace = np.digitize(rng.random((n, 2, 2)), [mix.slowly, 1 - mix.quickly])
     background = rng.integers(0, len(BACKGROUNDS), (n, 2))
     background[:, 1] = (background[:, 0] + rng.integers(1, len(BACKGROUNDS), n)) % len(BACKGROUNDS)
@@ -186,9 +184,7 @@ def _draw(rng: np.random.Generator, n: int, mix: WorldMix) -> Scene:
         motion=motion,
         pace=pace,
         background=background,
-        camera=np.where(
-            (event == 0) & ~cut & happens(mix.camera), rng.integers(1, len(CAMERAS), n), 0
-        ),
+        camera=np.where((event == 0) & ~cut & happens(mix.camera), rng.integers(1, len(CAMERAS), n), 0),
         style=np.where(happens(mix.style), rng.integers(1, len(STYLES), n), 0),
         relation=relation,
         event=event,

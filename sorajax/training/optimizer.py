@@ -2,8 +2,8 @@
 
 Muon orthogonalises the momentum of each matrix (Newton-Schulz). It takes the matrices of hidden layers: `kernel` leaves
 of two dimensions, of three (scanned stacks, depth first: a batch of matrices), and of four or five (convolutions, read
-as one matrix of taps x in rows). Embeddings, the layers that touch pixels, latents or text, norms, biases and tables go
-to AdamW. Its update is scaled to AdamW's usual size (0.2 root mean square; Liu et al. 2025, eq. 4), so one learning
+as one matrix of taps x in rows). Embeddings, the layers that touch pixels or latents, norms, biases and tables go to
+AdamW. Its update is scaled to AdamW's usual size (0.2 root mean square; Liu et al. 2025, eq. 4), so one learning
 rate serves both.
 """
 
@@ -19,7 +19,7 @@ from optax.contrib import MuonDimensionNumbers, muon
 from sorajax.sharding import path_name
 
 # Kernels whose input or output is data rather than hidden features.
-BOUNDARY = re.compile(r"(^|/)(patch|patch_embed|embed|embedding|head|conv_in|conv_out|input|output_conv)/")
+BOUNDARY = re.compile(r"(^|/)(patch_in|patch_out|time_in|conv_in|conv_out|moments|latent)/kernel$")
 
 
 @dataclass(frozen=True)

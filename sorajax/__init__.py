@@ -1,0 +1,1 @@
+"""sorajax: an open, forkable Sora in JAX."""

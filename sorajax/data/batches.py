@@ -1,0 +1,81 @@
+"""World batches as training sees them: scenes (rendered on the device, inside the step), captions as tokens, latents."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import flax.struct
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from sorajax.data.buckets import Bucket
+from sorajax.data.scenes import FULL, Scene, WorldMix, sample_scenes
+from sorajax.data.world import Parts, draw
+
+Register = Literal["short", "detailed", "mixed"]
+Encode = Callable[[list[str]], tuple[np.ndarray, np.ndarray]]
+
+
+@flax.struct.dataclass
+class WorldBatch:
+    """A batch of clips: of `scene` and `latent` one is None; `ids` and `mask` [b m] are None where no text is needed.
+
+    The bucket and the renderer's parts are static: each bucket compiles once.
+    """
+
+    scene: Scene | None = None
+    latent: Any = None
+    ids: Any = None
+    mask: Any = None
+    bucket: Bucket = flax.struct.field(pytree_node=False, default=Bucket())
+    needs: Parts = flax.struct.field(pytree_node=False, default=Parts())
+
+    @property
+    def size(self) -> int:
+        """Number of clips."""
+        return jax.tree.leaves((self.scene, self.latent))[0].shape[0]
+
+
+@dataclass(frozen=True)
+class WorldData:
+    """Which clips of the world a run trains on."""
+
+    buckets: tuple[Bucket, ...] = (Bucket(),)
+    mix: WorldMix = FULL
+    """How often each part of the world appears."""
+    register: Register = "mixed"
+    """Captions as a person types, as a captioner writes, or both."""
+    dropout: float = 0.1
+    """Share of prompts replaced by the empty one, which guidance needs."""
+    seed: int = 0
+    threads: int = 1
+    """Threads that make batches."""
+    ahead: int = 4
+    """Batches made before they are asked for."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.dropout <= 1:
+            raise ValueError(f"data.dropout is {self.dropout}: it must be in [0, 1]")
+
+
+def parts_of(mix: WorldMix) -> Parts:
+    """The renderer's parts that some scene of this mix needs."""
+    two = mix.two_objects > 0
+    events = mix.wall > 0 or (two and mix.collides > 0)
+    return Parts(2 if two else 1, mix.two_shots > 0, mix.camera > 0, mix.style > 0, events)
+
+
+def clips(batch: WorldBatch, first: int | Array = 0) -> Float[Array, "b t h w c"]:
+    """Renders a batch of scenes, from frame `first` on, in [-1, 1]; for use inside a jitted step."""
+    return draw(batch.scene, *batch.bucket.size, first=first, needs=batch.needs)[0]
+
+
+def scene_maker(data: WorldData) -> Callable[[Bucket, np.random.Generator], WorldBatch]:
+    """Batches of scenes without text."""
+
+    def make(bucket: Bucket, rng: np.random.Generator) -> WorldBatch:
+        scene = sample_scenes(rng, bucket.batch_size // jax.process_count(), "train", data.mix)
+        return WorldBatch(scene=scene, bucket=bucket, needs=parts_of(data.mix))
+
+    return make

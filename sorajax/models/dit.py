@@ -1,0 +1,209 @@
+"""The diffusion transformer: (noisy latents, a clock per latent frame, text) -> velocity.
+
+    x = linear(patches)
+    e = mlp(sinusoid(1000 * time)),  m = linear(silu(e))                    per latent frame
+    block:  x += gate_1 * attention(norm(x) * (1 + scale_1) + shift_1)      shifts, scales, gates: table + m
+            x += cross_attention(affine_norm(x), text)
+            x += gate_2 * feed_forward(norm(x) * (1 + scale_2) + shift_2)
+    velocity = unpatchify(linear(norm(x) * (1 + scale) + shift))            shift, scale: table + e
+
+Peebles & Xie 2023 (adaLN-zero) with the shared modulation of PixArt-alpha (Chen et al. 2023, section 2.3);
+weight-compatible, by config, with the Wan 2.1 / 2.2 transformers (Wan team 2025, section 4.2). Parameters are float32;
+norms, modulation, rope and time features run in float32, matrix products in `dtype`.
+"""
+from __future__ import annotations
+
+import dataclasses
+import math
+from functools import partial
+from typing import Literal, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from jaxtyping import Array, Float
+
+from sorajax.models.attention import attend
+from sorajax.models.layers import RMSNorm, standardize
+from sorajax.models.spacetime import Patch, patchify, rope_angles, rotate, unpatchify
+from sorajax.sharding import shard
+
+TIME_UNITS = 1000.0
+"""The transformer sees 1000 * time, the open models' convention."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DiTConfig:
+    """A transformer's shape. The defaults are Wan 2.1 T2V 1.3B's."""
+
+    width: int = 1536
+    hidden: int = 8960
+    depth: int = 30
+    heads: int = 12
+    in_channels: int = 16
+    out_channels: int = 16
+    patch: Patch = (1, 2, 2)
+    text_width: int = 4096
+    frequencies: int = 256
+    """Width of the sinusoidal time features."""
+    pooled_text: bool = False
+    """Adds a linear of the mean text embedding to the time embedding, so that text also modulates every block."""
+    epsilon: float = 1e-6
+    unroll: int = 1
+    """Blocks per step of the layer scan. `depth` removes the loop: faster on CPU, slower to compile."""
+    remat: Literal["none", "dots", "full"] = "full"
+    """What the backward pass computes again: nothing, all but matrix products, or each whole block."""
+    dtype: str = "float32"
+    """What matrix products run in."""
+
+    def __post_init__(self):
+        if self.width % self.heads or (self.width // self.heads) % 2:
+            raise ValueError(f"width {self.width} does not split into {self.heads} heads of even width: "
+                             "choose a width that is a multiple of 2 * heads")
+
+    @property
+    def head_width(self) -> int:
+        return self.width // self.heads
+
+
+class Modulation(NamedTuple):
+    """A block's shifts, scales and gates, each [b t 1 d], float32."""
+
+    shift_attention: Array
+    scale_attention: Array
+    gate_attention: Array
+    shift_feed_forward: Array
+    scale_feed_forward: Array
+    gate_feed_forward: Array
+
+
+def time_features(time: Float[Array, "b t"], width: int) -> Float[Array, "b t f"]:
+    """Sinusoids of 1000 * time, cosines first, base 10000, float32."""
+    frequencies = jnp.exp(-jnp.log(10_000.0) * jnp.arange(width // 2, dtype=jnp.float32) / (width // 2))
+    angles = TIME_UNITS * time.astype(jnp.float32)[..., None] * frequencies
+    return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], -1)
+
+
+def pool_text(context: Float[Array, "b m e"]) -> Float[Array, "b 1 e"]:
+    """Mean over a prompt's tokens; positions beyond its length are zero and do not count."""
+    length = jnp.sum(jnp.any(context != 0, -1), -1)[:, None, None]
+    return jnp.sum(context, 1, keepdims=True) / jnp.maximum(length, 1)
+
+
+def modulate(x: Float[Array, "b s d"], shift: Float[Array, "b t 1 d"], scale: Float[Array, "b t 1 d"], epsilon: float):
+    """LayerNorm without affine, then each latent frame's own scale and shift, in float32."""
+    frames = rearrange(standardize(x, epsilon), "b (t r) d -> b t r d", t=shift.shape[1])
+    return (frames * (1 + scale) + shift).reshape(x.shape)
+
+
+def gated(x: Float[Array, "b s d"], gate: Float[Array, "b t 1 d"]) -> Float[Array, "b s d"]:
+    frames = rearrange(x, "b (t r) d -> b t r d", t=gate.shape[1])
+    return (frames * gate).reshape(x.shape)
+
+
+class Attention(nn.Module):
+    """Multi-head attention from x to itself (with rope) or to text; q and k RMS-normalised over the full width."""
+
+    config: DiTConfig
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b s d"], source: Float[Array, "b m d"], angles: Array | None):
+        config = self.config
+        dense = partial(nn.Dense, config.width, dtype=config.dtype)
+        heads = partial(rearrange, pattern="b s (n k) -> b s n k", n=config.heads)
+        q = heads(RMSNorm(config.epsilon, name="norm_q")(dense(name="q")(x)))
+        k = heads(RMSNorm(config.epsilon, name="norm_k")(dense(name="k")(source)))
+        v = heads(dense(name="v")(source))
+        if angles is not None:
+            q, k = rotate(q, angles), rotate(k, angles)
+        q, k, v = (shard(a, ("data", "fsdp"), None, "tensor", None) for a in (q, k, v))
+        return dense(name="out")(attend(q, k, v).reshape(*x.shape[:2], config.width))
+
+
+class FeedForward(nn.Module):
+    config: DiTConfig
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b s d"]) -> Float[Array, "b s d"]:
+        hidden = nn.Dense(self.config.hidden, dtype=self.config.dtype, name="up")(x)
+        hidden = shard(nn.gelu(hidden, approximate=True), ("data", "fsdp"), None, "tensor")
+        return nn.Dense(self.config.width, dtype=self.config.dtype, name="down")(hidden)
+
+
+class Block(nn.Module):
+    config: DiTConfig
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b s d"], modulation, text, angles):
+        config = self.config
+        table = self.param("modulation", nn.initializers.normal(config.width**-0.5), (6, config.width))
+        m = Modulation(*jnp.moveaxis(table + modulation, 2, 0)[:, :, :, None])
+
+        h = modulate(x, m.shift_attention, m.scale_attention, config.epsilon).astype(config.dtype)
+        x = x + gated(Attention(config, name="self_attention")(h, h, angles), m.gate_attention).astype(x.dtype)
+
+        h = nn.LayerNorm(config.epsilon, dtype=jnp.float32, name="norm_cross")(x).astype(config.dtype)
+        x = x + Attention(config, name="cross_attention")(h, text, None)
+
+        h = modulate(x, m.shift_feed_forward, m.scale_feed_forward, config.epsilon).astype(config.dtype)
+        x = x + gated(FeedForward(config, name="feed_forward")(h), m.gate_feed_forward).astype(x.dtype)
+        return shard(x, ("data", "fsdp"), "seq", None), None
+
+
+class DiT(nn.Module):
+    """x, time, text -> velocity; see the module's docstring."""
+
+    config: DiTConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "b t h w c"],
+        time: Float[Array, "b t"],
+        context: Float[Array, "b m e"],
+        positions: Float[Array, " t"] | None = None,
+    ) -> Float[Array, "b t h w c"]:
+        """Velocity (noise - data) at `x`.
+
+        `time` is each latent frame's clock (1 = noise, 0 = data). `context` is zero beyond the prompt's length, and
+        not masked. `positions` are the latent frames' times in units of one latent frame at the model's base rate;
+        None means 0, 1, 2, ...
+        """
+        config = self.config
+        dense = partial(nn.Dense, dtype=config.dtype)
+        t, h, w = (size // p for size, p in zip(x.shape[1:4], config.patch, strict=True))
+        positions = jnp.arange(t, dtype=jnp.float32) if positions is None else positions
+        angles = rope_angles(positions, h, w, config.head_width)
+
+        features = time_features(time, config.frequencies)[:, :: config.patch[0]]
+        e = nn.Dense(config.width, name="time_in")(features)
+        e = nn.Dense(config.width, name="time_out")(nn.silu(e))
+        if config.pooled_text:
+            e = e + nn.Dense(config.width, name="pooled_text")(pool_text(context))
+        modulation = nn.Dense(6 * config.width, name="time_modulation", kernel_init=nn.initializers.zeros)(nn.silu(e))
+        modulation = rearrange(modulation, "b t (six d) -> b t six d", six=6)
+
+        text = dense(config.width, name="text_in")(context.astype(config.dtype))
+        text = dense(config.width, name="text_out")(nn.gelu(text, approximate=True))
+
+        tokens = dense(config.width, name="patch_in")(patchify(x, config.patch).astype(config.dtype))
+        tokens = self._blocks()(shard(tokens, ("data", "fsdp"), "seq", None), modulation, text, angles)[0]
+
+        table = self.param("modulation_out", nn.initializers.normal(config.width**-0.5), (2, config.width))
+        shift, scale = jnp.moveaxis(table + e[:, :, None], 2, 0)[:, :, :, None]
+        tokens = modulate(tokens, shift, scale, config.epsilon).astype(config.dtype)
+        patches = dense(
+            math.prod(config.patch) * config.out_channels, name="patch_out", kernel_init=nn.initializers.zeros)(tokens)
+        return unpatchify(patches.astype(jnp.float32), (t, h, w), config.patch)
+
+    def _blocks(self):
+        """All blocks as one scanned block; each weight is one leaf with a leading `depth` axis."""
+        block = Block
+        if self.config.remat != "none":
+            policy = None if self.config.remat == "full" else jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+            block = nn.remat(Block, prevent_cse=False, policy=policy)
+        scanned = nn.scan(
+            block, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=nn.broadcast,
+            length=self.config.depth, unroll=min(self.config.unroll, self.config.depth))
+        return scanned(self.config, name="blocks")

@@ -1,0 +1,132 @@
+"""Text -> embeddings: a T5-style encoder and its tokenizer.
+
+    x = embed(ids)
+    block:  x += attention(rms(x)) with a learned bias per relative position, scores not scaled
+            x += down(gelu(gate(rms(x))) * up(rms(x)))
+    context = rms(x), zero beyond the prompt's length
+
+Raffel et al. 2020, section 2.1, with a position bias in every layer (UMT5: Chung et al. 2023); weight-compatible, by
+config, with UMT5 encoders.
+"""
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from functools import partial
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+from jaxtyping import Array, Bool, Float, Int
+
+from sorajax.models.attention import attend
+from sorajax.models.layers import RMSNorm
+
+
+@dataclasses.dataclass(frozen=True)
+class TextConfig:
+    """A text encoder's shape. The defaults are UMT5-XXL's."""
+
+    vocabulary: int = 256384
+    width: int = 4096
+    hidden: int = 10240
+    depth: int = 24
+    heads: int = 64
+    head_width: int = 64
+    buckets: int = 32
+    """Relative-position buckets, half of them for each direction."""
+    max_distance: int = 128
+    """Distance in tokens beyond which all positions share a bucket."""
+    tokens: int = 512
+    """Longest prompt; shorter ones are padded to it."""
+    epsilon: float = 1e-6
+    dtype: str = "float32"
+
+
+def position_buckets(m: int, buckets: int, max_distance: int) -> Int[np.ndarray, "m m"]:
+    """Bucket of key position minus query position: exact near zero, logarithmic further (T5, section 2.1)."""
+    distance = np.arange(m)[None, :] - np.arange(m)[:, None]
+    half, exact = buckets // 2, buckets // 4
+    side = np.where(distance > 0, half, 0)
+    distance = np.abs(distance)
+    far = np.log(np.maximum(distance, 1).astype(np.float32) / exact) / math.log(max_distance / exact) * (half - exact)
+    return side + np.where(distance < exact, distance, np.minimum(exact + far.astype(np.int64), half - 1))
+
+
+class TextBlock(nn.Module):
+    config: TextConfig
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b m d"], mask: Bool[Array, "b m"], buckets: Int[Array, "m m"]):
+        config = self.config
+        dense = partial(nn.Dense, use_bias=False, dtype=config.dtype)
+        inner = config.heads * config.head_width
+
+        h = RMSNorm(config.epsilon, name="norm_attention")(x)
+        narrow = nn.initializers.normal((config.width * config.head_width) ** -0.5)  # scores are not scaled
+        q = dense(inner, kernel_init=narrow, name="q")(h)
+        q, k, v = (rearrange(a, "b m (n k) -> b m n k", n=config.heads)
+                   for a in (q, dense(inner, name="k")(h), dense(inner, name="v")(h)))
+        table = self.param("position_bias", nn.initializers.normal(0.02), (config.buckets, config.heads))
+        bias = rearrange(table[buckets], "s m n -> 1 n s m") + jnp.where(mask, 0.0, -1e9)[:, None, None, :]
+        h = attend(q, k, v, bias=bias, scale=1.0)
+        x = x + dense(config.width, name="out")(rearrange(h, "b m n k -> b m (n k)"))
+
+        h = RMSNorm(config.epsilon, name="norm_feed_forward")(x)
+        h = nn.gelu(dense(config.hidden, name="gate")(h), approximate=True) * dense(config.hidden, name="up")(h)
+        return x + dense(config.width, name="down")(h), None
+
+
+class TextEncoder(nn.Module):
+    config: TextConfig
+
+    @nn.compact
+    def __call__(self, ids: Int[Array, "b m"], mask: Bool[Array, "b m"]) -> Float[Array, "b m d"]:
+        """Embeddings of token `ids`; `mask` is true on a prompt's own tokens, the rest comes out zero."""
+        config = self.config
+        mask = mask.astype(bool)
+        table = self.param("embedding", nn.initializers.normal(1.0), (config.vocabulary, config.width))
+        x = table.astype(config.dtype)[ids]
+        buckets = jnp.asarray(position_buckets(ids.shape[1], config.buckets, config.max_distance))
+        blocks = nn.scan(TextBlock, variable_axes={"params": 0}, split_rngs={"params": True},
+                         in_axes=nn.broadcast, length=config.depth)
+        x, _ = blocks(config, name="blocks")(x, mask, buckets)
+        return RMSNorm(config.epsilon, name="norm_out")(x).astype(jnp.float32) * mask[..., None]
+
+
+class Tokenizer:
+    """Prompts -> token ids, from a JSON file of the `tokenizers` library."""
+
+    def __init__(self, source: str, tokens: int):
+        """`source` is the file's text; `tokens` the length that prompts are padded to. Raises ValueError on bad JSON."""
+        import tokenizers
+
+        self.source, self.tokens = source, tokens
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_str(source)
+        except Exception as error:  # the library raises bare Exception
+            raise ValueError(f"not a tokenizer of the `tokenizers` library: {error}") from error
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+
+    @property
+    def vocabulary(self) -> int:
+        return self._tokenizer.get_vocab_size()
+
+    def pieces(self, prompt: str) -> list[str]:
+        """The tokens of a prompt as text, unpadded."""
+        return self._tokenizer.encode(prompt).tokens
+
+    def encode(self, prompts: Sequence[str]) -> tuple[Int[np.ndarray, "b m"], Bool[np.ndarray, "b m"]]:
+        """Ids (int32, zero beyond the length) and mask. Raises ValueError where a prompt is too long."""
+        ids = np.zeros((len(prompts), self.tokens), np.int32)
+        mask = np.zeros((len(prompts), self.tokens), bool)
+        for row, encoding in enumerate(self._tokenizer.encode_batch(list(prompts))):
+            length = len(encoding.ids)
+            if length > self.tokens:
+                raise ValueError(f"the prompt has {length} tokens, the model reads {self.tokens}: shorten it to about "
+                                 f"{len(prompts[row]) * self.tokens // length} characters")
+            ids[row, :length], mask[row, :length] = encoding.ids, True
+        return ids, mask

@@ -1,0 +1,167 @@
+"""Training the autoencoder on the world.
+
+    z = mean(video) + std(video) * noise
+    loss = l1 * |video - decode(z)| + mse * (video - decode(z))^2 + kl * KL(N(mean, std) || N(0, 1))
+
+The last term (Kingma & Welling 2014, eq. 10) is averaged over latent values; a small weight only keeps latents bounded.
+Clips are rendered inside the step, from a random moment on. A bucket with a `crop` trains on squares around an object:
+convolutions need no whole frames, and objects fill more of the loss.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import flax.struct
+import grain
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+from jaxtyping import Array, Float
+
+from sorajax.checkpoint import Storage, export_model
+from sorajax.data.batches import WorldBatch, WorldData, clips, scene_maker
+from sorajax.data.buckets import Bucket
+from sorajax.data.loader import batches
+from sorajax.data.world import draw
+from sorajax.models.sora import init_vae
+from sorajax.models.vae import VAE, VAEConfig
+from sorajax.training.loop import LoopConfig
+
+
+@dataclass(frozen=True)
+class VAEObjective:
+    """The weights of the loss."""
+
+    l1: float = 1.0
+    mse: float = 1.0
+    kl: float = 1e-5
+    noise: float = 0.0
+    """Gaussian noise on latents before decoding, in units of their standard deviation: the decoder learns to bear the
+    small errors of a sampled latent."""
+    moments: int = 64
+    """Clips over which the latents' mean and standard deviation are measured at each export."""
+
+
+@flax.struct.dataclass
+class VAEStage:
+    """An autoencoder learning to reconstruct."""
+
+    config: VAEConfig = flax.struct.field(pytree_node=False)
+    objective: VAEObjective = flax.struct.field(pytree_node=False, default=VAEObjective())
+    data: WorldData = flax.struct.field(pytree_node=False, default=WorldData())
+    storage: Storage = flax.struct.field(pytree_node=False, default="float32")
+
+    def init(self, key: jax.Array) -> Any:
+        return init_vae(self.config, key)
+
+    def loss(self, params: Any, batch: WorldBatch, key: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
+        objective = self.objective
+        crop_key, sample_key, noise_key = jax.random.split(key, 3)
+        video = views(batch, crop_key)
+        apply = partial(VAE(self.config).apply, {"params": params})
+        mean, log_variance = apply(video, method="moments")
+        z = mean + jnp.exp(0.5 * log_variance) * jax.random.normal(sample_key, mean.shape)
+        if objective.noise:
+            spread = jax.lax.stop_gradient(jnp.std(mean, axis=(0, 1, 2, 3)))
+            z = z + objective.noise * spread * jax.random.normal(noise_key, z.shape)
+        error = apply(z, method=_decode_raw) - video
+        l1, mse = jnp.mean(jnp.abs(error)), jnp.mean(jnp.square(error))
+        kl = 0.5 * jnp.mean(jnp.square(mean) + jnp.exp(log_variance) - 1 - log_variance)
+        loss = objective.l1 * l1 + objective.mse * mse + objective.kl * kl
+        return loss, {"l1": l1, "kl": kl, "psnr": psnr(error)}
+
+    def tokens(self, batch: WorldBatch) -> float:
+        """Latent positions."""
+        bucket = batch.bucket
+        height, width = (bucket.crop or bucket.height), (bucket.crop or bucket.width)
+        t, h, w, _ = self.config.latent_shape(bucket.frames, height, width)
+        return float(batch.size * t * h * w)
+
+    def preview(self, params: Any, key: jax.Array) -> np.ndarray:
+        """Pairs of rows: six frames of a clip, and their reconstruction."""
+        bucket = dataclasses.replace(self.data.buckets[0], batch_size=4, crop=0)
+        video = clips(self._scenes(bucket, 1))
+        again = _reconstruct(self.config, params, video)
+        shown = np.linspace(0, bucket.frames - 1, min(6, bucket.frames)).round().astype(int)
+        grid = rearrange(np.stack([video, again])[:, :, shown], "two b t h w c -> (b two h) (t w) c")
+        return np.uint8(np.clip(np.round((grid + 1) * 127.5), 0, 255))
+
+    def export(self, directory: Path, params: Any) -> None:
+        """The autoencoder as a model folder, its config completed by the measured moments of its latents."""
+        bucket = dataclasses.replace(self.data.buckets[0], batch_size=8, crop=0)
+        raw = [
+            _moments(self.config, params, clips(self._scenes(bucket, seed)))
+            for seed in range(max(1, self.objective.moments // 8))
+        ]
+        values = np.concatenate([np.asarray(z, np.float64).reshape(-1, z.shape[-1]) for z in raw])
+        mean, std = (tuple(round(float(x), 5) for x in f(values, 0)) for f in (np.mean, np.std))
+        export_model(directory, {"vae": params}, dataclasses.replace(self.config, mean=mean, std=std), None, self.storage)
+
+    def _scenes(self, bucket: Bucket, seed: int) -> WorldBatch:
+        return scene_maker(self.data)(bucket, np.random.default_rng((self.data.seed, 2**32 - 1, seed)))
+
+
+def views(batch: WorldBatch, key: jax.Array) -> Float[Array, "b t h w c"]:
+    """The clips of a batch from a random moment of the first two seconds on, cut to the bucket's crop."""
+    moment_key, place_key = jax.random.split(key)
+    bucket = batch.bucket
+    first = jax.random.randint(moment_key, (), 0, 17)
+    video, truth = draw(batch.scene, *bucket.size, first=first, needs=batch.needs)
+    if not bucket.crop:
+        return video
+    unit = min(bucket.height, bucket.width)
+    middle = truth.centre[:, bucket.frames // 2, 0] * unit + jnp.array([bucket.width, bucket.height]) / 2
+    middle = middle + jax.random.uniform(place_key, middle.shape, minval=-bucket.crop / 2, maxval=bucket.crop / 2)
+    limit = jnp.array([bucket.width, bucket.height]) - bucket.crop
+    corner = jnp.clip(jnp.round(middle - bucket.crop / 2).astype(jnp.int32), 0, limit)
+    side = bucket.crop
+
+    def cut(clip: Float[Array, "t h w c"], at: Array) -> Float[Array, "t side side c"]:
+        return jax.lax.dynamic_slice(clip, (0, at[1], at[0], 0), (clip.shape[0], side, side, clip.shape[-1]))
+
+    return jax.vmap(cut)(video, corner)
+
+
+def _decode_raw(vae: VAE, z: Float[Array, "b t h w c"]) -> Float[Array, "b t y x 3"]:
+    """Raw latents -> pixels not clipped, whose gradient never vanishes."""
+    return vae.decoder(z, {})[0].astype(jnp.float32)
+
+
+def psnr(error: Float[Array, "b t h w c"]) -> Float[Array, ""]:
+    """Peak signal-to-noise ratio in dB of an error in [-1, 1] units, the mean over clips."""
+    return jnp.mean(-10 * jnp.log10(jnp.mean(jnp.square(error), axis=(1, 2, 3, 4)) / 4 + 1e-10))
+
+
+@partial(jax.jit, static_argnums=0)
+def _reconstruct(config: VAEConfig, params: Any, video: Array) -> Array:
+    return VAE(config).apply({"params": params}, video)
+
+
+@partial(jax.jit, static_argnums=0)
+def _moments(config: VAEConfig, params: Any, video: Array) -> Array:
+    return VAE(config).apply({"params": params}, video, method="moments")[0]
+
+
+@dataclass(frozen=True)
+class VAETraining:
+    """An experiment: train an autoencoder on the world."""
+
+    model: VAEConfig = VAEConfig()
+    objective: VAEObjective = VAEObjective()
+    data: WorldData = WorldData()
+    loop: LoopConfig = LoopConfig()
+    storage: Storage = "float32"
+    """Type of the exported weights."""
+
+    def build(self, directory: Path) -> tuple[VAEStage, grain.IterDataset]:
+        """The stage, and its batches."""
+        for bucket in self.data.buckets:
+            self.model.latent_shape(bucket.frames, bucket.crop or bucket.height, bucket.crop or bucket.width)
+        stage = VAEStage(self.model, self.objective, self.data, self.storage)
+        return stage, batches(
+            scene_maker(self.data), self.data.buckets, self.data.seed, self.data.threads, self.data.ahead
+        )

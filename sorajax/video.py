@@ -1,0 +1,241 @@
+"""Video: uint8 frames with a frame rate and metadata; the only door to video files.
+
+The suffix chooses the format: `.mp4` (H.264, 4:2:0, BT.709, plays everywhere), `.gif`, `.webp`, or `.png` (a picture for
+one frame, an animated PNG for several). What made the video travels inside the file and in a `.json` beside it. A file
+appears whole or not at all, and an existing one is replaced only when asked.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+QUALITY = {"crf": "16", "preset": "medium"}  # x264: visually lossless at world size, small files
+BT709, LIMITED_RANGE = 1, 1  # codes of the H.264 standard, tables E-3 to E-5
+DESCRIPTION = 0x010E  # Exif: ImageDescription
+
+Frames = UInt8[np.ndarray, "t h w 3"]
+
+
+@dataclass(frozen=True, eq=False)
+class Video:
+    """A clip, or an image when it has one frame.
+
+    frames: uint8 sRGB [t, h, w, 3]. fps: frames per second. metadata: JSON values (prompt, seed, settings, version).
+    """
+
+    frames: Frames
+    fps: float
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.frames.ndim != 4 or self.frames.shape[-1] != 3 or self.frames.dtype != np.uint8 or not self.frames.size:
+            raise ValueError(f"frames are {self.frames.dtype} {self.frames.shape}: a video needs uint8 [t, h, w, 3]")
+        if not self.fps > 0:
+            raise ValueError(f"{self.fps} frames per second is not positive")
+
+    @property
+    def seconds(self) -> float:
+        return len(self.frames) / self.fps
+
+    def save(self, path: str | Path, overwrite: bool = False) -> Path:
+        """Writes the file and its `.json` (`clip.mp4`, `clip.mp4.json`); returns the path.
+
+        Raises ValueError for an unknown suffix or a size the format cannot hold, FileExistsError for an existing file
+        unless `overwrite`, and OSError where the folder cannot be written.
+        """
+        path = check_output(path, overwrite)
+        write = WRITERS[path.suffix.lower()]
+        with whole_file(path) as temporary, whole_file(beside(path)) as temporary_json:
+            temporary_json.write_text(json.dumps(self.described(), indent=2) + "\n")
+            write(self, temporary)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Video":
+        """Reads a video or image file; metadata is what `save` put inside it, else empty.
+
+        Raises FileNotFoundError, and ValueError for an unknown suffix or a file that is not what its suffix says.
+        """
+        path = Path(path)
+        check_suffix(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} does not exist")
+        return (read_mp4 if path.suffix.lower() == ".mp4" else read_pillow)(path)
+
+    def described(self) -> dict[str, Any]:
+        """The metadata with the clip's own numbers."""
+        t, h, w, _ = self.frames.shape
+        return {**self.metadata, "frames": t, "fps": self.fps, "width": w, "height": h}
+
+    def encoded(self, suffix: str) -> bytes:
+        """The content of a file of that suffix."""
+        with tempfile.TemporaryDirectory() as folder:
+            return self.save(Path(folder) / f"video{suffix}").read_bytes()
+
+    def _repr_html_(self) -> str:
+        """Shows itself in a notebook; small videos are enlarged to 256 pixels or more. Needs no ffmpeg."""
+        import mediapy
+
+        t, h, w, _ = self.frames.shape
+        scale = max(1, -(-256 // min(h, w)))
+        if t == 1:
+            return mediapy.html_from_compressed_image(self.encoded(".png"), w * scale, h * scale, pixelated=False)
+        return mediapy.html_from_compressed_video(self.encoded(".mp4"), w * scale, h * scale)
+
+
+def check_suffix(path: Path) -> None:
+    """Raises ValueError for a suffix that no writer knows."""
+    if path.suffix.lower() not in WRITERS:
+        raise ValueError(f"{path}: unknown suffix '{path.suffix}'; use one of {', '.join(WRITERS)}")
+
+
+def beside(path: Path) -> Path:
+    """Where the JSON of a video lies."""
+    return path.with_name(path.name + ".json")
+
+
+def check_output(path: str | Path, overwrite: bool = False) -> Path:
+    """Raises what `Video.save` would raise for this path, before any work is spent on the video.
+
+    Makes the folder where it is missing.
+    """
+    path = Path(path).expanduser()
+    check_suffix(path)
+    for existing in (path, beside(path)):
+        if existing.is_dir():
+            raise FileExistsError(f"{existing} is a folder: name a file in it")
+        if existing.exists() and not overwrite:
+            raise FileExistsError(f"{existing} exists: choose another name, or allow it with --overwrite")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            return path
+    except OSError as error:
+        raise OSError(f"{path} cannot be written ({error.strerror}): choose a folder you may write to") from error
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary path in the same folder that becomes `path` when the block ends well, and disappears when not."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_mp4(video: Video, path: Path) -> None:
+    import av
+
+    t, h, w, _ = video.frames.shape
+    if h % 2 or w % 2:
+        raise ValueError(f"{w}x{h} cannot be an mp4: H.264 needs even sizes; use .webp, .gif or .png, or crop a pixel")
+    rate = Fraction(video.fps).limit_denominator(100_000)
+    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        container.metadata["title"] = str(video.metadata.get("prompt", ""))[:500]
+        container.metadata["comment"] = json.dumps(video.described())
+        stream = container.add_stream("libx264", rate=rate, options=QUALITY)
+        stream.width, stream.height, stream.pix_fmt = w, h, "yuv420p"
+        context = stream.codec_context
+        context.colorspace = context.color_primaries = context.color_trc = BT709
+        context.color_range = LIMITED_RANGE
+        for index, pixels in enumerate(video.frames):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
+            frame.pts, frame.time_base = index, 1 / rate
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def read_mp4(path: Path) -> Video:
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            frames = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(stream)])
+            return Video(frames, float(stream.average_rate), parsed(container.metadata.get("comment")))
+    except (av.error.FFmpegError, IndexError, ValueError) as error:
+        raise ValueError(f"{path} is no readable video ({error}): it may be cut short or of another format") from error
+
+
+def write_pillow(video: Video, path: Path, kind: str, **settings: Any) -> None:
+    """An animation where there are several frames; repeated frames may be merged, their durations added."""
+    from PIL import Image
+
+    first, *rest = (Image.fromarray(frame) for frame in video.frames)
+    if rest:
+        settings |= {"save_all": True, "append_images": rest, "duration": durations(video), "loop": 0}
+    first.save(path, kind, **settings)
+
+
+def write_gif(video: Video, path: Path) -> None:
+    write_pillow(video, path, "GIF", comment=json.dumps(video.described()).encode())
+
+
+def write_webp(video: Video, path: Path) -> None:
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[DESCRIPTION] = json.dumps(video.described())
+    write_pillow(video, path, "WEBP", quality=90, method=4, exif=exif)
+
+
+def write_png(video: Video, path: Path) -> None:
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add_itxt("Title", str(video.metadata.get("prompt", "")))
+    info.add_itxt("Comment", json.dumps(video.described()))
+    write_pillow(video, path, "PNG", pnginfo=info)
+
+
+def durations(video: Video) -> list[int]:
+    """Milliseconds each frame is shown, in the tens that GIF can say, rounded so that the clip keeps its length."""
+    ends = [round(100 * (index + 1) / video.fps) * 10 for index in range(len(video.frames))]
+    return [end - start for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def read_pillow(path: Path) -> Video:
+    """Frames at an even rate: the one that was written, else the average; merged frames are repeated."""
+    from PIL import Image, ImageSequence, UnidentifiedImageError
+
+    frames, shown = [], []
+    try:
+        with Image.open(path) as image:
+            said = image.getexif().get(DESCRIPTION) or image.info.get("Comment") or image.info.get("comment")
+            for frame in ImageSequence.Iterator(image):
+                frames.append(np.asarray(frame.convert("RGB")))
+                shown.append(float(frame.info.get("duration", 0)))
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise ValueError(f"{path} is no readable picture ({error}): it may be cut short or of another format") from error
+    metadata = parsed(said)
+    count, total = int(metadata.get("frames", len(frames))), sum(shown) / 1000
+    fps = float(metadata.get("fps", count / total if total else 1.0))
+    middles = (np.arange(count) + 0.5) / fps * 1000
+    index = np.minimum(np.searchsorted(np.cumsum(shown), middles, side="right"), len(frames) - 1)
+    return Video(np.stack(frames)[index], fps, metadata)
+
+
+def parsed(comment: str | bytes | None) -> dict[str, Any]:
+    """The JSON object in a file's comment; files of others carry other comments, or none."""
+    try:
+        found = json.loads(comment or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+WRITERS: dict[str, Callable[[Video, Path], None]] = {
+    ".mp4": write_mp4, ".gif": write_gif, ".webp": write_webp, ".png": write_png,
+}

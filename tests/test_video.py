@@ -1,0 +1,139 @@
+"""Laws of the door to files: what goes in comes out, whole or not at all, and nothing is lost silently."""
+
+import base64
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from sorajax.video import Video, check_output, durations
+
+METADATA = {"prompt": "a réd ball 🎈", "seed": 7, "settings": {"steps": 30}, "version": "0.1.0"}
+SUFFIXES = (".mp4", ".gif", ".webp", ".png")
+CLOSENESS = {".mp4": 6, ".gif": 12, ".webp": 8, ".png": 0}
+
+
+def smooth(t=9, h=32, w=48):
+    """A picture of few, slowly changing colours, with two equal frames in the middle."""
+    time, row, column = np.meshgrid(np.arange(t), np.arange(h), np.arange(w), indexing="ij")
+    frames = np.stack([40 + 10 * time, 60 + 2 * row, 80 + 2 * column], axis=-1).astype(np.uint8)
+    if t > 4:
+        frames[4] = frames[3]
+    return frames
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("t", [1, 9])
+def test_what_is_saved_is_loaded(tmp_path, suffix, t):
+    video = Video(smooth(t), 8.0, METADATA)
+    path = video.save(tmp_path / f"clip{suffix}")
+    back = Video.load(path)
+    assert back.frames.shape == video.frames.shape
+    assert back.fps == 8.0
+    assert np.abs(back.frames.astype(int) - video.frames).mean() <= CLOSENESS[suffix]
+    assert {key: back.metadata[key] for key in METADATA} == METADATA
+    assert sorted(file.name for file in tmp_path.iterdir()) == [f"clip{suffix}", f"clip{suffix}.json"]
+    assert json.loads((tmp_path / f"clip{suffix}.json").read_text()) == back.metadata
+
+
+@pytest.mark.parametrize("fps", [8, 7.5, 24, 30000 / 1001])
+def test_mp4_keeps_the_frame_rate(tmp_path, fps):
+    assert Video.load(Video(smooth(), fps).save(tmp_path / "clip.mp4")).fps == pytest.approx(fps, rel=1e-5)
+
+
+def test_mp4_plays_everywhere(tmp_path):
+    """H.264, 4:2:0, BT.709 limited range, index in front of the pictures; flat colours come back within 2."""
+    import av
+
+    colour = np.broadcast_to(np.array([200, 40, 90], np.uint8), (5, 32, 32, 3)).copy()
+    path = Video(colour, 8).save(tmp_path / "clip.mp4")
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        frame = next(container.decode(stream))
+        assert (stream.codec_context.name, frame.format.name) == ("h264", "yuv420p")
+        assert (int(frame.colorspace), int(frame.color_range)) == (1, 1)
+        assert np.abs(frame.to_ndarray(format="rgb24").astype(int) - colour[0]).max() <= 2
+    content = path.read_bytes()
+    assert content.index(b"moov") < content.index(b"mdat")
+
+
+def test_durations_add_up_to_the_length():
+    assert sum(durations(Video(smooth(8), 8))) == 1000
+    assert set(durations(Video(smooth(8), 8))) <= {120, 130}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_an_existing_file_stays(tmp_path, suffix):
+    path = tmp_path / f"clip{suffix}"
+    path.write_bytes(b"precious")
+    with pytest.raises(FileExistsError, match="--overwrite"):
+        Video(smooth(1), 8).save(path)
+    assert path.read_bytes() == b"precious"
+    Video(smooth(1), 8).save(path, overwrite=True)
+    assert Video.load(path).frames.shape == (1, 32, 48, 3)
+
+
+@pytest.mark.parametrize("suffix", [".avi", "", ".jpeg"])
+def test_an_unknown_suffix_is_refused(tmp_path, suffix):
+    with pytest.raises(ValueError, match="unknown suffix"):
+        Video(smooth(), 8).save(tmp_path / f"clip{suffix}")
+
+
+def test_odd_sizes_are_refused_by_mp4_and_leave_nothing(tmp_path):
+    with pytest.raises(ValueError, match="even sizes"):
+        Video(smooth(2, 31, 48), 8).save(tmp_path / "clip.mp4")
+    assert list(tmp_path.iterdir()) == []
+    assert Video.load(Video(smooth(2, 31, 47), 8).save(tmp_path / "clip.webp")).frames.shape == (2, 31, 47, 3)
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="cannot be written"):
+        check_output(tmp_path / "file" / "clip.mp4")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_an_interrupted_save_leaves_nothing(tmp_path, suffix, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sorajax.video.os.replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Video(smooth(), 8).save(tmp_path / f"clip{suffix}")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("content", ["cut", "junk"])
+def test_a_damaged_file_is_named(tmp_path, suffix, content):
+    path = Video(smooth(), 8).save(tmp_path / f"clip{suffix}")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 5] if content == "cut" else b"junk" * 100)
+    with pytest.raises(ValueError, match="no readable"):
+        Video.load(path)
+
+
+@pytest.mark.parametrize(
+    ("frames", "fps"),
+    [(smooth().astype(np.float32), 8), (smooth()[0], 8), (smooth()[..., :2], 8), (smooth()[:0], 8), (smooth(), 0)],
+)
+def test_what_is_no_video_is_refused(frames, fps):
+    with pytest.raises(ValueError, match="video needs|not positive"):
+        Video(frames, fps)
+
+
+@pytest.mark.parametrize(("t", "kind"), [(5, b"ftyp"), (1, b"PNG")])
+def test_it_shows_itself_in_a_notebook_without_ffmpeg(t, kind, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    html = Video(smooth(t), 8, METADATA)._repr_html_()
+    data = re.search(r"base64,([A-Za-z0-9+/=]+)", html)
+    assert data
+    assert kind in base64.b64decode(data[1])[:16]
+
+
+def test_importing_it_is_light():
+    code = "import sys, sorajax.video; sys.exit(any(name in sys.modules for name in ('jax', 'av', 'PIL', 'mediapy')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
