@@ -1,8 +1,8 @@
 """Video: uint8 frames with a frame rate and metadata; the only door to video files.
 
-The suffix chooses the format: `.mp4` (H.264, 4:2:0, BT.709, plays everywhere), `.gif`, `.webp`, or `.png` (a picture for
-one frame, an animated PNG for several). What made the video travels inside the file and in a `.json` beside it. A file
-appears whole or not at all, and an existing one is replaced only when asked.
+The suffix chooses the format: `.mp4` (H.264, 4:2:0, BT.709, plays everywhere), `.gif`, `.webp`, or `.png` (a picture
+for one frame, an animated PNG for several). What made the video travels inside the file and in a `.json` beside it.
+A file appears whole or not at all, and an existing one is replaced only when asked.
 """
 
 import json
@@ -137,7 +137,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 def write_mp4(video: Video, path: Path) -> None:
     import av
 
-    t, h, w, _ = video.frames.shape
+    _, h, w, _ = video.frames.shape
     if h % 2 or w % 2:
         raise ValueError(f"{w}x{h} cannot be an mp4: H.264 needs even sizes; use .webp, .gif or .png, or crop a pixel")
     rate = Fraction(video.fps).limit_denominator(100_000)
@@ -164,9 +164,9 @@ def read_mp4(path: Path) -> Video:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
             frames = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(stream)])
-            return Video(frames, float(stream.average_rate), parsed(container.metadata.get("comment")))
+            return Video(frames, float(stream.average_rate or 0), parsed(container.metadata.get("comment")))
     except (av.error.FFmpegError, IndexError, ValueError) as error:
-        raise ValueError(f"{path} is no readable video ({error}): it may be cut short or of another format") from error
+        raise ValueError(f"{path} is no readable video ({error}): perhaps cut short, or of another format") from error
 
 
 def write_pillow(video: Video, path: Path, kind: str, **settings: Any) -> None:
@@ -218,7 +218,7 @@ def read_pillow(path: Path) -> Video:
                 frames.append(np.asarray(frame.convert("RGB")))
                 shown.append(float(frame.info.get("duration", 0)))
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path} is no readable picture ({error}): it may be cut short or of another format") from error
+        raise ValueError(f"{path} is no readable picture ({error}): perhaps cut short, or of another format") from error
     metadata = parsed(said)
     count, total = int(metadata.get("frames", len(frames))), sum(shown) / 1000
     fps = float(metadata.get("fps", count / total if total else 1.0))
@@ -237,5 +237,8 @@ def parsed(comment: str | bytes | None) -> dict[str, Any]:
 
 
 WRITERS: dict[str, Callable[[Video, Path], None]] = {
-    ".mp4": write_mp4, ".gif": write_gif, ".webp": write_webp, ".png": write_png,
+    ".mp4": write_mp4,
+    ".gif": write_gif,
+    ".webp": write_webp,
+    ".png": write_png,
 }

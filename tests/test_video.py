@@ -121,7 +121,7 @@ def test_a_damaged_file_is_named(tmp_path, suffix, content):
     [(smooth().astype(np.float32), 8), (smooth()[0], 8), (smooth()[..., :2], 8), (smooth()[:0], 8), (smooth(), 0)],
 )
 def test_what_is_no_video_is_refused(frames, fps):
-    with pytest.raises(ValueError, match="video needs|not positive"):
+    with pytest.raises(ValueError, match=r"video needs|not positive"):
         Video(frames, fps)
 
 
