@@ -1,4 +1,4 @@
-"""Where everything in the world is at any time. Closed forms, no integration: any length and rate show the same physics.
+"""Where everything in the world is at any time: closed forms, no integration, so any length shows the same physics.
 
 With tau = seconds since the shot began and fold() the reflection into an interval (a triangle wave):
 
