@@ -143,7 +143,7 @@ def _run(
         data.set_state(position)
         reporter.say(f"resumed {directory} at step {found.step}{_changes(found.config, experiment)}")
     else:
-        state = jax.jit(create, out_shardings=where)(init_key)
+        state = jax.jit(create, out_shardings=where, compiler_options=quick_compile())(init_key)
     count = sum(leaf.size for leaf in jax.tree.leaves(abstract.params))
     reporter.say(f"training {count / 1e6:.2f} M parameters on {mesh.size} {jax.devices()[0].device_kind} device(s)")
 
@@ -202,6 +202,11 @@ def _run(
     if step < config.steps:
         reporter.say(f"stopped and saved at step {step}; continue with --resume")
     return state
+
+
+def quick_compile() -> dict[str, int] | None:
+    """Compiler options for what runs once. On CPU, optimising the random numbers of an init takes LLVM minutes."""
+    return {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
 
 
 def make_create(stage: Stage, optimizer: optax.GradientTransformation) -> Callable[[jax.Array], TrainState]:
