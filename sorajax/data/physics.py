@@ -164,7 +164,12 @@ def _events(scene: Scene, x: Float[Array, "b t o"], y: Float[Array, "b t o"], ta
     moment, spot = jnp.asarray(scene.meeting)[:, 0, None], jnp.asarray(scene.meeting)[:, 1, None]
     last = jnp.minimum(4 / 3, 0.98 * room / jnp.maximum(a - b, 1e-3))
     moment = 2 / 3 + moment * jnp.maximum(last - 2 / 3, 0)
-    meet = jnp.maximum(a, 0) * moment + spot * jnp.maximum(room - (a - b) * moment, 0)
+    # Whoever is hit has 0.35 s before the frame's edge, where there is room for it.
+    meet = _between(
+        spot,
+        jnp.maximum(a * moment, -b * 0.35),
+        room - jnp.maximum(-b * moment, a * 0.35),
+    )
     ghosts = [fold(meet + v * (tau[..., 0] - moment), 0.0, room) for v in (a, b)]
     order = jnp.where(leftmost[..., 0], 0, 1)
     widths = jnp.take_along_axis(width, jnp.stack([order, 1 - order], -1), -1)
