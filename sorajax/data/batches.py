@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import flax.struct
 import jax
@@ -10,10 +10,11 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from sorajax.data.buckets import Bucket
+from sorajax.data.captions import Register, captions
 from sorajax.data.scenes import FULL, Scene, WorldMix, sample_scenes
 from sorajax.data.world import Parts, draw
 
-Register = Literal["short", "detailed", "mixed"]
+
 Encode = Callable[[list[str]], tuple[np.ndarray, np.ndarray]]
 
 
@@ -79,3 +80,25 @@ def scene_maker(data: WorldData) -> Callable[[Bucket, np.random.Generator], Worl
         return WorldBatch(scene=scene, bucket=bucket, needs=parts_of(data.mix))
 
     return make
+
+
+def caption_maker(data: WorldData, encode: Encode) -> Callable[[Bucket, np.random.Generator], WorldBatch]:
+    """Batches of scenes with captions; `encode` is a tokenizer's."""
+    bare = scene_maker(data)
+
+    def make(bucket: Bucket, rng: np.random.Generator) -> WorldBatch:
+        batch = bare(bucket, rng)
+        ids, mask = written(batch.scene, bucket, data, encode, rng)
+        return batch.replace(ids=ids, mask=mask)
+
+    return make
+
+
+def written(
+    scene: Scene, bucket: Bucket, data: WorldData, encode: Encode, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Captions of scenes as tokens and mask [b m], some dropped; in an image motion cannot be seen, so it is rarely
+    said."""
+    ids, mask = encode(captions(scene, rng, data.register, motion=0.1 if bucket.frames == 1 else None))
+    kept = rng.random(len(ids)) >= data.dropout
+    return ids * kept[:, None], mask & kept[:, None]

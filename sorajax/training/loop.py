@@ -190,12 +190,14 @@ def _run(
                 updates = step // config.optimizer.accumulation
                 reporter.report(step, meter.report() | {"learning_rate": float(rates(updates))})
                 meter, reported = Meter(), monotonic()
+            paused = monotonic()
             if config.preview_every and step % config.preview_every == 0 and hasattr(stage, "preview"):
                 picture = stage.preview(state.ema, jax.random.fold_in(preview_key, step))
                 reporter.picture(step, picture, directory / "previews")
             if step % config.save_every == 0 and step < config.steps:
                 save()
                 since_save = Meter()
+            meter.since += monotonic() - paused  # pictures and checkpoints are no training speed either
     if step > first and step not in checkpoints.steps():
         save()
     checkpoints.wait()

@@ -1,0 +1,129 @@
+"""A cache of encoded clips, for machines where rendering and encoding would cost more than the training step.
+
+One folder holds, for each bucket, `FRAMESxHEIGHTxWIDTH.npy` (float16 latents [clips t h w c], read through memory maps)
+and `.npz` beside it (the scenes, so that captions are drawn anew each time a clip is seen), and `latents.json`, which is
+written last and says which autoencoder and mix made them.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from sorajax.checkpoint import to_json, write_atomically
+from sorajax.data.batches import Encode, WorldBatch, WorldData, clips, scene_maker, written
+from sorajax.data.buckets import Bucket
+from sorajax.data.scenes import Scene
+
+INDEX = "latents.json"
+
+
+def stem(bucket: Bucket) -> str:
+    """The files' name for a bucket."""
+    return f"{bucket.frames}x{bucket.height}x{bucket.width}"
+
+
+def signature(params: Any) -> str:
+    """A short hash of an autoencoder's parameters."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(params):
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def write_latents(
+    directory: str | Path,
+    data: WorldData,
+    count: int,
+    encode: Callable[[jax.Array], jax.Array],
+    made_by: str,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Renders and encodes `count` clips for each bucket; `encode` maps clips in [-1, 1] to latents [b t h w c].
+
+    `made_by` is the autoencoder's `signature`. A folder that already holds what is asked for is left as it is; one made
+    otherwise raises ValueError.
+    """
+    directory = Path(directory)
+    said = {"made_by": made_by, "mix": to_json(data.mix), "seed": data.seed}
+    done: dict[str, int] = {}
+    if (directory / INDEX).exists():
+        found = json.loads((directory / INDEX).read_text())
+        done = found.pop("clips")
+        if found != said:
+            raise ValueError(f"{directory} was made by another autoencoder, mix or seed: choose another folder")
+    directory.mkdir(parents=True, exist_ok=True)
+    for number, bucket in enumerate(data.buckets):
+        if done.get(stem(bucket), 0) < count:
+            _write_bucket(directory, data, number, bucket, count, encode, say)
+            done[stem(bucket)] = count
+            text = json.dumps(said | {"clips": done}, indent=2)
+            write_atomically(directory / INDEX, lambda path, text=text: path.write_text(text))
+    return directory
+
+
+def _write_bucket(
+    directory: Path,
+    data: WorldData,
+    number: int,
+    bucket: Bucket,
+    count: int,
+    encode: Callable[[jax.Array], jax.Array],
+    say: Callable[[str], None],
+) -> None:
+    make, step = scene_maker(data), jax.jit(lambda batch: encode(clips(batch)))
+    scenes: list[Scene] = []
+
+    def write(path: Path) -> None:
+        rows = None
+        for start in range(0, count, bucket.batch_size):
+            batch = make(bucket, np.random.default_rng((data.seed, number, start)))
+            latent = np.asarray(step(batch))[: count - start]
+            if rows is None:
+                shape = (count, *latent.shape[1:])
+                rows = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+            rows[start : start + len(latent)] = latent
+            scenes.append(jax.tree.map(lambda leaf, kept=len(latent): leaf[:kept], batch.scene))
+            if (start // bucket.batch_size) % 50 == 0:
+                say(f"{stem(bucket)}: {start}/{count} clips encoded")
+        assert rows is not None
+        rows.flush()
+
+    write_atomically(directory / f"{stem(bucket)}.npy", write)
+    scene = jax.tree.map(lambda *leaves: np.concatenate(leaves), *scenes)
+    write_atomically(directory / f"{stem(bucket)}.npz", lambda path: np.savez(path, **scene._asdict()))
+
+
+def latent_maker(
+    directory: str | Path, data: WorldData, encode: Encode, made_by: str
+) -> Callable[[Bucket, np.random.Generator], WorldBatch]:
+    """Batches of random cached clips with fresh captions; `encode` is a tokenizer's, `made_by` as for writing.
+
+    Raises FileNotFoundError or ValueError, on one line, where the folder does not hold what `data` asks for.
+    """
+    directory = Path(directory)
+    if not (directory / INDEX).exists():
+        raise FileNotFoundError(f"{directory} holds no encoded latents: make them with `python -m sorajax.encode`")
+    index = json.loads((directory / INDEX).read_text())
+    if index["made_by"] != made_by:
+        raise ValueError(f"{directory} was encoded by another autoencoder: encode again into a new folder")
+    if missing := [bucket for bucket in data.buckets if stem(bucket) not in index["clips"]]:
+        raise ValueError(f"{directory} has no {stem(missing[0])} clips: it has {', '.join(index['clips'])}")
+    rows = {stem(bucket): np.load(directory / f"{stem(bucket)}.npy", mmap_mode="r") for bucket in data.buckets}
+    scenes = {}
+    for bucket in data.buckets:
+        with np.load(directory / f"{stem(bucket)}.npz") as file:
+            scenes[stem(bucket)] = Scene(**{name: file[name] for name in Scene._fields})
+
+    def make(bucket: Bucket, rng: np.random.Generator) -> WorldBatch:
+        name = stem(bucket)
+        chosen = np.sort(rng.integers(0, len(rows[name]), bucket.batch_size // jax.process_count()))
+        scene = jax.tree.map(lambda leaf: leaf[chosen], scenes[name])
+        ids, mask = written(scene, bucket, data, encode, rng)
+        return WorldBatch(latent=np.asarray(rows[name][chosen]), ids=ids, mask=mask, bucket=bucket)
+
+    return make

@@ -1,0 +1,223 @@
+"""Training the transformer, with its text encoder, by flow matching on latents of the world.
+
+    loss = mean over unknown frames of (velocity(x_time, time, text) - (noise - data))^2
+
+with logit-normal times (Esser et al. 2024, section 3.1), one time for all unknown frames of a clip; known frames, drawn
+at random, stand at time 0 and do not count. The autoencoder is frozen. Clips are rendered and encoded inside the step,
+or come encoded.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import flax.struct
+import grain
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+from jaxtyping import Array, Float
+
+from sorajax.checkpoint import TOKENIZER, Storage, export_model, load_model, write_atomically
+from sorajax.data.batches import WorldBatch, WorldData, caption_maker, clips
+from sorajax.data.latents import latent_maker, signature, write_latents
+from sorajax.data.loader import batches
+from sorajax.data.tokens import world_tokenizer
+from sorajax.diffusion.flow import interpolate, logit_normal, schedule, velocity_target
+from sorajax.diffusion.guidance import guided
+from sorajax.diffusion.known import random_known
+from sorajax.diffusion.samplers import euler
+from sorajax.models.dit import DiT, DiTConfig
+from sorajax.models.sora import SoraConfig, init_dit, init_text
+from sorajax.models.text import TextConfig, TextEncoder, Tokenizer
+from sorajax.models.vae import VAE, VAEConfig
+from sorajax.training.loop import LoopConfig
+from sorajax.training.metrics import Mean
+
+LEVELS = 8  # of noise, that the loss is reported by
+
+
+@dataclass(frozen=True)
+class FlowObjective:
+    """Which times and frames are trained on, and how sample grids are drawn."""
+
+    time_mean: float = 0.0
+    time_std: float = 1.0
+    shift: float = 1.0
+    """Moves training times towards noise."""
+    known: bool = True
+    """Whether random frames are known, for image-to-video, extension and in-betweening."""
+    sample_shift: float = 3.0
+    """Shift of the sampling schedule, also the exported model's default."""
+    guidance_scale: float = 4.0
+    sample_steps: int = 20
+    prompts: tuple[str, ...] = (
+        "a red ball bounces on a grey floor",
+        "a large blue star moves left on a navy background",
+        "green box spinning on black",
+        "a small yellow triangle falls on a brown floor",
+        "a purple ring circles on a forest floor",
+        "white ball grows on navy",
+    )
+    """Of the sample grid."""
+
+
+@flax.struct.dataclass
+class FlowStage:
+    """A transformer and text encoder learning velocities; params are {"text", "dit"}, `vae` holds frozen ones."""
+
+    vae: Any
+    prompts: tuple[Array, Array]  # ids and mask of the preview's prompts, the last one empty
+    config: SoraConfig = flax.struct.field(pytree_node=False)
+    objective: FlowObjective = flax.struct.field(pytree_node=False)
+    data: WorldData = flax.struct.field(pytree_node=False)
+    tokenizer: str = flax.struct.field(pytree_node=False)
+    storage: Storage = flax.struct.field(pytree_node=False, default="float32")
+
+    def init(self, key: jax.Array) -> Any:
+        text_key, dit_key = jax.random.split(key)
+        return {"text": init_text(self.config.text, text_key), "dit": init_dit(self.config.dit, dit_key)}
+
+    def loss(self, params: Any, batch: WorldBatch, key: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
+        objective = self.objective
+        time_key, noise_key, known_key = jax.random.split(key, 3)
+        data = self.latents(batch)
+        b, t = data.shape[:2]
+        known = random_known(known_key, b, t) if objective.known else jnp.zeros((b, t), bool)
+        level = logit_normal(time_key, (b, 1), objective.time_mean, objective.time_std, objective.shift)
+        time = jnp.where(known, 0.0, level)
+        noise = jax.random.normal(noise_key, data.shape)
+        context = TextEncoder(self.config.text).apply({"params": params["text"]}, batch.ids, batch.mask)
+        velocity = DiT(self.config.dit).apply(
+            {"params": params["dit"]}, interpolate(data, noise, time), time, context
+        )
+        error = jnp.mean(jnp.square(velocity - velocity_target(data, noise)), axis=(2, 3, 4))
+        counts = (~known).astype(jnp.float32)
+        loss = jnp.sum(error * counts) / jnp.sum(counts)
+        return loss, {"loss_by_time": by_time(error * counts, counts, jnp.broadcast_to(level, (b, t)))}
+
+    def latents(self, batch: WorldBatch) -> Float[Array, "b t h w c"]:
+        """Normalised latents of a batch, float32."""
+        if batch.latent is not None:
+            return batch.latent.astype(jnp.float32)
+        return jax.lax.stop_gradient(VAE(self.config.vae).apply({"params": self.vae}, clips(batch), method="encode"))
+
+    def tokens(self, batch: WorldBatch) -> float:
+        """Patches of all clips."""
+        shape = self.config.vae.latent_shape(*batch.bucket.size)[:3]
+        sizes = [size // p for size, p in zip(shape, self.config.dit.patch, strict=True)]
+        return float(batch.size * np.prod(sizes))
+
+    def preview(self, params: Any, key: jax.Array) -> np.ndarray:
+        """One row of six frames for each of the objective's prompts."""
+        bucket = self.data.buckets[0]
+        shape = self.config.vae.latent_shape(*bucket.size)
+        video = np.asarray(_sample(self, params, key, shape))
+        shown = np.linspace(0, video.shape[1] - 1, min(6, video.shape[1])).round().astype(int)
+        grid = rearrange(video[:, shown], "b t h w c -> (b h) (t w) c")
+        return np.uint8(np.clip(np.round((grid + 1) * 127.5), 0, 255))
+
+    def export(self, directory: Path, params: Any) -> None:
+        """The whole model, autoencoder and tokenizer included, as a model folder."""
+        export_model(directory, {**params, "vae": self.vae}, self.config, self.tokenizer, self.storage)
+
+
+def by_time(total: Float[Array, "b t"], count: Float[Array, "b t"], time: Float[Array, "b t"]) -> Mean:
+    """Sums of errors and counts in LEVELS equal intervals of time, the last one noise."""
+    bucket = jnp.clip((time * LEVELS).astype(jnp.int32), 0, LEVELS - 1)
+    where = jax.nn.one_hot(bucket, LEVELS, axis=0)
+    return Mean(jnp.sum(where * total, (1, 2)), jnp.sum(where * count, (1, 2)))
+
+
+@partial(jax.jit, static_argnums=3)
+def _sample(stage: FlowStage, params: Any, key: Array, shape: tuple[int, ...]) -> Float[Array, "b t h w c"]:
+    """Videos of the preview's prompts with guidance."""
+    config, objective = stage.config, stage.objective
+    context = TextEncoder(config.text).apply({"params": params["text"]}, *stage.prompts)
+    count = len(context) - 1
+
+    def velocity(text: Array, x: Array, time: Array) -> Array:
+        return DiT(config.dit).apply({"params": params["dit"]}, x, time, text)
+
+    empty = jnp.broadcast_to(context[-1:], context[:-1].shape)
+    steered = guided(partial(velocity, context[:-1]), partial(velocity, empty), objective.guidance_scale)
+    noise = jax.random.normal(key, (count, *shape))
+    latent = euler(steered, noise, schedule(objective.sample_steps, objective.sample_shift))
+    return VAE(config.vae).apply({"params": stage.vae}, latent, method="decode")
+
+
+@dataclass(frozen=True)
+class FlowTraining:
+    """An experiment: train a transformer with its text encoder on the world."""
+
+    model: DiTConfig
+    text: TextConfig
+    vae: Path
+    """Folder of the trained autoencoder: an exported one or its training directory."""
+    objective: FlowObjective = FlowObjective()
+    data: WorldData = WorldData()
+    latents: Path | None = None
+    """Folder of encoded clips; none renders and encodes inside the step."""
+    encoded: int = 0
+    """Clips to encode into `latents` before training starts, for each bucket; 0 takes those that are there."""
+    tokenizer: Path | None = None
+    """A tokenizer's JSON file; none trains one on captions."""
+    loop: LoopConfig = LoopConfig()
+    storage: Storage = "float32"
+    """Type of the exported weights."""
+
+    def build(self, directory: Path) -> tuple[FlowStage, grain.IterDataset]:
+        """The stage, and its batches. Keeps the tokenizer in `directory`, so that a resumed run has the same."""
+        vae, params, _ = load_model(self.vae, VAEConfig)
+        config = SoraConfig(
+            text=self.text,
+            dit=self.model,
+            vae=vae,
+            sizes=tuple(dict.fromkeys((bucket.height, bucket.width) for bucket in self.data.buckets)),
+            frames=tuple(dict.fromkeys(bucket.frames for bucket in self.data.buckets)),
+            shift=self.objective.sample_shift,
+            guidance_scale=self.objective.guidance_scale,
+        )
+        source = self._tokenizer(directory)
+        tokenizer = Tokenizer(source, self.text.tokens)
+        if tokenizer.vocabulary > self.text.vocabulary:
+            raise ValueError(
+                f"the tokenizer has {tokenizer.vocabulary} tokens and text.vocabulary is {self.text.vocabulary}: "
+                f"set --text.vocabulary {tokenizer.vocabulary} or more"
+            )
+        self._check(config)
+        if self.latents is None:
+            make = caption_maker(self.data, tokenizer.encode)
+        else:
+            made_by = signature(params["vae"])
+            if self.encoded:
+                encode = partial(VAE(vae).apply, {"params": params["vae"]}, method="encode")
+                write_latents(self.latents, self.data, self.encoded, encode, made_by)
+            make = latent_maker(self.latents, self.data, tokenizer.encode, made_by)
+        stage = FlowStage(
+            vae=params["vae"],
+            prompts=tokenizer.encode([*self.objective.prompts, ""]),
+            config=config,
+            objective=self.objective,
+            data=self.data,
+            tokenizer=source,
+            storage=self.storage,
+        )
+        return stage, batches(make, self.data.buckets, self.data.seed, self.data.threads, self.data.ahead)
+
+    def _tokenizer(self, directory: Path) -> str:
+        kept = directory / TOKENIZER
+        if kept.exists():
+            return kept.read_text()
+        source = self.tokenizer.read_text() if self.tokenizer else world_tokenizer(self.text.vocabulary)
+        write_atomically(kept, lambda path: path.write_text(source))
+        return source
+
+    def _check(self, config: SoraConfig) -> None:
+        for bucket in self.data.buckets:
+            shape = config.vae.latent_shape(*bucket.size)
+            for name, size, patch in zip(("frames", "height", "width"), shape, self.model.patch, strict=False):
+                if size % patch:
+                    raise ValueError(f"bucket {bucket.size}: its latent's {name} {size} does not divide by patch {patch}")
