@@ -121,12 +121,46 @@ def _grain(seed, frame, row, column):
     return (total.astype(jnp.float32) - 510.0) / 147.8
 
 
-def _develop(rgb: Float[Array, "*b n c"], style: Int[Array, " b"], backdrop: bool) -> Float[Array, "b n c"]:
+def _grid(height: int, width: int):
+    """The x [1 1 1 w] and y [1 1 h 1] of the pixels' centres, in units."""
+    unit = min(height, width)
+    return (
+        ((jnp.arange(width) + 0.5 - width / 2) / unit)[None, None, None, :],
+        ((jnp.arange(height) + 0.5 - height / 2) / unit)[None, None, :, None],
+    )
+
+
+def _cover(gap, scale):
+    """How much of a pixel lies inside, from its signed distance in units and the pixels per unit."""
+    return jnp.clip(0.5 - gap * scale, 0, 1)
+
+
+def backdrop(pan, zoom, height: int, width: int) -> Float[Array, "b t h w"]:
+    """How much lamp light dots and floor add for cameras [b t] (or scalars): 0 to 0.28."""
+    unit = min(height, width)
+    x, y = _grid(height, width)
+    pan, zoom = (jnp.asarray(leaf)[..., None, None] for leaf in (pan, zoom))
+    x, y = x / zoom + pan, y / zoom
+    dot_x, dot_y = (v - DOT_SPACING * (jnp.floor(v / DOT_SPACING) + 0.5) for v in (x, y))
+    dots = _cover(jnp.sqrt(dot_x * dot_x + dot_y * dot_y) - DOT_RADIUS, unit * zoom)
+    line = height / unit / 2 - FLOOR + FLOOR_WIDTH / 2  # its upper edge is what things rest on
+    stripe = _cover(jnp.abs(y - line) - FLOOR_WIDTH / 2, unit * zoom)
+    return jnp.maximum(0.12 * dots, 0.28 * stripe)
+
+
+def silhouette(style, shape, x, y, radius, unit):
+    """How much an upright shape covers the pixels at (x, y) from its centre, in a style: fill, outline, glow."""
+    gap = distance(shape, x, y, radius)
+    alpha = jnp.where(style == 1, _cover(jnp.abs(gap + STROKE / 2) - STROKE / 2, unit), _cover(gap, unit))
+    return jnp.maximum(alpha, jnp.where(style == 2, 0.7 * jnp.exp(-jnp.maximum(gap, 0) / GLOW), 0.0))
+
+
+def develop(rgb: Float[Array, "*b n c"], style: Int[Array, " b"], glows: bool) -> Float[Array, "b n c"]:
     """A palette in a style: neon dims what glows not, film mutes. As blending is affine, pixels need no more."""
     style = jnp.asarray(style)[:, None, None]
     grey = (rgb * jnp.array([0.299, 0.587, 0.114])).sum(-1, keepdims=True)
     film = 22 + 0.82 * (0.55 * rgb + 0.45 * grey)
-    neon = NEON_DIM * rgb if backdrop else rgb
+    neon = rgb if glows else NEON_DIM * rgb
     return jnp.where(style == 3, film, jnp.where(style == 2, neon, rgb))
 
 
@@ -138,38 +172,25 @@ def draw(
     times = (jnp.arange(frames) + first).astype(jnp.float32) / fps
     truth = trace(scene, times, height, width)
     pixel = lambda leaf: jnp.asarray(leaf)[..., None, None]  # noqa: E731
-    x = ((jnp.arange(width) + 0.5 - width / 2) / unit)[None, None, None, :]
-    y = ((jnp.arange(height) + 0.5 - height / 2) / unit)[None, None, :, None]
-    world_x, world_y, sharpness = x, y, float(unit)
-    if needs.camera:
-        zoom = pixel(truth.zoom)
-        world_x, world_y = x / zoom + pixel(truth.pan), y / zoom
-        sharpness = unit * zoom
-    cover = lambda gap, scale: jnp.clip(0.5 - gap * scale, 0, 1)  # noqa: E731
-
+    x, y = _grid(height, width)
     style = pixel(scene.style)[:, None]
     background = jnp.asarray(scene.background)
     ground = jnp.where(truth.shot == 1, background[:, 1:], background[:, :1]) if needs.shots else background[:, :1]
     base = jnp.asarray(BACKGROUND_RGB)[ground]  # [b t c]
-    dot_x, dot_y = (v - DOT_SPACING * (jnp.floor(v / DOT_SPACING) + 0.5) for v in (world_x, world_y))
-    dots = cover(jnp.sqrt(dot_x * dot_x + dot_y * dot_y) - DOT_RADIUS, sharpness)
-    line = height / unit / 2 - FLOOR + FLOOR_WIDTH / 2  # its upper edge is what things rest on
-    stripe = cover(jnp.abs(world_y - line) - FLOOR_WIDTH / 2, sharpness)
-    light = jnp.maximum(0.12 * dots, 0.28 * stripe)
-    lamp, slab_paint = (_develop(jnp.asarray(rgb, jnp.float32), scene.style, True) for rgb in ((255,) * 3, WALL_RGB))
-    paint = _develop(jnp.asarray(COLOUR_RGB)[jnp.asarray(scene.colour)], scene.style, False)
-    base = _develop(base, scene.style, True)
+    light = backdrop(truth.pan, truth.zoom, height, width) if needs.camera else backdrop(0.0, 1.0, height, width)
+    lamp, slab_paint = (develop(jnp.asarray(rgb, jnp.float32), scene.style, False) for rgb in ((255,) * 3, WALL_RGB))
+    paint = develop(jnp.asarray(COLOUR_RGB)[jnp.asarray(scene.colour)], scene.style, True)
+    base = develop(base, scene.style, False)
     colour = [pixel(base[..., c]) * (1 - light) + pixel(lamp[..., c]) * light for c in range(3)]
 
     def cover_object(o):
         cosine, sine = (pixel(f(truth.angle[..., o])) for f in (jnp.cos, jnp.sin))
         dx, dy = x - pixel(truth.centre[..., o, 0]), y - pixel(truth.centre[..., o, 1])
         kind = pixel(jnp.asarray(scene.shape)[:, o])[:, None]
-        gap = distance(kind, cosine * dx + sine * dy, cosine * dy - sine * dx, pixel(truth.radius[..., o]))
-        alpha = cover(gap, unit)
-        if needs.style:
-            alpha = jnp.where(style == 1, cover(jnp.abs(gap + STROKE / 2) - STROKE / 2, unit), alpha)
-            alpha = jnp.maximum(alpha, jnp.where(style == 2, 0.7 * jnp.exp(-jnp.maximum(gap, 0) / GLOW), 0.0))
+        look = style if needs.style else 0
+        alpha = silhouette(
+            look, kind, cosine * dx + sine * dy, cosine * dy - sine * dx, pixel(truth.radius[..., o]), unit
+        )
         return jnp.where(pixel(scene.objects)[:, None] > o, alpha, 0.0)
 
     # A loop, although short: XLA on CPU would otherwise fuse the distances into every channel that reads them, and it
@@ -179,7 +200,7 @@ def draw(
         colour = [value + alphas[o] * (pixel(paint[:, o, c])[:, None] - value) for c, value in enumerate(colour)]
 
     if needs.events:
-        slab = cover(jnp.abs(x - pixel(scene.wall)[:, None]) - WALL_WIDTH / 2, unit)
+        slab = _cover(jnp.abs(x - pixel(scene.wall)[:, None]) - WALL_WIDTH / 2, unit)
         slab = slab * (pixel(scene.event)[:, None] == WALL)
         colour = [value + slab * (pixel(slab_paint[..., c]) - value) for c, value in enumerate(colour)]
     if needs.style:
@@ -228,10 +249,13 @@ __all__ = [
     "Truth",
     "WorldMix",
     "attributes",
+    "backdrop",
+    "develop",
     "draw",
     "held_out",
     "parts",
     "render",
     "sample_scenes",
+    "silhouette",
     "trace",
 ]
