@@ -1,14 +1,19 @@
 """The embedded model: a transformer and its text encoder on the world, 64x64, 17 frames at 8 per second.
 
-Needs the autoencoder of configs/world_vae.py. Hardware and time: 2 CPU cores, about a day; resume as often as you like.
-Expected result: see the model card.
+Needs the autoencoder of configs/world_vae.py, and continues the images of configs/world_images.py:
+
+    python -m sorajax.train configs/world_vae.py
+    python -m sorajax.train configs/world_images.py --directory runs/world_dit
+    python -m sorajax.train configs/world_dit.py --resume
+
+Hardware and time: 2 CPU cores, see the model card in sorajax/assets/world for the figures and the result.
 """
 
 from pathlib import Path
 
 from sorajax.data.batches import WorldData
 from sorajax.data.buckets import Bucket
-from sorajax.data.scenes import CORE
+from sorajax.data.scenes import WorldMix
 from sorajax.models.dit import DiTConfig
 from sorajax.models.text import TextConfig
 from sorajax.training.flow import FlowObjective, FlowTraining
@@ -23,22 +28,27 @@ config = FlowTraining(
         heads=4,
         in_channels=8,
         out_channels=8,
-        patch=(1, 1, 1),
+        patch=(1, 2, 2),
         text_width=128,
+        frequencies=128,
         pooled_text=True,
         unroll=8,
         remat="none",
     ),
-    text=TextConfig(vocabulary=768, width=128, hidden=384, depth=3, heads=4, head_width=32, tokens=48),
+    text=TextConfig(vocabulary=768, width=128, hidden=384, depth=2, heads=4, head_width=32, tokens=56),
     vae=Path("runs/world_vae"),
-    objective=FlowObjective(),
-    data=WorldData(buckets=(Bucket(17, 64, 64, batch_size=48),), mix=CORE),
+    objective=FlowObjective(time_mean=0.4, time_std=1.2, known=0.15),
+    data=WorldData(
+        buckets=(Bucket(17, 64, 64, batch_size=32),),
+        mix=WorldMix(two_objects=0.08, wall=0.03, two_shots=0.03, camera=0.06, style=0.06),
+    ),
     latents=Path("latents/world"),
-    encoded=20_000,
+    encoded=12_000,
     loop=LoopConfig(
-        steps=20_000,
-        save_every=500,
-        preview_every=500,
-        optimizer=OptimizerConfig(name="muon", learning_rate=2e-3, schedule="linear", decay=0.3, warmup=200),
+        steps=6_000,
+        save_every=250,
+        preview_every=250,
+        optimizer=OptimizerConfig(
+            name="muon", learning_rate=2e-3, schedule="linear", decay=0.4, warmup=200, ema=0.998),
     ),
 )

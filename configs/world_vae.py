@@ -12,23 +12,23 @@ from sorajax.training.vae import VAEObjective, VAETraining
 
 config = VAETraining(
     model=VAEConfig(
-        base=16,
-        multipliers=(1, 2, 4),
-        strides=((2, 2), (2, 2)),
+        base=32,
+        multipliers=(1, 2, 2),
+        strides=((2, 2), (2, 1)),
         residual_blocks=1,
-        pixel_patch=2,
+        pixel_patch=4,
         latent_channels=8,
     ),
-    objective=VAEObjective(l1=1.0, mse=4.0, kl=1e-5, noise=0.05),
+    objective=VAEObjective(l1=1.0, mse=4.0, kl=3e-5, noise=0.1),
     data=WorldData(
         buckets=(
-            Bucket(9, 64, 64, batch_size=16, crop=32, weight=3),
-            Bucket(17, 64, 64, batch_size=4, weight=1),
-            Bucket(1, 64, 64, batch_size=16, weight=0.5),
+            Bucket(9, 64, 64, batch_size=6, crop=32, weight=5),
+            Bucket(17, 64, 64, batch_size=2, weight=1),
         ),
     ),
     loop=LoopConfig(
-        steps=8000,
-        optimizer=OptimizerConfig(learning_rate=2e-3, schedule="cosine", warmup=100, weight_decay=0.0, ema=0.998),
+        steps=4000,
+        optimizer=OptimizerConfig(
+            name="muon", learning_rate=3e-3, schedule="cosine", warmup=50, weight_decay=0.0, ema=0.997),
     ),
 )

@@ -18,7 +18,7 @@ Latent = Float[Array, "b t h w c"]
 Velocity = Callable[[Latent, Float[Array, "b t"]], Latent]
 
 KINDS = ("none", "head", "tail", "both ends", "scattered")
-CHANCES = (0.5, 0.2, 0.1, 0.1, 0.1)
+CHANCES = (0.4, 0.2, 0.2, 0.2)  # of the kinds after "none", where something is known
 
 
 class Known(NamedTuple):
@@ -59,16 +59,18 @@ def held(velocity: Velocity, known: Known) -> Velocity:
     return wrapped
 
 
-def random_known(key: jax.Array, b: int, t: int) -> Bool[Array, "b t"]:
-    """Training-time known frames, drawn per clip: KINDS with probabilities CHANCES; at least one frame stays unknown.
+def random_known(key: jax.Array, b: int, t: int, share: float = 0.5) -> Bool[Array, "b t"]:
+    """Training-time known frames, drawn per clip; at least one frame stays unknown.
 
+    In a `share` of the clips something is known, of the KINDS after "none" with probabilities CHANCES.
     A head or a tail is 1 to t - 1 frames long, both ends together at most t - 1; scattered frames are known with a
     probability that is itself uniform. A single frame (an image) has nothing known.
     """
     if t == 1:
         return jnp.zeros((b, t), bool)
     kind_key, length_key, other_key, rate_key, frame_key, spare_key = jax.random.split(key, 6)
-    kind = jax.random.categorical(kind_key, jnp.log(jnp.asarray(CHANCES)), shape=(b,))[:, None]
+    chances = jnp.array([1 - share, *(share * chance for chance in CHANCES)])
+    kind = jax.random.choice(kind_key, len(KINDS), (b, 1), p=chances)
     frame = jnp.arange(t)[None]
     first = jax.random.randint(length_key, (b, 1), 1, t)
     last = jnp.minimum(jax.random.randint(other_key, (b, 1), 1, t), t - 1 - first)

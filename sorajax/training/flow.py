@@ -7,6 +7,7 @@ at random, stand at time 0 and do not count. The autoencoder is frozen. Clips ar
 or come encoded.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -47,8 +48,8 @@ class FlowObjective:
     time_std: float = 1.0
     shift: float = 1.0
     """Moves training times towards noise."""
-    known: bool = True
-    """Whether random frames are known, for image-to-video, extension and in-betweening."""
+    known: float = 0.5
+    """Share of clips in which random frames are known, for image-to-video, extension and in-betweening."""
     sample_shift: float = 3.0
     """Shift of the sampling schedule, also the exported model's default."""
     guidance_scale: float = 4.0
@@ -69,7 +70,7 @@ class FlowStage:
     """A transformer and text encoder learning velocities; params are {"text", "dit"}, `vae` holds frozen ones."""
 
     vae: Any
-    prompts: tuple[Array, Array]  # ids and mask of the preview's prompts, the last one empty
+    prompts: Any  # ids and mask of the preview's prompts, the last one empty
     config: SoraConfig = flax.struct.field(pytree_node=False)
     objective: FlowObjective = flax.struct.field(pytree_node=False)
     data: WorldData = flax.struct.field(pytree_node=False)
@@ -85,14 +86,12 @@ class FlowStage:
         time_key, noise_key, known_key = jax.random.split(key, 3)
         data = self.latents(batch)
         b, t = data.shape[:2]
-        known = random_known(known_key, b, t) if objective.known else jnp.zeros((b, t), bool)
+        known = random_known(known_key, b, t, objective.known)
         level = logit_normal(time_key, (b, 1), objective.time_mean, objective.time_std, objective.shift)
         time = jnp.where(known, 0.0, level)
         noise = jax.random.normal(noise_key, data.shape)
-        context = TextEncoder(self.config.text).apply({"params": params["text"]}, batch.ids, batch.mask)
-        velocity = DiT(self.config.dit).apply(
-            {"params": params["dit"]}, interpolate(data, noise, time), time, context
-        )
+        context = embed(self.config, params, batch.ids, batch.mask)
+        velocity = predict(self.config, params, context, interpolate(data, noise, time), time)
         error = jnp.mean(jnp.square(velocity - velocity_target(data, noise)), axis=(2, 3, 4))
         counts = (~known).astype(jnp.float32)
         loss = jnp.sum(error * counts) / jnp.sum(counts)
@@ -102,7 +101,8 @@ class FlowStage:
         """Normalised latents of a batch, float32."""
         if batch.latent is not None:
             return batch.latent.astype(jnp.float32)
-        return jax.lax.stop_gradient(VAE(self.config.vae).apply({"params": self.vae}, clips(batch), method="encode"))
+        latent: Any = VAE(self.config.vae).apply({"params": self.vae}, clips(batch), method="encode")
+        return jax.lax.stop_gradient(latent)
 
     def tokens(self, batch: WorldBatch) -> float:
         """Patches of all clips."""
@@ -117,11 +117,21 @@ class FlowStage:
         video = np.asarray(_sample(self, params, key, shape))
         shown = np.linspace(0, video.shape[1] - 1, min(6, video.shape[1])).round().astype(int)
         grid = rearrange(video[:, shown], "b t h w c -> (b h) (t w) c")
-        return np.uint8(np.clip(np.round((grid + 1) * 127.5), 0, 255))
+        return np.clip(np.round((grid + 1) * 127.5), 0, 255).astype(np.uint8)
 
     def export(self, directory: Path, params: Any) -> None:
         """The whole model, autoencoder and tokenizer included, as a model folder."""
         export_model(directory, {**params, "vae": self.vae}, self.config, self.tokenizer, self.storage)
+
+
+def embed(config: SoraConfig, params: Any, ids: Array, mask: Array) -> Any:
+    """Token ids and mask [b m] -> text embeddings [b m e]."""
+    return TextEncoder(config.text).apply({"params": params["text"]}, ids, mask)
+
+
+def predict(config: SoraConfig, params: Any, context: Array, x: Array, time: Array) -> Any:
+    """Text embeddings, latents [b t h w c] and times [b t] -> velocity."""
+    return DiT(config.dit).apply({"params": params["dit"]}, x, time, context)
 
 
 def by_time(total: Float[Array, "b t"], count: Float[Array, "b t"], time: Float[Array, "b t"]) -> Mean:
@@ -132,18 +142,15 @@ def by_time(total: Float[Array, "b t"], count: Float[Array, "b t"], time: Float[
 
 
 @partial(jax.jit, static_argnums=3)
-def _sample(stage: FlowStage, params: Any, key: Array, shape: tuple[int, ...]) -> Float[Array, "b t h w c"]:
-    """Videos of the preview's prompts with guidance."""
+def _sample(stage: FlowStage, params: Any, key: Array, shape: tuple[int, ...]) -> Any:
+    """Videos [b t h w 3] of the preview's prompts, with guidance."""
     config, objective = stage.config, stage.objective
-    context = TextEncoder(config.text).apply({"params": params["text"]}, *stage.prompts)
-    count = len(context) - 1
-
-    def velocity(text: Array, x: Array, time: Array) -> Array:
-        return DiT(config.dit).apply({"params": params["dit"]}, x, time, text)
-
-    empty = jnp.broadcast_to(context[-1:], context[:-1].shape)
-    steered = guided(partial(velocity, context[:-1]), partial(velocity, empty), objective.guidance_scale)
-    noise = jax.random.normal(key, (count, *shape))
+    context = embed(config, params, *stage.prompts)
+    prompts, empty = context[:-1], jnp.broadcast_to(context[-1:], context[:-1].shape)
+    steered = guided(
+        partial(predict, config, params, prompts), partial(predict, config, params, empty), objective.guidance_scale
+    )
+    noise = jax.random.normal(key, (len(prompts), *shape))
     latent = euler(steered, noise, schedule(objective.sample_steps, objective.sample_shift))
     return VAE(config.vae).apply({"params": stage.vae}, latent, method="decode")
 
@@ -193,7 +200,7 @@ class FlowTraining:
         else:
             made_by = signature(params["vae"])
             if self.encoded:
-                encode = partial(VAE(vae).apply, {"params": params["vae"]}, method="encode")
+                encode: Callable[..., Any] = partial(VAE(vae).apply, {"params": params["vae"]}, method="encode")
                 write_latents(self.latents, self.data, self.encoded, encode, made_by)
             make = latent_maker(self.latents, self.data, tokenizer.encode, made_by)
         stage = FlowStage(
@@ -220,4 +227,4 @@ class FlowTraining:
             shape = config.vae.latent_shape(*bucket.size)
             for name, size, patch in zip(("frames", "height", "width"), shape, self.model.patch, strict=False):
                 if size % patch:
-                    raise ValueError(f"bucket {bucket.size}: its latent's {name} {size} does not divide by patch {patch}")
+                    raise ValueError(f"bucket {bucket.size}: {size} latent {name} are no multiple of patch {patch}")

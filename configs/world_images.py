@@ -1,0 +1,20 @@
+"""The embedded model's first lesson: single images of the world, where a step costs a fifth of one on clips.
+
+Colours, shapes, sizes, backgrounds and styles are learned here; configs/world_dit.py continues with motion. Same
+hardware; see the model card in sorajax/assets/world for the figures.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from sorajax.data.buckets import Bucket
+from sorajax.train import load_experiment
+
+video = load_experiment(Path(__file__).with_name("world_dit.py"))
+config = replace(
+    video,
+    data=replace(video.data, buckets=(Bucket(1, 64, 64, batch_size=96),)),
+    latents=None,
+    encoded=0,
+    loop=replace(video.loop, steps=2_500, optimizer=replace(video.loop.optimizer, schedule="constant")),
+)
