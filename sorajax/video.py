@@ -92,6 +92,14 @@ class Video:
         return mediapy.html_from_compressed_video(self.encoded(".mp4"), w * scale, h * scale)
 
 
+class Videos(list[Video]):
+    """Several videos, which show themselves side by side in a notebook."""
+
+    def _repr_html_(self) -> str:
+        shown = "".join(video._repr_html_() for video in self)
+        return f'<div style="display: flex; flex-wrap: wrap">{shown}</div>'
+
+
 def check_suffix(path: Path) -> None:
     """Raises ValueError for a suffix that no writer knows."""
     if path.suffix.lower() not in WRITERS:

@@ -18,7 +18,7 @@ Pair = Callable[[Latent, Float[Array, "b t"]], tuple[Latent, Latent]]
 def guided(
     velocity: Velocity,
     velocity_null: Velocity,
-    scale: float,
+    scale: Float[Array, ""] | float,
     rescale: float = 0.0,
     interval: tuple[float, float] = (0.0, 1.0),
 ) -> Velocity:
@@ -26,7 +26,9 @@ def guided(
     return guided_pair(lambda x, time: (velocity(x, time), velocity_null(x, time)), scale, rescale, interval)
 
 
-def guided_pair(pair: Pair, scale: float, rescale: float = 0.0, interval: tuple[float, float] = (0.0, 1.0)) -> Velocity:
+def guided_pair(
+    pair: Pair, scale: Float[Array, ""] | float, rescale: float = 0.0, interval: tuple[float, float] = (0.0, 1.0)
+) -> Velocity:
     """Classifier-free guidance from one function that gives both velocities, e.g. from one batch of 2b clips.
 
     scale: 1 is no guidance, 3 to 7 usual.

@@ -1,0 +1,61 @@
+"""Progress for the person who waits, told from inside a jitted sampler without its knowledge.
+
+A velocity is wrapped so that each evaluation reports its time; the bar knows the schedule, and turns that time into the
+number of steps done. A report is a host callback: it is compiled in only when somebody looks, because XLA programs with
+callbacks are not kept in jax's persistent cache.
+"""
+
+import sys
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+from tqdm import tqdm
+
+from sorajax.diffusion.known import Latent, Velocity
+
+
+def watched(velocity: Velocity, report: Callable[[Float[np.ndarray, ""]], None]) -> Velocity:
+    """The same velocity; each evaluation calls `report(time)` on the host, with the latest clock of any frame."""
+
+    def wrapped(x: Latent, time: Float[Array, "b t"]) -> Latent:
+        jax.debug.callback(report, time.max())
+        return velocity(x, time)
+
+    return wrapped
+
+
+class Bar:
+    """Steps done and time left on stderr, over one or several samplings in turn."""
+
+    def __init__(self) -> None:
+        self.lines: tqdm | None = None
+        self.times = np.zeros(0)
+        self.before = 0
+
+    def open(self, samplings: int, times: Float[np.ndarray, " steps+1"]) -> None:
+        """Draws an empty bar for that many samplings along the same times."""
+        self.times, self.before = np.asarray(times), 0
+        layout = "{desc} {percentage:3.0f}%|{bar:30}| step {n_fmt}/{total_fmt}, {elapsed} gone, {remaining} left"
+        total = samplings * (len(self.times) - 1)
+        self.lines = tqdm(total=total, desc="sampling", bar_format=layout, file=sys.stderr, leave=False)
+
+    def report(self, time: Float[np.ndarray, ""]) -> None:
+        """Moves the bar to the step that begins at `time`; never back, since reports may overtake each other."""
+        self._move(self.before + int((self.times > np.asarray(time)).sum()))
+
+    def finish_sampling(self) -> None:
+        """Moves the bar to the end of the present sampling."""
+        self.before += len(self.times) - 1
+        self._move(self.before)
+
+    def close(self) -> None:
+        """Wipes the bar away."""
+        if self.lines is not None:
+            self.lines.close()
+        self.lines = None
+
+    def _move(self, done: int) -> None:
+        if self.lines is not None and done > self.lines.n:
+            self.lines.update(done - self.lines.n)

@@ -1,0 +1,283 @@
+"""From a request to videos: where text encoder, transformer, sampler and autoencoder meet.
+
+    tokens -> context -> velocity(x, time) -> sampler -> latents -> frames
+
+Everything up to the latents is one jitted function; latents are decoded chunk by chunk, so that a long clip needs no
+more memory than a short one. Each clip's noise depends on its own seed alone, not on the batch it is made in.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from threading import Thread
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, UInt32
+
+from sorajax import __version__
+from sorajax.checkpoint import load_model
+from sorajax.compilation import keep_compiled
+from sorajax.diffusion.flow import schedule
+from sorajax.diffusion.guidance import guided_pair
+from sorajax.diffusion.known import Known, Velocity, held, initial, nothing_known
+from sorajax.diffusion.progress import Bar, watched
+from sorajax.diffusion.samplers import SAMPLERS
+from sorajax.models.dit import DiT
+from sorajax.models.sora import SoraConfig
+from sorajax.models.text import TextEncoder, Tokenizer
+from sorajax.models.vae import decode_chunks
+from sorajax.request import BadRequest, Request, SamplerName
+from sorajax.video import Video, Videos
+
+EMBEDDED = "world"
+PUNCTUATION = "!\"'(),.:;?-"
+UNKNOWN = ("[UNK]", "<unk>", "<UNK>")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A request with every setting decided for one model."""
+
+    frames: int
+    height: int
+    width: int
+    fps: float
+    steps: int
+    guidance_scale: float
+    sampler: SamplerName
+    shift: float
+    latent: tuple[int, int, int, int]
+    notes: tuple[str, ...]
+
+    @property
+    def guided(self) -> bool:
+        return self.guidance_scale != 1
+
+
+def plan(request: Request, config: SoraConfig) -> Plan:
+    """Fills in the model's defaults. Raises BadRequest for a size or length that the strides do not allow."""
+    stride, rows, columns = config.vae.stride
+    _, ph, pw = config.dit.patch
+    fps = request.fps or config.fps
+    frames, notes = clip_length(request, config, fps)
+    height, width = request.height or config.sizes[0][0], request.width or config.sizes[0][1]
+    for name, size, unit in (("height", height, rows * ph), ("width", width, columns * pw)):
+        if size % unit:
+            below, above = size // unit * unit, (size // unit + 1) * unit
+            nearest = f"{below} or {above}" if below else f"{above}"
+            raise BadRequest(f"{name} {size} is not allowed: the model makes multiples of {unit}, nearest {nearest}")
+    if (height, width) not in config.sizes:
+        trained = ", ".join(f"{w}x{h}" for h, w in config.sizes)
+        notes += (f"the model was trained at {trained}; {width}x{height} may look worse",)
+    return Plan(
+        frames=frames,
+        height=height,
+        width=width,
+        fps=fps,
+        steps=request.steps or config.steps,
+        guidance_scale=config.guidance_scale if request.guidance_scale is None else request.guidance_scale,
+        sampler=request.sampler,
+        shift=request.shift or config.shift,
+        latent=((frames - 1) // stride + 1, height // rows, width // columns, config.vae.latent_channels),
+        notes=notes,
+    )
+
+
+def clip_length(request: Request, config: SoraConfig, fps: float) -> tuple[int, tuple[str, ...]]:
+    """Frames of the clip, and a note where seconds had to be rounded. Raises BadRequest for a length not allowed."""
+    stride = config.vae.stride[0]
+    if request.seconds is not None:
+        frames = max(round((request.seconds * fps - 1) / stride), 0) * stride + 1
+        exact = abs(request.seconds * fps - frames) < 1e-6
+        return frames, () if exact else (f"{request.seconds:g} s at {fps:g} fps is rounded to {frames} frames",)
+    frames = request.frames or config.frames[0]
+    if (frames - 1) % stride:
+        below = (frames - 1) // stride * stride + 1
+        raise BadRequest(
+            f"{frames} frames are not allowed: the model makes {stride}n+1, nearest {below} or {below + stride}"
+        )
+    return frames, ()
+
+
+class Pipeline:
+    """A model in use. `pipeline("a red ball bounces")` gives videos that show themselves in a notebook."""
+
+    def __init__(self, config: SoraConfig, params: dict[str, Any], tokenizer: Tokenizer, name: str):
+        self.config, self.params, self.tokenizer, self.name = config, jax.device_put(params), tokenizer, name
+        self._bar = Bar()
+        self._compiled: dict[tuple, Callable] = {}
+
+    def __call__(
+        self,
+        prompts: str | Sequence[str],
+        *,
+        frames: int | None = None,
+        seconds: float | None = None,
+        width: int | None = None,
+        height: int | None = None,
+        fps: float | None = None,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+        sampler: SamplerName = "unipc",
+        shift: float | None = None,
+        seed: int = 0,
+        num: int = 1,
+        negative: str = "",
+    ) -> Videos:
+        """Makes `num` videos of each prompt, in order; see `Request` for the settings. Raises BadRequest."""
+        prompts = (prompts,) if isinstance(prompts, str) else tuple(prompts)
+        request = Request(
+            prompts, negative, num, seed, frames, seconds, width, height, fps, steps, guidance_scale, sampler, shift
+        )
+        return Videos(self.stream(request, self.plan(request)))
+
+    def plan(self, request: Request) -> Plan:
+        """What the request comes to with this model. Raises BadRequest where it cannot be met."""
+        try:
+            self.tokenizer.encode([*request.prompts, request.negative])
+        except ValueError as error:
+            raise BadRequest(str(error)) from error
+        decided = plan(request, self.config)
+        unknown = dict.fromkeys(word for text in request.prompts for word in spelled_out(self.tokenizer, text))
+        if not unknown:
+            return decided
+        words = ", ".join(f'"{word}"' for word in unknown)
+        note = f"the model has no token for {words} and may ignore what it spells out"
+        return replace(decided, notes=(*decided.notes, note))
+
+    def stream(self, request: Request, decided: Plan, batch: int | None = None) -> Iterator[Video]:
+        """The videos one after another: `num` of the first prompt, then of the next.
+
+        batch: clips made at once, 1 on CPU and up to 8 on accelerators by default.
+        """
+        clips = [(prompt, request.seed + index) for prompt in request.prompts for index in range(request.num)]
+        batch = min(batch or (1 if jax.default_backend() == "cpu" else 8), len(clips))
+        groups = [clips[start : start + batch] for start in range(0, len(clips), batch)]
+        times = np.asarray(schedule(decided.steps, decided.shift))
+        watching = sys.stderr.isatty()
+        try:
+            for number, group in enumerate(groups):
+                padded = group + group[-1:] * (batch - len(group))
+                arguments = self._arguments(padded, request.negative, decided, times)
+                sampling = self._sampling(arguments, decided, watching)
+                if watching and number == 0:
+                    self._bar.open(len(groups), times)
+                latents = interruptible(lambda: jax.block_until_ready(sampling(*arguments)))  # noqa: B023
+                self._bar.finish_sampling()
+                pixels = np.concatenate(list(decode_chunks(self.params["vae"], self.config.vae, latents)), 1)
+                for (prompt, seed), frames in zip(group, pixels, strict=False):
+                    yield Video(frames, decided.fps, self._metadata(request, decided, prompt, seed))
+        finally:
+            self._bar.close()
+
+    def _arguments(self, clips: Sequence[tuple[str, int]], negative: str, decided: Plan, times: np.ndarray) -> tuple:
+        """What `sample_latents` takes, for clips given as (prompt, seed)."""
+        prompts = [prompt for prompt, _ in clips] + [negative] * (len(clips) if decided.guided else 0)
+        ids, mask = self.tokenizer.encode(prompts)
+        seeds = np.array([seed for _, seed in clips], np.uint32)
+        positions = np.arange(decided.latent[0], dtype=np.float32) * np.float32(self.config.fps / decided.fps)
+        known = nothing_known((len(clips), *decided.latent))
+        params = {"text": self.params["text"], "dit": self.params["dit"]}
+        return params, ids, mask, seeds, times, np.float32(decided.guidance_scale), positions, known
+
+    def _sampling(self, arguments: tuple, decided: Plan, watching: bool) -> Callable[..., Float[Array, "b t h w c"]]:
+        """`sample_latents` compiled for these shapes and this sampler; kept for the next call."""
+        shapes = tuple(jax.tree.map(np.shape, arguments[1:]))
+        kind = (shapes, decided.sampler, decided.guided, watching)
+        if kind not in self._compiled:
+            report = self._bar.report if watching else None
+            function = partial(sample_latents, self.config, SAMPLERS[decided.sampler], decided.guided, report)
+            lowered = jax.jit(function).lower(*arguments)
+            self._compiled[kind] = interruptible(lowered.compile)
+        return self._compiled[kind]
+
+    def _metadata(self, request: Request, decided: Plan, prompt: str, seed: int) -> dict[str, Any]:
+        """What it takes to make the clip again."""
+        return {
+            "prompt": prompt,
+            "negative": request.negative,
+            "seed": seed,
+            "model": self.name,
+            "steps": decided.steps,
+            "guidance_scale": decided.guidance_scale,
+            "sampler": decided.sampler,
+            "shift": decided.shift,
+            "version": f"sorajax {__version__}",
+        }
+
+
+def sample_latents(
+    config: SoraConfig,
+    sampler: Callable[[Velocity, Array, Array], Array],
+    guided: bool,
+    report: Callable | None,
+    params: dict[str, Any],
+    ids: Int[Array, "prompts m"],
+    mask: Bool[Array, "prompts m"],
+    seeds: UInt32[Array, " b"],
+    times: Float[Array, " steps+1"],
+    guidance_scale: Float[Array, ""],
+    positions: Float[Array, " t"],
+    known: Known,
+) -> Float[Array, "b t h w c"]:
+    """Tokens to latents. `ids` holds b prompts and, when guided, b negative ones after them, evaluated in one batch."""
+    context = TextEncoder(config.text).apply({"params": params["text"]}, ids, mask)
+
+    def model(x: Float[Array, "b t h w c"], time: Float[Array, "b t"]) -> Any:
+        return DiT(config.dit).apply({"params": params["dit"]}, x, time, context, positions)
+
+    def pair(x: Float[Array, "b t h w c"], time: Float[Array, "b t"]) -> tuple[Array, Array]:
+        velocity, velocity_null = jnp.split(model(jnp.concatenate([x, x]), jnp.concatenate([time, time])), 2)
+        return velocity, velocity_null
+
+    velocity = held(guided_pair(pair, guidance_scale) if guided else model, known)
+    if report is not None:
+        velocity = watched(velocity, report)
+    noise = jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), known.latent.shape[1:]))(seeds)
+    return sampler(velocity, initial(known, noise), times)
+
+
+def interruptible(work: Callable[[], Result]) -> Result:
+    """Does the work in a thread, so that Ctrl-C is answered at once; XLA would not let go of the main thread."""
+    future: Future[Result] = Future()
+
+    def do() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # handed to the waiting thread, which raises it
+            future.set_exception(error)
+
+    Thread(target=do, daemon=True).start()
+    return future.result()
+
+
+def load(model: str | Path = EMBEDDED) -> Pipeline:
+    """The model that comes with sorajax (`world`), an exported one, or the newest of a training directory.
+
+    Turns on jax's persistent compilation cache in the user's cache folder, unless jax is told where, or not to.
+    Raises FileNotFoundError where nothing is found and ValueError for damaged files.
+    """
+    keep_compiled()
+    embedded = str(model) == EMBEDDED
+    folder = Path(__file__).parent / "assets" / EMBEDDED if embedded else Path(model).expanduser()
+    config, params, tokenizer = load_model(folder, SoraConfig)
+    if tokenizer is None:
+        raise FileNotFoundError(f"{folder} has no tokenizer.json: export the model again, with its tokenizer")
+    return Pipeline(config, params, Tokenizer(tokenizer, config.text.tokens), EMBEDDED if embedded else folder.name)
+
+
+def spelled_out(tokenizer: Tokenizer, text: str) -> list[str]:
+    """Words that the tokenizer has no good token for: unknown ones, and ones in pieces of under 3 letters each."""
+    words = (word.strip(PUNCTUATION) for word in text.split())
+    return [word for word in words if word and unfamiliar(tokenizer.pieces(word), word)]
+
+
+def unfamiliar(pieces: Sequence[str], word: str) -> bool:
+    return not pieces or any(piece in UNKNOWN for piece in pieces) or (len(pieces) > 1 and len(word) < 3 * len(pieces))

@@ -1,0 +1,232 @@
+"""Prompts become videos: the command line.
+
+    python -m sorajax.sample "a red ball bounces on a grey floor"
+
+Exit code 0: done; 1: something failed (a model or file that cannot be read or written); 2: the request makes no sense;
+130: interrupted. Mistakes are one line on stderr, and no file is left half-written.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import tyro
+
+from sorajax.request import BadRequest, Request, SamplerName, parse_size
+from sorajax.video import WRITERS, beside, check_output
+
+DESCRIPTION = """Turns text into videos.
+
+Examples:
+
+A clip from the model that comes with sorajax; the path of the mp4 is printed:
+    python -m sorajax.sample "a red ball bounces on a grey floor"
+
+Longer, wider, four of them, each with its own seed (0 to 3):
+    python -m sorajax.sample "a blue star moves left" --seconds 4 --size 96x64 --num 4
+
+A looping picture for a web page, and a still image:
+    python -m sorajax.sample "a green ring spins" --out ring.webp
+    python -m sorajax.sample "a green ring on navy" --frames 1 --out ring.png
+
+Many prompts, one a line, into a folder, with your own model:
+    python -m sorajax.sample --prompts-file prompts.txt --out clips/ --model runs/mine
+
+Quicker and rougher, or slower and closer to the prompt:
+    python -m sorajax.sample "a white box falls" --steps 8
+    python -m sorajax.sample "a white box falls" --steps 50 --guidance-scale 6
+
+Every file carries its prompt, seed and settings, and a .json beside it says the same;
+the same settings make the same video again. The first run compiles, which takes longer.
+Exit codes: 0 done, 1 a file or model failed, 2 the request makes no sense, 130 interrupted.
+"""
+
+Result = TypeVar("Result")
+
+
+class Failure(Exception):
+    """Something outside the request failed; the message is one line."""
+
+
+def option(metavar: str, default: str):
+    """How --help shows an option: what to write, and what happens when it is left out."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
+
+
+MODEL_DECIDES = "the model's own"
+
+
+@dataclass(frozen=True)
+class Arguments:
+    prompts: tyro.conf.Positional[Annotated[tuple[str, ...], option("PROMPT ...", "those of --prompts-file")]] = ()
+    """What should be seen; put each prompt in quotes."""
+    prompts_file: Annotated[Path | None, option("FILE", "none")] = None
+    """A text file of prompts, one a line; empty lines and lines that begin with # do not count. - is standard input."""
+    model: Annotated[str, option("NAME", "world, which comes with sorajax")] = "world"
+    """world, or the folder of a training run or an exported model."""
+    out: Annotated[str, option("PATH", "samples/")] = "samples/"
+    """A file, whose suffix chooses the format: mp4, gif, webp or png; several clips are numbered, as in clip-1.mp4 and
+    clip-2.mp4. Or a folder, which exists or ends with /: files in it are named after their prompts."""
+    overwrite: tyro.conf.FlagCreatePairsOff[Annotated[bool, option("", "an existing file is an error")]] = False
+    """Replace files that exist."""
+    num: Annotated[int, option("N", "1")] = 1
+    """Clips per prompt. The seed goes up by one from clip to clip."""
+    seed: Annotated[int, option("N", "0")] = 0
+    """The same seed and settings make the same clip."""
+    size: Annotated[str | None, option("WIDTHxHEIGHT", MODEL_DECIDES)] = None
+    """Size in pixels, e.g. 96x64."""
+    seconds: Annotated[float | None, option("S", MODEL_DECIDES)] = None
+    """Length in seconds, rounded to a length that the model makes."""
+    frames: Annotated[int | None, option("N", MODEL_DECIDES)] = None
+    """Length in frames instead: 4n+1 for most models; 1 makes a still image."""
+    fps: Annotated[float | None, option("RATE", MODEL_DECIDES)] = None
+    """Frames per second. Things move as fast at any rate."""
+    negative: Annotated[str, option("PROMPT", "nothing")] = ""
+    """What the clip should be led away from."""
+    steps: Annotated[int | None, option("N", MODEL_DECIDES)] = None
+    """Denoising steps: more take longer and look better."""
+    guidance_scale: Annotated[float | None, option("SCALE", MODEL_DECIDES)] = None
+    """How closely to follow the prompt: 1 is no guidance, above 7 looks overdone."""
+    sampler: Annotated[SamplerName, option("NAME", "unipc")] = "unipc"
+    """unipc needs the fewest steps, dpmpp_2m about as few; heun evaluates twice a step; euler is the plainest."""
+    shift: Annotated[float | None, option("S", MODEL_DECIDES)] = None
+    """Timestep shift: above 1 spends more of the steps at high noise, as larger clips need."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns the exit code."""
+    try:
+        arguments = tyro.cli(
+            Arguments,
+            prog="python -m sorajax.sample",
+            description=DESCRIPTION,
+            args=argv,
+            config=(tyro.conf.DisallowNone,),
+        )
+        sample(arguments)
+    except SystemExit as exit:  # tyro has said what is wrong, or shown the help
+        return exit.code if isinstance(exit.code, int) else 1
+    except KeyboardInterrupt:
+        return complain("interrupted; no unfinished file was left", 130)
+    except BadRequest as error:
+        return complain(str(error), 2)
+    except Failure as error:
+        return complain(str(error), 1)
+    return 0
+
+
+def sample(arguments: Arguments) -> None:
+    """Checks everything that can be checked early, samples, and prints the path of each file as it is finished."""
+    request = as_request(arguments)
+    paths = attempt(lambda: output_paths(arguments.out, request, arguments.overwrite))
+    pipeline = attempt(lambda: load(arguments.model))
+    plan = pipeline.plan(request)
+    for note in plan.notes:
+        print(f"note: {note}", file=sys.stderr)
+    for path, video in zip(paths, pipeline.stream(request, plan), strict=True):
+        attempt(lambda: video.save(path, arguments.overwrite))  # noqa: B023
+        print(path, flush=True)
+
+
+def load(model: str):
+    """The pipeline; imported here because jax takes seconds, and a mistake should be answered at once."""
+    from sorajax.pipeline import load
+
+    return load(model)
+
+
+def attempt(work: Callable[[], Result]) -> Result:
+    """Turns what files and folders do to us into one line."""
+    try:
+        return work()
+    except BadRequest:
+        raise
+    except (OSError, ValueError) as error:
+        raise Failure(" ".join(str(error).split())) from error
+
+
+def as_request(arguments: Arguments) -> Request:
+    """The request in the arguments. Raises BadRequest."""
+    width, height = (None, None) if arguments.size is None else parse_size(arguments.size)
+    file = arguments.prompts_file
+    return Request(
+        prompts=arguments.prompts + (attempt(lambda: read_prompts(file)) if file else ()),
+        negative=arguments.negative,
+        num=arguments.num,
+        seed=arguments.seed,
+        frames=arguments.frames,
+        seconds=arguments.seconds,
+        width=width,
+        height=height,
+        fps=arguments.fps,
+        steps=arguments.steps,
+        guidance_scale=arguments.guidance_scale,
+        sampler=arguments.sampler,
+        shift=arguments.shift,
+    )
+
+
+def read_prompts(path: Path) -> tuple[str, ...]:
+    """One prompt a line. Raises OSError where the file cannot be read, BadRequest where it holds no prompt."""
+    text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8-sig")
+    lines = (line.strip() for line in text.splitlines())
+    prompts = tuple(line for line in lines if line and not line.startswith("#"))
+    if not prompts:
+        raise BadRequest(f"{path} holds no prompt: write one a line")
+    return prompts
+
+
+def output_paths(out: str, request: Request, overwrite: bool) -> list[Path]:
+    """One path per clip, each checked to be writable now. Raises BadRequest for an unknown suffix, else OSError."""
+    path, count = Path(out).expanduser(), len(request.prompts) * request.num
+    if out.endswith(("/", os.sep)) or path.is_dir() or not path.suffix:
+        suffix = ".png" if request.frames == 1 else ".mp4"
+        paths: list[Path] = []
+        for prompt in request.prompts:
+            for _ in range(request.num):
+                paths.append(free_path(path / f"{slug(prompt)}{suffix}", paths))
+    elif path.suffix.lower() not in WRITERS:
+        raise BadRequest(f"{path}: unknown suffix '{path.suffix}'; use {', '.join(WRITERS)}, or end a folder with /")
+    else:
+        width = len(str(count))
+        names = [path.stem] if count == 1 else [f"{path.stem}-{index + 1:0{width}}" for index in range(count)]
+        paths = [path.with_name(name + path.suffix) for name in names]
+    for one in paths:
+        check_output(one, overwrite)
+    return paths
+
+
+def slug(prompt: str) -> str:
+    """A file name that reads like the prompt."""
+    return re.sub(r"[\W_]+", "-", prompt.lower()).strip("-")[:60].strip("-") or "video"
+
+
+def free_path(path: Path, taken: Sequence[Path]) -> Path:
+    """The path, or the first of path-2, path-3, ... that neither exists nor is taken."""
+    number, free = 1, path
+    while free in taken or free.exists() or beside(free).exists():
+        number += 1
+        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return free
+
+
+def complain(line: str, code: int) -> int:
+    print(f"sorajax: {line}", file=sys.stderr)
+    return code
+
+
+def leave(code: int) -> None:
+    """Ends the process; when interrupted without waiting for what XLA still computes in other threads."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if code == 130:
+        os._exit(code)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    leave(main())

@@ -1,0 +1,47 @@
+"""A random model small enough to compile and run in a second, as a folder that `sorajax.load` reads."""
+
+import os
+
+# Eight virtual devices for what is sharded, and LLVM unoptimised: compiling takes longer than running here.
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0")
+
+import jax
+import numpy as np
+import pytest
+
+from sorajax.checkpoint import export_model
+from sorajax.models.dit import DiTConfig
+from sorajax.models.sora import SoraConfig, init
+from sorajax.models.text import TextConfig
+from sorajax.models.vae import VAEConfig
+
+WORDS = ["[UNK]", "a", "red", "blue", "green", "ball", "box", "bounces", "moves", "falls", "left", "right", "on", "grey", "floor", "the"]
+TINY = SoraConfig(
+    text=TextConfig(vocabulary=len(WORDS), width=8, hidden=16, depth=1, heads=2, head_width=4, tokens=12),
+    dit=DiTConfig(
+        width=16, hidden=32, depth=2, heads=2, in_channels=4, out_channels=4, text_width=8, frequencies=8, remat="none"
+    ),
+    vae=VAEConfig(base=4, multipliers=(1, 1, 1), strides=((2, 2), (2, 2)), residual_blocks=1, latent_channels=4),
+    sizes=((16, 16), (16, 24)),
+    frames=(5, 1),
+    steps=2,
+)
+
+
+def tiny_tokenizer() -> str:
+    """Every word of WORDS is one token; letters of other words are unknown."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return tokenizer.to_str()
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory):
+    """The folder of a tiny random model; random in every leaf, so that nothing is hidden by a zero."""
+    shapes = jax.eval_shape(partial(init, TINY), jax.random.key(0))
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: rng.normal(0.1, 0.3, leaf.shape).astype(np.float32), shapes)
+    return export_model(tmp_path_factory.mktemp("tiny"), params, TINY, tiny_tokenizer())
