@@ -5,8 +5,8 @@ carries the experiment's config and the position in the data as JSON, and one fi
 that changed on disk is otherwise restored without a word. Restoring takes the newest step whose fingerprints agree, and
 any mesh: the target's shardings decide where the arrays go.
 
-An exported model is a folder of `config.json`, `model.safetensors` (keys are the "/"-joined paths of the parameters) and,
-where there is text, `tokenizer.json`.
+An exported model is a folder of `config.json`, `model.safetensors` (keys are the "/"-joined paths of the parameters)
+and, where there is text, `tokenizer.json`.
 """
 
 import json
@@ -240,7 +240,7 @@ def load_weights(path: Path) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     try:
         with safe_open(path, framework="np") as file:
-            flat = {key: file.get_tensor(key) for key in file.keys()}
+            flat = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is damaged or cut short ({_one_line(error)}): export or download it again") from error
     for key, value in flat.items():

@@ -70,8 +70,8 @@ def path_name(path: tuple[Any, ...]) -> str:
 def spec_for(name: str, shape: tuple[int, ...], mesh: Mesh) -> P:
     """The PartitionSpec that `RULES` gives a leaf of this path and shape on this mesh."""
     rule = next(spec for pattern, spec in RULES if re.search(rf"(^|/){pattern}$", name) or not pattern)
-    rule = tuple(rule)[-len(shape) :] if shape else ()
-    return fitting(P(*[None] * (len(shape) - len(rule)), *rule), shape, mesh)
+    last = tuple(rule)[-len(shape) :] if shape else ()
+    return fitting(P(*[None] * (len(shape) - len(last)), *last), shape, mesh)
 
 
 def fitting(spec: P, shape: tuple[int, ...], mesh: Mesh | jax.sharding.AbstractMesh) -> P:

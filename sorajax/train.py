@@ -85,8 +85,10 @@ def parse(path: str, arguments: list[str]) -> tuple[Any, Path | None, bool]:
 def train(config: Any, directory: Path, resume: bool = False) -> Any:
     """Builds the experiment's stage and data, and fits. Returns the last state."""
     from sorajax.checkpoint import to_json
+    from sorajax.compilation import keep_compiled
     from sorajax.training.loop import fit
 
+    keep_compiled()
     directory.mkdir(parents=True, exist_ok=True)
     stage, batches = config.build(directory)
     return fit(stage, batches, config.loop, directory, resume, experiment=to_json(config))

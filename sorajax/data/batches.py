@@ -1,4 +1,4 @@
-"""World batches as training sees them: scenes (rendered on the device, inside the step), captions as tokens, latents."""
+"""World batches as training sees them: scenes (rendered inside the step), captions as tokens, latents."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,6 @@ from sorajax.data.captions import Register, captions
 from sorajax.data.scenes import FULL, Scene, WorldMix, sample_scenes
 from sorajax.data.world import Parts, draw
 
-
 Encode = Callable[[list[str]], tuple[np.ndarray, np.ndarray]]
 
 
@@ -25,7 +24,7 @@ class WorldBatch:
     The bucket and the renderer's parts are static: each bucket compiles once.
     """
 
-    scene: Scene | None = None
+    scene: Any = None
     latent: Any = None
     ids: Any = None
     mask: Any = None
@@ -89,7 +88,7 @@ def caption_maker(data: WorldData, encode: Encode) -> Callable[[Bucket, np.rando
     def make(bucket: Bucket, rng: np.random.Generator) -> WorldBatch:
         batch = bare(bucket, rng)
         ids, mask = written(batch.scene, bucket, data, encode, rng)
-        return batch.replace(ids=ids, mask=mask)
+        return WorldBatch(batch.scene, None, ids, mask, batch.bucket, batch.needs)
 
     return make
 

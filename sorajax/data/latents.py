@@ -1,8 +1,8 @@
 """A cache of encoded clips, for machines where rendering and encoding would cost more than the training step.
 
-One folder holds, for each bucket, `FRAMESxHEIGHTxWIDTH.npy` (float16 latents [clips t h w c], read through memory maps)
-and `.npz` beside it (the scenes, so that captions are drawn anew each time a clip is seen), and `latents.json`, which is
-written last and says which autoencoder and mix made them.
+One folder holds, for each bucket, `FRAMESxHEIGHTxWIDTH.npy` (float16 latents [clips t h w c], read through memory
+maps) and `.npz` beside it (the scenes, so that captions are drawn anew each time a clip is seen), and `latents.json`,
+which is written last and says which autoencoder and mix made them.
 """
 
 import hashlib
@@ -87,7 +87,7 @@ def _write_bucket(
                 shape = (count, *latent.shape[1:])
                 rows = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
             rows[start : start + len(latent)] = latent
-            scenes.append(jax.tree.map(lambda leaf, kept=len(latent): leaf[:kept], batch.scene))
+            scenes.append(first_rows(batch.scene, len(latent)))
             if (start // bucket.batch_size) % 50 == 0:
                 say(f"{stem(bucket)}: {start}/{count} clips encoded")
         assert rows is not None
@@ -96,6 +96,11 @@ def _write_bucket(
     write_atomically(directory / f"{stem(bucket)}.npy", write)
     scene = jax.tree.map(lambda *leaves: np.concatenate(leaves), *scenes)
     write_atomically(directory / f"{stem(bucket)}.npz", lambda path: np.savez(path, **scene._asdict()))
+
+
+def first_rows(scene: Scene, count: int) -> Scene:
+    """The first `count` clips of a batch of scenes."""
+    return jax.tree.map(lambda leaf: leaf[:count], scene)
 
 
 def latent_maker(
@@ -107,7 +112,7 @@ def latent_maker(
     """
     directory = Path(directory)
     if not (directory / INDEX).exists():
-        raise FileNotFoundError(f"{directory} holds no encoded latents: make them with `python -m sorajax.encode`")
+        raise FileNotFoundError(f"{directory} holds no encoded latents: say --encoded 20000 to make them first")
     index = json.loads((directory / INDEX).read_text())
     if index["made_by"] != made_by:
         raise ValueError(f"{directory} was encoded by another autoencoder: encode again into a new folder")

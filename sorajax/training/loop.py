@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -50,10 +50,20 @@ class Stage(Protocol):
         ...
 
 
+class Position(Protocol):
+    """An iterator over batches that knows where it is."""
+
+    def __next__(self) -> Any: ...
+
+    def get_state(self) -> dict[str, Any]: ...
+
+    def set_state(self, state: dict[str, Any]) -> None: ...
+
+
 class Batches(Protocol):
     """A grain IterDataset, or anything whose iterator has `get_state` and `set_state` with JSON values."""
 
-    def __iter__(self) -> Iterator[Any]: ...
+    def __iter__(self) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -134,7 +144,7 @@ def _run(
     abstract = jax.eval_shape(create, init_key)
     where = shardings(abstract, mesh)
     stage = jax.device_put(stage, shardings(stage, mesh))
-    data = iter(batches)
+    data: Position = iter(batches)
     position = data.get_state()
     if resume and checkpoints.steps():
         target = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract, where)

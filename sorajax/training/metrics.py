@@ -36,10 +36,10 @@ PEAK_FLOPS = {
 
 
 class Mean(NamedTuple):
-    """A mean yet to be divided: sums and counts of the same shape, () or (buckets,)."""
+    """A mean yet to be divided: sums and the counts behind them, of the same shape, () or (buckets,)."""
 
     total: jax.Array
-    count: jax.Array
+    number: jax.Array
 
 
 def peak_flops() -> float | None:
@@ -130,7 +130,8 @@ def line(step: int, steps: int, values: dict[str, float]) -> str:
     shown = {name: value for name, value in values.items() if "/" not in name}
     speed = shown.pop("steps_per_second", 0.0)
     parts = [f"step {step}/{steps}"]
-    rates = {name: shown.pop(name) for name in ("tokens_per_second", "flops_per_second", "utilisation") if name in shown}
+    known = ("tokens_per_second", "flops_per_second", "utilisation")
+    rates = {name: shown.pop(name) for name in known if name in shown}
     rate = shown.pop("learning_rate", None)
     parts += [f"{name.replace('_', ' ')} {value:.4g}" for name, value in shown.items()]
     if rate is not None:

@@ -118,7 +118,7 @@ def matrices(params: Any) -> Any:
 
 
 def decayed(params: Any) -> Any:
-    """True for matrices and kernels; biases, norms and tables are not pulled to zero, scanned stacks of them neither."""
+    """True for kernels; biases, norms and tables are not pulled to zero, nor are scanned stacks of them."""
     return jax.tree.map_with_path(lambda path, leaf: path_name(path).endswith("kernel") and leaf.ndim >= 2, params)
 
 

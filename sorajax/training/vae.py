@@ -9,6 +9,7 @@ convolutions need no whole frames, and objects fill more of the loss.
 """
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -62,7 +63,7 @@ class VAEStage:
         objective = self.objective
         crop_key, sample_key, noise_key = jax.random.split(key, 3)
         video = views(batch, crop_key)
-        apply = partial(VAE(self.config).apply, {"params": params})
+        apply: Callable[..., Any] = partial(VAE(self.config).apply, {"params": params})
         mean, log_variance = apply(video, method="moments")
         z = mean + jnp.exp(0.5 * log_variance) * jax.random.normal(sample_key, mean.shape)
         if objective.noise:
@@ -88,18 +89,19 @@ class VAEStage:
         again = _reconstruct(self.config, params, video)
         shown = np.linspace(0, bucket.frames - 1, min(6, bucket.frames)).round().astype(int)
         grid = rearrange(np.stack([video, again])[:, :, shown], "two b t h w c -> (b two h) (t w) c")
-        return np.uint8(np.clip(np.round((grid + 1) * 127.5), 0, 255))
+        return np.clip(np.round((grid + 1) * 127.5), 0, 255).astype(np.uint8)
 
     def export(self, directory: Path, params: Any) -> None:
         """The autoencoder as a model folder, its config completed by the measured moments of its latents."""
         bucket = dataclasses.replace(self.data.buckets[0], batch_size=8, crop=0)
         raw = [
-            _moments(self.config, params, clips(self._scenes(bucket, seed)))
+            _mean(self.config, params, clips(self._scenes(bucket, seed)))
             for seed in range(max(1, self.objective.moments // 8))
         ]
         values = np.concatenate([np.asarray(z, np.float64).reshape(-1, z.shape[-1]) for z in raw])
         mean, std = (tuple(round(float(x), 5) for x in f(values, 0)) for f in (np.mean, np.std))
-        export_model(directory, {"vae": params}, dataclasses.replace(self.config, mean=mean, std=std), None, self.storage)
+        config = dataclasses.replace(self.config, mean=mean, std=std)
+        export_model(directory, {"vae": params}, config, None, self.storage)
 
     def _scenes(self, bucket: Bucket, seed: int) -> WorldBatch:
         return scene_maker(self.data)(bucket, np.random.default_rng((self.data.seed, 2**32 - 1, seed)))
@@ -137,13 +139,14 @@ def psnr(error: Float[Array, "b t h w c"]) -> Float[Array, ""]:
 
 
 @partial(jax.jit, static_argnums=0)
-def _reconstruct(config: VAEConfig, params: Any, video: Array) -> Array:
+def _reconstruct(config: VAEConfig, params: Any, video: Array) -> Any:
     return VAE(config).apply({"params": params}, video)
 
 
 @partial(jax.jit, static_argnums=0)
-def _moments(config: VAEConfig, params: Any, video: Array) -> Array:
-    return VAE(config).apply({"params": params}, video, method="moments")[0]
+def _mean(config: VAEConfig, params: Any, video: Array) -> Any:
+    moments: Any = VAE(config).apply({"params": params}, video, method="moments")
+    return moments[0]
 
 
 @dataclass(frozen=True)

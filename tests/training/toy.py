@@ -1,0 +1,67 @@
+"""A stage so small that a run of twenty steps takes a second: a two-layer perceptron that learns the identity."""
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sorajax.data.buckets import Bucket
+from sorajax.data.loader import batches
+from sorajax.training.loop import LoopConfig
+from sorajax.training.metrics import Mean
+from sorajax.training.optimizer import OptimizerConfig
+
+WIDTH = 8
+BUCKETS = (Bucket(1, 8, 8, batch_size=16, weight=2), Bucket(5, 8, 8, batch_size=8))
+
+
+@flax.struct.dataclass
+class Toy:
+    """`target` is what the perceptron should multiply by: a frozen array."""
+
+    target: jax.Array
+    hidden: int = flax.struct.field(pytree_node=False, default=16)
+
+    def init(self, key):
+        first, second = jax.random.split(key)
+        return {
+            "blocks": {"up": {"kernel": jax.random.normal(first, (2, WIDTH, self.hidden))}},
+            "patch_out": {
+                "kernel": jax.random.normal(second, (self.hidden, WIDTH)) / 4,
+                "bias": jnp.zeros(WIDTH),
+            },
+        }
+
+    def loss(self, params, batch, key):
+        x = batch["x"] + 0.1 * jax.random.normal(key, batch["x"].shape)
+        up = params["blocks"]["up"]["kernel"]
+        hidden = jnp.tanh(x @ up[0]) + jnp.tanh(x @ up[1])
+        error = hidden @ params["patch_out"]["kernel"] + params["patch_out"]["bias"] - batch["x"] @ self.target
+        each = jnp.mean(jnp.square(error), -1)
+        low = jnp.mean(batch["x"], -1) < 0
+        halves = Mean(jnp.array([jnp.sum(each * low), jnp.sum(each * ~low)]), jnp.array([jnp.sum(low), jnp.sum(~low)]))
+        return jnp.mean(each), {"by_sign": halves}
+
+    def preview(self, params, key):
+        return np.zeros((8, 16, 3), np.uint8)
+
+
+def toy() -> Toy:
+    return Toy(jnp.eye(WIDTH))
+
+
+def toy_batches(buckets=BUCKETS[:1], poison_at: float = np.inf, seed: int = 0):
+    """Batches {"x": [b 8]}; one whose first value reaches `poison_at` has a NaN in it."""
+
+    def make(bucket, rng):
+        x = rng.normal(size=(bucket.batch_size, WIDTH)).astype(np.float32)
+        if x[0, 0] >= poison_at:
+            x[0, 0] = np.nan
+        return {"x": x}
+
+    return batches(make, buckets, seed)
+
+
+def toy_loop(steps: int = 12, **changes) -> LoopConfig:
+    optimizer = changes.pop("optimizer", OptimizerConfig(learning_rate=3e-2, warmup=2, weight_decay=0.0))
+    return LoopConfig(steps=steps, optimizer=optimizer, **{"preview_every": 0, "save_every": 100, **changes})
