@@ -1,0 +1,184 @@
+"""Measures a model of the world: the command line.
+
+    python -m sorajax.evaluate world --model world --num 256 --json scores.json
+    python -m sorajax.evaluate reconstruction --model world
+    python -m sorajax.evaluate instrument
+
+`world` asks for clips and reads them back; `reconstruction` measures what the autoencoder keeps; `instrument` is the
+reader's own accuracy on rendered clips, the ceiling of all others. Each prints a table with 95% intervals, and with
+--json writes {split: {attribute: {accuracy, low, high, num}}}.
+
+Exit codes: 0 done, 1 a file or model failed, 2 the request makes no sense, 130 interrupted.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from sorajax.request import BadRequest, Request
+from sorajax.video import whole_file
+
+SPLITS = ("seen", "held_out", "camera", "style", "relation", "event", "shots")
+
+
+@dataclass(frozen=True)
+class Common:
+    """What all measurements share."""
+
+    num: int = 256
+    """Clips of the splits seen and held_out each; the other splits get a quarter of it."""
+    seed: int = 0
+    """Chooses the prompts, and the noise they are made from."""
+    splits: tuple[str, ...] = SPLITS
+    """Which parts of the world to measure; `--splits seen held_out` is the single-object core."""
+    json: Path | None = None
+    """Also write the figures to this file; an existing one is replaced."""
+
+
+@dataclass(frozen=True)
+class World(Common):
+    """Asks a model for clips and reads them back."""
+
+    model: str = "world"
+    """`world`, which comes with sorajax, or the folder of a training run or an exported model."""
+    frames: int = 17
+    """Length of the clips: 17 frames are 2 seconds at 8 per second."""
+    size: tuple[int, int] = (64, 64)
+    """Width and height in pixels."""
+    steps: int | None = None
+    """Denoising steps; the model's own by default."""
+    guidance_scale: float | None = None
+    """How closely to follow the prompt; the model's own by default."""
+    batch: int | None = None
+    """Clips made at once: 1 on CPU and 8 on accelerators by default."""
+
+
+@dataclass(frozen=True)
+class Reconstruction(Common):
+    """PSNR of the autoencoder on unseen clips, and what can still be read through it."""
+
+    num: int = 64
+    """Clips of the splits seen and held_out each; the other splits get a quarter of it."""
+    model: str = "world"
+    """`world`, which comes with sorajax, or the folder of a training run or an exported model."""
+
+
+@dataclass(frozen=True)
+class Instrument(Common):
+    """The reader's own accuracy on rendered clips."""
+
+
+Command = (
+    Annotated[World, tyro.conf.subcommand("world")]
+    | Annotated[Reconstruction, tyro.conf.subcommand("reconstruction")]
+    | Annotated[Instrument, tyro.conf.subcommand("instrument")]
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns the exit code."""
+    try:
+        command = tyro.cli(Command, prog="python -m sorajax.evaluate", description=__doc__, args=argv)
+        check(command)
+        MEASURES[type(command)](command)
+    except SystemExit as exit:  # tyro has said what is wrong, or shown the help
+        return exit.code if isinstance(exit.code, int) else 1
+    except BadRequest as error:
+        return complain(error, 2)
+    except (OSError, ValueError) as error:
+        return complain(error, 1)
+    except KeyboardInterrupt:
+        return complain("interrupted", 130)
+    return 0
+
+
+def check(command: Common) -> None:
+    """Raises BadRequest for what can be known to be wrong before anything is loaded."""
+    if command.num < 1:
+        raise BadRequest(f"--num {command.num} is not allowed: use at least 1, e.g. 256")
+    if command.seed < 0:
+        raise BadRequest(f"--seed {command.seed} is not allowed: use 0 or more")
+    for split in command.splits:
+        if split not in SPLITS:
+            raise BadRequest(f"--splits {split} is unknown: choose from {', '.join(SPLITS)}")
+    if command.json and not command.json.expanduser().parent.is_dir():
+        raise BadRequest(f"--json {command.json}: the folder does not exist; create it first")
+
+
+def complain(error: Exception | str, code: int) -> int:
+    print(f"sorajax: {' '.join(str(error).split())}", file=sys.stderr)
+    return code
+
+
+def measure_world(command: World) -> None:
+    """Generates, reads and prints."""
+    import jax
+
+    from sorajax.evaluation.world import evaluate_world, table
+    from sorajax.pipeline import load
+
+    pipeline = load(command.model)
+    batch = command.batch or (1 if jax.default_backend() == "cpu" else 8)
+
+    def generate(prompts: list[str]) -> Iterator:
+        # A request gives all its prompts the same noise: each batch is a request with a seed of its own.
+        for start in range(0, len(prompts), batch):
+            request = Request(
+                tuple(prompts[start : start + batch]),
+                seed=command.seed + start,
+                frames=command.frames,
+                width=command.size[0],
+                height=command.size[1],
+                steps=command.steps,
+                guidance_scale=command.guidance_scale,
+            )
+            for video in pipeline.stream(request, pipeline.plan(request), batch):
+                yield video.frames
+
+    results = evaluate_world(generate, command.num, command.seed, command.splits, pipeline.config.fps)
+    report(table(results), results, command.json)
+
+
+def measure_reconstruction(command: Reconstruction) -> None:
+    """Encodes, decodes, reads and prints."""
+    from sorajax.evaluation.reconstruction import evaluate_reconstruction
+    from sorajax.evaluation.world import table
+    from sorajax.pipeline import load
+
+    pipeline = load(command.model)
+    found = evaluate_reconstruction(
+        pipeline.config.vae, pipeline.params["vae"], command.num, command.seed, splits=command.splits
+    )
+    text = f"PSNR {found.psnr:.2f} dB (worst clip {found.worst:.2f})\n\nfrom pixels\n{table(found.pixels)}"
+    text += f"\n\nthrough the autoencoder\n{table(found.through)}"
+    figures = {"psnr": found.psnr, "worst": found.worst, "pixels": found.pixels, "through": found.through}
+    report(text, figures, command.json)
+
+
+def measure_instrument(command: Instrument) -> None:
+    """Renders, reads and prints."""
+    from sorajax.evaluation.world import evaluate_truth, table
+
+    results = evaluate_truth(None, command.num, command.seed, command.splits)
+    report(table(results), results, command.json)
+
+
+def report(text: str, figures: dict, path: Path | None) -> None:
+    """Prints the table and writes the JSON."""
+    print(text)
+    if path:
+        with whole_file(path.expanduser()) as temporary:
+            temporary.write_text(json.dumps(figures, indent=2) + "\n")
+        print(path)
+
+
+MEASURES = {World: measure_world, Reconstruction: measure_reconstruction, Instrument: measure_instrument}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""Reads shape, place, size and angle of one object from how much it covers each pixel.
+
+Moments give a first guess (area for the radius; the phase of the 3rd, 4th or 5th angular moment for the angle of
+triangle, box and star), then the five shapes are drawn in three looks at a few radii and compared with the pixels.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy import ndimage
+
+from sorajax.data.physics import BOX, CORNER
+from sorajax.data.world import silhouette
+
+FILL, OUTLINE, GLOW = range(3)
+FOLDS = (0, 4, 3, 5, 0)  # rotational symmetry of ball, box, triangle, star, ring
+# Area of a shape of radius 1, its hole filled.
+AREAS = np.array(
+    (np.pi, 4 * BOX**2, 3 * 3**0.5 / 4 * CORNER**2, 5 * CORNER**2 / 2 * np.sin(np.pi / 5), np.pi), np.float32
+)
+SCALES = np.array((0.84, 0.9, 0.96, 1.02, 1.08, 1.15), np.float32)
+# Angle of the first corner (radians, y down) of an upright shape, whose phase the angular moment measures.
+UPRIGHT = np.array((0, np.pi / 4, -np.pi / 2, -np.pi / 2, 0), np.float32)
+
+
+class Poses(NamedTuple):
+    """Per frame and shape: what the moments say."""
+
+    centre: Float[np.ndarray, "t two"]  # units, the origin at the frame's centre
+    radius: Float[np.ndarray, "t shape"]
+    angle: Float[np.ndarray, "t shape"]
+    strength: Float[np.ndarray, "t shape"]  # of the angular moment, 0 to 1
+
+
+def grid(height: int, width: int):
+    """Pixel centres x [w] and y [h] in units."""
+    unit = min(height, width)
+    return (np.arange(width) + 0.5 - width / 2) / unit, (np.arange(height) + 0.5 - height / 2) / unit
+
+
+def poses(alpha: Float[np.ndarray, "t h w"], present) -> Poses:
+    """Moments of the filled silhouette in every frame."""
+    t, h, w = alpha.shape
+    x, y = grid(h, w)
+    unit = min(h, w)
+    centre, radius = np.zeros((t, 2)), np.full((t, 5), 1e-3)
+    angle, strength = np.zeros((t, 5)), np.zeros((t, 5))
+    for i in np.flatnonzero(present):
+        peak = np.quantile(alpha[i][alpha[i] > 0.2], 0.9) if (alpha[i] > 0.2).any() else 1.0
+        solid = np.clip(alpha[i] / max(peak, 0.3), 0, 1)
+        ink = solid > 0.45
+        filled = ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(ink, 2), iterations=1)[2:-2, 2:-2] | ink)
+        body = np.where(ndimage.binary_erosion(filled), 1.0, np.where(filled | (solid > 0.1), solid, 0))
+        body = np.where(filled & (body < 0.45), 1.0, body)
+        body[ndimage.distance_transform_edt(~filled) > 1.5] = 0
+        total = body.sum()
+        if total < 3:
+            continue
+        cx, cy = (body.sum(0) * x).sum() / total, (body.sum(1) * y).sum() / total
+        centre[i] = cx, cy
+        radius[i] = np.sqrt(total / unit**2 / AREAS)
+        z = (x[None, :] - cx) + 1j * (y[:, None] - cy)
+        for shape, fold in enumerate(FOLDS):
+            if fold:
+                moment = (body * z**fold).sum() / max((body * np.abs(z) ** fold).sum(), 1e-9)
+                angle[i, shape] = (np.angle(moment) / fold - UPRIGHT[shape]) % (2 * np.pi / fold)
+                strength[i, shape] = np.abs(moment)
+    return Poses(centre, radius, angle, strength)
+
+
+@partial(jax.jit, static_argnames=("height", "width"))
+def _errors(alpha, centre, radius, angle, height: int, width: int) -> Float[Array, "look shape scale t"]:
+    """Squared error of every look, shape and scale, relative to the object's ink, per frame."""
+    unit = min(height, width)
+    x, y = (jnp.asarray(axis, jnp.float32) for axis in grid(height, width))
+    shapes = jnp.arange(len(FOLDS))
+
+    def drawn(shape, scale, look):
+        cosine, sine = (f(angle[:, shape])[:, None, None] for f in (jnp.cos, jnp.sin))
+        dx, dy = x[None, None, :] - centre[:, 0, None, None], y[None, :, None] - centre[:, 1, None, None]
+        size = (radius[:, shape] * scale)[:, None, None]
+        picture = silhouette(look, shape, cosine * dx + sine * dy, cosine * dy - sine * dx, size, unit)
+        return jnp.square(jnp.clip(alpha, 0, 1) - picture).sum((1, 2)) / (jnp.square(alpha).sum((1, 2)) + 1e-6)
+
+    over_scales = jax.vmap(drawn, (None, 0, None))
+    over_shapes = jax.vmap(over_scales, (0, None, None))
+    return jax.lax.map(lambda look: over_shapes(shapes, jnp.asarray(SCALES), look), jnp.arange(3))
+
+
+class Fit(NamedTuple):
+    """How well each look and shape explains an object, and the pose of the best one per frame."""
+
+    error: Float[np.ndarray, "look shape"]
+    scale: Float[np.ndarray, "look shape"]
+
+
+CHECKED = 6
+
+
+def fit(alpha: Float[np.ndarray, "t h w"], pose: Poses, usable) -> Fit:
+    """Compares up to six usable frames, spread over the clip, with all templates."""
+    frames = np.flatnonzero(usable)
+    # The larger it is, the better a shape can be told: half of the frames are the largest ones.
+    large = frames[np.argsort(-pose.radius[frames, 0])][: max(CHECKED, len(frames) // 2)]
+    picked = np.sort(large)[np.linspace(0, len(large) - 1, CHECKED).round().astype(int)]
+    arrays = (alpha[picked], pose.centre[picked], pose.radius[picked], pose.angle[picked])
+    errors = np.asarray(_errors(*(a.astype(np.float32) for a in arrays), *alpha.shape[1:]))
+    error = errors.mean(-1)  # look shape scale
+    best = error.argmin(-1)
+    return Fit(error.min(-1), SCALES[best])
