@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from sorajax.diffusion.known import Latent, Velocity
@@ -37,8 +38,7 @@ def heun(velocity: Velocity, x: Latent, times: Times) -> Latent:
     The scan runs over evaluations, the first and second of each step in turn, so the model is compiled once.
     """
     steps = times.size - 1
-    second = jnp.arange(2 * steps - 1) % 2 == 1
-    start = jnp.arange(2 * steps - 1) // 2
+    start, second = np.divmod(np.arange(2 * steps - 1), 2)
 
     def evaluate(carry: tuple[Latent, Latent, Latent], row: tuple[Array, ...]) -> tuple[tuple, None]:
         x, trial, first = carry
@@ -47,7 +47,7 @@ def heun(velocity: Velocity, x: Latent, times: Times) -> Latent:
         whole = x + change * jnp.where(second, (first + slope) / 2, slope)
         return (jnp.where(second, whole, x), whole, slope), None
 
-    rows = (jnp.where(second, times[start + 1], times[start]), jnp.diff(times)[start], second)
+    rows = (times[start + second], jnp.diff(times)[start], second == 1)
     return jax.lax.scan(evaluate, (x, x, x), rows)[0][1]
 
 
