@@ -7,7 +7,6 @@ an uninterrupted one bit for bit. Metrics are fetched a few steps late, when the
 
 import os
 import signal
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from jax.sharding import PartitionSpec as P
 
 from sorajax.checkpoint import Checkpoints
 from sorajax.sharding import make_mesh, place_batch, shardings
+from sorajax.training.flops import training_flops
 from sorajax.training.metrics import Meter, Reporter
 from sorajax.training.optimizer import OptimizerConfig, averaged, make_optimizer, schedule
 from sorajax.training.state import TrainState
@@ -38,7 +38,7 @@ class Stage(Protocol):
     of the compiled step and no constants inside it.
 
     It may also have `preview(params, key) -> uint8 [h w 3]`, `export(directory, params)`, called after each save with
-    the averaged parameters, `tokens(batch) -> float` and `flops(batch) -> float`, counts for one training step.
+    the averaged parameters, and `tokens(batch) -> float`, the count for one step.
     """
 
     def init(self, key: jax.Array) -> Any:
@@ -160,7 +160,7 @@ def _run(
     # One compiled step for each shape of batch.
     step_function = jax.jit(update, donate_argnums=0, out_shardings=(where, NamedSharding(mesh, P())))
     rates = schedule(config.optimizer, config.steps)
-    tokens, flops = getattr(stage, "tokens", _nothing), getattr(stage, "flops", _nothing)
+    tokens, flops = getattr(stage, "tokens", _nothing), Flops(stage, abstract.params, key)
     pending: deque[tuple[int, Any, float, float]] = deque()
     meter, since_save = Meter(), Meter()
     reported = monotonic()
@@ -272,11 +272,26 @@ class Signals:
         if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.asked = True
-        os.write(sys.stderr.fileno(), b"saving at the next step, then stopping\n")
+        os.write(2, b"saving at the next step, then stopping\n")
 
     def stop(self, checkpoints: Checkpoints, step: int) -> bool:
         """Whether to stop before the next step."""
         return self.asked or (jax.process_count() > 1 and checkpoints.manager.reached_preemption(step))
+
+
+class Flops:
+    """FLOPs of one training step on a batch, counted once for each shape of batch."""
+
+    def __init__(self, stage: Stage, params: Any, key: jax.Array):
+        self.stage, self.params, self.key = stage, params, key
+        self.known: dict[Any, float] = {}
+
+    def __call__(self, batch: Any) -> float:
+        leaves, structure = jax.tree.flatten(batch)
+        shape = structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+        if shape not in self.known:
+            self.known[shape] = training_flops(self.stage.loss, self.params, batch, self.key)
+        return self.known[shape]
 
 
 def _nothing(_: Any) -> float:
