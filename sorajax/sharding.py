@@ -99,6 +99,15 @@ def shard(x: jax.Array, *spec: Any) -> jax.Array:
     return jax.lax.with_sharding_constraint(x, fitting(P(*spec), x.shape, mesh))
 
 
+def gathered(tree: Any) -> Any:
+    """The whole of every array, in each process's reach."""
+    if jax.process_count() == 1:
+        return tree
+    from jax.experimental.multihost_utils import process_allgather
+
+    return process_allgather(tree, tiled=True)
+
+
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """Splits the leading dimension over `data` and `fsdp`."""
     return NamedSharding(mesh, P(BATCH))

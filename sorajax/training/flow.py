@@ -21,7 +21,7 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Array, Float
 
-from sorajax.checkpoint import TOKENIZER, Storage, export_model, load_model, write_atomically
+from sorajax.checkpoint import TOKENIZER, Storage, export_model, load_model, model_folder, write_atomically
 from sorajax.data.batches import WorldBatch, WorldData, caption_maker, clips
 from sorajax.data.latents import latent_maker, signature, write_latents
 from sorajax.data.loader import batches
@@ -34,6 +34,7 @@ from sorajax.models.dit import DiT, DiTConfig
 from sorajax.models.sora import SoraConfig, init_dit, init_text
 from sorajax.models.text import TextConfig, TextEncoder, Tokenizer
 from sorajax.models.vae import VAE, VAEConfig
+from sorajax.sharding import gathered
 from sorajax.training.loop import LoopConfig
 from sorajax.training.metrics import Mean
 
@@ -114,7 +115,7 @@ class FlowStage:
         """One row of six frames for each of the objective's prompts."""
         bucket = self.data.buckets[0]
         shape = self.config.vae.latent_shape(*bucket.size)
-        video = np.asarray(_sample(self, params, key, shape))
+        video = np.asarray(gathered(_sample(self, params, key, shape)))
         shown = np.linspace(0, video.shape[1] - 1, min(6, video.shape[1])).round().astype(int)
         grid = rearrange(video[:, shown], "b t h w c -> (b h) (t w) c")
         return np.clip(np.round((grid + 1) * 127.5), 0, 255).astype(np.uint8)
@@ -122,6 +123,13 @@ class FlowStage:
     def export(self, directory: Path, params: Any) -> None:
         """The whole model, autoencoder and tokenizer included, as a model folder."""
         export_model(directory, {**params, "vae": self.vae}, self.config, self.tokenizer, self.storage)
+
+    def load(self, directory: Path) -> Any:
+        """The transformer and text encoder of an exported model. Raises ValueError if it has another tokenizer."""
+        _, params, tokenizer = load_model(directory, SoraConfig)
+        if tokenizer != self.tokenizer:
+            raise ValueError(f"{directory} has another tokenizer: say --tokenizer {model_folder(directory) / TOKENIZER}")
+        return {"text": params["text"], "dit": params["dit"]}
 
 
 def embed(config: SoraConfig, params: Any, ids: Array, mask: Array) -> Any:
@@ -218,7 +226,12 @@ class FlowTraining:
         kept = directory / TOKENIZER
         if kept.exists():
             return kept.read_text()
-        source = self.tokenizer.read_text() if self.tokenizer else world_tokenizer(self.text.vocabulary)
+        if self.tokenizer is not None:
+            source = self.tokenizer.read_text()
+        elif self.loop.start is not None:
+            source = (model_folder(self.loop.start) / TOKENIZER).read_text()
+        else:
+            source = world_tokenizer(self.text.vocabulary)
         write_atomically(kept, lambda path: path.write_text(source))
         return source
 

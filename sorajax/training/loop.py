@@ -24,7 +24,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from sorajax.checkpoint import Checkpoints
-from sorajax.sharding import make_mesh, place_batch, shardings
+from sorajax.sharding import gathered, make_mesh, path_name, place_batch, shardings
 from sorajax.training.flops import training_flops
 from sorajax.training.metrics import Meter, Reporter
 from sorajax.training.optimizer import OptimizerConfig, averaged, make_optimizer, schedule
@@ -37,8 +37,8 @@ class Stage(Protocol):
     """An objective: a pytree (flax.struct.dataclass) whose leaves are its frozen networks, so that they are arguments
     of the compiled step and no constants inside it.
 
-    It may also have `preview(params, key) -> uint8 [h w 3]`, `export(directory, params)`, called after each save with
-    the averaged parameters, and `tokens(batch) -> float`, the count for one step.
+    It may also have `preview(params, key) -> uint8 [h w 3]`; `export(directory, params)`, called after each save with
+    the averaged parameters; `load(directory) -> params`, the reverse; and `tokens(batch) -> float`, those of one step.
     """
 
     def init(self, key: jax.Array) -> Any:
@@ -74,6 +74,8 @@ class LoopConfig:
     """Batches of the whole run."""
     seed: int = 0
     optimizer: OptimizerConfig = OptimizerConfig()
+    start: Path | None = None
+    """A model folder or training directory whose weights the run starts from; none starts from random ones."""
     mesh: str = ""
     """Mesh axes, e.g. data=2,fsdp=4; nothing said puts all devices on fsdp."""
     report_seconds: float = 15.0
@@ -138,10 +140,10 @@ def _run(
 ) -> TrainState:
     # Shapes without arrays, shardings, and a state born sharded or read from disk.
     optimizer = make_optimizer(config.optimizer, config.steps)
-    create, update = make_create(stage, optimizer), make_update(optimizer, config.optimizer)
+    begin, update = make_begin(optimizer), make_update(optimizer, config.optimizer)
     key = jax.random.key(config.seed)
     init_key, step_key, preview_key = jax.random.split(key, 3)
-    abstract = jax.eval_shape(create, init_key)
+    abstract = jax.eval_shape(lambda key: begin(stage.init(key)), init_key)
     where = shardings(abstract, mesh)
     stage = jax.device_put(stage, shardings(stage, mesh))
     data: Position = iter(batches)
@@ -152,8 +154,12 @@ def _run(
         state, position = found.state, found.data
         data.set_state(position)
         reporter.say(f"resumed {directory} at step {found.step}{_changes(found.config, experiment)}")
+    elif config.start is not None:
+        params = jax.device_put(started(stage, config.start, abstract.params), where.params)
+        state = jax.jit(begin, out_shardings=where)(params)
     else:
-        state = jax.jit(create, out_shardings=where, compiler_options=quick_compile())(init_key)
+        create = jax.jit(lambda key: begin(stage.init(key)), out_shardings=where, compiler_options=quick_compile())
+        state = create(init_key)
     count = sum(leaf.size for leaf in jax.tree.leaves(abstract.params))
     reporter.say(f"training {count / 1e6:.2f} M parameters on {mesh.size} {jax.devices()[0].device_kind} device(s)")
 
@@ -183,7 +189,9 @@ def _run(
         settle(0)
         checkpoints.save(step, state, experiment, position, since_save.report().get("loss", float("inf")))
         if hasattr(stage, "export"):
-            stage.export(directory / "model", state.ema)
+            params = gathered(state.ema)
+            if reporter.main:
+                stage.export(directory / "model", params)
 
     with Signals() as signals:
         while step < config.steps and not signals.stop(checkpoints, step):
@@ -221,15 +229,25 @@ def quick_compile() -> dict[str, int] | None:
     return {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
 
 
-def make_create(stage: Stage, optimizer: optax.GradientTransformation) -> Callable[[jax.Array], TrainState]:
-    """key -> the state before the first step."""
+def make_begin(optimizer: optax.GradientTransformation) -> Callable[[Any], TrainState]:
+    """params -> the state before the first step."""
 
-    def create(key: jax.Array) -> TrainState:
-        params = stage.init(key)
-        ema = jax.tree.map(jnp.copy, params)
-        return TrainState(jnp.int32(0), params, ema, optimizer.init(params))
+    def begin(params: Any) -> TrainState:
+        return TrainState(jnp.int32(0), params, jax.tree.map(jnp.copy, params), optimizer.init(params))
 
-    return create
+    return begin
+
+
+def started(stage: Stage, directory: Path, abstract: Any) -> Any:
+    """The parameters in a model folder. Raises ValueError where they do not fit the stage's."""
+    params = stage.load(directory)  # type: ignore[attr-defined]
+    found, needed = ({path_name(p): x.shape for p, x in jax.tree.leaves_with_path(tree)} for tree in (params, abstract))
+    if wrong := [name for name in needed | found if needed.get(name) != found.get(name)]:
+        raise ValueError(
+            f"{directory} does not fit: {wrong[0]} is {found.get(wrong[0], 'not there')} in it and "
+            f"{needed.get(wrong[0], 'not there')} in this experiment"
+        )
+    return params
 
 
 def make_update(

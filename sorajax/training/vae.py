@@ -23,13 +23,14 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Array, Float
 
-from sorajax.checkpoint import Storage, export_model
+from sorajax.checkpoint import Storage, export_model, load_model
 from sorajax.data.batches import WorldBatch, WorldData, clips, scene_maker
 from sorajax.data.buckets import Bucket
 from sorajax.data.loader import batches
 from sorajax.data.world import draw
 from sorajax.models.sora import init_vae
 from sorajax.models.vae import VAE, VAEConfig
+from sorajax.sharding import gathered
 from sorajax.training.loop import LoopConfig
 
 
@@ -86,7 +87,7 @@ class VAEStage:
         """Pairs of rows: six frames of a clip, and their reconstruction."""
         bucket = dataclasses.replace(self.data.buckets[0], batch_size=4, crop=0)
         video = clips(self._scenes(bucket, 1))
-        again = _reconstruct(self.config, params, video)
+        again = gathered(_reconstruct(self.config, params, video))
         shown = np.linspace(0, bucket.frames - 1, min(6, bucket.frames)).round().astype(int)
         grid = rearrange(np.stack([video, again])[:, :, shown], "two b t h w c -> (b two h) (t w) c")
         return np.clip(np.round((grid + 1) * 127.5), 0, 255).astype(np.uint8)
@@ -102,6 +103,10 @@ class VAEStage:
         mean, std = (tuple(round(float(x), 5) for x in f(values, 0)) for f in (np.mean, np.std))
         config = dataclasses.replace(self.config, mean=mean, std=std)
         export_model(directory, {"vae": params}, config, None, self.storage)
+
+    def load(self, directory: Path) -> Any:
+        """The parameters of an exported autoencoder."""
+        return load_model(directory, VAEConfig)[1]["vae"]
 
     def _scenes(self, bucket: Bucket, seed: int) -> WorldBatch:
         return scene_maker(self.data)(bucket, np.random.default_rng((self.data.seed, 2**32 - 1, seed)))
