@@ -17,9 +17,9 @@ config = VAETraining(
         strides=((2, 2), (2, 1)),
         residual_blocks=1,
         pixel_patch=4,
-        latent_channels=8,
+        latent_channels=12,
     ),
-    objective=VAEObjective(l1=1.0, mse=4.0, kl=3e-5, noise=0.1),
+    objective=VAEObjective(l1=0.3, mse=8.0, kl=3e-5, noise=0.05),
     data=WorldData(
         buckets=(
             Bucket(9, 64, 64, batch_size=6, crop=32, weight=5),
@@ -29,6 +29,6 @@ config = VAETraining(
     loop=LoopConfig(
         steps=4000,
         optimizer=OptimizerConfig(
-            name="muon", learning_rate=3e-3, schedule="cosine", warmup=50, weight_decay=0.0, ema=0.997),
+            name="muon", learning_rate=2.5e-3, schedule="cosine", warmup=50, weight_decay=0.0, ema=0.997),
     ),
 )

@@ -42,9 +42,8 @@ class SoraConfig:
 def init(config: SoraConfig, key: jax.Array) -> dict:
     """Random parameters of all three models: {"text", "dit", "vae"}, nested dicts of float32 arrays."""
     keys = jax.random.split(key, 3)
-    return {
-        "text": init_text(config.text, keys[0]), "dit": init_dit(config.dit, keys[1]), "vae": init_vae(config.vae, keys[2])
-    }
+    text, dit = init_text(config.text, keys[0]), init_dit(config.dit, keys[1])
+    return {"text": text, "dit": dit, "vae": init_vae(config.vae, keys[2])}
 
 
 def init_text(config: TextConfig, key: jax.Array) -> dict:
@@ -52,8 +51,8 @@ def init_text(config: TextConfig, key: jax.Array) -> dict:
 
 
 def init_dit(config: DiTConfig, key: jax.Array) -> dict:
-    latent = jnp.zeros((1, *config.patch, config.in_channels))
-    return DiT(config).init(key, latent, jnp.zeros((1, config.patch[0])), jnp.zeros((1, 2, config.text_width)))["params"]
+    latent, time = jnp.zeros((1, *config.patch, config.in_channels)), jnp.zeros((1, config.patch[0]))
+    return DiT(config).init(key, latent, time, jnp.zeros((1, 2, config.text_width)))["params"]
 
 
 def init_vae(config: VAEConfig, key: jax.Array) -> dict:

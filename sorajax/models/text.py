@@ -100,7 +100,7 @@ class Tokenizer:
     """Prompts -> token ids, from a JSON file of the `tokenizers` library."""
 
     def __init__(self, source: str, tokens: int):
-        """`source` is the file's text; `tokens` the length that prompts are padded to. Raises ValueError on bad JSON."""
+        """`source` is the file's text; prompts are padded to `tokens`. Raises ValueError on bad JSON."""
         import tokenizers
 
         self.source, self.tokens = source, tokens

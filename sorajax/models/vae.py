@@ -12,8 +12,9 @@ Weight-compatible, by config, with the Wan 2.1 autoencoder (Wan team 2025, secti
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -25,7 +26,7 @@ from jaxtyping import Array, Float
 from sorajax.models.attention import attend
 from sorajax.models.layers import ChannelNorm, convolve
 
-Cache = dict
+Cache = Mapping[str, Any]
 SAME = ((1, 1), (1, 1))
 
 
@@ -139,7 +140,8 @@ class TimeUp(nn.Module):
         kernel, bias = conv_parameters(self, (3, 1, 1), c, 2 * c)
         start = cache is None
         rest = x[:, 1:] if start else x
-        seen = jnp.concatenate([jnp.zeros_like(rest, shape=(len(x), 2, *x.shape[2:])) if start else cache, rest], 1)
+        before = jnp.zeros((len(x), 2, *x.shape[2:]), x.dtype) if cache is None else cache
+        seen = jnp.concatenate([before, rest], 1)
         frames = [x[:, :1]] if start else []
         if rest.shape[1]:
             doubled = convolve(seen, kernel) + bias.astype(x.dtype)
@@ -154,7 +156,7 @@ class Residual(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b t h w c"], cache: Cache):
-        new: Cache = {}
+        new: dict[str, Any] = {}
         y = nn.silu(ChannelNorm(name="norm1")(x))
         y, new["conv1"] = CausalConv(self.features, name="conv1")(y, cache.get("conv1"))
         y = nn.silu(ChannelNorm(name="norm2")(y))
@@ -172,7 +174,8 @@ class FrameAttention(nn.Module):
         b, t, h, w, c = x.shape
         y = ChannelNorm(name="norm")(x)
         qkv = nn.Dense(3 * c, dtype=x.dtype, name="qkv")(y).reshape(b * t, h * w, 1, 3 * c)
-        y = attend(*jnp.split(qkv, 3, -1)).reshape(x.shape)
+        q, k, v = jnp.split(qkv, 3, -1)
+        y = attend(q, k, v).reshape(x.shape)
         return x + nn.Dense(c, dtype=x.dtype, name="out")(y)
 
 
@@ -181,7 +184,7 @@ class Middle(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b t h w c"], cache: Cache):
-        new: Cache = {}
+        new: dict[str, Any] = {}
         x, new["first"] = Residual(x.shape[-1], name="first")(x, cache.get("first", {}))
         x = FrameAttention(name="attention")(x)
         x, new["second"] = Residual(x.shape[-1], name="second")(x, cache.get("second", {}))
@@ -194,7 +197,8 @@ class Encoder(nn.Module):
     @nn.compact
     def __call__(self, video: Float[Array, "b t y x 3"], cache: Cache):
         """Pixels in [-1, 1] -> (mean and log-variance on the channels [b t h w 2c], cache)."""
-        config, new = self.config, {}
+        config = self.config
+        new: dict[str, Any] = {}
         q = config.pixel_patch
         x = rearrange(video.astype(config.dtype), "b t (h q) (w r) c -> b t h w (c r q)", q=q, r=q)
         x, new["conv_in"] = CausalConv(config.base, name="conv_in")(x, cache.get("conv_in"))
@@ -221,7 +225,8 @@ class Decoder(nn.Module):
     @nn.compact
     def __call__(self, z: Float[Array, "b t h w c"], cache: Cache):
         """Raw latents -> (pixels, about [-1, 1], [b T H W 3], cache)."""
-        config, new = self.config, {}
+        config = self.config
+        new: dict[str, Any] = {}
         x = nn.Dense(config.latent_channels, dtype=config.dtype, name="latent")(z.astype(config.dtype))
         features = config.base * config.multipliers[-1]
         x, new["conv_in"] = CausalConv(features, name="conv_in")(x, cache.get("conv_in"))
