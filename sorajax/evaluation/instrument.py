@@ -92,7 +92,7 @@ def _style(parted: list[Parted], looked) -> int:
     ground = np.mean([shot.darkened for shot in parted], 0)
     costs = {
         FLAT: ground[0] / 300 + 8 * error[FILL],
-        SKETCH: ground[0] / 300 + 8 * error[OUTLINE],
+        SKETCH: ground[0] / 300 + 9.5 * error[OUTLINE],  # blur makes a thin ring look like an outline
         NEON: ground[1] / 300 + 8 * error[GLOW],
     }
     return min(costs, key=costs.get)
@@ -138,10 +138,16 @@ def _complete(layer: Layer, centre, radius, shape: int, zoom):
         if not len(columns):
             continue
         left, right, top, bottom = (reach * nominal * zoom[i] for reach in reaches)
-        seen = [columns[0] > 0, columns[-1] < w - 1, rows[0] > 0, rows[-1] < h - 1]
         half = 0.5 / min(h, w)
-        across = [x[columns[0]] - half + left] * seen[0] + [x[columns[-1]] + half - right] * seen[1]
-        along = [y[rows[0]] - half + top] * seen[2] + [y[rows[-1]] + half - bottom] * seen[3]
+        across, along = [], []
+        if columns[0] > 0:
+            across.append(x[columns[0]] - half + left)
+        if columns[-1] < w - 1:
+            across.append(x[columns[-1]] + half - right)
+        if rows[0] > 0:
+            along.append(y[rows[0]] - half + top)
+        if rows[-1] < h - 1:
+            along.append(y[rows[-1]] + half - bottom)
         if across and along:
             centre[i] = np.mean(across), np.mean(along)
             trusted[i] = True

@@ -62,11 +62,11 @@ class Motion(NamedTuple):
         return int(self.radius > SIZE_EDGE)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=64)
 def candidates(
     times: tuple[float, ...],
-) -> tuple[Float[np.ndarray, "n t two"], Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """Paths that the words allow at the given times, with the motion and the rate of each."""
+) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, " n"], Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """Paths that the words allow at the given times, centred, their squared norms, motions and rates."""
     t = np.asarray(times)
     paths, kinds, rates = [np.zeros((1, len(t), 2))], [np.array([STILL])], [np.ones(1)]
 
@@ -96,7 +96,9 @@ def candidates(
     late = np.linspace(-0.15, 0.15, 5)[None, None, :, None]
     drop = gravity / 2 * np.maximum(t - late, 0) ** 2
     add(FALLS, 0.0, np.minimum(drop, height), rate)
-    return np.concatenate(paths).astype(np.float32), np.concatenate(kinds), np.concatenate(rates)
+    path = np.concatenate(paths).astype(np.float32)
+    path = (path - path.mean(1, keepdims=True)).reshape(len(path), -1)
+    return path, np.square(path).sum(1), np.concatenate(kinds), np.concatenate(rates)
 
 
 def read_motion(track: Track, may_fall: bool = True) -> Motion | None:
@@ -105,10 +107,10 @@ def read_motion(track: Track, may_fall: bool = True) -> Motion | None:
     if use.sum() < min(4, len(use)) or use.sum() < 2:
         return None
     t = track.times - track.times[0]
-    paths, kinds, rates = candidates(tuple(np.round(t[use], 4)))
+    paths, norms, kinds, rates = candidates(tuple(np.round(t[use], 4)))
     centre = track.centre[use].astype(np.float32)
-    residual = centre - centre.mean(0) - (paths - paths.mean(1, keepdims=True))
-    cost = np.square(residual).sum(-1).mean(-1)
+    path = (centre - centre.mean(0)).ravel()
+    cost = np.maximum(path @ path - 2 * paths @ path + norms, 0) / len(centre)
     if not may_fall:
         cost = np.where(kinds == FALLS, np.inf, cost)
     best = int(cost.argmin())

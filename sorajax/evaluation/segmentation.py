@@ -18,6 +18,7 @@ from sorajax.data.world import WALL_RGB, backdrop, develop
 
 FLAT, SKETCH, NEON, FILM = range(4)
 DARK = 124  # no background's channel is brighter, dots included; every paint has one that is
+CORRELATED = 0.2  # below it there are no dots to tell a camera by
 VISIBLE = 30  # how far (sRGB) a pixel must be from the backdrop to belong to something
 
 
@@ -65,12 +66,12 @@ def ground_colour(frames: Float[np.ndarray, "t h w c"]) -> Float[np.ndarray, "t 
         dark = frame[frame.max(-1) < DARK]
         if len(dark) < 32:
             dark = frame
-        bins = (dark // 12).astype(int)
+        bins = (dark // 12).astype(np.int32)
         codes = bins[:, 0] * 484 + bins[:, 1] * 22 + bins[:, 2]
         peak = dark[codes == np.bincount(codes).argmax()].mean(0)
-        for _ in range(3):
-            near = dark[np.square(dark - peak).sum(-1) < 12**2]
-            peak = np.median(near, 0)
+        for _ in range(2):
+            near = dark[np.square(dark - peak) @ np.ones(3, np.float32) < 12**2]
+            peak = near.mean(0)
         colours[i] = peak
     return colours
 
@@ -87,7 +88,7 @@ def shot_starts(colours: Float[np.ndarray, "t c"]) -> list[int]:
 
 @lru_cache(maxsize=8)
 def camera_paths(frames: int, height: int, width: int, fps: float):
-    """Candidate cameras: class, pan and zoom [n t], and the light [n t h w] each would throw."""
+    """Candidate cameras: class, pan and zoom [n t], the light [n t h w] each would throw, and its square."""
     times = np.arange(frames, dtype=np.float32) / fps
     kinds, pans, zooms = [0], [np.zeros_like(times)], [np.ones_like(times)]
     for drift in np.linspace(0.85, 1.15, 7):
@@ -97,22 +98,27 @@ def camera_paths(frames: int, height: int, width: int, fps: float):
         pans += [-travel, travel, 0 * times, 0 * times]
         zooms += [0 * times + 1, 0 * times + 1, ZOOM**progress, ZOOM ** (1 - progress)]
     pan, zoom = np.stack(pans).astype(np.float32), np.stack(zooms).astype(np.float32)
-    return np.array(kinds), pan, zoom, np.asarray(backdrop(pan, zoom, height, width))
+    light = np.asarray(backdrop(pan, zoom, height, width))
+    return np.array(kinds), pan, zoom, light, np.square(light)
 
 
-def find_camera(frames, ground, fps: float):
-    """Index of the candidate camera whose dots and floor correlate best with the background's light."""
-    _, _, _, light = camera_paths(*frames.shape[:3], fps)
-    excess = frames - ground[:, None, None]
+def find_camera(frames, ground, fps: float) -> int:
+    """Index of the candidate camera whose dots and floor correlate best with the light on the ground colour [c]."""
+    if len(frames) == 1:
+        return 0
+    _, _, _, light, squared = camera_paths(*frames.shape[:3], fps)
+    excess = frames - ground
     grey = excess.mean(-1)
     lit = (np.abs(excess - grey[..., None]).max(-1) < 16) & (grey > -20) & (grey < 85)
-    grey = np.where(lit, np.clip(grey, 0, 70), 0)
-    grey = grey - grey.sum() / max(lit.sum(), 1) * lit
-    masked = light * lit
-    masked = masked - masked.sum((1, 2, 3), keepdims=True) / max(lit.sum(), 1) * lit
-    score = (masked * grey).sum((1, 2, 3)) / np.sqrt(np.square(masked).sum((1, 2, 3)) + 1e-6)
+    lit = lit.astype(np.float32).ravel()
+    grey = np.clip(grey.ravel(), 0, 70) * lit
+    light, squared, count = light.reshape(len(light), -1), squared.reshape(len(light), -1), max(lit.sum(), 1)
+    mean = light @ lit / count
+    spread = np.sqrt(np.maximum(squared @ lit / count - mean**2, 1e-9))
+    noise = np.sqrt(max(grey @ grey / count - (grey.sum() / count) ** 2, 1e-9))
+    score = (light @ grey / count - mean * grey.sum() / count) / (spread * noise)
     best = int(score.argmax())
-    return 0 if len(frames) == 1 or score[best] < 1.02 * score[0] else best
+    return best if score[best] > max(1.02 * score[0], CORRELATED) else 0
 
 
 def find_wall(frames: Float[np.ndarray, "t h w c"], colour: Float[np.ndarray, " c"]) -> tuple[float, float] | None:
@@ -193,8 +199,8 @@ def part(frames: Float[np.ndarray, "t h w c"], ground, fps: float) -> Parted:
         wall_columns[max(int(wall[0]) - 1, 0) : int(wall[1]) + 1] = True
     shown = frames.copy()
     shown[:, :, wall_columns] = base
-    kinds, pans, zooms, light = camera_paths(t, h, w, fps)
-    path = find_camera(shown, np.broadcast_to(base, (t, 3)), fps)
+    kinds, pans, zooms, light, _ = camera_paths(t, h, w, fps)
+    path = find_camera(shown, base, fps)
     light = light[path][..., None]
 
     rough = shown - base - light * (lamps[FLAT] - base)
@@ -225,13 +231,12 @@ def part(frames: Float[np.ndarray, "t h w c"], ground, fps: float) -> Parted:
         if seen.mean() > 0.4:
             chosen.append(c)
     reach = 6 if style == NEON else 3
+    gaps = [_gap(places[c]) for c in chosen]
     for n, c in enumerate(chosen):
         toward = directions[c] - (scenery - base)
         alpha = np.clip((excess * toward).sum(-1) / np.square(toward).sum(-1), 0, 1.2)
         present = area[c] > 0
-        for i in range(t):
-            gaps = [_gap(places[other, i]) for other in chosen]
-            alpha[i] *= (gaps[n] <= reach) & (gaps[n] <= np.min(gaps, 0))
+        alpha *= (gaps[n] <= reach) & (gaps[n] <= np.min(gaps, 0))
         alpha[:, :, wall_columns] = 0
         edge = np.zeros((h, w), bool)
         edge[[0, -1]] = edge[:, [0, -1]] = True
@@ -241,6 +246,8 @@ def part(frames: Float[np.ndarray, "t h w c"], ground, fps: float) -> Parted:
     return parted
 
 
-def _gap(mask: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
-    """Distance in pixels to the mask; far where it is empty."""
-    return ndimage.distance_transform_edt(~mask) if mask.any() else np.full(mask.shape, 1e3)
+def _gap(places: Bool[np.ndarray, "t h w"]) -> Float[np.ndarray, "t h w"]:
+    """Distance in pixels to the nearest place in the same frame; far where it has none."""
+    if not places.any():
+        return np.full(places.shape, 1e3)
+    return ndimage.distance_transform_edt(~places, sampling=(1e3, 1, 1))

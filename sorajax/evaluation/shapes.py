@@ -45,18 +45,17 @@ def grid(height: int, width: int):
 def poses(alpha: Float[np.ndarray, "t h w"], present) -> Poses:
     """Moments of the filled silhouette in every frame."""
     t, h, w = alpha.shape
-    x, y = grid(h, w)
+    x_axis, y_axis = grid(h, w)
     unit = min(h, w)
     centre, radius = np.zeros((t, 2)), np.full((t, 5), 1e-3)
     angle, strength = np.zeros((t, 5)), np.zeros((t, 5))
+    bodies = _bodies(alpha)
     for i in np.flatnonzero(present):
-        peak = np.quantile(alpha[i][alpha[i] > 0.2], 0.9) if (alpha[i] > 0.2).any() else 1.0
-        solid = np.clip(alpha[i] / max(peak, 0.3), 0, 1)
-        ink = solid > 0.45
-        filled = ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(ink, 2), iterations=1)[2:-2, 2:-2] | ink)
-        body = np.where(ndimage.binary_erosion(filled), 1.0, np.where(filled | (solid > 0.1), solid, 0))
-        body = np.where(filled & (body < 0.45), 1.0, body)
-        body[ndimage.distance_transform_edt(~filled) > 1.5] = 0
+        rows, columns = (np.flatnonzero((bodies[i] > 0).any(axis)) for axis in (1, 0))
+        if not len(rows):
+            continue
+        box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        body, y, x = bodies[i][box], y_axis[box[0]], x_axis[box[1]]
         total = body.sum()
         if total < 3:
             continue
@@ -70,6 +69,23 @@ def poses(alpha: Float[np.ndarray, "t h w"], present) -> Poses:
                 angle[i, shape] = (np.angle(moment) / fold - UPRIGHT[shape]) % (2 * np.pi / fold)
                 strength[i, shape] = np.abs(moment)
     return Poses(centre, radius, angle, strength)
+
+
+def _bodies(alpha: Float[np.ndarray, "t h w"]) -> Float[np.ndarray, "t h w"]:
+    """The silhouettes with their holes filled: 1 inside, partly covered at the rim, 0 away from it."""
+    near, around = ndimage.generate_binary_structure(3, 1), np.ones((1, 3, 3), bool)
+    near[[0, 2]] = False  # neighbours in the same frame only
+    ranked = np.sort(np.where(alpha > 0.2, alpha, np.inf).reshape(len(alpha), -1), 1)
+    ninth = (0.9 * (np.isfinite(ranked).sum(1) - 1)).clip(0).astype(int)
+    peak = np.take_along_axis(ranked, ninth[:, None], 1)
+    peak = np.where(np.isfinite(peak), np.maximum(peak, 0.3), 1)[..., None]
+    solid = np.clip(alpha / peak, 0, 1)
+    ink = solid > 0.45
+    padded = np.pad(ink, ((0, 0), (2, 2), (2, 2)))
+    closed = ndimage.binary_closing(padded, near)[:, 2:-2, 2:-2] | ink
+    filled = ndimage.binary_fill_holes(closed, near)
+    core, rim = ndimage.binary_erosion(filled, near), ndimage.binary_dilation(filled, around)
+    return np.where(rim, np.where(filled & ((solid < 0.45) | core), 1.0, solid), 0.0)
 
 
 @partial(jax.jit, static_argnames=("height", "width"))
