@@ -1,0 +1,60 @@
+"""A safetensors file, or a folder of shards, as a lazy mapping from tensor names to numpy arrays."""
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+INDEX = "*.safetensors.index.json"
+
+
+class Tensors(Mapping[str, np.ndarray]):
+    """Tensors of `path`, each read from disk when it is asked for (bfloat16 arrives as ml_dtypes' bfloat16).
+
+    `path` is one file, or a folder with `*.safetensors` and, where they are shards, their `*.safetensors.index.json`.
+    Raises FileNotFoundError where there are none or a shard is missing, ValueError where one is not a whole file.
+    """
+
+    def __init__(self, path: str | Path):
+        path = Path(path)
+        files = _files(path)
+        self._open = {file: _opened(file) for file in files}
+        self._where = {name: file for file, tensors in self._open.items() for name in tensors.keys()}  # noqa: SIM118
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._open[self._where[name]].get_tensor(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._where)
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist: give a .safetensors file or a folder of them")
+    if path.is_file():
+        return [path]
+    indices = sorted(path.glob(INDEX))
+    if len(indices) > 1:
+        raise ValueError(f"{path} holds {len(indices)} indices ({', '.join(i.name for i in indices)}): give one model")
+    if indices:
+        names = sorted(set(json.loads(indices[0].read_text())["weight_map"].values()))
+        if missing := [name for name in names if not (path / name).is_file()]:
+            raise FileNotFoundError(f"{path} lacks {', '.join(missing)}, which {indices[0].name} names: download again")
+        return [path / name for name in names]
+    files = sorted(path.glob("*.safetensors"))
+    if not files:
+        raise FileNotFoundError(f"{path} holds no .safetensors file: give the folder that does")
+    return files
+
+
+def _opened(file: Path):
+    try:
+        return safe_open(file, framework="np")
+    except SafetensorError as error:
+        raise ValueError(f"{file} is not a whole safetensors file ({error}): download it again") from error

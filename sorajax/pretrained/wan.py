@@ -1,0 +1,184 @@
+"""The open Wan models: their configs -> ours, and tables of their tensor names.
+
+Names and shapes are those of diffusers' `WanTransformer3DModel` and `AutoencoderKLWan` (Wan 2.1's form) and of
+transformers' `UMT5EncoderModel`, as their repositories store them.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from sorajax.models.dit import DiTConfig
+from sorajax.models.text import TextConfig
+from sorajax.models.vae import VAEConfig
+from sorajax.pretrained.table import Row
+
+LINEAR = "o i -> i o"
+POINT = "o i 1 1 1 -> i o"
+POINT_2D = "o i 1 1 -> i o"
+CONV_2D = "o i h w -> 1 h w i o"
+CONV_3D = "o i t h w -> t h w i o"
+GAMMA = "c 1 1 1 -> c"
+GAMMA_2D = "c 1 1 -> c"
+
+
+def dit_config(config: Mapping[str, Any], **changes) -> DiTConfig:
+    """`transformer/config.json` -> ours; `changes` sets what theirs does not say (remat, unroll, dtype)."""
+    wanted = {"qk_norm": "rms_norm_across_heads", "cross_attn_norm": True, "image_dim": None,
+              "added_kv_proj_dim": None, "pos_embed_seq_len": None}
+    _only("transformer", config, wanted)
+    heads = config["num_attention_heads"]
+    return DiTConfig(
+        width=heads * config["attention_head_dim"], hidden=config["ffn_dim"], depth=config["num_layers"], heads=heads,
+        in_channels=config["in_channels"], out_channels=config["out_channels"], patch=tuple(config["patch_size"]),
+        text_width=config["text_dim"], frequencies=config["freq_dim"], epsilon=config["eps"], **changes)
+
+
+def vae_config(config: Mapping[str, Any], **changes) -> VAEConfig:
+    """`vae/config.json` -> ours, with the statistics of the latents."""
+    _only("autoencoder", config, {"attn_scales": [], "is_residual": False, "patch_size": None})
+    return VAEConfig(
+        base=config["base_dim"], multipliers=tuple(config["dim_mult"]),
+        strides=tuple((2 if time else 1, 2) for time in config["temperal_downsample"]),
+        residual_blocks=config["num_res_blocks"], latent_channels=config["z_dim"],
+        mean=tuple(config["latents_mean"]), std=tuple(config["latents_std"]), **changes)
+
+
+def text_config(config: Mapping[str, Any], **changes) -> TextConfig:
+    """`text_encoder/config.json` -> ours."""
+    _only("text encoder", config, {"feed_forward_proj": "gated-gelu"})
+    return TextConfig(
+        vocabulary=config["vocab_size"], width=config["d_model"], hidden=config["d_ff"], depth=config["num_layers"],
+        heads=config["num_heads"], head_width=config["d_kv"], buckets=config["relative_attention_num_buckets"],
+        max_distance=config["relative_attention_max_distance"], epsilon=config["layer_norm_epsilon"], **changes)
+
+
+def _only(what: str, config: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    for name, value in wanted.items():
+        if config.get(name, value) != value:
+            raise ValueError(f"this {what} has {name}={config[name]!r}, and only {value!r} can be imported")
+
+
+def _linear(ours: str, theirs: str, layout: str = LINEAR, **more) -> Iterator[Row]:
+    yield Row(f"{ours}/kernel", f"{theirs}.weight", layout, **more)
+    yield Row(f"{ours}/bias", f"{theirs}.bias", "o -> o", more.get("layers", 0))
+
+
+def dit_table(config: DiTConfig) -> list[Row]:
+    """Rows of the transformer. Raises ValueError for a config that the open models cannot express."""
+    if config.pooled_text:
+        raise ValueError("pooled_text=True has no counterpart in the open models: use pooled_text=False")
+    n = config.depth
+    rows = [
+        *_linear("patch_in", "patch_embedding", "d c t h w -> (t h w c) d", sizes=tuple(zip("thw", config.patch))),
+        *_linear("time_in", "condition_embedder.time_embedder.linear_1"),
+        *_linear("time_out", "condition_embedder.time_embedder.linear_2"),
+        *_linear("time_modulation", "condition_embedder.time_proj"),
+        *_linear("text_in", "condition_embedder.text_embedder.linear_1"),
+        *_linear("text_out", "condition_embedder.text_embedder.linear_2"),
+        *_linear("patch_out", "proj_out"),
+        Row("modulation_out", "scale_shift_table", "1 two d -> two d"),
+        Row("blocks/modulation", "blocks.{layer}.scale_shift_table", "1 six d -> six d", n),
+        Row("blocks/norm_cross/scale", "blocks.{layer}.norm2.weight", layers=n),
+        Row("blocks/norm_cross/bias", "blocks.{layer}.norm2.bias", layers=n),
+        *_linear("blocks/feed_forward/up", "blocks.{layer}.ffn.net.0.proj", layers=n),
+        *_linear("blocks/feed_forward/down", "blocks.{layer}.ffn.net.2", layers=n),
+    ]
+    for which, their_which in ("self", "attn1"), ("cross", "attn2"):
+        ours, theirs = f"blocks/{which}_attention", "blocks.{layer}." + their_which
+        for name, their_name in ("q", "to_q"), ("k", "to_k"), ("v", "to_v"), ("out", "to_out.0"):
+            rows += _linear(f"{ours}/{name}", f"{theirs}.{their_name}", layers=n)
+        rows += [Row(f"{ours}/{name}/scale", f"{theirs}.{name}.weight", layers=n) for name in ("norm_q", "norm_k")]
+    return rows
+
+
+def text_table(config: TextConfig) -> list[Row]:
+    """Rows of the text encoder. Files may hold the embedding twice: see `untied`."""
+    n, block = config.depth, "encoder.block.{layer}.layer"
+    attention = f"{block}.0.SelfAttention"
+    return [
+        Row("embedding", "shared.weight", "v d -> v d"),
+        Row("norm_out/scale", "encoder.final_layer_norm.weight"),
+        Row("blocks/norm_attention/scale", f"{block}.0.layer_norm.weight", layers=n),
+        Row("blocks/norm_feed_forward/scale", f"{block}.1.layer_norm.weight", layers=n),
+        Row("blocks/position_bias", f"{attention}.relative_attention_bias.weight", "r n -> r n", n),
+        *[Row(f"blocks/{ours}/kernel", f"{attention}.{theirs}.weight", LINEAR, n)
+          for ours, theirs in (("q", "q"), ("k", "k"), ("v", "v"), ("out", "o"))],
+        *[Row(f"blocks/{ours}/kernel", f"{block}.1.DenseReluDense.{theirs}.weight", LINEAR, n)
+          for ours, theirs in (("gate", "wi_0"), ("up", "wi_1"), ("down", "wo"))],
+    ]
+
+
+def untied(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A text encoder's tensors with its embedding once, as `shared.weight`, under whichever names it was stored."""
+    names = {name: name for name in tensors}
+    if alias := names.pop("encoder.embed_tokens.weight", None):
+        names.setdefault("shared.weight", alias)
+    return {name: tensors[stored] for name, stored in names.items()}
+
+
+def vae_table(config: VAEConfig) -> list[Row]:
+    """Rows of the autoencoder. Raises ValueError for a config that the Wan 2.1 form cannot express."""
+    if config.pixel_patch != 1 or any(space != 2 for _, space in config.strides):
+        raise ValueError(f"pixel_patch={config.pixel_patch} and strides={config.strides} have no counterpart in "
+                         "the Wan 2.1 autoencoder: use pixel_patch=1 and a spatial stride of 2 at every level")
+    return [
+        *_linear("encoder/moments", "quant_conv", POINT), *_linear("decoder/latent", "post_quant_conv", POINT),
+        *_encoder_rows(config), *_decoder_rows(config),
+        *[row for side in ("encoder", "decoder") for row in _edge_rows(side)],
+    ]
+
+
+def _edge_rows(side: str) -> Iterator[Row]:
+    yield from _linear(f"{side}/conv_in", f"{side}.conv_in", CONV_3D)
+    yield from _linear(f"{side}/conv_out", f"{side}.conv_out", CONV_3D)
+    yield Row(f"{side}/norm_out/gamma", f"{side}.norm_out.gamma", GAMMA)
+    ours, theirs = f"{side}/middle", f"{side}.mid_block"
+    yield from _residual(f"{ours}/first", f"{theirs}.resnets.0", False)
+    yield from _residual(f"{ours}/second", f"{theirs}.resnets.1", False)
+    yield Row(f"{ours}/attention/norm/gamma", f"{theirs}.attentions.0.norm.gamma", GAMMA_2D)
+    yield from _linear(f"{ours}/attention/qkv", f"{theirs}.attentions.0.to_qkv", POINT_2D)
+    yield from _linear(f"{ours}/attention/out", f"{theirs}.attentions.0.proj", POINT_2D)
+
+
+def _residual(ours: str, theirs: str, shortcut: bool) -> Iterator[Row]:
+    for i in "12":
+        yield Row(f"{ours}/norm{i}/gamma", f"{theirs}.norm{i}.gamma", GAMMA)
+        yield from _linear(f"{ours}/conv{i}", f"{theirs}.conv{i}", CONV_3D)
+    if shortcut:
+        yield from _linear(f"{ours}/shortcut", f"{theirs}.conv_shortcut", CONV_3D)
+
+
+def _resample(ours: str, theirs: str, time: int) -> Iterator[Row]:
+    yield from _linear(f"{ours}_space", f"{theirs}.resample.1", CONV_2D)
+    if time == 2:
+        yield from _linear(f"{ours}_time", f"{theirs}.time_conv", CONV_3D)
+
+
+def _encoder_rows(config: VAEConfig) -> Iterator[Row]:
+    """Their encoder is one flat list of residual blocks and down-samplings."""
+    place, features = 0, config.base
+    for level, multiplier in enumerate(config.multipliers):
+        for block in range(config.residual_blocks):
+            theirs = f"encoder.down_blocks.{place}"
+            yield from _residual(f"encoder/level{level}_block{block}", theirs, features != config.base * multiplier)
+            place, features = place + 1, config.base * multiplier
+        if level < len(config.strides):
+            yield from _resample(f"encoder/level{level}", f"encoder.down_blocks.{place}", config.strides[level][0])
+            place += 1
+
+
+def _decoder_rows(config: VAEConfig) -> Iterator[Row]:
+    """Their decoder counts levels from the lowest resolution; each up-sampling halves the channels."""
+    features = config.base * config.multipliers[-1]
+    for place, level in enumerate(reversed(range(len(config.multipliers)))):
+        theirs = f"decoder.up_blocks.{place}"
+        for block in range(config.residual_blocks + 1):
+            ours, wanted = f"decoder/level{level}_block{block}", config.base * config.multipliers[level]
+            yield from _residual(ours, f"{theirs}.resnets.{block}", features != wanted)
+            features = wanted
+        if level > 0:
+            yield from _resample(f"decoder/level{level}", f"{theirs}.upsamplers.0", config.strides[level - 1][0])
+            features //= 2
