@@ -27,7 +27,7 @@ from sorajax.checkpoint import Storage, export_model, load_model
 from sorajax.data.batches import WorldBatch, WorldData, clips, scene_maker
 from sorajax.data.buckets import Bucket
 from sorajax.data.loader import batches
-from sorajax.data.world import draw
+from sorajax.data.world import Truth, draw
 from sorajax.models.sora import init_vae
 from sorajax.models.vae import VAE, VAEConfig
 from sorajax.sharding import gathered
@@ -41,6 +41,8 @@ class VAEObjective:
     l1: float = 1.0
     mse: float = 1.0
     kl: float = 1e-5
+    objects: float = 0.0
+    """Extra weight of pixels near an object: they are a tenth of a frame, and all that its caption is about."""
     noise: float = 0.0
     """Gaussian noise on latents before decoding, in units of their standard deviation: the decoder learns to bear the
     small errors of a sampled latent."""
@@ -63,7 +65,7 @@ class VAEStage:
     def loss(self, params: Any, batch: WorldBatch, key: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
         objective = self.objective
         crop_key, sample_key, noise_key = jax.random.split(key, 3)
-        video = views(batch, crop_key)
+        video, near = views(batch, crop_key)
         apply: Callable[..., Any] = partial(VAE(self.config).apply, {"params": params})
         mean, log_variance = apply(video, method="moments")
         z = mean + jnp.exp(0.5 * log_variance) * jax.random.normal(sample_key, mean.shape)
@@ -71,7 +73,9 @@ class VAEStage:
             spread = jax.lax.stop_gradient(jnp.std(mean, axis=(0, 1, 2, 3)))
             z = z + objective.noise * spread * jax.random.normal(noise_key, z.shape)
         error = apply(z, method=_decode_raw) - video
-        l1, mse = jnp.mean(jnp.abs(error)), jnp.mean(jnp.square(error))
+        weight = 1 + objective.objects * near
+        weight = weight / jnp.mean(weight)
+        l1, mse = jnp.mean(weight * jnp.abs(error)), jnp.mean(weight * jnp.square(error))
         kl = 0.5 * jnp.mean(jnp.square(mean) + jnp.exp(log_variance) - 1 - log_variance)
         loss = objective.l1 * l1 + objective.mse * mse + objective.kl * kl
         return loss, {"l1": l1, "kl": kl, "psnr": psnr(error)}
@@ -112,14 +116,16 @@ class VAEStage:
         return scene_maker(self.data)(bucket, np.random.default_rng((self.data.seed, 2**32 - 1, seed)))
 
 
-def views(batch: WorldBatch, key: jax.Array) -> Float[Array, "b t h w c"]:
-    """The clips of a batch from a random moment of the first two seconds on, cut to the bucket's crop."""
+def views(batch: WorldBatch, key: jax.Array) -> tuple[Float[Array, "b t h w 3"], Float[Array, "b t h w 1"]]:
+    """The clips of a batch from a random moment of the first two seconds on, cut to the bucket's crop; and 1 for pixels
+    near an object, 0 elsewhere."""
     moment_key, place_key = jax.random.split(key)
     bucket = batch.bucket
     first = jax.random.randint(moment_key, (), 0, 17)
     video, truth = draw(batch.scene, *bucket.size, first=first, needs=batch.needs)
+    near = near_objects(truth, bucket.height, bucket.width)
     if not bucket.crop:
-        return video
+        return video, near
     unit = min(bucket.height, bucket.width)
     middle = truth.centre[:, bucket.frames // 2, 0] * unit + jnp.array([bucket.width, bucket.height]) / 2
     middle = middle + jax.random.uniform(place_key, middle.shape, minval=-bucket.crop / 2, maxval=bucket.crop / 2)
@@ -130,7 +136,16 @@ def views(batch: WorldBatch, key: jax.Array) -> Float[Array, "b t h w c"]:
     def cut(clip: Float[Array, "t h w c"], at: Array) -> Float[Array, "t side side c"]:
         return jax.lax.dynamic_slice(clip, (0, at[1], at[0], 0), (clip.shape[0], side, side, clip.shape[-1]))
 
-    return jax.vmap(cut)(video, corner)
+    return jax.vmap(cut)(video, corner), jax.vmap(cut)(near, corner)
+
+
+def near_objects(truth: Truth, height: int, width: int) -> Float[Array, "b t h w 1"]:
+    """1 for pixels within 1.5 radii of a visible object's centre."""
+    unit = min(height, width)
+    x = (jnp.arange(width) + 0.5 - width / 2) / unit - truth.centre[..., 0][..., None, None]
+    y = (jnp.arange(height)[:, None] + 0.5 - height / 2) / unit - truth.centre[..., 1][..., None, None]
+    inside = jnp.square(x) + jnp.square(y) < jnp.square(1.5 * truth.radius)[..., None, None]
+    return jnp.any(inside & (truth.visible > 0)[..., None, None], 2).astype(jnp.float32)[..., None]
 
 
 def _decode_raw(vae: VAE, z: Float[Array, "b t h w c"]) -> Float[Array, "b t y x 3"]:
