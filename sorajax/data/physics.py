@@ -39,7 +39,7 @@ TURN, ORBIT, GROWTH = 3.0, 2.5, 4.0  # seconds for a spin, a circle, a change of
 SMALLEST, LARGEST = 0.6, 1.5
 PAN, PAN_FROM, PAN_TO = 0.16, -0.18, 0.5
 ZOOM, ZOOM_TIME = 1.5, 4.0
-WALL_WIDTH = 0.2
+WALL_WIDTH, BEFORE_WALL = 0.2, 0.05  # nothing starts nearer to the wall, so that it is seen whole before
 FLOOR = 0.08  # above the bottom edge
 BOX, CORNER, HOLE = 0.88, 1.25, 0.5
 SIDE = np.array((1, BOX, CORNER * np.cos(np.pi / 6), CORNER * np.cos(np.pi / 10), 1), np.float32)  # half widths
@@ -181,11 +181,11 @@ def _events(scene: Scene, x: Float[Array, "b t o"], y: Float[Array, "b t o"], ta
 
     outside = WALL_WIDTH / 2 + width
     direction, speed = jnp.sign(velocity), jnp.abs(velocity)
-    slack = jnp.maximum(2.0 * speed - 2 * outside, 0)
+    slack = jnp.maximum(2.0 * speed - 2 * outside - 2 * BEFORE_WALL, 0)
     low, high = -half_width + width, half_width - width
     wall = jnp.asarray(scene.wall)[:, None, None]
     room = jnp.where(direction > 0, wall - low, high - wall) - outside
-    lead = outside + jnp.asarray(scene.place)[:, None, 0, :, 0] * jnp.clip(room, 0, slack)
+    lead = outside + jnp.minimum(BEFORE_WALL + jnp.asarray(scene.place)[:, None, 0, :, 0] * slack, room)
     return jnp.where(event == WALL, fold(wall + direction * (speed * tau - lead), low, high), x), y
 
 

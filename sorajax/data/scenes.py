@@ -177,6 +177,8 @@ def _draw(rng: np.random.Generator, n: int, mix: WorldMix) -> Scene:
     uniform = lambda low, high, shape: rng.uniform(low, high, shape).astype(np.float32)  # noqa: E731
     radius = RADIUS[size] * jitter(0.05, (n, 2))
     radius[:, 1] = np.where(collides, radius[:, 0], radius[:, 1])
+    rate = PACE_SCALE[pace] * jitter(0.15, (n, 2, 2))
+    rate[wall] = np.maximum(rate[wall], 2 * PACE_SCALE[pace[wall]] - rate[wall])  # none so slow as not to come out
     scene = Scene(
         colour=colour,
         shape=shape,
@@ -191,7 +193,7 @@ def _draw(rng: np.random.Generator, n: int, mix: WorldMix) -> Scene:
         objects=1 + two,
         shots=1 + cut,
         radius=radius,
-        rate=PACE_SCALE[pace] * jitter(0.15, (n, 2, 2)),
+        rate=rate,
         height=uniform(0.35, 0.55, (n, 2, 2)),
         orbit=uniform(0.2, 0.3, (n, 2, 2)),
         phase=uniform(0, 1, (n, 2, 2)),

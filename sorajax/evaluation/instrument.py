@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
-from sorajax.data.physics import BASE, SIDE, TOP
+from sorajax.data.physics import BASE, FLOOR, SIDE, TOP
 from sorajax.data.scenes import BACKGROUNDS, CAMERAS, COLOURS, EVENTS, MOTIONS, PACES, SHAPES, SIZES, STILL, STYLES
 from sorajax.evaluation.motions import Motion, Track, momentum_error, read_motion
 from sorajax.evaluation.segmentation import FILM, FLAT, NEON, SKETCH, Layer, Parted, ground_colour, part, shot_starts
@@ -23,7 +23,8 @@ class Thing:
     words: dict[str, str | None]
     track: Track
     motion: Motion | None
-    halves: tuple[str | None, str | None] = (None, None)  # its shape before and after it was hidden
+    floor: float  # y of the floor, units
+    sides: tuple[str | None, str | None] = (None, None)  # its shape on either side of the wall
 
 
 @dataclass
@@ -120,7 +121,9 @@ def _thing(layer: Layer, looked, shot: Parted, times, style: int, may_fall: bool
         "motion": MOTIONS[motion.motion] if motion else None,
         "pace": PACES[motion.pace] if motion else None,
     }
-    return Thing(words, track, motion, _halves(layer, pose, style) if shot.wall else (None, None))
+    _, h, w = layer.alpha.shape
+    sides = _sides(layer, pose, style, shot.wall) if shot.wall else (None, None)
+    return Thing(words, track, motion, h / min(h, w) / 2 - FLOOR, sides)
 
 
 def _complete(layer: Layer, centre, radius, shape: int, zoom):
@@ -154,19 +157,15 @@ def _complete(layer: Layer, centre, radius, shape: int, zoom):
     return centre, trusted
 
 
-def _halves(layer: Layer, pose: Poses, style: int) -> tuple[str | None, str | None]:
-    """The shape before and after the object was hidden."""
-    frames = np.arange(len(layer.whole))
-    hidden = frames[~layer.whole]
-    if not len(hidden):
-        return None, None
-    middle = np.median(hidden)
+def _sides(layer: Layer, pose: Poses, style: int, wall: tuple[float, float]) -> tuple[str | None, str | None]:
+    """The shape left and right of the wall, None where it was never whole."""
+    _, h, w = layer.alpha.shape
+    column = pose.centre[:, 0] * min(h, w) + w / 2
     shapes = []
-    for side in (frames < middle, frames > middle):
+    for side in (column < wall[0], column > wall[1]):
         usable = layer.whole & side
-        shapes.append(
-            SHAPES[int(fit(layer.alpha, pose, usable).error[LOOK[style]].argmin())] if usable.sum() > 0 else None
-        )
+        error = fit(layer.alpha, pose, usable).error[LOOK[style]] if usable.any() else None
+        shapes.append(None if error is None else SHAPES[int(error.argmin())])
     return shapes[0], shapes[1]
 
 

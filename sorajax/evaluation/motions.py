@@ -52,6 +52,7 @@ class Motion(NamedTuple):
     rate: float
     radius: float
     residual: float  # root mean square, units
+    impacts: tuple[float, float] = (0.0, 0.0)  # of a bounce: seconds from the track's start to the first, and between
 
     @property
     def pace(self) -> int:
@@ -65,8 +66,10 @@ class Motion(NamedTuple):
 @lru_cache(maxsize=64)
 def candidates(
     times: tuple[float, ...],
-) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, " n"], Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """Paths that the words allow at the given times, centred, their squared norms, motions and rates."""
+) -> tuple[
+    Float[np.ndarray, "n d"], Float[np.ndarray, " n"], Int[np.ndarray, " n"], Float[np.ndarray, " n"], dict[int, tuple]
+]:
+    """Paths that the words allow at the given times, centred: squared norms, motions, rates, and bounces' impacts."""
     t = np.asarray(times)
     paths, kinds, rates = [np.zeros((1, len(t), 2))], [np.array([STILL])], [np.ones(1)]
 
@@ -92,13 +95,16 @@ def candidates(
     half = np.sqrt(2 * height / gravity)
     lead = np.linspace(-0.6, 0.8, 29)[None, None, :, None] * half
     swing = (t + lead + half) % (2 * half) - half
+    first = sum(len(path) for path in paths)
     add(BOUNCES, 0.0, gravity / 2 * swing**2, rate)
+    ahead, between = (np.broadcast_to(v, swing.shape)[..., 0].ravel() for v in (half - lead, 2 * half))
+    impacts = dict(enumerate(zip(ahead.tolist(), between.tolist(), strict=True), first))
     late = np.linspace(-0.15, 0.15, 5)[None, None, :, None]
     drop = gravity / 2 * np.maximum(t - late, 0) ** 2
     add(FALLS, 0.0, np.minimum(drop, height), rate)
     path = np.concatenate(paths).astype(np.float32)
     path = (path - path.mean(1, keepdims=True)).reshape(len(path), -1)
-    return path, np.square(path).sum(1), np.concatenate(kinds), np.concatenate(rates)
+    return path, np.square(path).sum(1), np.concatenate(kinds), np.concatenate(rates), impacts
 
 
 def read_motion(track: Track, may_fall: bool = True) -> Motion | None:
@@ -107,7 +113,7 @@ def read_motion(track: Track, may_fall: bool = True) -> Motion | None:
     if use.sum() < min(4, len(use)) or use.sum() < 2:
         return None
     t = track.times - track.times[0]
-    paths, norms, kinds, rates = candidates(tuple(np.round(t[use], 4)))
+    paths, norms, kinds, rates, impacts = candidates(tuple(np.round(t[use], 4)))
     centre = track.centre[use].astype(np.float32)
     path = (centre - centre.mean(0)).ravel()
     cost = np.maximum(path @ path - 2 * paths @ path + norms, 0) / len(centre)
@@ -121,7 +127,9 @@ def read_motion(track: Track, may_fall: bool = True) -> Motion | None:
         return _in_place(t[use], track.radius[use], track.angle[use], track.fold, still)
     close = cost <= cost[best] + 2e-6  # candidates as good as the best one: their mean rate is the steadier estimate
     close &= kinds == kinds[best]
-    return Motion(int(kinds[best]), float(np.exp(np.log(rates[close]).mean())), radius, error)
+    return Motion(
+        int(kinds[best]), float(np.exp(np.log(rates[close]).mean())), radius, error, impacts.get(best, (0.0, 0.0))
+    )
 
 
 def _in_place(t, radius, angle, fold: int, error: float) -> Motion:
@@ -143,40 +151,30 @@ def _in_place(t, radius, angle, fold: int, error: float) -> Motion:
     return Motion(STILL, 1.0, float(np.median(radius)), error)
 
 
-def gravity_and_heights(track: Track) -> tuple[float | None, float | None]:
-    """Fitted gravity (units / s^2), and the relative change of height at the first bounce, from free parabolas.
+def gravity_and_heights(track: Track, motion: Motion, floor: float) -> tuple[float | None, float | None]:
+    """Fitted gravity (units / s^2) of a bounce, and how much the height changes at its first impact, relatively.
 
-    One common acceleration, with its own start and speed on either side of the impact; frames next to it are left out.
+    One acceleration for all flights, a start and a speed for each; frames within 0.08 s of an impact are left out.
+    `floor` is the y at which the object's centre is when it touches the floor.
     """
-    t, y = track.times[track.trusted], track.centre[track.trusted, 1]
-    if len(t) < 6:
+    t, y = (track.times - track.times[0])[track.trusted], track.centre[track.trusted, 1]
+    first, between = motion.impacts
+    if between <= 0:
         return None, None
-    best = (np.inf, None, None)
-    for cut in range(3, len(t)):
-        after = np.arange(len(t)) >= cut
-        if (~after).sum() < 3 or after.sum() < 2:
-            continue
-        second = np.where(after)[0][: int(np.ceil(0.75 * len(t)))]
-        rows = np.concatenate([np.where(~after)[0], second])
-        design = np.stack(
-            [t**2 / 2, ~after * 1.0, ~after * t, after * 1.0, after * t],
-            -1,
-        )[rows]
-        solution, *_ = np.linalg.lstsq(design, y[rows], rcond=None)
-        error = np.square(design @ solution - y[rows]).mean()
-        if error < best[0]:
-            best = (error, solution, cut)
-    _, solution, cut = best
-    if solution is None or solution[0] <= 0.05:
+    flight = np.floor((t - first) / between).astype(int)
+    clear = np.abs((t - first) / between - np.round((t - first) / between)) * between > 0.08
+    flights = [n for n in range(flight.min(), flight.max() + 1) if (clear & (flight == n)).sum() >= 2]
+    rows = clear & np.isin(flight, flights)
+    if rows.sum() < 2 * len(flights) + 2:
         return None, None
-    g, a, b, c, d = solution
-    peaks = np.array([a - b * b / (2 * g), c - d * d / (2 * g)])
-    disc = (a - c) / (d - b) if abs(d - b) > 1e-6 else None  # where the parabolas cross: the floor
-    if disc is None:
-        return float(g), None
-    floor = g * disc**2 / 2 + a + b * disc
-    heights = floor - peaks
-    return float(g), float(abs(heights[1] - heights[0]) / max(heights[0], 1e-3)) if cut < len(t) - 1 else None
+    belongs = np.stack([flight[rows] == n for n in flights], -1).astype(float)
+    design = np.concatenate([t[rows, None] ** 2 / 2, belongs, belongs * t[rows, None]], 1)
+    solution = np.linalg.lstsq(design, y[rows], rcond=None)[0]
+    gravity, starts, speeds = solution[0], solution[1 : 1 + len(flights)], solution[1 + len(flights) :]
+    if gravity <= 0.05 or len(flights) < 2:
+        return float(gravity), None
+    heights = floor - (starts - speeds**2 / (2 * gravity))
+    return float(gravity), float(abs(heights[1] - heights[0]) / max(heights[0], 1e-3))
 
 
 def fall_gravity(track: Track) -> float | None:
@@ -201,8 +199,8 @@ def momentum_error(first: Track, second: Track) -> float | None:
     if len(t) < 8:
         return None
     hit = int(np.where(t < 1.6, gap, np.inf).argmin())
-    before, after = slice(max(hit - 6, 0), max(hit, 1)), slice(hit + 1, hit + 6)
-    if hit < 3 or len(t[after]) < 3:
+    before, after = slice(max(hit - 5, 0), hit), slice(hit + 1, hit + 3)  # soon the frame's edge turns them
+    if hit < 2 or len(t[after]) < 2:
         return None
     speeds = [
         [np.polyfit(t[part], track.centre[both, 0][part], 1)[0] for track in (first, second)]

@@ -23,8 +23,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from sorajax.data.captions import describe
-from sorajax.data.physics import GRAVITY
-from sorajax.data.scenes import CORE, PACE_SCALE, PACES, Scene, Split, WorldMix, attributes, sample_scenes
+from sorajax.data.physics import BASE, GRAVITY
+from sorajax.data.scenes import CORE, PACE_SCALE, PACES, SHAPES, Scene, Split, WorldMix, attributes, sample_scenes
 from sorajax.data.world import render
 from sorajax.evaluation.instrument import Reading, Thing, read
 from sorajax.evaluation.motions import fall_gravity, gravity_and_heights
@@ -141,7 +141,8 @@ def _physics(asked: dict, thing: Thing | None) -> dict[str, Score]:
     if asked["motion"] == "falls":
         gravity, change = fall_gravity(thing.track), None
     else:
-        gravity, change = gravity_and_heights(thing.track)
+        reach = BASE[SHAPES.index(thing.words["shape"])] * thing.motion.radius
+        gravity, change = gravity_and_heights(thing.track, thing.motion, thing.floor - reach)
     scores = {}
     if gravity is not None:
         error = abs(gravity - expected) / expected
@@ -171,7 +172,7 @@ def _together(wish: dict, reading: Reading) -> dict[str, Score]:
     if wish["event"] == "collides" and reading.momentum is not None:
         scores["momentum"] = Score(reading.momentum < TOLERANCE, reading.momentum)
     if wish["event"] == "passes behind a wall":
-        before, after = things[0].halves if things else (None, None)
+        before, after = things[0].sides if things else (None, None)
         scores["permanence"] = Score(before is not None and before == after)
     if len(wish["shots"]) == 2:
         both = len(reading.things) == 2 and all(reading.things)
