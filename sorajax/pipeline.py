@@ -2,8 +2,8 @@
 
     tokens -> context -> velocity(x, time) -> sampler -> latents -> frames
 
-Everything up to the latents is one jitted function; latents are decoded chunk by chunk, so that a long clip needs no
-more memory than a short one. Each clip's noise depends on its own seed alone, not on the batch it is made in.
+Everything up to the latents is one jitted function. Long clips are decoded chunk by chunk, so that they need no more
+memory than short ones. Each clip's noise depends on its own seed alone, not on the batch it is made in.
 """
 
 import sys
@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, UInt32
+from jaxtyping import Array, Bool, Float, Int, UInt8, UInt32
 
 from sorajax import __version__
 from sorajax.checkpoint import load_model
@@ -31,12 +31,13 @@ from sorajax.diffusion.samplers import SAMPLERS
 from sorajax.models.dit import DiT
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextEncoder, Tokenizer
-from sorajax.models.vae import decode_chunks
+from sorajax.models.vae import VAE, VAEConfig, decode_chunks
 from sorajax.request import BadRequest, Request, SamplerName
 from sorajax.video import Video, Videos
 
 EMBEDDED = "world"
 PUNCTUATION = "!\"'(),.:;?-"
+WHOLE = 2**20  # pixels in all frames of a batch up to which decoding in one piece takes little memory
 UNKNOWN = ("[UNK]", "<unk>", "<UNK>")
 Result = TypeVar("Result")
 
@@ -149,7 +150,7 @@ class Pipeline:
         if not unknown:
             return decided
         words = ", ".join(f'"{word}"' for word in unknown)
-        note = f"the model has no token for {words} and may ignore what it spells out"
+        note = f"the model does not seem to know {words}; it may ignore such words"
         return replace(decided, notes=(*decided.notes, note))
 
     def stream(self, request: Request, decided: Plan, batch: int | None = None) -> Iterator[Video]:
@@ -171,7 +172,8 @@ class Pipeline:
                     self._bar.open(len(groups), times)
                 latents = interruptible(lambda: jax.block_until_ready(sampling(*arguments)))  # noqa: B023
                 self._bar.finish_sampling()
-                pixels = np.concatenate(list(decode_chunks(self.params["vae"], self.config.vae, latents)), 1)
+                self._bar.hide()
+                pixels = self._decoded(latents, decided)
                 for (prompt, seed), frames in zip(group, pixels, strict=False):
                     yield Video(frames, decided.fps, self._metadata(request, decided, prompt, seed))
         finally:
@@ -193,10 +195,22 @@ class Pipeline:
         kind = (shapes, decided.sampler, decided.guided, watching)
         if kind not in self._compiled:
             report = self._bar.report if watching else None
-            function = partial(sample_latents, self.config, SAMPLERS[decided.sampler], decided.guided, report)
-            lowered = jax.jit(function).lower(*arguments)
-            self._compiled[kind] = interruptible(lowered.compile)
+            config = replace(
+                self.config, dit=replace(self.config.dit, unroll=1)
+            )  # a loop compiles sooner, runs as fast
+            function = partial(sample_latents, config, SAMPLERS[decided.sampler], decided.guided, report)
+            self._compiled[kind] = compiled(function, *arguments)
         return self._compiled[kind]
+
+    def _decoded(self, latents: Float[Array, "b t h w c"], decided: Plan) -> UInt8[np.ndarray, "b t y x 3"]:
+        """Frames of the latents: in one piece where that is small, else chunk by chunk."""
+        params, config = self.params["vae"], self.config.vae
+        if latents.shape[0] * decided.frames * decided.height * decided.width > WHOLE:
+            return np.concatenate(list(decode_chunks(params, config, latents)), 1)
+        kind = ("decoder", latents.shape)
+        if kind not in self._compiled:
+            self._compiled[kind] = compiled(partial(decode_whole, config), params, latents)
+        return np.asarray(interruptible(lambda: self._compiled[kind](params, latents)))
 
     def _metadata(self, request: Request, decided: Plan, prompt: str, seed: int) -> dict[str, Any]:
         """What it takes to make the clip again."""
@@ -242,6 +256,20 @@ def sample_latents(
         velocity = watched(velocity, report)
     noise = jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), known.latent.shape[1:]))(seeds)
     return sampler(velocity, initial(known, noise), times)
+
+
+def decode_whole(
+    config: VAEConfig, params: dict[str, Any], latents: Float[Array, "b t h w c"]
+) -> UInt8[Array, "b t y x 3"]:
+    """Latents to frames at once."""
+    video: Any = VAE(config).apply({"params": params}, latents, method="decode")
+    return jnp.round((video + 1.0) * 127.5).astype(jnp.uint8)
+
+
+def compiled(function: Callable, *arguments: Any) -> Callable:
+    """The function compiled for these arguments; on CPU without optimisations that cost more time than they save."""
+    options: dict[str, Any] = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else {}
+    return interruptible(partial(jax.jit(function).lower(*arguments).compile, options))
 
 
 def interruptible(work: Callable[[], Result]) -> Result:

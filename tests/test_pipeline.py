@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import sorajax
-from sorajax.pipeline import Pipeline, plan, spelled_out
+from sorajax.pipeline import Pipeline, interruptible, plan, spelled_out
 from sorajax.request import BadRequest, Request
 from tests.conftest import TINY
 
@@ -148,3 +148,14 @@ def test_the_frame_rate_moves_the_clock_not_the_noise(pipeline):
     """Twice the rate halves the distance in time between latent frames; an image has no distance to halve."""
     assert np.array_equal(frames_of(pipeline, frames=1, fps=16.0)[0], frames_of(pipeline, frames=1)[0])
     assert not np.array_equal(frames_of(pipeline, fps=16.0)[0], frames_of(pipeline)[0])
+
+
+def test_a_clip_decoded_in_chunks_is_the_same(pipeline, monkeypatch):
+    whole = frames_of(pipeline)[0]
+    monkeypatch.setattr("sorajax.pipeline.WHOLE", 0)
+    assert close(whole, frames_of(pipeline)[0])
+
+
+def test_an_error_in_the_thread_is_raised_here():
+    with pytest.raises(ZeroDivisionError):
+        interruptible(lambda: 1 // 0)

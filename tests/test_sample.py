@@ -93,7 +93,7 @@ def test_unknown_words_are_noted_and_sampled(run, words):
     code, out, err = run(words)
     assert code == 0
     assert out.startswith("samples/a-")
-    assert err.startswith('note: the model has no token for "' + words.split()[-1 if "🎈" in words else 1])
+    assert err.startswith('note: the model does not seem to know "' + words.split()[-1 if "🎈" in words else 1])
     assert err.count("\n") == 1
 
 

@@ -50,6 +50,11 @@ class Bar:
         self.before += len(self.times) - 1
         self._move(self.before)
 
+    def hide(self) -> None:
+        """Clears the line, for others to print on; the next report draws the bar again."""
+        if self.lines is not None:
+            self.lines.clear()
+
     def close(self) -> None:
         """Wipes the bar away."""
         if self.lines is not None:
