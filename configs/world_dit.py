@@ -43,9 +43,9 @@ config = FlowTraining(
         mix=WorldMix(two_objects=0.08, wall=0.03, two_shots=0.03, camera=0.06, style=0.06),
     ),
     latents=Path("latents/world"),
-    encoded=9_000,
+    encoded=6_000,
     loop=LoopConfig(
-        steps=2_200,
+        steps=1_300,
         save_every=100,
         preview_every=100,
         optimizer=OptimizerConfig(

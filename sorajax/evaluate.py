@@ -13,10 +13,10 @@ Exit codes: 0 done, 1 a file or model failed, 2 the request makes no sense, 130 
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -177,7 +177,7 @@ def report(text: str, figures: dict, path: Path | None) -> None:
         print(path)
 
 
-MEASURES = {World: measure_world, Reconstruction: measure_reconstruction, Instrument: measure_instrument}
+MEASURES: dict[type, Callable[[Any], None]] = {World: measure_world, Reconstruction: measure_reconstruction, Instrument: measure_instrument}
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ What the contract left open, decided here:
 """
 
 from dataclasses import dataclass, fields
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -173,8 +173,8 @@ def _draw(rng: np.random.Generator, n: int, mix: WorldMix) -> Scene:
     pace[cut | (relation > 0)] = 1
     pace = np.where(motion == STILL, 1, pace)
 
-    jitter = lambda width, shape: rng.uniform(1 - width, 1 + width, shape).astype(np.float32)  # noqa: E731
-    uniform = lambda low, high, shape: rng.uniform(low, high, shape).astype(np.float32)  # noqa: E731
+    jitter = lambda width, shape: np.asarray(rng.uniform(1 - width, 1 + width, shape), np.float32)  # noqa: E731
+    uniform = lambda low, high, shape: np.asarray(rng.uniform(low, high, shape), np.float32)  # noqa: E731
     radius = RADIUS[size] * jitter(0.05, (n, 2))
     radius[:, 1] = np.where(collides, radius[:, 0], radius[:, 1])
     rate = PACE_SCALE[pace] * jitter(0.15, (n, 2, 2))
@@ -246,9 +246,9 @@ def sample_scenes(rng: np.random.Generator, n: int, split: Split = "train", mix:
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:n], *batches) if batches else _draw(rng, 0, mix)
 
 
-def attributes(scene: Scene) -> list[dict[str, object]]:
+def attributes(scene: Scene) -> list[dict[str, Any]]:
     """The words of every clip: one dict each, with a list of objects per shot under `shots`."""
-    described = []
+    described: list[dict[str, Any]] = []
     for i in range(len(scene.objects)):
         shots = [
             {

@@ -155,7 +155,7 @@ def silhouette(style, shape, x, y, radius, unit):
     return jnp.maximum(alpha, jnp.where(style == 2, 0.7 * jnp.exp(-jnp.maximum(gap, 0) / GLOW), 0.0))
 
 
-def develop(rgb: Float[Array, "*b n c"], style: Int[Array, " b"], glows: bool) -> Float[Array, "b n c"]:
+def develop(rgb: Float[Array, "*b n c"], style: Int[Array | np.ndarray, " b"], glows: bool) -> Float[Array, "b n c"]:
     """A palette in a style: neon dims what glows not, film mutes. As blending is affine, pixels need no more."""
     style = jnp.asarray(style)[:, None, None]
     grey = (rgb * jnp.array([0.299, 0.587, 0.114])).sum(-1, keepdims=True)

@@ -96,7 +96,7 @@ def _style(parted: list[Parted], looked) -> int:
         SKETCH: ground[0] / 300 + 9.5 * error[OUTLINE],  # blur makes a thin ring look like an outline
         NEON: ground[1] / 300 + 8 * error[GLOW],
     }
-    return min(costs, key=costs.get)
+    return min(costs, key=lambda style: costs[style])
 
 
 LOOK = {FLAT: FILL, SKETCH: OUTLINE, NEON: GLOW, FILM: FILL}

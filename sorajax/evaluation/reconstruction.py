@@ -1,6 +1,7 @@
 """What the autoencoder keeps: PSNR on unseen clips, and what the instrument can still read through it (the ceiling)."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import numpy as np
@@ -67,10 +68,10 @@ def evaluate_reconstruction(
     scene = sample_scenes(np.random.default_rng([seed, 7]), num, "held_out", mix)
     video = np.asarray(render(scene, frames, *size)[0])
     ratios = psnr(video, autoencoder(video))
-    read = {"num": num, "seed": seed, "splits": splits, "frames": frames, "size": size}
+    read = partial(evaluate_truth, num=num, seed=seed, splits=splits, frames=frames, size=size)
     return Reconstruction(
         psnr=float(ratios.mean()),
         worst=float(ratios.min()),
-        pixels=evaluate_truth(None, **read),
-        through=evaluate_truth(autoencoder, **read),
+        pixels=read(None),
+        through=read(autoencoder),
     )

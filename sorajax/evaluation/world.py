@@ -135,7 +135,9 @@ def _merge(values: Sequence[Score]) -> Score:
 
 def _physics(asked: dict, thing: Thing | None) -> dict[str, Score]:
     """Gravity and bounce height of what falls or bounces; counted only where that motion was seen at all."""
-    if thing is None or asked["motion"] not in ("bounces", "falls") or thing.words["motion"] != asked["motion"]:
+    if thing is None or thing.motion is None:
+        return {}
+    if asked["motion"] not in ("bounces", "falls") or thing.words["motion"] != asked["motion"]:
         return {}
     expected = GRAVITY * float(PACE_SCALE[PACES.index(asked["pace"])]) ** 2
     if asked["motion"] == "falls":
