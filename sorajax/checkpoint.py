@@ -53,6 +53,20 @@ def from_json(values: dict[str, Any], kind: type[Config], source: str = "config"
         raise ValueError(f"{source} is no {kind.__name__} of this version of sorajax: {reasons}") from error
 
 
+def changes(old: dict[str, Any], new: dict[str, Any]) -> str:
+    """What differs between two configs in JSON, as a clause for a person; empty if nothing does."""
+    before, now = _flat(old), _flat(new)
+    changed = [f"{name} {before.get(name)} -> {value}" for name, value in now.items() if before.get(name) != value]
+    return f", with {', '.join(changed)}" if changed else ""
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
+
+
 @dataclass(frozen=True)
 class Restored:
     """What `Checkpoints.restore` found."""

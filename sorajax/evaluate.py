@@ -177,7 +177,11 @@ def report(text: str, figures: dict, path: Path | None) -> None:
         print(path)
 
 
-MEASURES: dict[type, Callable[[Any], None]] = {World: measure_world, Reconstruction: measure_reconstruction, Instrument: measure_instrument}
+MEASURES: dict[type, Callable[[Any], None]] = {
+    World: measure_world,
+    Reconstruction: measure_reconstruction,
+    Instrument: measure_instrument,
+}
 
 
 if __name__ == "__main__":

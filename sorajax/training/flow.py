@@ -128,7 +128,8 @@ class FlowStage:
         """The transformer and text encoder of an exported model. Raises ValueError if it has another tokenizer."""
         _, params, tokenizer = load_model(directory, SoraConfig)
         if tokenizer != self.tokenizer:
-            raise ValueError(f"{directory} has another tokenizer: say --tokenizer {model_folder(directory)}/{TOKENIZER}")
+            kept = model_folder(directory) / TOKENIZER
+            raise ValueError(f"{directory} has another tokenizer: say --tokenizer {kept}")
         return {"text": params["text"], "dit": params["dit"]}
 
 

@@ -9,7 +9,6 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -17,37 +16,18 @@ from types import FrameType
 from typing import Any, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from sorajax.checkpoint import Checkpoints
-from sorajax.sharding import gathered, make_mesh, path_name, place_batch, shardings
-from sorajax.training.flops import training_flops
+from sorajax.checkpoint import Checkpoints, changes
+from sorajax.sharding import gathered, make_mesh, place_batch, shardings
 from sorajax.training.metrics import Meter, Reporter
-from sorajax.training.optimizer import OptimizerConfig, averaged, make_optimizer, schedule
+from sorajax.training.optimizer import OptimizerConfig, make_optimizer, schedule
 from sorajax.training.state import TrainState
+from sorajax.training.step import Flops, Stage, loaded, make_begin, make_update, quick_compile
 
 LAG = 2  # steps whose metrics may still be on the device
-
-
-class Stage(Protocol):
-    """An objective: a pytree (flax.struct.dataclass) whose leaves are its frozen networks, so that they are arguments
-    of the compiled step and no constants inside it.
-
-    It may also have `preview(params, key) -> uint8 [h w 3]`; `export(directory, params)`, called after each save with
-    the averaged parameters; `load(directory) -> params`, the reverse; and `tokens(batch) -> float`, those of one step.
-    """
-
-    def init(self, key: jax.Array) -> Any:
-        """The parameters, a nested dict of float32."""
-        ...
-
-    def loss(self, params: Any, batch: Any, key: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
-        """The scalar to minimise, and metrics: scalars or `Mean`s."""
-        ...
 
 
 class Position(Protocol):
@@ -121,151 +101,169 @@ def fit(
         if checkpoints.steps() and not resume:
             raise FileExistsError(f"{directory} holds a run: say --resume to continue it, or choose another directory")
         with jax.set_mesh(mesh):
-            return _run(stage, batches, config, directory, resume, mesh, experiment or {}, checkpoints, reporter)
+            return Run(stage, iter(batches), config, directory, mesh, experiment or {}, checkpoints, reporter).all()
     finally:
         checkpoints.close()
         reporter.close()
 
 
-def _run(
-    stage: Stage,
-    batches: Batches,
-    config: LoopConfig,
-    directory: Path,
-    resume: bool,
-    mesh: Mesh,
-    experiment: dict[str, Any],
-    checkpoints: Checkpoints,
-    reporter: Reporter,
-) -> TrainState:
-    # Shapes without arrays, shardings, and a state born sharded or read from disk.
-    optimizer = make_optimizer(config.optimizer, config.steps)
-    begin, update = make_begin(optimizer), make_update(optimizer, config.optimizer)
-    key = jax.random.key(config.seed)
-    init_key, step_key, preview_key = jax.random.split(key, 3)
-    abstract = jax.eval_shape(lambda key: begin(stage.init(key)), init_key)
-    where = shardings(abstract, mesh)
-    stage = jax.device_put(stage, shardings(stage, mesh))
-    data: Position = iter(batches)
-    position = data.get_state()
-    if resume and checkpoints.steps():
-        target = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract, where)
-        found = checkpoints.restore(target)
-        state, position = found.state, found.data
-        data.set_state(position)
-        reporter.say(f"resumed {directory} at step {found.step}{_changes(found.config, experiment)}")
-    elif config.start is not None:
-        params = jax.device_put(started(stage, config.start, abstract.params), where.params)
-        state = jax.jit(begin, out_shardings=where)(params)
-    else:
-        create = jax.jit(lambda key: begin(stage.init(key)), out_shardings=where, compiler_options=quick_compile())
-        state = create(init_key)
-    count = sum(leaf.size for leaf in jax.tree.leaves(abstract.params))
-    reporter.say(f"training {count / 1e6:.2f} M parameters on {mesh.size} {jax.devices()[0].device_kind} device(s)")
+class Run:
+    """One call of `fit`: where it is, and what it does between steps."""
 
-    # One compiled step for each shape of batch.
-    step_function = jax.jit(update, donate_argnums=0, out_shardings=(where, NamedSharding(mesh, P())))
-    rates = schedule(config.optimizer, config.steps)
-    tokens, flops = getattr(stage, "tokens", _nothing), Flops(stage, abstract.params, key)
-    pending: deque[tuple[int, Any, float, float]] = deque()
-    meter, since_save = Meter(), Meter()
-    reported = monotonic()
-    first = step = int(state.step)
+    def __init__(
+        self,
+        stage: Stage,
+        data: Position,
+        config: LoopConfig,
+        directory: Path,
+        mesh: Mesh,
+        experiment: dict[str, Any],
+        checkpoints: Checkpoints,
+        reporter: Reporter,
+    ):
+        self.data, self.config, self.directory, self.mesh = data, config, directory, mesh
+        self.experiment, self.checkpoints, self.reporter = experiment, checkpoints, reporter
+        self.optimizer = make_optimizer(config.optimizer, config.steps)
+        self.rates = schedule(config.optimizer, config.steps)
+        self.init_key, self.step_key, self.preview_key = jax.random.split(jax.random.key(config.seed), 3)
 
-    def settle(left: int) -> None:
-        """Takes in metrics until only `left` steps are still under way."""
-        while len(pending) > left:
-            number, metrics, token_count, flop_count = pending.popleft()
-            metrics = jax.device_get(metrics)
-            if not np.isfinite(metrics["loss"]) or not np.isfinite(metrics["gradient_norm"]):
-                raise DivergedError(
-                    f"step {number}: loss {metrics['loss']:g}, gradient norm {metrics['gradient_norm']:g}. "
-                    f"{_last_good(checkpoints)}; resume with a lower learning rate or a lower clip"
-                )
-            meter.add(metrics, token_count, flop_count)
-            since_save.add(metrics)
+        # Shapes without arrays, and where each array goes; no unsharded state ever exists.
+        begin = make_begin(self.optimizer)
+        self.abstract = jax.eval_shape(lambda key: begin(stage.init(key)), self.init_key)
+        self.where = shardings(self.abstract, mesh)
+        self.stage = jax.device_put(stage, shardings(stage, mesh))
+        self.position = data.get_state()
+        self.state = self.restored() or self.started() or self.fresh()
+        self.step = int(self.state.step)
+        self.tally = Tally(checkpoints)
+        self.flops = Flops(self.stage, self.abstract.params, self.step_key)
+        count = sum(leaf.size for leaf in jax.tree.leaves(self.abstract.params))
+        reporter.say(f"training {count / 1e6:.2f} M parameters on {mesh.size} {jax.devices()[0].device_kind} device(s)")
 
-    def save() -> None:
-        settle(0)
-        checkpoints.save(step, state, experiment, position, since_save.report().get("loss", float("inf")))
-        if hasattr(stage, "export"):
-            params = gathered(state.ema)
-            if reporter.main:
-                stage.export(directory / "model", params)
-
-    with Signals() as signals:
-        while step < config.steps and not signals.stop(checkpoints, step):
-            batch = place_batch(next(data), mesh)
-            position = data.get_state()
-            state, metrics = step_function(state, stage, batch, step_key)
-            step += 1
-            pending.append((step, metrics, tokens(batch), flops(batch)))
-            settle(LAG)
-            if step == first + 1:
-                meter.since = reported = monotonic()  # compiling is no training speed
-            if step == config.steps or (meter.steps and monotonic() - reported >= config.report_seconds):
-                settle(0 if step == config.steps else LAG)
-                updates = step // config.optimizer.accumulation
-                reporter.report(step, meter.report() | {"learning_rate": float(rates(updates))})
-                meter, reported = Meter(), monotonic()
-            paused = monotonic()
-            if config.preview_every and step % config.preview_every == 0 and hasattr(stage, "preview"):
-                picture = stage.preview(state.ema, jax.random.fold_in(preview_key, step))
-                reporter.picture(step, picture, directory / "previews")
-            if step % config.save_every == 0 and step < config.steps:
-                save()
-                since_save = Meter()
-            meter.since += monotonic() - paused  # pictures and checkpoints are no training speed either
-    if step > first and step not in checkpoints.steps():
-        save()
-    checkpoints.wait()
-    if step < config.steps:
-        reporter.say(f"stopped and saved at step {step}; continue with --resume")
-    return state
-
-
-def quick_compile() -> dict[str, int] | None:
-    """Compiler options for what runs once. On CPU, optimising the random numbers of an init takes LLVM minutes."""
-    return {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-
-
-def make_begin(optimizer: optax.GradientTransformation) -> Callable[[Any], TrainState]:
-    """params -> the state before the first step."""
-
-    def begin(params: Any) -> TrainState:
-        return TrainState(jnp.int32(0), params, jax.tree.map(jnp.copy, params), optimizer.init(params))
-
-    return begin
-
-
-def started(stage: Stage, directory: Path, abstract: Any) -> Any:
-    """The parameters in a model folder. Raises ValueError where they do not fit the stage's."""
-    params = stage.load(directory)  # type: ignore[attr-defined]
-    found, needed = ({path_name(p): x.shape for p, x in jax.tree.leaves_with_path(tree)} for tree in (params, abstract))
-    if wrong := [name for name in needed | found if needed.get(name) != found.get(name)]:
-        raise ValueError(
-            f"{directory} does not fit: {wrong[0]} is {found.get(wrong[0], 'not there')} in it and "
-            f"{needed.get(wrong[0], 'not there')} in this experiment"
+    def restored(self) -> TrainState | None:
+        """The state of the newest whole checkpoint, with the data moved to its position."""
+        if not self.checkpoints.steps():
+            return None
+        target = jax.tree.map(
+            lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), self.abstract, self.where
         )
-    return params
+        found = self.checkpoints.restore(target)
+        self.position = found.data
+        self.data.set_state(found.data)
+        self.reporter.say(f"resumed {self.directory} at step {found.step}{changes(found.config, self.experiment)}")
+        return found.state
+
+    def started(self) -> TrainState | None:
+        """The first state, from another model's weights."""
+        if self.config.start is None:
+            return None
+        params = jax.device_put(loaded(self.stage, self.config.start, self.abstract.params), self.where.params)
+        return jax.jit(make_begin(self.optimizer), out_shardings=self.where)(params)
+
+    def fresh(self) -> TrainState:
+        """The first state, from random weights."""
+        begin = make_begin(self.optimizer)
+        create = jax.jit(
+            lambda key: begin(self.stage.init(key)), out_shardings=self.where, compiler_options=quick_compile()
+        )
+        return create(self.init_key)
+
+    def all(self) -> TrainState:
+        """Every step that is left, or until somebody asks to stop."""
+        config, first = self.config, self.step
+        replicated = NamedSharding(self.mesh, P())
+        update = make_update(self.optimizer, config.optimizer)
+        advance = jax.jit(update, donate_argnums=0, out_shardings=(self.where, replicated))  # once per batch shape
+        tokens = getattr(self.stage, "tokens", lambda batch: 0.0)
+        with Signals() as signals:
+            while self.step < config.steps and not signals.stop(self.checkpoints, self.step):
+                batch = place_batch(next(self.data), self.mesh)
+                self.position = self.data.get_state()
+                self.state, metrics = advance(self.state, self.stage, batch, self.step_key)
+                self.step += 1
+                self.tally.add(self.step, metrics, tokens(batch), self.flops(batch))
+                if self.step == first + 1:
+                    self.tally.window.since = monotonic()  # compiling is no training speed
+                self.between()
+        if self.step > first and self.step not in self.checkpoints.steps():
+            self.save()
+        self.checkpoints.wait()
+        if self.step < config.steps:
+            self.reporter.say(f"stopped and saved at step {self.step}; continue with --resume")
+        return self.state
+
+    def between(self) -> None:
+        """Reports, pictures and checkpoints that are due after a step."""
+        config, last = self.config, self.step == self.config.steps
+        self.tally.settle(0 if last else LAG)
+        if last or self.tally.due(config.report_seconds):
+            rate = float(self.rates(self.step // config.optimizer.accumulation))
+            self.reporter.report(self.step, self.tally.report() | {"learning_rate": rate})
+        paused = monotonic()
+        if config.preview_every and self.step % config.preview_every == 0 and hasattr(self.stage, "preview"):
+            picture = self.stage.preview(self.state.ema, jax.random.fold_in(self.preview_key, self.step))
+            self.reporter.picture(self.step, picture, self.directory / "previews")
+        if self.step % config.save_every == 0 and not last:
+            self.save()
+        self.tally.pause_since(paused)  # nor are pictures and checkpoints
+
+    def save(self) -> None:
+        """Writes a checkpoint, once every step up to it is known to be sound, and the model."""
+        self.tally.settle(0)
+        loss = self.tally.loss_since_save()
+        self.checkpoints.save(self.step, self.state, self.experiment, self.position, loss)
+        if hasattr(self.stage, "export"):
+            params = gathered(self.state.ema)
+            if self.reporter.main:
+                self.stage.export(self.directory / "model", params)
 
 
-def make_update(
-    optimizer: optax.GradientTransformation, config: OptimizerConfig
-) -> Callable[[TrainState, Stage, Any, jax.Array], tuple[TrainState, dict[str, Any]]]:
-    """(state, stage, batch, key of the run) -> (next state, metrics)."""
+class Tally:
+    """Metrics that may still be on the device, and sums of those that have arrived."""
 
-    def update(state: TrainState, stage: Stage, batch: Any, key: jax.Array) -> tuple[TrainState, dict[str, Any]]:
-        key = jax.random.fold_in(key, state.step)
-        (loss, metrics), gradient = jax.value_and_grad(stage.loss, has_aux=True)(state.params, batch, key)
-        change, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, change)
-        step = state.step + 1
-        ema = averaged(state.ema, params, step, config)
-        metrics = {"loss": loss, "gradient_norm": optax.global_norm(gradient)} | metrics
-        return TrainState(step, params, ema, opt_state), metrics
+    def __init__(self, checkpoints: Checkpoints):
+        self.checkpoints = checkpoints
+        self.pending: deque[tuple[int, Any, float, float]] = deque()
+        self.window, self.since_save = Meter(), Meter()
 
-    return update
+    def add(self, step: int, metrics: Any, tokens: float, flops: float) -> None:
+        """Takes in a step's metrics without waiting for them."""
+        self.pending.append((step, metrics, tokens, flops))
+
+    def settle(self, left: int) -> None:
+        """Waits until only `left` steps are still under way. Raises DivergedError at the first that is not finite."""
+        while len(self.pending) > left:
+            step, metrics, tokens, flops = self.pending.popleft()
+            metrics = jax.device_get(metrics)
+            loss, norm = metrics["loss"], metrics["gradient_norm"]
+            if not np.isfinite(loss) or not np.isfinite(norm):
+                self.checkpoints.wait()
+                steps = self.checkpoints.steps()
+                good = f"The last good checkpoint is step {steps[-1]}" if steps else "There is no checkpoint yet"
+                raise DivergedError(
+                    f"step {step}: loss {loss:g}, gradient norm {norm:g}. "
+                    f"{good}; resume with a lower learning rate or a lower clip"
+                )
+            self.window.add(metrics, tokens, flops)
+            self.since_save.add(metrics)
+
+    def due(self, seconds: float) -> bool:
+        """Whether the window holds something and has lasted long enough."""
+        return self.window.steps > 0 and monotonic() - self.window.since >= seconds
+
+    def pause_since(self, moment: float) -> None:
+        """Takes the time since `moment` out of the window."""
+        self.window.since += monotonic() - moment
+
+    def report(self) -> dict[str, float]:
+        """The window's means and speeds; a new window begins."""
+        values, self.window = self.window.report(), Meter()
+        return values
+
+    def loss_since_save(self) -> float:
+        """Mean loss since the last call."""
+        loss, self.since_save = self.since_save.report().get("loss", float("inf")), Meter()
+        return loss
 
 
 class Signals:
@@ -295,41 +293,3 @@ class Signals:
     def stop(self, checkpoints: Checkpoints, step: int) -> bool:
         """Whether to stop before the next step."""
         return self.asked or (jax.process_count() > 1 and checkpoints.manager.reached_preemption(step))
-
-
-class Flops:
-    """FLOPs of one training step on a batch, counted once for each shape of batch."""
-
-    def __init__(self, stage: Stage, params: Any, key: jax.Array):
-        self.stage, self.params, self.key = stage, params, key
-        self.known: dict[Any, float] = {}
-
-    def __call__(self, batch: Any) -> float:
-        leaves, structure = jax.tree.flatten(batch)
-        shape = structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
-        if shape not in self.known:
-            self.known[shape] = training_flops(self.stage.loss, self.params, batch, self.key)
-        return self.known[shape]
-
-
-def _nothing(_: Any) -> float:
-    return 0.0
-
-
-def _last_good(checkpoints: Checkpoints) -> str:
-    checkpoints.wait()
-    steps = checkpoints.steps()
-    return f"The last good checkpoint is step {steps[-1]}" if steps else "There is no checkpoint yet"
-
-
-def _changes(old: dict[str, Any], new: dict[str, Any]) -> str:
-    before, now = _flat(old), _flat(new)
-    changed = [f"{name} {before.get(name)} -> {value}" for name, value in now.items() if before.get(name) != value]
-    return f", with {', '.join(changed)}" if changed else ""
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat
