@@ -1,0 +1,90 @@
+"""The first state of a run, and the compiled step from one state to the next."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from sorajax.sharding import path_name
+from sorajax.training.flops import training_flops
+from sorajax.training.optimizer import OptimizerConfig, averaged
+from sorajax.training.state import TrainState
+
+
+class Stage(Protocol):
+    """An objective: a pytree (flax.struct.dataclass) whose leaves are its frozen networks, so that they are arguments
+    of the compiled step and no constants inside it.
+
+    It may also have `preview(params, key) -> uint8 [h w 3]`; `export(directory, params)`, called after each save with
+    the averaged parameters; `load(directory) -> params`, the reverse; and `tokens(batch) -> float`, those of one step.
+    """
+
+    def init(self, key: jax.Array) -> Any:
+        """The parameters, a nested dict of float32."""
+        ...
+
+    def loss(self, params: Any, batch: Any, key: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
+        """The scalar to minimise, and metrics: scalars or `Mean`s."""
+        ...
+
+
+def quick_compile() -> dict[str, int] | None:
+    """Compiler options for what runs once. On CPU, optimising the random numbers of an init takes LLVM minutes."""
+    return {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+
+
+def make_begin(optimizer: optax.GradientTransformation) -> Callable[[Any], TrainState]:
+    """params -> the state before the first step."""
+
+    def begin(params: Any) -> TrainState:
+        return TrainState(jnp.int32(0), params, jax.tree.map(jnp.copy, params), optimizer.init(params))
+
+    return begin
+
+
+def loaded(stage: Stage, directory: Path, abstract: Any) -> Any:
+    """The parameters in a model folder. Raises ValueError where they do not fit the stage's."""
+    params = stage.load(directory)  # type: ignore[attr-defined]
+    found, needed = ({path_name(p): x.shape for p, x in jax.tree.leaves_with_path(tree)} for tree in (params, abstract))
+    if wrong := [name for name in needed | found if needed.get(name) != found.get(name)]:
+        raise ValueError(
+            f"{directory} does not fit: {wrong[0]} is {found.get(wrong[0], 'not there')} in it and "
+            f"{needed.get(wrong[0], 'not there')} in this experiment"
+        )
+    return params
+
+
+def make_update(
+    optimizer: optax.GradientTransformation, config: OptimizerConfig
+) -> Callable[[TrainState, Stage, Any, jax.Array], tuple[TrainState, dict[str, Any]]]:
+    """(state, stage, batch, key of the run) -> (next state, metrics)."""
+
+    def update(state: TrainState, stage: Stage, batch: Any, key: jax.Array) -> tuple[TrainState, dict[str, Any]]:
+        key = jax.random.fold_in(key, state.step)
+        (loss, metrics), gradient = jax.value_and_grad(stage.loss, has_aux=True)(state.params, batch, key)
+        change, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, change)
+        step = state.step + 1
+        ema = averaged(state.ema, params, step, config)
+        metrics = {"loss": loss, "gradient_norm": optax.global_norm(gradient)} | metrics
+        return TrainState(step, params, ema, opt_state), metrics
+
+    return update
+
+
+class Flops:
+    """FLOPs of one training step on a batch, counted once for each shape of batch."""
+
+    def __init__(self, stage: Stage, params: Any, key: jax.Array):
+        self.stage, self.params, self.key = stage, params, key
+        self.known: dict[Any, float] = {}
+
+    def __call__(self, batch: Any) -> float:
+        leaves, structure = jax.tree.flatten(batch)
+        shape = structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+        if shape not in self.known:
+            self.known[shape] = training_flops(self.stage.loss, self.params, batch, self.key)
+        return self.known[shape]
