@@ -69,7 +69,7 @@ def make_update(
         params = optax.apply_updates(state.params, change)
         step = state.step + 1
         ema = averaged(state.ema, params, step, config)
-        metrics = {"loss": loss, "gradient_norm": optax.global_norm(gradient)} | metrics
+        metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradient)} | metrics
         return TrainState(step, params, ema, opt_state), metrics
 
     return update

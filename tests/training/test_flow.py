@@ -1,0 +1,68 @@
+"""The flow stage: known frames do not count, the loss by noise level adds up to the loss."""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sorajax.data.batches import WorldBatch, WorldData
+from sorajax.data.buckets import Bucket
+from sorajax.models.sora import init
+from sorajax.models.text import Tokenizer
+from sorajax.training.flow import LEVELS, FlowObjective, FlowStage, by_time
+from tests.conftest import TINY, tiny_tokenizer
+
+BUCKET = Bucket(5, 16, 16, batch_size=4)
+
+
+def stage(**objective):
+    params = jax.jit(partial(init, TINY))(jax.random.key(0))
+    tokenizer = Tokenizer(tiny_tokenizer(), TINY.text.tokens)
+    made = FlowStage(
+        vae=params.pop("vae"),
+        prompts=tokenizer.encode(["a red ball", ""]),
+        config=TINY,
+        objective=FlowObjective(sample_steps=2, **objective),
+        data=WorldData(buckets=(BUCKET,)),
+        tokenizer=tokenizer.source,
+    )
+    ids, mask = tokenizer.encode(["a red ball bounces"] * 4)
+    latent = np.random.default_rng(0).normal(size=(4, 2, 4, 4, 4)).astype(np.float16)
+    return made, params, WorldBatch(latent=latent, ids=ids, mask=mask, bucket=BUCKET)
+
+
+@pytest.mark.parametrize("known", [0.0, 1.0])
+def test_an_untrained_model_predicts_nothing_and_pays_the_target(known):
+    made, params, batch = stage(known=known)
+    losses = [made.loss(params, batch, jax.random.key(seed)) for seed in range(4)]
+    expected = 1 + float(np.mean(np.square(batch.latent.astype(np.float32))))
+    assert np.mean([loss for loss, _ in losses]) == pytest.approx(expected, rel=0.15)
+    for loss, metrics in losses:
+        total, number = metrics["loss_by_time"]
+        assert float(total.sum() / number.sum()) == pytest.approx(float(loss), rel=1e-5)
+        assert number.sum() == 8 if known == 0 else number.sum() < 8
+
+
+def test_levels_are_equal_intervals_of_time():
+    time = jnp.array([[0.0, 0.999], [0.5, 0.06]])
+    found = by_time(jnp.array([[1.0, 2.0], [3.0, 4.0]]), jnp.ones((2, 2)), time)
+    expected = np.zeros(LEVELS)
+    expected[[0, LEVELS - 1, LEVELS // 2]] = [5, 2, 3]
+    np.testing.assert_array_equal(found.total, expected)
+    assert found.number.sum() == 4
+
+
+def test_a_preview_is_one_row_of_frames_for_each_prompt():
+    made, params, _ = stage()
+    picture = made.preview(params, jax.random.key(0))
+    assert (picture.shape, picture.dtype) == ((16, 5 * 16, 3), np.uint8)
+
+
+def test_cached_and_rendered_batches_share_their_static_description():
+    _, _, batch = stage()
+    other = dataclasses.replace(batch, latent=batch.latent + 1)
+    assert jax.tree.structure(batch) == jax.tree.structure(other)
+    assert batch.size == 4
