@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sorajax.data.captions import describe
-from sorajax.data.scenes import CORE, FULL, WorldMix, attributes, sample_scenes
+from sorajax.data.scenes import CORE, FULL, attributes, sample_scenes
 from sorajax.data.world import render
 from sorajax.evaluation.instrument import read
 from sorajax.evaluation.world import (
@@ -70,7 +70,7 @@ def test_blur_and_noise_change_little():
         assert summary[name]["accuracy"] >= 0.95, (name, summary[name])
 
 
-@pytest.mark.parametrize("size", [(64, 96), (96, 64), (48, 48)])
+@pytest.mark.parametrize("size", [(64, 96), (48, 48)])
 def test_other_sizes_read_the_same(size):
     wishes, videos = clips(6, CORE, seed=3, size=size)
     summary = summarise(score(wish, read(video)) for wish, video in zip(wishes, videos, strict=True))
@@ -98,8 +98,7 @@ def test_nonsense_is_read_without_an_error(video):
 
 
 def test_a_reversed_move_is_left_right_confusion():
-    mix = WorldMix(two_objects=0, wall=0, two_shots=0, camera=0, style=0)
-    wishes, videos = clips(60, mix, seed=6)
+    wishes, videos = clips(24, CORE, seed=6)
     wish, video = next(
         (wish, video)
         for wish, video in zip(wishes, videos, strict=True)
