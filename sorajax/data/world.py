@@ -148,9 +148,8 @@ def backdrop(pan, zoom, height: int, width: int) -> Float[Array, "b t h w"]:
     return jnp.maximum(0.12 * dots, 0.28 * stripe)
 
 
-def silhouette(style, shape, x, y, radius, unit):
-    """How much an upright shape covers the pixels at (x, y) from its centre, in a style: fill, outline, glow."""
-    gap = distance(shape, x, y, radius)
+def ink(style, gap, unit):
+    """How much a shape covers pixels at a signed distance from its rim, in a style: filled, outlined, or glowing."""
     alpha = jnp.where(style == 1, _cover(jnp.abs(gap + STROKE / 2) - STROKE / 2, unit), _cover(gap, unit))
     return jnp.maximum(alpha, jnp.where(style == 2, 0.7 * jnp.exp(-jnp.maximum(gap, 0) / GLOW), 0.0))
 
@@ -187,10 +186,8 @@ def draw(
         cosine, sine = (pixel(f(truth.angle[..., o])) for f in (jnp.cos, jnp.sin))
         dx, dy = x - pixel(truth.centre[..., o, 0]), y - pixel(truth.centre[..., o, 1])
         kind = pixel(jnp.asarray(scene.shape)[:, o])[:, None]
-        look = style if needs.style else 0
-        alpha = silhouette(
-            look, kind, cosine * dx + sine * dy, cosine * dy - sine * dx, pixel(truth.radius[..., o]), unit
-        )
+        gap = distance(kind, cosine * dx + sine * dy, cosine * dy - sine * dx, pixel(truth.radius[..., o]))
+        alpha = ink(style if needs.style else 0, gap, unit)
         return jnp.where(pixel(scene.objects)[:, None] > o, alpha, 0.0)
 
     # A loop, although short: XLA on CPU would otherwise fuse the distances into every channel that reads them, and it
@@ -251,11 +248,12 @@ __all__ = [
     "attributes",
     "backdrop",
     "develop",
+    "distance",
     "draw",
     "held_out",
+    "ink",
     "parts",
     "render",
     "sample_scenes",
-    "silhouette",
     "trace",
 ]

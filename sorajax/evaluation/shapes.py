@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from scipy import ndimage
 
 from sorajax.data.physics import BOX, CORNER
-from sorajax.data.world import silhouette
+from sorajax.data.world import distance, ink
 
 FILL, OUTLINE, GLOW = range(3)
 FOLDS = (0, 4, 3, 5, 0)  # rotational symmetry of ball, box, triangle, star, ring
@@ -93,18 +93,19 @@ def _errors(alpha, centre, radius, angle, height: int, width: int) -> Float[Arra
     """Squared error of every look, shape and scale, relative to the object's ink, per frame."""
     unit = min(height, width)
     x, y = (jnp.asarray(axis, jnp.float32) for axis in grid(height, width))
-    shapes = jnp.arange(len(FOLDS))
+    alpha = jnp.clip(alpha, 0, 1)
+    weight = jnp.square(alpha).sum((1, 2)) + 1e-6
+    dx, dy = x[None, None, :] - centre[:, 0, None, None], y[None, :, None] - centre[:, 1, None, None]
 
-    def drawn(shape, scale, look):
+    def drawn(shape, scale):
         cosine, sine = (f(angle[:, shape])[:, None, None] for f in (jnp.cos, jnp.sin))
-        dx, dy = x[None, None, :] - centre[:, 0, None, None], y[None, :, None] - centre[:, 1, None, None]
         size = (radius[:, shape] * scale)[:, None, None]
-        picture = silhouette(look, shape, cosine * dx + sine * dy, cosine * dy - sine * dx, size, unit)
-        return jnp.square(jnp.clip(alpha, 0, 1) - picture).sum((1, 2)) / (jnp.square(alpha).sum((1, 2)) + 1e-6)
+        gap = distance(shape, cosine * dx + sine * dy, cosine * dy - sine * dx, size)
+        return jnp.stack([jnp.square(alpha - ink(look, gap, unit)).sum((1, 2)) / weight for look in range(3)])
 
-    over_scales = jax.vmap(drawn, (None, 0, None))
-    over_shapes = jax.vmap(over_scales, (0, None, None))
-    return jax.lax.map(lambda look: over_shapes(shapes, jnp.asarray(SCALES), look), jnp.arange(3))
+    # The shape is a Python number here, so that only its own distance is computed.
+    errors = [jax.lax.map(partial(drawn, shape), jnp.asarray(SCALES)) for shape in range(len(FOLDS))]
+    return jnp.stack(errors).transpose(2, 0, 1, 3)
 
 
 class Fit(NamedTuple):

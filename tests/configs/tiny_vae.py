@@ -10,7 +10,7 @@ from sorajax.training.vae import VAEObjective, VAETraining
 
 config = VAETraining(
     model=VAEConfig(
-        base=4, multipliers=(1, 2), strides=((2, 2),), residual_blocks=1, pixel_patch=4, latent_channels=4
+        base=4, multipliers=(1, 1), strides=((2, 2),), residual_blocks=1, pixel_patch=4, latent_channels=4
     ),
     objective=VAEObjective(moments=8, noise=0.1),
     data=WorldData(buckets=(Bucket(5, 32, 32, batch_size=8, crop=16),), mix=CORE),

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sorajax.data.batches import WorldBatch, WorldData
+from sorajax.data.batches import WorldBatch, WorldData, caption_maker
 from sorajax.data.buckets import Bucket
 from sorajax.models.sora import init
 from sorajax.models.text import Tokenizer
+from sorajax.sharding import make_mesh, place_batch, shardings
 from sorajax.training.flow import LEVELS, FlowObjective, FlowStage, by_time
 from tests.conftest import TINY, tiny_tokenizer
 
@@ -19,7 +20,10 @@ BUCKET = Bucket(5, 16, 16, batch_size=4)
 
 
 def stage(**objective):
-    params = jax.jit(partial(init, TINY))(jax.random.key(0))
+    shapes = jax.eval_shape(partial(init, TINY), jax.random.key(0))
+    rng = np.random.default_rng(1)
+    params = jax.tree.map(lambda leaf: 0.1 * rng.normal(size=leaf.shape).astype(np.float32), shapes)
+    params["dit"]["patch_out"] = jax.tree.map(np.zeros_like, params["dit"]["patch_out"])
     tokenizer = Tokenizer(tiny_tokenizer(), TINY.text.tokens)
     made = FlowStage(
         vae=params.pop("vae"),
@@ -44,6 +48,25 @@ def test_an_untrained_model_predicts_nothing_and_pays_the_target(known):
         total, number = metrics["loss_by_time"]
         assert float(total.sum() / number.sum()) == pytest.approx(float(loss), rel=1e-5)
         assert number.sum() == 8 if known == 0 else number.sum() < 8
+
+
+def test_rendered_clips_train_as_cached_ones_do():
+    made, params, batch = stage()
+    rendered = caption_maker(made.data, lambda prompts: (batch.ids, batch.mask))(BUCKET, np.random.default_rng(0))
+    loss, _ = jax.eval_shape(made.loss, params, rendered, jax.random.key(0))
+    assert loss.shape == ()
+    assert jax.eval_shape(made.latents, rendered).shape == batch.latent.shape
+
+
+def test_a_sharded_loss_equals_an_unsharded_one():
+    made, params, batch = stage()
+    params["dit"]["patch_out"]["kernel"] += 0.5  # so that the whole model counts
+    loss = jax.jit(lambda params, batch, key: made.loss(params, batch, key)[0])
+    alone = loss(params, batch, jax.random.key(3))
+    mesh = make_mesh("data=2,fsdp=2,tensor=2")
+    with jax.set_mesh(mesh):
+        together = loss(jax.device_put(params, shardings(params, mesh)), place_batch(batch, mesh), jax.random.key(3))
+    np.testing.assert_allclose(alone, together, rtol=1e-5)
 
 
 def test_levels_are_equal_intervals_of_time():
