@@ -26,7 +26,7 @@ from jaxtyping import Array, Float
 
 from sorajax.models.attention import attend
 from sorajax.models.layers import RMSNorm, standardize
-from sorajax.models.spacetime import Patch, patchify, rope_angles, rotate, unpatchify
+from sorajax.models.spacetime import Patch, Rope, patchify, rope, rope_angles, rotate, unpatchify
 from sorajax.sharding import shard
 
 TIME_UNITS = 1000.0
@@ -108,15 +108,15 @@ class Attention(nn.Module):
     config: DiTConfig
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b s d"], source: Float[Array, "b m d"], angles: Array | None):
+    def __call__(self, x: Float[Array, "b s d"], source: Float[Array, "b m d"], turn: Rope | None):
         config = self.config
         dense = partial(nn.Dense, config.width, dtype=config.dtype)
         heads = partial(rearrange, pattern="b s (n k) -> b s n k", n=config.heads)
         q = heads(RMSNorm(config.epsilon, name="norm_q")(dense(name="q")(x)))
         k = heads(RMSNorm(config.epsilon, name="norm_k")(dense(name="k")(source)))
         v = heads(dense(name="v")(source))
-        if angles is not None:
-            q, k = rotate(q, angles), rotate(k, angles)
+        if turn is not None:
+            q, k = rotate(q, turn), rotate(k, turn)
         q, k, v = (shard(a, ("data", "fsdp"), None, "tensor", None) for a in (q, k, v))
         return dense(name="out")(attend(q, k, v).reshape(*x.shape[:2], config.width))
 
@@ -135,13 +135,13 @@ class Block(nn.Module):
     config: DiTConfig
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b s d"], modulation, text, angles):
+    def __call__(self, x: Float[Array, "b s d"], modulation, text, turn: Rope):
         config = self.config
         table = self.param("modulation", nn.initializers.normal(config.width**-0.5), (6, config.width))
         m = Modulation(*jnp.moveaxis(table + modulation, 2, 0)[:, :, :, None])
 
         h = modulate(x, m.shift_attention, m.scale_attention, config.epsilon).astype(config.dtype)
-        x = x + gated(Attention(config, name="self_attention")(h, h, angles), m.gate_attention).astype(x.dtype)
+        x = x + gated(Attention(config, name="self_attention")(h, h, turn), m.gate_attention).astype(x.dtype)
 
         h = nn.LayerNorm(config.epsilon, dtype=jnp.float32, name="norm_cross")(x).astype(config.dtype)
         x = x + Attention(config, name="cross_attention")(h, text, None)
@@ -174,7 +174,7 @@ class DiT(nn.Module):
         dense = partial(nn.Dense, dtype=config.dtype)
         t, h, w = (size // p for size, p in zip(x.shape[1:4], config.patch, strict=True))
         positions = jnp.arange(t, dtype=jnp.float32) if positions is None else positions
-        angles = rope_angles(positions, h, w, config.head_width)
+        turn = rope(rope_angles(positions, h, w, config.head_width))
 
         features = time_features(time, config.frequencies)[:, :: config.patch[0]]
         e = nn.Dense(config.width, name="time_in")(features)
@@ -188,7 +188,7 @@ class DiT(nn.Module):
         text = dense(config.width, name="text_out")(nn.gelu(text, approximate=True))
 
         tokens = dense(config.width, name="patch_in")(patchify(x, config.patch).astype(config.dtype))
-        tokens = self._blocks()(shard(tokens, ("data", "fsdp"), "seq", None), modulation, text, angles)[0]
+        tokens = self._blocks()(shard(tokens, ("data", "fsdp"), "seq", None), modulation, text, turn)[0]
 
         table = self.param("modulation_out", nn.initializers.normal(config.width**-0.5), (2, config.width))
         shift, scale = jnp.moveaxis(table + e[:, :, None], 2, 0)[:, :, :, None]

@@ -6,6 +6,8 @@ differences of positions only.
 """
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Float
@@ -44,8 +46,21 @@ def rope_angles(times: Float[Array, " t"], rows: int, columns: int, head_width: 
     return rearrange(jnp.concatenate(grid, -1), "t h w k -> (t h w) k")
 
 
-def rotate(x: Float[Array, "b s n k"], angles: Float[Array, "s k2"]) -> Float[Array, "b s n k"]:
-    """Turns each interleaved pair (x[2i], x[2i+1]) by its angle, in float32."""
-    even, odd = x[..., 0::2].astype(jnp.float32), x[..., 1::2].astype(jnp.float32)
-    cos, sin = jnp.cos(angles)[None, :, None], jnp.sin(angles)[None, :, None]
-    return jnp.stack([even * cos - odd * sin, even * sin + odd * cos], -1).reshape(x.shape).astype(x.dtype)
+class Rope(NamedTuple):
+    """What `rotate` multiplies by: cosines and signed sines of every token's angles, each value twice, float32."""
+
+    cos: Float[Array, "s k"]
+    sin: Float[Array, "s k"]
+
+
+def rope(angles: Float[Array, "s k2"]) -> Rope:
+    """The factors of a rotation, computed once for all layers."""
+    cos, sin = jnp.cos(angles), jnp.sin(angles)
+    return Rope(jnp.repeat(cos, 2, -1), jnp.stack([-sin, sin], -1).reshape(len(sin), -1))
+
+
+def rotate(x: Float[Array, "b s n k"], by: Rope) -> Float[Array, "b s n k"]:
+    """Turns each interleaved pair (x[2i], x[2i+1]) by its angle, in float32: x * cos + (-x[2i+1], x[2i]) * sin."""
+    x32 = x.astype(jnp.float32)
+    swapped = x32.reshape(*x.shape[:-1], -1, 2)[..., ::-1].reshape(x.shape)
+    return (x32 * by.cos[:, None] + swapped * by.sin[:, None]).astype(x.dtype)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sorajax.models.spacetime import patchify, rope_angles, rotate, unpatchify
+from sorajax.models.spacetime import patchify, rope, rope_angles, rotate, unpatchify
 
 
 @pytest.mark.parametrize("patch", [(1, 2, 2), (1, 1, 1), (2, 2, 4)])
@@ -27,7 +27,7 @@ def scores(times, shift=0.0):
     """Dot products of two fixed vectors placed at every pair of tokens."""
     angles = rope_angles(jnp.asarray(times) + shift, 2, 3, 24)
     q, k = jax.random.normal(jax.random.key(1), (2, 24))
-    at = lambda x: rotate(jnp.broadcast_to(x, (1, len(angles), 1, 24)), angles)[0, :, 0]  # noqa: E731
+    at = lambda x: rotate(jnp.broadcast_to(x, (1, len(angles), 1, 24)), rope(angles))[0, :, 0]  # noqa: E731
     return at(q) @ at(k).T
 
 
@@ -38,5 +38,14 @@ def test_scores_depend_on_differences_of_positions_only():
 
 def test_rotation_keeps_lengths():
     x = jax.random.normal(jax.random.key(2), (2, 12, 3, 16))
-    turned = rotate(x, rope_angles(jnp.arange(2.0), 2, 3, 16))
+    turned = rotate(x, rope(rope_angles(jnp.arange(2.0), 2, 3, 16)))
     np.testing.assert_allclose(jnp.linalg.norm(turned, axis=-1), jnp.linalg.norm(x, axis=-1), rtol=1e-5)
+
+
+def test_each_pair_turns_by_its_angle():
+    x = jax.random.normal(jax.random.key(3), (1, 12, 1, 16))
+    angles = rope_angles(jnp.arange(2.0), 2, 3, 16)
+    pairs = jax.lax.complex(x[..., 0::2], x[..., 1::2]) * jnp.exp(1j * angles)[None, :, None]
+    np.testing.assert_allclose(
+        rotate(x, rope(angles)), jnp.stack([pairs.real, pairs.imag], -1).reshape(x.shape), atol=1e-6
+    )
