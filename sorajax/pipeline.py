@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.errors import FlaxError
 from jaxtyping import Array, Bool, Float, Int, UInt8, UInt32
 
 from sorajax import __version__
@@ -267,9 +268,16 @@ def decode_whole(
 
 
 def compiled(function: Callable, *arguments: Any) -> Callable:
-    """The function compiled for these arguments; on CPU without optimisations that cost more time than they save."""
+    """The function compiled for these arguments; on CPU without optimisations that cost more time than they save.
+
+    Raises ValueError where the parameters among them are not those of the model's config.
+    """
     options: dict[str, Any] = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else {}
-    return interruptible(partial(jax.jit(function).lower(*arguments).compile, options))
+    try:
+        lowered = jax.jit(function).lower(*arguments)
+    except FlaxError as error:
+        raise ValueError("the model's weights do not fit its config.json: export it again") from error
+    return interruptible(partial(lowered.compile, options))
 
 
 def interruptible(work: Callable[[], Result]) -> Result:

@@ -127,8 +127,9 @@ def sample(arguments: Arguments) -> None:
     plan = pipeline.plan(request)
     for note in plan.notes:
         print(f"note: {note}", file=sys.stderr)
-    for path, video in zip(paths, pipeline.stream(request, plan), strict=True):
-        attempt(lambda: video.save(path, arguments.overwrite))  # noqa: B023
+    videos = pipeline.stream(request, plan)
+    for path in paths:
+        attempt(lambda: next(videos).save(path, arguments.overwrite))  # noqa: B023
         print(path, flush=True)
 
 

@@ -168,6 +168,20 @@ def test_a_damaged_model_is_one_line(run, tmp_path, tiny_model, damage):
     assert not (tmp_path / "clip.mp4").exists()
 
 
+def test_weights_of_another_config_are_one_line(run, tmp_path, tiny_model):
+    copy = tmp_path / "misfit"
+    copy.mkdir()
+    for file in tiny_model.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    (copy / "config.json").write_text((copy / "config.json").read_text().replace('"hidden": 32', '"hidden": 48'))
+    assert run(BALL, "--out", "clip.mp4", model=copy) == (
+        1,
+        "",
+        "sorajax: the model's weights do not fit its config.json: export it again\n",
+    )
+    assert not (tmp_path / "clip.mp4").exists()
+
+
 def test_an_existing_file_stays_unless_told(run, tmp_path):
     (tmp_path / "clip.mp4").write_text("precious")
     code, _, err = run(BALL, "--out", "clip.mp4")
