@@ -39,16 +39,16 @@ config = FlowTraining(
     vae=Path("runs/world_vae"),
     objective=FlowObjective(time_mean=0.4, time_std=1.2, known=0.15),
     data=WorldData(
-        buckets=(Bucket(17, 64, 64, batch_size=48),),
+        buckets=(Bucket(17, 64, 64, batch_size=48, weight=7), Bucket(1, 64, 64, batch_size=96, weight=1)),
         mix=WorldMix(two_objects=0.08, wall=0.03, two_shots=0.03, camera=0.06, style=0.06),
     ),
     latents=Path("latents/world"),
-    encoded=6_000,
+    encoded=12_000,
     loop=LoopConfig(
-        steps=1_300,
+        steps=2_400,
         save_every=100,
         preview_every=100,
         optimizer=OptimizerConfig(
-            name="muon", learning_rate=2e-3, schedule="linear", decay=0.5, warmup=50, ema=0.998),
+            name="muon", learning_rate=3e-3, schedule="linear", decay=0.6, warmup=50, ema=0.998),
     ),
 )

@@ -14,7 +14,5 @@ video = load_experiment(Path(__file__).with_name("world_dit.py"))
 config = replace(
     video,
     data=replace(video.data, buckets=(Bucket(1, 64, 64, batch_size=128),)),
-    latents=None,
-    encoded=0,
-    loop=replace(video.loop, steps=400, optimizer=replace(video.loop.optimizer, schedule="constant")),
+    loop=replace(video.loop, steps=300, optimizer=replace(video.loop.optimizer, schedule="constant")),
 )

@@ -10,14 +10,14 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import tyro
 
 from sorajax.request import BadRequest, Request, SamplerName, parse_size
-from sorajax.video import WRITERS, beside, check_output
+from sorajax.video import WRITERS, Videos, beside, check_output
 
 DESCRIPTION = """Turns text into videos.
 
@@ -32,6 +32,9 @@ Longer, wider, four of them, each with its own seed (0 to 3):
 A looping picture for a web page, and a still image:
     python -m sorajax.sample "a green ring spins" --out ring.webp
     python -m sorajax.sample "a green ring on navy" --frames 1 --out ring.png
+
+Twelve clips side by side in one picture, four in a row:
+    python -m sorajax.sample "a red ball bounces" --num 12 --grid 4 --out balls.webp
 
 Many prompts, one a line, into a folder, with your own model:
     python -m sorajax.sample --prompts-file prompts.txt --out clips/ --model runs/mine
@@ -75,6 +78,8 @@ class Arguments:
     """Replace files that exist."""
     num: Annotated[int, option("N", "1")] = 1
     """Clips per prompt. The seed goes up by one from clip to clip."""
+    grid: Annotated[int | None, option("COLUMNS", "a file per clip")] = None
+    """All clips side by side in one file, in rows of so many."""
     seed: Annotated[int, option("N", "0")] = 0
     """The same seed and settings make the same clip."""
     size: Annotated[str | None, option("WIDTHxHEIGHT", MODEL_DECIDES)] = None
@@ -122,12 +127,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 def sample(arguments: Arguments) -> None:
     """Checks everything that can be checked early, samples, and prints the path of each file as it is finished."""
     request = as_request(arguments)
-    paths = attempt(lambda: output_paths(arguments.out, request, arguments.overwrite))
+    if arguments.grid is not None and arguments.grid < 1:
+        raise BadRequest(f"a grid of {arguments.grid} columns is not allowed: use at least 1, e.g. 4")
+    named = replace(request, prompts=request.prompts[:1], num=1) if arguments.grid else request
+    paths = attempt(lambda: output_paths(arguments.out, named, arguments.overwrite))
     pipeline = attempt(lambda: load(arguments.model))
     plan = pipeline.plan(request)
     for note in plan.notes:
         print(f"note: {note}", file=sys.stderr)
     videos = pipeline.stream(request, plan)
+    if arguments.grid:
+        videos = iter([attempt(lambda: Videos(videos)).grid(arguments.grid)])
     for path in paths:
         attempt(lambda: next(videos).save(path, arguments.overwrite))  # noqa: B023
         print(path, flush=True)

@@ -99,6 +99,23 @@ class Videos(list[Video]):
         shown = "".join(video._repr_html_() for video in self)
         return f'<div style="display: flex; flex-wrap: wrap">{shown}</div>'
 
+    def grid(self, columns: int) -> Video:
+        """All of them in one video, row by row; its metadata are the first one's, with every prompt and seed.
+
+        Raises ValueError unless all have the same size, length and rate, or where `columns` is not positive.
+        """
+        if columns < 1:
+            raise ValueError(f"a grid of {columns} columns: use at least 1")
+        if len({(video.frames.shape, video.fps) for video in self}) != 1:
+            raise ValueError("a grid needs one or more videos of one size, length and frame rate")
+        columns = min(columns, len(self))
+        empty = [np.zeros_like(self[0].frames)] * (-len(self) % columns)
+        tiles = np.stack([*(video.frames for video in self), *empty])
+        tiles = tiles.reshape(-1, columns, *tiles.shape[1:])
+        frames = np.concatenate(list(np.concatenate(list(tiles.swapaxes(0, 1)), 3)), 1)
+        said = {f"{key}s": [video.metadata.get(key) for video in self] for key in ("prompt", "seed")}
+        return Video(frames, self[0].fps, {**self[0].metadata, **said})
+
 
 def check_suffix(path: Path) -> None:
     """Raises ValueError for a suffix that no writer knows."""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from sorajax.diffusion.samplers import SAMPLERS
@@ -55,6 +56,17 @@ def test_one_frame_is_a_png(run, tmp_path):
 
 def test_several_clips_into_one_name_are_numbered(run):
     assert run(BALL, "a blue box", "--out", "clip.gif")[1] == "clip-1.gif\nclip-2.gif\n"
+
+
+def test_a_grid_is_one_file_of_all_clips(run, tmp_path):
+    assert run(BALL, "a blue box", "--num", "2", "--grid", "3", "--out", "grid.png")[1] == "grid.png\n"
+    grid = Video.load(tmp_path / "grid.png")
+    assert grid.frames.shape == (5, 32, 48, 3)
+    assert (grid.metadata["prompts"], grid.metadata["seeds"]) == ([BALL] * 2 + ["a blue box"] * 2, [0, 1, 0, 1])
+    run("a blue box", "--num", "2", "--out", "one.png")
+    np.testing.assert_array_equal(grid.frames[:, 16:, :16], Video.load(tmp_path / "one-2.png").frames)
+    assert not grid.frames[:, 16:, 16:].any()
+    assert run(BALL, "--grid", "0")[0] == 2
 
 
 def test_prompts_from_a_file_and_from_standard_input(run, tmp_path, monkeypatch):
