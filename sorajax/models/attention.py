@@ -1,12 +1,35 @@
-"""The one door to attention kernels: softmax(q k^T / sqrt(k)) v, chosen by the platform that is compiled for."""
+"""The one door to attention kernels: softmax(scale * q k^T + bias) v, by the platform that is compiled for.
+
+    cpu, other   matrix products, in blocks of queries so that the scores in memory stay bounded    `plain`
+    cuda         cuDNN's flash attention, for half precision                                        `cudnn`
+    tpu          splash attention, FlashAttention's tiles (Dao et al. 2022) as a Pallas kernel      `splash`
+
+The choice is `jax.lax.platform_dependent`'s, not a look at the devices of this process: what is compiled ahead of time
+for another platform gets that platform's kernel. Short sequences and biased scores stay with `plain` everywhere.
+"""
 from __future__ import annotations
+
+import importlib.metadata
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
+
+from sorajax.sharding import BATCH, fitting
 
 SCORES_LIMIT = 1 << 26
 """Most score values (b * n * queries * keys) that the plain formulation holds at once: 256 MB in float32."""
+
+KERNEL_LENGTH = 512
+"""Shorter sequences, of queries or of keys, leave a kernel's tiles empty; XLA is as fast on them."""
+
+LANES = 128
+"""A TPU register's width: tiles and the head widths in memory are multiples of it."""
+
+TILE = 1024 * LANES
+"""Most values of one splash tile, length * head width: twice this no longer fits the VMEM of v5e."""
 
 
 def attend(
@@ -17,24 +40,121 @@ def attend(
     scale: float | None = None,
 ) -> Float[Array, "b s n k"]:
     """Multi-head attention, every query to every key; `bias` is added to the scores, `scale` defaults to k**-0.5."""
-    return plain(q, k, v, bias, scale)
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    if bias is not None or min(q.shape[1], k.shape[1]) < KERNEL_LENGTH:
+        return plain(q, k, v, bias, scale)
+    kernels = {"tpu": partial(splash, scale=scale)}
+    if cudnn_takes(q) and cudnn_is_here():
+        kernels["cuda"] = partial(cudnn, scale=scale)
+    return jax.lax.platform_dependent(q, k, v, default=partial(plain, bias=None, scale=scale), **kernels)
 
 
-def plain(q, k, v, bias=None, scale=None):
-    """Attention in matrix products, in blocks of queries so that no more than SCORES_LIMIT scores exist at once."""
-    b, s, n, width = q.shape
-    scale = width**-0.5 if scale is None else scale
-    blocks = -(-b * n * s * k.shape[1] // SCORES_LIMIT)
-    if blocks <= 1 or bias is not None:
+def plain(
+    q: Float[Array, "b s n k"],
+    k: Float[Array, "b m n k"],
+    v: Float[Array, "b m n k"],
+    bias: Float[Array, "#b n s m"] | None,
+    scale: float,
+) -> Float[Array, "b s n k"]:
+    """Attention in matrix products; above SCORES_LIMIT in blocks of queries, whose scores the backward pass repeats."""
+    b, s, n, _ = q.shape
+    blocks = min(s, -(-b * n * s * k.shape[1] // SCORES_LIMIT))
+    if blocks <= 1:
         return _block(q, k, v, bias, scale)
     rows = -(-s // blocks)
-    padded = jnp.pad(q, ((0, 0), (0, rows * blocks - s), (0, 0), (0, 0)))
-    padded = jnp.moveaxis(padded.reshape(b, blocks, rows, n, width), 1, 0)
-    block = jax.checkpoint(lambda part: _block(part, k, v, None, scale))
-    return jnp.moveaxis(jax.lax.map(block, padded), 0, 1).reshape(b, rows * blocks, n, width)[:, :s]
+    blocks = -(-s // rows)
+
+    def split(x: Array, axis: int) -> Array:
+        """Cuts the axis of queries, padded, into [blocks, rows], blocks first."""
+        x = jnp.pad(x, [(0, rows * blocks - s if i == axis else 0) for i in range(x.ndim)])
+        return jnp.moveaxis(x.reshape(*x.shape[:axis], blocks, rows, *x.shape[axis + 1 :]), axis, 0)
+
+    parts = split(q, 1), None if bias is None else split(bias, 2)
+    block = jax.checkpoint(lambda part: _block(part[0], k, v, part[1], scale), prevent_cse=False)
+    return jnp.moveaxis(jax.lax.map(block, parts), 0, 1).reshape(b, rows * blocks, n, -1)[:, :s]
 
 
 def _block(q, k, v, bias, scale):
-    scores = jnp.einsum("bsnk,bmnk->bnsm", q * jnp.asarray(scale, q.dtype), k, preferred_element_type=jnp.float32)
+    scores = jnp.einsum("bsnk,bmnk->bnsm", scaled(q, scale), k, preferred_element_type=jnp.float32)
     weights = jax.nn.softmax(scores if bias is None else scores + bias, -1).astype(v.dtype)
     return jnp.einsum("bnsm,bmnk->bsnk", weights, v)
+
+
+def scaled(q: Array, scale: float) -> Array:
+    """scale * q in q's dtype; multiplied in float32, because a rounded scale would change every score the same way."""
+    return (q.astype(jnp.float32) * scale).astype(q.dtype)
+
+
+def cudnn_takes(q: Float[Array, "b s n k"]) -> bool:
+    """Whether cuDNN has a flash attention for these heads on every GPU since Ampere (float32 it has on none)."""
+    return q.dtype in (jnp.bfloat16, jnp.float16) and q.shape[-1] % 8 == 0 and q.shape[-1] <= 128
+
+
+@cache
+def cudnn_is_here() -> bool:
+    """Whether JAX has its CUDA plugin, without which `cudnn` cannot even be traced, and no GPU older than Ampere."""
+    installed = any("cuda" in plugin.name for plugin in importlib.metadata.entry_points(group="jax_plugins"))
+    gpus = jax.local_devices() if installed and jax.default_backend() == "gpu" else []
+    return installed and all(float(gpu.compute_capability) >= 8 for gpu in gpus)
+
+
+def cudnn(
+    q: Float[Array, "b s n k"], k: Float[Array, "b m n k"], v: Float[Array, "b m n k"], scale: float
+) -> Float[Array, "b s n k"]:
+    """cuDNN's flash attention; its own partitioning rules split batch and heads over the mesh."""
+    return jax.nn.dot_product_attention(q, k, v, scale=scale, implementation="cudnn")
+
+
+def splash(
+    q: Float[Array, "b s n k"],
+    k: Float[Array, "b m n k"],
+    v: Float[Array, "b m n k"],
+    scale: float,
+    interpret: bool = False,
+) -> Float[Array, "b s n k"]:
+    """TPU splash attention on each device's own batch, queries and heads; `interpret` runs it on any platform.
+
+    The compiler cannot split a kernel, so `shard_map` does, over the mesh in force: a device holds the keys of its
+    clips and heads whole. Axes that do not divide their dimension are left out, and their devices repeat the work.
+    """
+    kernel = partial(_splash, scale=scale, interpret=interpret)
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1:
+        return kernel(q, k, v)
+    queries = fitting(P(BATCH, "seq", "tensor", None), q.shape, mesh)
+    keys = P(queries[0], None, queries[2], None)
+    # check_vma: the kernel does not say over which axes its results vary.
+    return jax.shard_map(kernel, in_specs=(queries, keys, keys), out_specs=queries, check_vma=False)(q, k, v)
+
+
+def _splash(q, k, v, scale, interpret):
+    from jax.experimental.pallas.ops.tpu import splash_attention  # nobody else pays for importing Pallas
+
+    m = k.shape[1]
+    _, s, n, width = q.shape
+    longest = max(LANES, TILE // ceil_to(width, LANES) // LANES * LANES)
+    tile_q, tile_kv = even_tile(s, longest), even_tile(m, longest)
+    q, k, v = (
+        jnp.moveaxis(jnp.pad(x, ((0, 0), (0, ceil_to(x.shape[1], tile) - x.shape[1]), (0, 0), (0, 0))), 1, 2)
+        for x, tile in ((scaled(q, scale), tile_q), (k, tile_kv), (v, tile_kv))
+    )
+    # Queries and real keys are segment 0, padded keys segment 1, which nobody looks at.
+    segments = splash_attention.SegmentIds(
+        jnp.zeros(q.shape[2], jnp.int32), (jnp.arange(k.shape[2]) >= m).astype(jnp.int32))
+    kernel = splash_attention.make_splash_mha(
+        splash_attention.MultiHeadMask([splash_attention.FullMask((q.shape[2], k.shape[2]))] * n),
+        block_sizes=splash_attention.BlockSizes(
+            block_q=tile_q, block_kv=tile_kv,
+            block_q_dkv=tile_q, block_kv_dkv=tile_kv, block_q_dq=tile_q, block_kv_dq=tile_kv),
+        head_shards=1, q_seq_shards=1, interpret=interpret)
+    attended = jax.vmap(partial(kernel, segment_ids=segments if k.shape[2] > m else None))(q, k, v)
+    return jnp.moveaxis(attended, 1, 2)[:, :s]
+
+
+def ceil_to(size: int, multiple: int) -> int:
+    return -(-size // multiple) * multiple
+
+
+def even_tile(length: int, longest: int) -> int:
+    """The length of a tile, in whole registers, that covers `length` in the fewest tiles with the least padding."""
+    return ceil_to(-(-length // -(-length // longest)), LANES)
