@@ -1,0 +1,120 @@
+"""Laws of the layers that models share."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sorajax.models import layers
+from sorajax.models.layers import ChannelNorm, RMSNorm, convolve, standardize
+
+X = jax.random.normal(jax.random.key(0), (2, 3, 16)) * 3 + 1
+NORMS = {
+    "rms": lambda x: RMSNorm().apply({"params": {"scale": jnp.ones(x.shape[-1])}}, x),
+    "channel": lambda x: ChannelNorm().apply({"params": {"gamma": jnp.ones(x.shape[-1])}}, x),
+    "standardize": standardize,
+}
+
+
+@pytest.fixture(params=NORMS)
+def norm(request):
+    return NORMS[request.param]
+
+
+def test_a_norm_gives_unit_mean_square(norm):
+    np.testing.assert_allclose(jnp.mean(norm(X) ** 2, -1), 1.0, atol=1e-5)
+
+
+def test_a_norm_forgets_scale_but_not_sign(norm):
+    np.testing.assert_allclose(norm(100 * X), norm(X), atol=1e-5)
+    np.testing.assert_allclose(norm(-X), -norm(X), atol=1e-5)
+
+
+def test_a_norm_treats_positions_alone(norm):
+    np.testing.assert_allclose(norm(X)[1, 2], norm(X[1, 2]), atol=1e-6)
+
+
+def test_a_norm_of_zeros_is_zero_and_differentiable(norm):
+    x = jnp.zeros((1, 8))
+    np.testing.assert_array_equal(norm(x), 0.0)
+    assert jnp.isfinite(jax.grad(lambda x: norm(x).sum())(x)).all()
+
+
+def test_only_standardize_forgets_the_mean():
+    np.testing.assert_allclose(standardize(X + 7), standardize(X), atol=1e-5)
+    np.testing.assert_allclose(jnp.mean(standardize(X), -1), 0.0, atol=1e-6)
+    for name in ("rms", "channel"):
+        assert np.abs(NORMS[name](X + 7) - NORMS[name](X)).max() > 0.1
+
+
+def test_half_precision_is_normed_in_float32():
+    """The sum of squares of large float16 values overflows in float16."""
+    x = jnp.full((1, 1024), 100.0, jnp.float16)
+    assert NORMS["rms"](x).dtype == NORMS["channel"](x).dtype == jnp.float16
+    assert standardize(x).dtype == jnp.float32
+    np.testing.assert_allclose(NORMS["rms"](x), 1.0, atol=1e-3)
+    np.testing.assert_allclose(NORMS["channel"](x), 1.0, atol=1e-3)
+
+
+def test_learned_scales_multiply():
+    learned = jnp.arange(16.0)
+    np.testing.assert_allclose(RMSNorm().apply({"params": {"scale": learned}}, X), NORMS["rms"](X) * learned, atol=1e-5)
+    found = ChannelNorm().apply({"params": {"gamma": learned}}, X)
+    np.testing.assert_allclose(found, NORMS["channel"](X) * learned, atol=1e-5)
+
+
+CONVOLUTIONS = {
+    "space and time": ((3, 3, 3), (1, 1, 1), ((1, 1), (1, 1))),
+    "time alone, halved": ((3, 1, 1), (2, 1, 1), ((0, 0), (0, 0))),
+    "space alone, halved": ((1, 3, 3), (1, 2, 2), ((0, 1), (0, 1))),
+    "time alone": ((3, 1, 1), (1, 1, 1), ((0, 0), (0, 0))),
+    "everything halved": ((3, 3, 3), (2, 2, 2), ((1, 0), (0, 1))),
+    "pointwise": ((1, 1, 1), (1, 1, 1), ((0, 0), (0, 0))),
+    "pointwise, halved": ((1, 1, 1), (2, 2, 2), ((0, 0), (0, 0))),
+}
+
+
+def threefold(x, kernel, stride, padding):
+    """The convolution in three dimensions that all formulations stand for."""
+    return jax.lax.conv_general_dilated(
+        x, kernel, stride, ((0, 0), *padding), dimension_numbers=("NDHWC", "DHWIO", "NDHWC"))
+
+
+@pytest.mark.parametrize("case", CONVOLUTIONS)
+def test_concatenated_taps_are_the_convolution_in_three_dimensions(case):
+    size, stride, padding = CONVOLUTIONS[case]
+    x = jax.random.normal(jax.random.key(0), (2, 6, 7, 8, 3))
+    kernel = jax.random.normal(jax.random.key(1), (*size, 3, 5))
+
+    def run(function):
+        def loss(x, kernel):
+            y = function(x, kernel, stride, padding)
+            return jnp.sum(jnp.sin(y)), y
+
+        gradients, y = jax.jit(jax.grad(loss, (0, 1), has_aux=True))(x, kernel)
+        return y, *gradients
+
+    expected = run(threefold)
+    for function in (layers._convolve_taps, convolve):
+        for a, b in zip(run(function), expected, strict=True):
+            np.testing.assert_allclose(a, b, atol=5e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("case", CONVOLUTIONS)
+def test_other_platforms_get_the_plain_convolution(case):
+    """Only CPU pays for the copy of the taps; elsewhere what is compiled is one convolution, or one product."""
+    size, stride, padding = CONVOLUTIONS[case]
+    x, kernel = jax.ShapeDtypeStruct((2, 6, 7, 8, 3), jnp.float32), jax.ShapeDtypeStruct((*size, 3, 5), jnp.float32)
+
+    def lowered(function):
+        traced = jax.jit(lambda x, kernel: function(x, kernel, stride, padding)).trace(x, kernel)
+        text = traced.lower(lowering_platforms=("tpu",)).as_text()
+        return text.count("stablehlo.convolution") + text.count("stablehlo.dot_general"), "concatenate" in text
+
+    assert lowered(convolve) == lowered(threefold) == (1, False)
+
+
+def test_the_kernel_takes_the_input_s_dtype():
+    x, kernel = jnp.ones((1, 3, 4, 4, 2), jnp.bfloat16), jnp.ones((3, 3, 3, 2, 2), jnp.float32)
+    assert convolve(x, kernel).dtype == jnp.bfloat16
+    np.testing.assert_array_equal(convolve(x, kernel), 54.0)  # valid everywhere: 27 taps, 2 channels
