@@ -1,0 +1,120 @@
+"""Instruments for speed and memory.
+
+FLOPs are the model's own, counted from the traced function; seconds are medians; compile times are those without the
+persistent cache; memory is what the device says it held, or where it says nothing what the compiler planned.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
+
+from sorajax.sharding import path_name
+from sorajax.training.metrics import peak_flops
+
+PAUSE = 0.05  # seconds before each call in turns: threads of the other library still spin after its own
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One function: `seconds` is the median; `bytes` the compiler's plan; None is what is not known or has no sense."""
+
+    compile_seconds: float
+    seconds: float
+    fastest: float
+    flops: float
+    flops_per_second: float
+    utilisation: float | None
+    bytes: int | None
+    frames_per_second: float | None = None
+
+
+@contextmanager
+def compiling_anew() -> Iterator[None]:
+    """Without the persistent compilation cache, which would make compile times those of reading a file."""
+    before = jax.config.values["jax_enable_compilation_cache"]
+    reset_cache()  # jax decides once whether there is one
+    jax.config.update("jax_enable_compilation_cache", False)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", before)
+        reset_cache()
+
+
+def timed_compile(work: Callable[[], Any]) -> tuple[Any, float]:
+    """(what it makes, seconds it took): tracing and lowering count."""
+    start = time.perf_counter()
+    return work(), time.perf_counter() - start
+
+
+def timed(call: Callable[[], Any], repeats: int) -> list[float]:
+    """Seconds of each call, after one that is not counted."""
+    jax.block_until_ready(call())
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        jax.block_until_ready(call())
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def summary(program: Any, compile_seconds: float, seconds: list[float], flops: float, devices: int = 1) -> Figures:
+    """Figures of a compiled program that ran on so many devices."""
+    median = statistics.median(seconds)
+    peak = peak_flops()
+    share = flops / median / (peak * devices / len(jax.devices())) if peak else None
+    return Figures(compile_seconds, median, min(seconds), flops, flops / median, share, planned_bytes(program))
+
+
+def planned_bytes(program: Any) -> int | None:
+    """Most bytes that the compiler's plan holds on one device at once, arguments and results included."""
+    plan = program.memory_analysis()
+    if plan is None:
+        return None
+    whole = plan.argument_size_in_bytes + plan.output_size_in_bytes + plan.temp_size_in_bytes - plan.alias_size_in_bytes
+    return int(getattr(plan, "peak_memory_in_bytes", 0) or whole)
+
+
+def peak_memory(planned: Sequence[int | None]) -> dict[str, Any]:
+    """Most bytes on one device so far, as the device tells it where it does, else the largest of the plans."""
+    stats = [device.memory_stats() or {} for device in jax.local_devices()]
+    if all("peak_bytes_in_use" in found for found in stats):
+        return {"bytes": max(found["peak_bytes_in_use"] for found in stats), "source": "measured by the device"}
+    return {"bytes": max(value or 0 for value in planned), "source": "planned by the compiler"}
+
+
+def normal(*shape: int, seed: int = 0) -> np.ndarray:
+    """float32 values of mean 0 and variance 1."""
+    return np.random.default_rng(seed).standard_normal(shape, np.float32)
+
+
+def random_parameters(init: Callable[[jax.Array], Any]) -> Any:
+    """Parameters of that structure, random everywhere, also where a fresh model has zeros; nothing is compiled."""
+    rng = np.random.default_rng(0)
+
+    def one(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        inputs = leaf.shape[-2] if leaf.ndim > 1 else 4
+        noise = rng.standard_normal(leaf.shape, np.float32) / np.float32(inputs) ** 0.5
+        return noise + 1 if path_name(path).endswith(("scale", "gamma")) else noise
+
+    return jax.tree.map_with_path(one, jax.eval_shape(init, jax.random.key(0)))
+
+
+def alternating(ours: Callable[[], Any], theirs: Callable[[], Any], repeats: int) -> dict[str, Any]:
+    """Median seconds of both, called in turns; `ratio` above 1 is ours being faster."""
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for _ in range(repeats + 1):
+        for call, kept in zip((ours, theirs), seconds, strict=True):
+            time.sleep(PAUSE)
+            start = time.perf_counter()
+            jax.block_until_ready(call())
+            kept.append(time.perf_counter() - start)
+    mine, reference = (statistics.median(kept[1:]) for kept in seconds)  # the first calls do not count
+    return {"seconds": mine, "reference_seconds": reference, "ratio": reference / mine}

@@ -1,0 +1,41 @@
+"""Calls are timed in turns, figures are medians, and nothing random hides behind a zero."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from sorajax.evaluation import speed
+from sorajax.models.sora import init_dit
+from tests.conftest import TINY
+
+
+def test_calls_take_turns_and_the_first_is_not_counted(monkeypatch):
+    called, clock = [], iter([0, 9, 10, 19, 20, 21, 30, 33, 40, 42, 50, 56, 60, 63, 70, 79])
+    monkeypatch.setattr(speed.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: next(clock))
+    found = speed.alternating(partial(called.append, "ours"), partial(called.append, "theirs"), 3)
+    assert called == ["ours", "theirs"] * 4
+    assert found == {"seconds": 2, "reference_seconds": 6, "ratio": 3}
+
+
+def test_utilisation_is_the_share_of_the_devices_that_ran(monkeypatch):
+    monkeypatch.setattr(speed, "peak_flops", lambda: 100.0 * len(jax.devices()))
+    program = jax.jit(lambda x: x @ x).lower(jnp.ones((8, 8))).compile()
+    found = speed.summary(program, 1.0, [2.0, 1.0, 4.0], flops=100.0, devices=2)
+    assert (found.seconds, found.fastest, found.flops_per_second) == (2.0, 1.0, 50.0)
+    assert found.utilisation == pytest.approx(0.25)
+    assert found.bytes >= 2 * 8 * 8 * 4
+
+
+def test_the_cache_is_off_while_compile_times_count_and_on_again_after():
+    before = jax.config.jax_enable_compilation_cache
+    with speed.compiling_anew():
+        assert not jax.config.jax_enable_compilation_cache
+    assert jax.config.jax_enable_compilation_cache == before
+
+
+def test_random_parameters_are_nowhere_zero():
+    params = speed.random_parameters(partial(init_dit, TINY.dit))
+    assert all((leaf != 0).all() for leaf in jax.tree.leaves(params))

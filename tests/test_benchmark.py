@@ -1,0 +1,160 @@
+"""The command line measures what it says, in figures that agree with each other, and answers mistakes in one line."""
+
+import json
+import math
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from sorajax import benchmark
+from sorajax.models.dit import DiT
+from sorajax.models.sora import init_dit
+from sorajax.train import load_experiment
+from sorajax.training.flops import forward_flops, training_flops
+
+CONFIGS = Path(__file__).parent / "configs"
+VAE, DIT = str(CONFIGS / "tiny_vae.py"), str(CONFIGS / "tiny_dit.py")
+WORLD = str(Path(__file__).parent.parent / "configs" / "world_dit.py")
+FIGURES = {
+    "compile_seconds",
+    "seconds",
+    "fastest",
+    "flops",
+    "flops_per_second",
+    "utilisation",
+    "bytes",
+    "frames_per_second",
+}
+
+
+def measured(tmp_path, *arguments):
+    path = tmp_path / "speed.json"
+    path.write_text("an older file, to be replaced")
+    assert benchmark.main([*arguments, "--repeats", "2", "--json", str(path)]) == 0
+    return json.loads(path.read_text())
+
+
+def assert_consistent(figures):
+    assert set(figures) == FIGURES
+    assert figures["flops"] > 0
+    assert figures["flops_per_second"] * figures["seconds"] == pytest.approx(figures["flops"])
+    assert 0 < figures["fastest"] <= figures["seconds"]
+    assert figures["compile_seconds"] > 0
+    assert figures["bytes"] > 0
+    assert figures["utilisation"] is None  # nobody publishes the peak of a CPU
+
+
+def test_an_experiment_is_measured_before_its_autoencoder_is_trained(tmp_path, capsys):
+    found = measured(tmp_path, DIT, "--batch", "2")
+    parts = ("denoising_step", "decode", "encode", "training_step")
+    for name in parts:
+        assert_consistent(found[name])
+    assert (found["batch"], found["latent"], found["text_tokens"], found["devices"]) == (2, [3, 4, 4, 4], 160, 1)
+    for name in "encode", "decode":
+        assert found[name]["frames_per_second"] * found[name]["seconds"] == pytest.approx(5)
+    planned = max(found[name]["bytes"] for name in parts)
+    assert found["peak_memory"] == {"bytes": planned, "source": "planned by the compiler"}
+    tiny = load_experiment(DIT)
+    assert found["denoising_step"]["flops"] == 2 * on_paper(benchmark.Shape(tiny.model, (3, 4, 4), 160))  # guided
+    printed = capsys.readouterr().out
+    assert all(name.replace("_", " ") in printed for name in parts)
+
+
+def test_a_training_step_counts_as_on_paper():
+    shape = benchmark.NAMED["dit-12x384"]
+    case = benchmark.make_case("dit-12x384", 3)
+    params = jax.eval_shape(case.stage.init, jax.random.key(0))
+    # Backward costs two forwards, but for the gradients of what is data: latents, text and features of the clock.
+    patch = shape.dit.in_channels * math.prod(shape.dit.patch)
+    inputs = tokens(shape) * patch + shape.tokens * shape.dit.text_width + shape.latent[0] * shape.dit.frequencies
+    counted = training_flops(case.stage.loss, params, case.batch, jax.random.key(0))
+    assert counted == 3 * (3 * on_paper(shape) - 2 * shape.dit.width * inputs)
+
+
+def test_an_autoencoder_has_a_training_step_and_no_denoising():
+    case = benchmark.make_case(VAE, 2)
+    assert (case.clips, case.dit, case.latent, case.size) == (2, None, (3, 4, 4, 4), (5, 32, 32))
+    params = jax.eval_shape(case.stage.init, jax.random.key(0))
+    assert training_flops(case.stage.loss, params, case.batch, jax.random.key(0)) > 0
+
+
+@pytest.mark.parametrize("name", benchmark.NAMED)
+def test_forward_flops_are_those_on_paper(name):
+    shape = benchmark.NAMED[name]
+    params = jax.eval_shape(lambda key: init_dit(shape.dit, key), jax.random.key(0))
+    x = jax.ShapeDtypeStruct((1, *shape.latent, shape.dit.in_channels), jnp.float32)
+    clock = jax.ShapeDtypeStruct((1, shape.latent[0]), jnp.float32)
+    context = jax.ShapeDtypeStruct((1, shape.tokens, shape.dit.text_width), jnp.float32)
+    counted = forward_flops(DiT(shape.dit).apply, {"params": params}, x, clock, context)
+    assert counted == pytest.approx(on_paper(shape), rel=2e-3)  # long sequences are padded to blocks of queries
+
+
+def tokens(shape):
+    (t, h, w), (pt, ph, pw) = shape.latent, shape.dit.patch
+    return t // pt * (h // ph) * (w // pw)
+
+
+def on_paper(shape):
+    """FLOPs of one velocity of one clip: two for each multiplication of a matrix product."""
+    c, s, m, t = shape.dit, tokens(shape), shape.tokens, shape.latent[0]
+    d, patch = c.width, c.patch[0] * c.patch[1] * c.patch[2]
+    self_attention = 4 * s * d * d + 2 * s * s * d
+    cross_attention = 2 * s * d * d + 2 * m * d * d + 2 * s * m * d
+    block = self_attention + cross_attention + 2 * s * d * c.hidden
+    clock = t * (c.frequencies * d + d * d + 6 * d * d)
+    edges = s * d * patch * (c.in_channels + c.out_channels) + m * d * (c.text_width + d)
+    return 2 * (c.depth * block + clock + edges)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["dit-1x1"], "dit-1x1 is neither a named config nor an experiment file: there are dit-12x384"),
+        (["dit-12x384", "--repeats", "0"], "--repeats 0 is not allowed: use at least 1"),
+        (["dit-12x384", "--batch", "-1"], "--batch -1 is not allowed: use at least 1"),
+        (["dit-12x384", "--json", "/nowhere/at/all.json"], "--json /nowhere/at/all.json: the folder does not exist"),
+        (["dit-12x384", "--json", "/"], "--json / is a folder: name a file in it"),
+        (["dit-12x384", "--mesh", "width=2"], "--mesh width=2: mesh axis 'width' does not exist"),
+        (["dit-12x384", "--mesh", "fsdp=-1"], "--batch 1 does not divide over the 8 devices of --mesh fsdp=-1"),
+        ([VAE, "--reference"], f"--reference compares transformers, and {VAE} has none"),
+        ([WORLD, "--reference"], "--reference: pooled_text=True has no counterpart"),
+        (["wan2.1-1.3b", "--reference"], "--reference compares in float32, and wan2.1-1.3b runs in bfloat16"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, line, capsys, monkeypatch):
+    monkeypatch.setattr(benchmark, "find_spec", lambda name: name)
+    assert_refused(arguments, line, capsys)
+
+
+def test_what_the_reference_needs_is_said(capsys, monkeypatch):
+    monkeypatch.setattr(benchmark, "find_spec", lambda name: None)
+    assert_refused(["dit-12x384", "--reference"], 'needs torch and diffusers: pip install "sorajax[parity]"', capsys)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("config = 1", "defines a int: FlowTraining and VAETraining can be measured"),
+        ("not = Python", "is no experiment file"),
+        ("", "defines no `config`"),
+    ],
+)
+def test_a_file_that_is_no_experiment_is_said(text, line, tmp_path, capsys):
+    path = tmp_path / "experiment.py"
+    path.write_text(text)
+    assert_refused([str(path)], line, capsys)
+
+
+def test_an_autoencoder_of_which_nothing_is_known_is_said(tmp_path, capsys):
+    path = tmp_path / "experiment.py"
+    path.write_text((CONFIGS / "tiny_dit.py").read_text())
+    assert_refused([str(path)], "has its autoencoder in runs/tiny_vae, and neither that nor", capsys)
+
+
+def assert_refused(arguments, line, capsys):
+    assert benchmark.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert line in error
+    assert error.count("\n") == 1
