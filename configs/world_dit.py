@@ -51,4 +51,5 @@ config = FlowTraining(
         optimizer=OptimizerConfig(
             name="muon", learning_rate=3e-3, schedule="linear", decay=0.6, warmup=50, ema=0.998),
     ),
+    storage="float16",
 )
