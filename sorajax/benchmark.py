@@ -293,13 +293,13 @@ def measure(command: Benchmark, case: Case, mesh: jax.sharding.Mesh) -> dict[str
         "load": busy(),
         "versions": {"sorajax": __version__, "jax": jax.__version__},
     }
+    if figures["load"] and figures["load"] > 0.5:
+        print(f"note: other programs keep {figures['load']:.1f} processors busy; the times are not this machine's best")
     print(
         f"{command.config}: {count / 1e6:.2f} M parameters, latents {'x'.join(map(str, case.latent))}, {case.dtype}, "
         f"batch {case.clips} in training, {mesh.size} {figures['device']} device(s)\n{HEADER}",
         flush=True,
     )
-    if figures["load"] and figures["load"] > 0.5:
-        print(f"note: other programs keep {figures['load']:.1f} processors busy; the times are not this machine's best")
     parts: dict[str, Callable[[], Figures]] = {}
     if case.dit is not None:
         parts["denoising_step"] = partial(denoising_step, case.dit, case, command.repeats)
