@@ -235,16 +235,28 @@ def load_model(directory: str | Path, kind: type[Config]) -> tuple[Config, dict[
     for a damaged one or one of another kind, each on one line.
     """
     folder = model_folder(directory)
+    said = _described(folder)
+    if said["kind"] != kind.__name__:
+        raise ValueError(f"{folder} holds a {said['kind']}, and a {kind.__name__} is needed")
+    config = from_json(said["config"], kind, str(folder / CONFIG))
+    tokenizer = folder / TOKENIZER
+    return config, load_weights(folder / WEIGHTS), tokenizer.read_text() if tokenizer.exists() else None
+
+
+def model_kind(directory: str | Path) -> str:
+    """The name of the config class in a model folder. Raises as `load_model` does."""
+    return _described(model_folder(directory))["kind"]
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    """What a model folder's config file says: {"kind", "config"}."""
     try:
         said = json.loads((folder / CONFIG).read_text())
     except json.JSONDecodeError as error:
         raise ValueError(f"{folder / CONFIG} is no JSON ({error}): export the model again") from error
-    if not isinstance(said, dict) or said.get("kind") != kind.__name__:
-        found = said.get("kind", "?") if isinstance(said, dict) else "?"
-        raise ValueError(f"{folder} holds a {found}, and a {kind.__name__} is needed")
-    config = from_json(said["config"], kind, str(folder / CONFIG))
-    tokenizer = folder / TOKENIZER
-    return config, load_weights(folder / WEIGHTS), tokenizer.read_text() if tokenizer.exists() else None
+    if not isinstance(said, dict) or not {"kind", "config"} <= said.keys():
+        raise ValueError(f"{folder / CONFIG} describes no model: export the model again")
+    return said
 
 
 def load_weights(path: Path) -> dict[str, Any]:

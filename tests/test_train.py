@@ -71,11 +71,14 @@ def test_a_run_resumes_and_says_what_changed(vae, dit, capsys):
     assert "loop.keep 2 -> 3" in out
 
 
-def test_a_run_starts_from_another_ones_weights(vae, dit, tmp_path, capsys):
-    common = [DIT, "--vae", str(vae), "--loop.start", str(dit), "--latents", str(dit / "latents")]
+def test_a_run_starts_from_another_ones_weights(dit, tmp_path, capsys):
+    """And takes the autoencoder from that model, too, so that nothing else is needed to go on from it."""
+    common = [DIT, "--vae", str(dit), "--loop.start", str(dit), "--latents", str(dit / "latents")]
     assert main([*common, "--directory", str(tmp_path / "fits"), "--model.depth", "3"]) == 0
     before, after = (load_model(folder, SoraConfig)[1]["text"]["embedding"] for folder in (dit, tmp_path / "fits"))
     assert np.abs(before - after).max() < 0.05
+    once, again = (load_model(folder, SoraConfig)[1]["vae"] for folder in (dit, tmp_path / "fits"))
+    jax.tree.map(np.testing.assert_array_equal, once, again)
     assert main([*common, "--directory", str(tmp_path / "deeper"), "--model.depth", "4"]) == 1
     assert "does not fit: dit/blocks/" in capsys.readouterr().err
 

@@ -33,10 +33,11 @@ from sorajax.diffusion.samplers import euler
 from sorajax.models.dit import DiT, DiTConfig
 from sorajax.models.sora import SoraConfig, init_dit, init_text
 from sorajax.models.text import TextConfig, TextEncoder, Tokenizer
-from sorajax.models.vae import VAE, VAEConfig
+from sorajax.models.vae import VAE
 from sorajax.sharding import gathered
 from sorajax.training.loop import LoopConfig
 from sorajax.training.metrics import Mean
+from sorajax.training.vae import load_vae
 
 LEVELS = 8  # of noise, that the loss is reported by
 
@@ -171,7 +172,7 @@ class FlowTraining:
     model: DiTConfig
     text: TextConfig
     vae: Path
-    """Folder of the trained autoencoder: an exported one or its training directory."""
+    """Folder of the trained autoencoder: an exported one, its training directory, or a whole model that has one."""
     objective: FlowObjective = FlowObjective()
     data: WorldData = WorldData()
     latents: Path | None = None
@@ -186,7 +187,7 @@ class FlowTraining:
 
     def build(self, directory: Path) -> tuple[FlowStage, grain.IterDataset]:
         """The stage, and its batches. Keeps the tokenizer in `directory`, so that a resumed run has the same."""
-        vae, params, _ = load_model(self.vae, VAEConfig)
+        vae, vae_params = load_vae(self.vae)
         config = SoraConfig(
             text=self.text,
             dit=self.model,
@@ -207,13 +208,13 @@ class FlowTraining:
         if self.latents is None:
             make = caption_maker(self.data, tokenizer.encode)
         else:
-            made_by = signature(params["vae"])
+            made_by = signature(vae_params)
             if self.encoded:
-                encode: Callable[..., Any] = partial(VAE(vae).apply, {"params": params["vae"]}, method="encode")
+                encode: Callable[..., Any] = partial(VAE(vae).apply, {"params": vae_params}, method="encode")
                 write_latents(self.latents, self.data, self.encoded, encode, made_by)
             make = latent_maker(self.latents, self.data, tokenizer.encode, made_by)
         stage = FlowStage(
-            vae=params["vae"],
+            vae=vae_params,
             prompts=tokenizer.encode([*self.objective.prompts, ""]),
             config=config,
             objective=self.objective,

@@ -23,12 +23,12 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Array, Float
 
-from sorajax.checkpoint import Storage, export_model, load_model
+from sorajax.checkpoint import Storage, export_model, load_model, model_kind
 from sorajax.data.batches import WorldBatch, WorldData, clips, scene_maker
 from sorajax.data.buckets import Bucket
 from sorajax.data.loader import batches
 from sorajax.data.world import Truth, draw
-from sorajax.models.sora import init_vae
+from sorajax.models.sora import SoraConfig, init_vae
 from sorajax.models.vae import VAE, VAEConfig
 from sorajax.sharding import gathered
 from sorajax.training.loop import LoopConfig
@@ -109,11 +109,20 @@ class VAEStage:
         export_model(directory, {"vae": params}, config, None, self.storage)
 
     def load(self, directory: Path) -> Any:
-        """The parameters of an exported autoencoder."""
-        return load_model(directory, VAEConfig)[1]["vae"]
+        """The parameters of an exported autoencoder, or of the one in a whole model."""
+        return load_vae(directory)[1]
 
     def _scenes(self, bucket: Bucket, seed: int) -> WorldBatch:
         return scene_maker(self.data)(bucket, np.random.default_rng((self.data.seed, 2**32 - 1, seed)))
+
+
+def load_vae(directory: Path) -> tuple[VAEConfig, Any]:
+    """Config and parameters of an exported autoencoder, or of the one in a whole model. Raises as `load_model` does."""
+    if model_kind(directory) == SoraConfig.__name__:
+        whole, params, _ = load_model(directory, SoraConfig)
+        return whole.vae, params["vae"]
+    config, params, _ = load_model(directory, VAEConfig)
+    return config, params["vae"]
 
 
 def views(batch: WorldBatch, key: jax.Array) -> tuple[Float[Array, "b t h w 3"], Float[Array, "b t h w 1"]]:
