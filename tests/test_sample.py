@@ -225,7 +225,9 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(run, tmp_path, monkeypatch):
 
 def test_interruption_is_one_line_and_leaves_nothing(tiny_model, tmp_path):
     """Ctrl-C in mid-sampling of a run of many steps, whose end nobody waits for."""
-    command = [sys.executable, "-m", "sorajax.sample", BALL, "--model", str(tiny_model), "--out", "clip.mp4"]
+    code = "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # a shell's & ignores it
+    code += "; runpy.run_module('sorajax.sample', run_name='__main__')"
+    command = [sys.executable, "-c", code, BALL, "--model", str(tiny_model), "--out", "clip.mp4"]
     command += ["--num", "2000", "--steps", "50"]
     process = subprocess.Popen(command, cwd=tmp_path, env=with_source(), stderr=subprocess.PIPE, stdout=subprocess.PIPE)
     while b"clip" not in process.stdout.readline():  # the first of two thousand is done, the second has begun
