@@ -40,8 +40,8 @@ converter = cattrs.Converter(forbid_extra_keys=True)
 
 
 def to_json(config: Any) -> dict[str, Any]:
-    """A config dataclass as JSON values."""
-    return converter.unstructure(config)
+    """A config dataclass as JSON values: what reading it back from a file gives."""
+    return json.loads(json.dumps(converter.unstructure(config)))
 
 
 def from_json(values: dict[str, Any], kind: type[Config], source: str = "config") -> Config:

@@ -17,7 +17,7 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from sorajax.checkpoint import Checkpoints, export_model, fingerprints, load_model
+from sorajax.checkpoint import Checkpoints, changes, export_model, fingerprints, load_model, to_json
 from sorajax.sharding import make_mesh, shardings
 
 
@@ -43,6 +43,15 @@ def save(directory, steps, metrics=None, keep=2):
 
 def largest_file(folder: Path) -> Path:
     return max((path for path in folder.rglob("*") if path.is_file() and "d" in path.parts), key=os.path.getsize)
+
+
+def test_a_config_equals_itself_read_from_a_file():
+    @dataclass(frozen=True)
+    class Strides:
+        strides: tuple[tuple[int, int], ...] = ((2, 2), (2, 1))
+
+    said = to_json(Strides())
+    assert changes(json.loads(json.dumps(said)), said) == ""
 
 
 def test_restores_on_another_mesh_with_config_and_position(tmp_path):
