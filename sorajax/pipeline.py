@@ -29,15 +29,17 @@ from sorajax.diffusion.guidance import guided_pair
 from sorajax.diffusion.known import Known, Velocity, held, initial, nothing_known
 from sorajax.diffusion.progress import Bar, watched
 from sorajax.diffusion.samplers import SAMPLERS
+from sorajax.given import Given, known_of
 from sorajax.models.dit import DiT
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextEncoder, Tokenizer
-from sorajax.models.vae import VAE, VAEConfig, decode_chunks
+from sorajax.models.vae import VAE, VAEConfig, decode_chunks, stream_encode
 from sorajax.request import BadRequest, Request, SamplerName
 from sorajax.video import Video, Videos
 
 EMBEDDED = "world"
 PUNCTUATION = "!\"'(),.:;?-"
+LEAST_STRENGTH = 1e-3  # of an edit: where sampling begins so close to time 0, nothing that can be seen changes
 WHOLE = 2**20  # pixels in all frames of a batch up to which decoding in one piece takes little memory
 UNKNOWN = ("[UNK]", "<unk>", "<UNK>")
 Result = TypeVar("Result")
@@ -154,20 +156,24 @@ class Pipeline:
         note = f"the model does not seem to know {words}; it may ignore such words"
         return replace(decided, notes=(*decided.notes, note))
 
-    def stream(self, request: Request, decided: Plan, batch: int | None = None) -> Iterator[Video]:
+    def stream(
+        self, request: Request, decided: Plan, batch: int | None = None, given: Given | None = None
+    ) -> Iterator[Video]:
         """The videos one after another: `num` of the first prompt, then of the next.
 
-        batch: clips made at once, 1 on CPU and up to 8 on accelerators by default.
+        batch: clips made at once, 1 on CPU and up to 8 on accelerators by default. given: what is known of each.
         """
         clips = [(prompt, request.seed + index) for prompt in request.prompts for index in range(request.num)]
         batch = min(batch or (1 if jax.default_backend() == "cpu" else 8), len(clips))
         groups = [clips[start : start + batch] for start in range(0, len(clips), batch)]
-        times = np.asarray(schedule(decided.steps, decided.shift))
+        start = 1.0 if given is None else given.strength
+        times = np.asarray(schedule(max(1, round(decided.steps * start)), decided.shift, max(start, LEAST_STRENGTH)))
+        known = self._known(given, (batch, *decided.latent))
         watching = sys.stderr.isatty()
         try:
             for number, group in enumerate(groups):
                 padded = group + group[-1:] * (batch - len(group))
-                arguments = self._arguments(padded, request.negative, decided, times)
+                arguments = self._arguments(padded, request.negative, decided, times, known)
                 sampling = self._sampling(arguments, decided, watching)
                 if watching and number == 0:
                     self._bar.open(len(groups), times)
@@ -175,20 +181,29 @@ class Pipeline:
                 self._bar.finish_sampling()
                 self._bar.hide()
                 pixels = self._decoded(latents, decided)
+                if given is not None:
+                    pixels = given.put_back(pixels)
                 for (prompt, seed), frames in zip(group, pixels, strict=False):
                     yield Video(frames, decided.fps, self._metadata(request, decided, prompt, seed))
         finally:
             self._bar.close()
 
-    def _arguments(self, clips: Sequence[tuple[str, int]], negative: str, decided: Plan, times: np.ndarray) -> tuple:
+    def _arguments(
+        self, clips: Sequence[tuple[str, int]], negative: str, decided: Plan, times: np.ndarray, known: Known
+    ) -> tuple:
         """What `sample_latents` takes, for clips given as (prompt, seed)."""
         prompts = [prompt for prompt, _ in clips] + [negative] * (len(clips) if decided.guided else 0)
         ids, mask = self.tokenizer.encode(prompts)
         seeds = np.array([seed for _, seed in clips], np.uint32)
         positions = np.arange(decided.latent[0], dtype=np.float32) * np.float32(self.config.fps / decided.fps)
-        known = nothing_known((len(clips), *decided.latent))
         params = {"text": self.params["text"], "dit": self.params["dit"]}
         return params, ids, mask, seeds, times, np.float32(decided.guidance_scale), positions, known
+
+    def _known(self, given: Given | None, shape: tuple[int, ...]) -> Known:
+        """What is known of latents of shape [b t h w c]."""
+        if given is None:
+            return nothing_known(shape)
+        return known_of(given, shape, self.config.vae.stride[0], self._encoded)
 
     def _sampling(self, arguments: tuple, decided: Plan, watching: bool) -> Callable[..., Float[Array, "b t h w c"]]:
         """`sample_latents` compiled for these shapes and this sampler; kept for the next call."""
@@ -212,6 +227,22 @@ class Pipeline:
         if kind not in self._compiled:
             self._compiled[kind] = compiled(partial(decode_whole, config), params, latents)
         return np.asarray(interruptible(lambda: self._compiled[kind](params, latents)))
+
+    def _encoded(self, frames: UInt8[np.ndarray, "t y x 3"]) -> Float[np.ndarray, "t2 h w c"]:
+        """Latents of frames: in one piece where that is small, else streamed."""
+        video = (frames.astype(np.float32) / 127.5 - 1.0)[None]
+        kind = ("encoder", video.shape)
+        if kind not in self._compiled:
+            config = self.config.vae
+            large = np.prod(frames.shape[:3]) > WHOLE
+
+            def encode(params: Any, video: Float[Array, "1 t y x 3"]) -> Any:
+                if large:
+                    return stream_encode(params, config, video)
+                return VAE(config).apply({"params": params}, video, method="encode")
+
+            self._compiled[kind] = compiled(encode, self.params["vae"], video)
+        return np.asarray(interruptible(lambda: self._compiled[kind](self.params["vae"], video)))[0]
 
     def _metadata(self, request: Request, decided: Plan, prompt: str, seed: int) -> dict[str, Any]:
         """What it takes to make the clip again."""
@@ -252,10 +283,10 @@ def sample_latents(
         velocity, velocity_null = jnp.split(model(jnp.concatenate([x, x]), jnp.concatenate([time, time])), 2)
         return velocity, velocity_null
 
-    velocity = held(guided_pair(pair, guidance_scale) if guided else model, known)
+    noise = jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), known.latent.shape[1:]))(seeds)
+    velocity = held(guided_pair(pair, guidance_scale) if guided else model, known, noise)
     if report is not None:
         velocity = watched(velocity, report)
-    noise = jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), known.latent.shape[1:]))(seeds)
     return sampler(velocity, initial(known, noise), times)
 
 

@@ -12,12 +12,19 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import tyro
 
 from sorajax.request import BadRequest, Request, SamplerName, parse_size
-from sorajax.video import WRITERS, Videos, beside, check_output
+from sorajax.video import WRITERS, Video, Videos, beside, check_output
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sorajax.pipeline import Pipeline, Plan
+
+Direction = Literal["forward", "backward"]
 
 DESCRIPTION = """Turns text into videos.
 
@@ -38,6 +45,17 @@ Twelve clips side by side in one picture, four in a row:
 
 Many prompts, one a line, into a folder, with your own model:
     python -m sorajax.sample --prompts-file prompts.txt --out clips/ --model runs/mine
+
+Begin with a picture; go on where a clip ends, or before it begins; join what you have:
+    python -m sorajax.sample "a red ball bounces" --image ball.png
+    python -m sorajax.sample "a red ball bounces" --extend clip.mp4 --seconds 2 --direction backward
+    python -m sorajax.sample "a red ball falls" --between first.png last.png
+    python -m sorajax.sample "a red ball falls" --connect a.mp4 b.mp4 --seconds 1
+    python -m sorajax.sample "a green ring spins" --loop --out ring.gif
+
+Change a clip by words, everywhere or where a mask is white:
+    python -m sorajax.sample "a blue ball bounces on a grey floor" --edit clip.mp4 --strength 0.7
+    python -m sorajax.sample "a blue star" --edit clip.mp4 --strength 0.9 --mask mask.png
 
 Quicker and rougher, or slower and closer to the prompt:
     python -m sorajax.sample "a white box falls" --steps 8
@@ -100,6 +118,24 @@ class Arguments:
     """unipc needs the fewest steps, dpmpp_2m about as few; heun evaluates twice a step; euler is the plainest."""
     shift: Annotated[float | None, option("S", MODEL_DECIDES)] = None
     """Timestep shift: above 1 spends more of the steps at high noise, as larger clips need."""
+    image: Annotated[Path | None, option("FILE", "none")] = None
+    """A picture that the clip begins with."""
+    extend: Annotated[Path | None, option("FILE", "none")] = None
+    """A clip to go on from; --seconds or --frames say how much is added."""
+    direction: Annotated[Direction, option("WHERE", "forward")] = "forward"
+    """Where --extend adds: forward after the clip, backward before it."""
+    between: Annotated[tuple[Path, Path] | None, option("FILE FILE", "none")] = None
+    """A first and a last picture, of which the middle is made."""
+    connect: Annotated[tuple[Path, Path] | None, option("FILE FILE", "none")] = None
+    """Two clips to join; --seconds or --frames say how long the bridge is."""
+    loop: tyro.conf.FlagCreatePairsOff[Annotated[bool, option("", "the clip ends where it ends")]] = False
+    """Adds what leads from the clip's end back to its start."""
+    edit: Annotated[Path | None, option("FILE", "none")] = None
+    """A clip to make again as the prompt says."""
+    strength: Annotated[float | None, option("0 TO 1", "0.6")] = None
+    """How much --edit changes: 0 keeps the clip, 1 ignores it."""
+    mask: Annotated[Path | None, option("FILE", "everywhere")] = None
+    """A picture, white where --edit may change the clip; the other pixels stay as they are."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -127,20 +163,65 @@ def main(argv: Sequence[str] | None = None) -> int:
 def sample(arguments: Arguments) -> None:
     """Checks everything that can be checked early, samples, and prints the path of each file as it is finished."""
     request = as_request(arguments)
+    check_task(arguments)
     if arguments.grid is not None and arguments.grid < 1:
         raise BadRequest(f"a grid of {arguments.grid} columns is not allowed: use at least 1, e.g. 4")
     named = replace(request, prompts=request.prompts[:1], num=1) if arguments.grid else request
     paths = attempt(lambda: output_paths(arguments.out, named, arguments.overwrite))
     pipeline = attempt(lambda: load(arguments.model))
-    plan = pipeline.plan(request)
+    added = arguments.extend or arguments.connect  # their length is what is added, which may be any
+    plan = pipeline.plan(replace(request, frames=None, seconds=None) if added else request)
     for note in plan.notes:
         print(f"note: {note}", file=sys.stderr)
-    videos = pipeline.stream(request, plan)
+    videos = asked(arguments, pipeline, request, plan)
     if arguments.grid:
         videos = iter([attempt(lambda: Videos(videos)).grid(arguments.grid)])
     for path in paths:
         attempt(lambda: next(videos).save(path, arguments.overwrite))  # noqa: B023
         print(path, flush=True)
+
+
+def asked(arguments: Arguments, pipeline: "Pipeline", request: Request, plan: "Plan") -> "Iterator[Video]":
+    """The videos of whichever request was made. Raises BadRequest, and Failure for a file that cannot be read."""
+    from sorajax import tasks
+    from sorajax.given import read_mask
+
+    def read(path: Path) -> Video:
+        return attempt(lambda: Video.load(path))
+
+    if arguments.image:
+        return tasks.animate(pipeline, request, read(arguments.image))
+    if arguments.extend:
+        return tasks.extend(pipeline, request, read(arguments.extend), arguments.direction)
+    if arguments.between:
+        return tasks.between(pipeline, request, *map(read, arguments.between))
+    if arguments.connect:
+        return tasks.connect(pipeline, request, *map(read, arguments.connect))
+    if arguments.edit:
+        clip, mask = read(arguments.edit), arguments.mask
+        strength = 0.6 if arguments.strength is None else arguments.strength
+        _, y, x, _ = clip.frames.shape
+        return tasks.edit(pipeline, request, clip, strength, attempt(lambda: read_mask(mask, x, y)) if mask else None)
+    return tasks.loop(pipeline, request) if arguments.loop else pipeline.stream(request, plan)
+
+
+def check_task(arguments: Arguments) -> None:
+    """Raises BadRequest where options contradict each other, or a file is not there."""
+    tasks = ("image", "extend", "between", "connect", "edit", "loop")
+    chosen = [f"--{name}" for name in tasks if getattr(arguments, name)]
+    if len(chosen) > 1:
+        raise BadRequest(f"{' and '.join(chosen)} were both asked for: give one of them")
+    for name in ("strength", "mask"):
+        if getattr(arguments, name) is not None and not arguments.edit:
+            raise BadRequest(f"--{name} needs a clip to edit: give one with --edit FILE")
+    if arguments.strength is not None and not 0 <= arguments.strength <= 1:
+        raise BadRequest(f"strength {arguments.strength} is not allowed: 0 keeps the clip, 1 ignores it; use e.g. 0.6")
+    if arguments.direction != "forward" and not arguments.extend:
+        raise BadRequest(f"--direction {arguments.direction} needs a clip to extend: give one with --extend FILE")
+    files = [getattr(arguments, name) for name in ("image", "extend", "edit", "mask")]
+    for file in (*files, *(arguments.between or ()), *(arguments.connect or ())):
+        if file is not None and not file.expanduser().is_file():
+            raise BadRequest(f"{file} does not exist: give the path of a picture or clip")
 
 
 def load(model: str):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, Int, UInt8
 
 QUALITY = {"crf": "16", "preset": "medium"}  # x264: visually lossless at world size, small files
 BT709, LIMITED_RANGE = 1, 1  # codes of the H.264 standard, tables E-3 to E-5
@@ -63,13 +63,15 @@ class Video:
     def load(cls, path: str | Path) -> "Video":
         """Reads a video or image file; metadata is what `save` put inside it, else empty.
 
+        Turned as its rotation metadata says, at an even frame rate, without its sound, transparency over white.
         Raises FileNotFoundError, and ValueError for an unknown suffix or a file that is not what its suffix says.
         """
-        path = Path(path)
-        check_suffix(path)
+        path = Path(path).expanduser()
         if not path.is_file():
             raise FileNotFoundError(f"{path} does not exist")
-        return (read_mp4 if path.suffix.lower() == ".mp4" else read_pillow)(path)
+        if path.suffix.lower() not in (*FILMS, *PICTURES):
+            raise ValueError(f"{path}: unknown suffix '{path.suffix}'; use one of {', '.join((*FILMS, *PICTURES))}")
+        return (read_film if path.suffix.lower() in FILMS else read_pillow)(path)
 
     def described(self) -> dict[str, Any]:
         """The metadata with the clip's own numbers."""
@@ -182,16 +184,34 @@ def write_mp4(video: Video, path: Path) -> None:
         container.mux(stream.encode())
 
 
-def read_mp4(path: Path) -> Video:
+def read_film(path: Path) -> Video:
     import av
 
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
-            frames = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(stream)])
-            return Video(frames, float(stream.average_rate or 0), parsed(container.metadata.get("comment")))
+            decoded = [
+                (float(frame.time or 0), upright(frame.to_ndarray(format="rgb24"), getattr(frame, "rotation", 0)))
+                for frame in container.decode(stream)
+            ]
+            shown, frames = zip(*decoded, strict=True)
+            fps = float(stream.average_rate or 0)
+            return Video(np.stack(frames)[evenly(np.array(shown), fps)], fps, parsed(container.metadata.get("comment")))
     except (av.error.FFmpegError, IndexError, ValueError) as error:
         raise ValueError(f"{path} is no readable video ({error}): perhaps cut short, or of another format") from error
+
+
+def upright(pixels: UInt8[np.ndarray, "h w 3"], degrees: int) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """Turned counter-clockwise, as a camera's display matrix asks."""
+    return np.rot90(pixels, round(degrees / 90) % 4)
+
+
+def evenly(shown: Float[np.ndarray, " t"], fps: float) -> Int[np.ndarray, " t2"]:
+    """For each moment at an even rate the frame that is nearest: the frames themselves where their rate is even."""
+    if len(shown) < 2 or not fps > 0:
+        return np.arange(len(shown))
+    moments = shown[0] + np.arange(round((shown[-1] - shown[0]) * fps) + 1) / fps
+    return np.abs(moments[:, None] - shown).argmin(1) if len(shown) < 2000 else np.searchsorted(shown, moments - 1e-3)
 
 
 def write_pillow(video: Video, path: Path, kind: str, **settings: Any) -> None:
@@ -240,7 +260,7 @@ def read_pillow(path: Path) -> Video:
         with Image.open(path) as image:
             said = image.getexif().get(DESCRIPTION) or image.info.get("Comment") or image.info.get("comment")
             for frame in ImageSequence.Iterator(image):
-                frames.append(np.asarray(frame.convert("RGB")))
+                frames.append(np.asarray(opaque(frame)))
                 shown.append(float(frame.info.get("duration", 0)))
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise ValueError(f"{path} is no readable picture ({error}): perhaps cut short, or of another format") from error
@@ -252,6 +272,17 @@ def read_pillow(path: Path) -> Video:
     return Video(np.stack(frames)[index], fps, metadata)
 
 
+def opaque(image: Any) -> Any:
+    """An RGB image; what shows through is white."""
+    from PIL import Image, ImageOps
+
+    image = ImageOps.exif_transpose(image)
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
 def parsed(comment: str | bytes | None) -> dict[str, Any]:
     """The JSON object in a file's comment; files of others carry other comments, or none."""
     try:
@@ -261,6 +292,8 @@ def parsed(comment: str | bytes | None) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+FILMS = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
+PICTURES = (".png", ".webp", ".gif", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 WRITERS: dict[str, Callable[[Video, Path], None]] = {
     ".mp4": write_mp4,
     ".gif": write_gif,

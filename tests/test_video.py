@@ -8,8 +8,9 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from sorajax.video import Video, check_output, durations
+from sorajax.video import Video, check_output, durations, evenly
 
 METADATA = {"prompt": "a réd ball 🎈", "seed": 7, "settings": {"steps": 30}, "version": "0.1.0"}
 SUFFIXES = (".mp4", ".gif", ".webp", ".png")
@@ -137,3 +138,26 @@ def test_it_shows_itself_in_a_notebook_without_ffmpeg(t, kind, monkeypatch):
 def test_importing_it_is_light():
     code = "import sys, sorajax.video; sys.exit(any(name in sys.modules for name in ('jax', 'av', 'PIL', 'mediapy')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_shows_through_is_white(tmp_path):
+    pixels = np.zeros((4, 6, 4), np.uint8)
+    pixels[:, 3:] = (200, 30, 10, 255)
+    Image.fromarray(pixels).save(tmp_path / "alpha.png")
+    Image.fromarray(pixels[..., :3]).quantize(4).save(tmp_path / "palette.png")
+    (frame,) = Video.load(tmp_path / "alpha.png").frames
+    assert (frame[:, :3] == 255).all()
+    assert (frame[:, 3:] == (200, 30, 10)).all()
+    assert Video.load(tmp_path / "palette.png").frames.shape == (1, 4, 6, 3)
+
+
+def test_a_photograph_stands_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn clockwise to show
+    Image.new("RGB", (6, 4)).save(tmp_path / "photo.jpg", exif=exif)
+    assert Video.load(tmp_path / "photo.jpg").frames.shape == (1, 6, 4, 3)
+
+
+def test_uneven_times_become_even():
+    assert evenly(np.array([0.0, 0.1, 0.4]), 10.0).tolist() == [0, 1, 1, 2, 2]
+    assert evenly(np.arange(5) / 8 + 3, 8.0).tolist() == [0, 1, 2, 3, 4]

@@ -2,7 +2,8 @@
 
 A latent video has a clock per frame. Frames that are known sit at time 0 and never move; the rest run from noise to
 data beside them. Text to video knows nothing; image to video knows the first frame; extension knows the head or the
-tail; in-betweening knows both ends; editing knows every frame roughly, and begins below time 1.
+tail; in-betweening knows both ends; editing knows every frame roughly, and begins below time 1; replacing a region
+knows the rest of every frame, which runs along its own straight path, velocity = noise - data, beside the region.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from sorajax.diffusion.flow import interpolate
+from sorajax.diffusion.flow import interpolate, velocity_target
 
 Latent = Float[Array, "b t h w c"]
 Velocity = Callable[[Latent, Float[Array, "b t"]], Latent]
@@ -25,18 +26,18 @@ class Known(NamedTuple):
     """What a request knows of its answer.
 
     latent: normalised latents; where nothing is known its values do not count.
-    mask: true for the frames that are exactly known, and stay.
+    mask: true for what is exactly known, and stays: frames [b t], or positions of them [b t h w].
     start: the time where denoising of the other frames begins; below 1 they begin as their noised latents.
     """
 
     latent: Float[Array, "b t h w c"]
-    mask: Bool[Array, "b t"]
+    mask: Bool[Array, "b t"] | Bool[Array, "b t h w"]
     start: Float[Array, ""] | float = 1.0
 
 
 def nothing_known(shape: tuple[int, ...]) -> Known:
     """A request that knows nothing of a latent of shape [b, t, h, w, c]: text to video."""
-    return Known(jnp.zeros(shape), jnp.zeros(shape[:2], bool))
+    return Known(jnp.zeros(shape), jnp.zeros(shape[:2], bool), jnp.float32(1.0))
 
 
 def initial(known: Known, noise: Latent) -> Latent:
@@ -46,15 +47,26 @@ def initial(known: Known, noise: Latent) -> Latent:
 
 def clock(known: Known, time: Float[Array, "*any"] | float) -> Float[Array, "b t"]:
     """The clock of every frame when the unknown ones stand at `time` (a scalar or [b, t])."""
-    return jnp.where(known.mask, 0.0, jnp.asarray(time, jnp.float32))
+    return jnp.where(whole_frames(known), 0.0, jnp.asarray(time, jnp.float32))
 
 
-def held(velocity: Velocity, known: Known) -> Velocity:
-    """Holds the known frames: the model sees them at time 0, and they do not move at all (to the bit)."""
+def whole_frames(known: Known) -> Bool[Array, "b t"]:
+    """The frames of which everything is known."""
+    return known.mask if known.mask.ndim == 2 else jnp.all(known.mask, (2, 3))
+
+
+def held(velocity: Velocity, known: Known, noise: Latent) -> Velocity:
+    """Holds what is known, where sampling begins with `initial(known, noise)`.
+
+    The model sees known frames at time 0, and they do not move at all (to the bit). Known parts of other frames share
+    their frame's clock and reach their values at time 0.
+    """
 
     def wrapped(x: Latent, time: Float[Array, "b t"]) -> Latent:
         moving = velocity(x, clock(known, time))
-        return jnp.where(known.mask[..., None, None, None], 0.0, moving)
+        if known.mask.ndim == 4:
+            moving = jnp.where(known.mask[..., None], velocity_target(known.latent, noise), moving)
+        return jnp.where(whole_frames(known)[..., None, None, None], 0.0, moving)
 
     return wrapped
 

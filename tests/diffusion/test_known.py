@@ -5,7 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sorajax.diffusion.known import CHANCES, KINDS, Known, clock, held, initial, nothing_known, random_known
+from sorajax.diffusion.known import (
+    CHANCES,
+    KINDS,
+    Known,
+    clock,
+    held,
+    initial,
+    nothing_known,
+    random_known,
+    whole_frames,
+)
+from sorajax.diffusion.samplers import euler
 
 SHAPE = (1, 3, 2, 2, 1)
 LATENT = jax.random.normal(jax.random.key(0), SHAPE)
@@ -30,10 +41,20 @@ def test_the_model_sees_known_frames_at_time_zero_and_they_stand_still():
         seen.append(time)
         return jnp.ones_like(x)
 
-    moved = held(velocity, Known(LATENT, FIRST))(LATENT, jnp.full((1, 3), 0.7))
+    moved = held(velocity, Known(LATENT, FIRST), NOISE)(LATENT, jnp.full((1, 3), 0.7))
     np.testing.assert_allclose(seen[0], [[0.0, 0.7, 0.7]])
     assert (moved[:, 0] == 0).all()
     assert (moved[:, 1:] == 1).all()
+
+
+def test_known_parts_of_a_frame_arrive_at_their_values_and_share_its_clock():
+    part = jnp.zeros(SHAPE[:4], bool).at[:, :, 0].set(True)
+    known = Known(LATENT, part)
+    assert not whole_frames(known).any()
+    assert whole_frames(Known(LATENT, part.at[:, 0].set(True))).tolist() == [[True, False, False]]
+    x = euler(held(lambda x, time: jnp.ones_like(x), known, NOISE), initial(known, NOISE), jnp.array([1.0, 0.4, 0.0]))
+    np.testing.assert_allclose(x[:, :, 0], LATENT[:, :, 0], atol=1e-6)
+    np.testing.assert_allclose(x[:, :, 1], NOISE[:, :, 1] - 1, atol=1e-6)
 
 
 def test_the_clock_of_a_scalar_time():

@@ -1,0 +1,117 @@
+"""What a person hands over besides words: images and clips, in pixels, laid on the clip to be made.
+
+    head    begins the clip       animate a still, extend forward, connect
+    tail    ends the clip         extend backward, connect, fill in between
+    rough   is the whole clip     edit: it keeps what `strength` leaves of it, and stays as it is outside `region`
+
+`known_of` says the same in latents, which is all that a sampler sees.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from PIL import Image
+
+from sorajax.diffusion.known import Known
+from sorajax.request import BadRequest
+from sorajax.video import Frames, Video
+
+RUN_UP = 2  # latent frames of a still before a tail: a causal encoder needs a past
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Known frames, uint8 sRGB [t y x 3] of the size to be made. Raises BadRequest where they cannot be laid on a clip.
+
+    strength: 0 leaves `rough` as it is, 1 ignores it. region: true for the pixels that are made anew.
+    exact: the given pixels themselves are in the result, not what the autoencoder makes of them.
+    """
+
+    head: Frames | None = None
+    tail: Frames | None = None
+    rough: Frames | None = None
+    strength: float = 1.0
+    region: Bool[np.ndarray, "y x"] | None = None
+    exact: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.strength <= 1:
+            raise BadRequest(f"strength {self.strength} is not allowed: 0 keeps the clip, 1 ignores it; use e.g. 0.6")
+        if self.rough is None and (self.strength < 1 or self.region is not None):
+            raise BadRequest("a strength or a mask needs a clip to edit: give one with --edit")
+        if self.region is not None and not self.region.any():
+            raise BadRequest("the mask is empty: make white what should be replaced, black what should stay")
+
+    def put_back(self, frames: UInt8[np.ndarray, "b t y x 3"]) -> UInt8[np.ndarray, "b t y x 3"]:
+        """The sampled frames with the given pixels in their places, and the others in the given ones' colours.
+
+        The autoencoder shifts colours by a little, in known frames and new ones alike: the mean shift per channel, as
+        seen in the known ones, is taken from the new ones, so that no seam shows it.
+        """
+        if not self.exact:
+            return frames
+        said = np.zeros(frames.shape[1:4], bool)
+        pixels = np.zeros(frames.shape[1:], np.uint8)
+        if self.head is not None:
+            said[: len(self.head)], pixels[: len(self.head)] = True, self.head
+        if self.tail is not None:
+            said[-len(self.tail) :], pixels[-len(self.tail) :] = True, self.tail
+        if self.rough is not None and self.region is not None:
+            said |= ~self.region
+            pixels = np.where(said[..., None], self.rough, pixels)
+        if not said.any():
+            return frames
+        shift = pixels[said].mean(0) - frames[:, said].mean(1)
+        matched = np.clip(np.round(frames + shift[:, None, None, None]), 0, 255).astype(np.uint8)
+        return np.where(said[..., None], pixels, matched)
+
+
+def known_of(
+    given: Given, shape: tuple[int, ...], stride: int, encode: Callable[[Frames], Float[np.ndarray, "t h w c"]]
+) -> Known:
+    """What is known of latents of shape [b t h w c], each latent frame `stride` frames but the first, which is one.
+
+    A head has stride * n + 1 frames, a tail stride * n. `encode` turns stride * n + 1 frames into n + 1 latents.
+    """
+    _, t, h, w, _ = shape
+    latent, mask = np.zeros(shape[1:], np.float32), np.zeros((t, h, w), bool)
+    if given.rough is not None:
+        latent[:] = encode(given.rough)
+        if given.region is not None:
+            rows, columns = given.region.shape[0] // h, given.region.shape[1] // w
+            mask[:] = ~given.region.reshape(h, rows, w, columns).any((1, 3))
+    if given.head is not None:
+        head = encode(given.head)
+        latent[: len(head)], mask[: len(head)] = head, True
+    if given.tail is not None:
+        count = len(given.tail) // stride
+        still = np.repeat(given.tail[:1], stride * RUN_UP + 1, 0)
+        latent[-count:], mask[-count:] = encode(np.concatenate([still, given.tail]))[-count:], True
+    known = mask if given.region is not None else mask.all((1, 2))
+    start = jnp.float32(given.strength)
+    return Known(jnp.broadcast_to(latent, shape), jnp.broadcast_to(known, (shape[0], *known.shape)), start)
+
+
+def fitted(video: Video, width: int, height: int, fps: float) -> Frames:
+    """Frames of a clip at another size and rate: resized to cover, cut at the middle, the nearest frame in time."""
+    count = max(1, round(len(video.frames) * fps / video.fps))
+    chosen = np.minimum(((np.arange(count) + 0.5) * video.fps / fps).astype(int), len(video.frames) - 1)
+    frames = video.frames[chosen]
+    _, y, x, _ = frames.shape
+    if (x, y) == (width, height):
+        return frames
+    scale = max(width / x, height / y)
+    size = max(width, round(x * scale)), max(height, round(y * scale))
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    resized = (Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS) for frame in frames)
+    return np.stack([np.asarray(image)[top : top + height, left : left + width] for image in resized])
+
+
+def read_mask(path: str | Path, width: int, height: int) -> Bool[np.ndarray, "y x"]:
+    """White is true. A mask of another size is resized as the clip is. Raises OSError or ValueError."""
+    frames = fitted(Video.load(path), width, height, 1.0)
+    return frames[0].mean(-1) > 127

@@ -1,0 +1,170 @@
+"""Laws of the tasks: what is given stays, lengths are those asked for, and strength means what it says."""
+
+import numpy as np
+import pytest
+
+import sorajax
+from sorajax import tasks
+from sorajax.given import Given, fitted, known_of
+from sorajax.pipeline import Pipeline
+from sorajax.request import Request
+from sorajax.sample import main
+from sorajax.video import Video
+
+PROMPT = Request(("a red ball",))
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def pipeline(tiny_model) -> Pipeline:
+    return sorajax.load(tiny_model)
+
+
+def clip(frames: int, width: int = 16, height: int = 16, fps: float = 8.0) -> Video:
+    return Video(RNG.integers(0, 255, (frames, height, width, 3), np.uint8), fps)
+
+
+def one(videos) -> np.ndarray:
+    (video,) = videos
+    return video.frames
+
+
+def request(**settings) -> Request:
+    return Request(("a red ball",), **settings)
+
+
+def test_a_still_is_known_and_the_rest_depends_on_it(pipeline):
+    first, second = clip(1), clip(1)
+    a, again, b = (one(tasks.animate(pipeline, PROMPT, still)) for still in (first, first, second))
+    assert a.shape == (5, 16, 16, 3)
+    assert np.array_equal(a, again)
+    assert not np.array_equal(a[0], b[0])
+    through = pipeline._encoded(first.frames)
+    decoded = pipeline._decoded(through[None], pipeline.plan(request(frames=1)))[0]
+    assert np.abs(a[0].astype(int) - decoded[0]).max() <= 1
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+@pytest.mark.parametrize("length", [1, 6])
+def test_an_extension_leaves_the_clip_untouched_and_adds_what_was_asked(pipeline, direction, length):
+    start = clip(length)
+    film = one(tasks.extend(pipeline, request(seconds=0.75), start, direction))
+    assert len(film) == length + 6
+    kept = film[:length] if direction == "forward" else film[-length:]
+    assert np.array_equal(kept, start.frames)
+
+
+def test_both_ends_are_held(pipeline):
+    first, last = clip(1), clip(1)
+    film = one(tasks.between(pipeline, request(frames=9), first, last))
+    assert len(film) == 6
+    assert np.array_equal(film[0], first.frames[0])
+    assert np.array_equal(film[-1], last.frames[0])
+
+
+def test_a_bridge_lies_between_two_untouched_clips(pipeline):
+    a, b = clip(7), clip(6)
+    film = one(tasks.connect(pipeline, request(frames=8), a, b))
+    assert len(film) == 7 + 8 + 6
+    assert np.array_equal(film[:7], a.frames)
+    assert np.array_equal(film[-6:], b.frames)
+
+
+def test_a_loop_begins_as_the_clip_and_comes_back(pipeline):
+    plain, looped = one(pipeline("a red ball")), one(tasks.loop(pipeline, PROMPT))
+    assert np.array_equal(looped[: len(plain)], plain)
+    assert len(looped) > len(plain)
+
+
+def test_strength_zero_is_the_autoencoder_and_one_ignores_the_clip(pipeline):
+    a, b = clip(5), clip(5)
+    kept = one(tasks.edit(pipeline, PROMPT, a, 0.0))
+    decoded = pipeline._decoded(pipeline._encoded(a.frames)[None], pipeline.plan(request(frames=5)))[0]
+    assert np.abs(kept.astype(int) - decoded).max() <= 2
+    assert np.array_equal(one(tasks.edit(pipeline, PROMPT, a, 1.0)), one(tasks.edit(pipeline, PROMPT, b, 1.0)))
+    assert np.array_equal(one(tasks.edit(pipeline, PROMPT, a, 1.0)), one(pipeline("a red ball", frames=5)))
+
+
+def test_an_edit_keeps_its_length_and_the_pixels_outside_the_mask(pipeline):
+    a = clip(7)
+    mask = np.zeros((16, 16), bool)
+    mask[:9, :8] = True
+    edited = one(tasks.edit(pipeline, PROMPT, a, 0.8, mask))
+    assert edited.shape == a.frames.shape
+    assert np.array_equal(edited[:, ~mask], a.frames[:, ~mask])
+    assert not np.array_equal(edited[:, mask], a.frames[:, mask])
+
+
+def test_each_prompt_and_seed_gets_a_video(pipeline):
+    asked = Request(("a red ball", "a blue box"), num=2, frames=4)
+    videos = list(tasks.extend(pipeline, asked, clip(5), "forward"))
+    assert [video.metadata["seed"] for video in videos] == [0, 1, 0, 1]
+    assert not np.array_equal(videos[0].frames, videos[1].frames)
+
+
+def test_a_head_and_a_tail_are_known_where_they_lie():
+    given = Given(head=clip(5).frames, tail=clip(4).frames)
+    known = known_of(given, (2, 5, 2, 2, 3), 4, lambda frames: np.full(((len(frames) - 1) // 4 + 1, 2, 2, 3), 7.0))
+    assert known.mask.tolist() == [[True, True, False, False, True]] * 2
+    assert known.latent[0, :, 0, 0, 0].tolist() == [7, 7, 0, 0, 7]
+
+
+def test_seams_have_the_given_colours():
+    given = clip(5).frames // 2 + 40
+    made = np.concatenate([given, given])[None] + np.uint8(9)
+    back = Given(head=given).put_back(made)
+    assert np.array_equal(back[0, :5], given)
+    assert np.array_equal(back[0, 5:], given)
+
+
+def test_fitting_covers_and_cuts_and_keeps_time():
+    moments = np.arange(8, dtype=np.uint8)[:, None, None, None] * 30
+    video = Video(np.broadcast_to(moments, (8, 8, 24, 3)), 8)
+    frames = fitted(video, 16, 16, 4.0)
+    assert frames.shape == (4, 16, 16, 3)
+    assert (np.diff(frames[:, 0, 0, 0].astype(int)) == 60).all()
+    assert fitted(video, 24, 8, 8.0) is not None
+    assert np.array_equal(fitted(video, 24, 8, 8.0), video.frames)
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--image", "missing.png"], "does not exist"),
+        (["--image", "still.png", "--loop"], "--image and --loop"),
+        (["--mask", "still.png"], "needs a clip to edit"),
+        (["--strength", "0.5"], "needs a clip to edit"),
+        (["--edit", "still.png", "--strength", "1.5"], "strength 1.5"),
+        (["--edit", "still.png", "--mask", "black.png"], "mask is empty"),
+        (["--direction", "backward"], "needs a clip to extend"),
+        (["--extend", "still.png", "--seconds", "0"], "must be above 0"),
+        (["--extend", "broken.mp4"], "no readable video"),
+        (["--image", "words.txt"], "unknown suffix"),
+    ],
+)
+def test_a_mistake_is_one_line(tiny_model, tmp_path, monkeypatch, capfd, argv, said):
+    monkeypatch.chdir(tmp_path)
+    clip(1).save("still.png")
+    Video(np.zeros((1, 16, 16, 3), np.uint8), 1.0).save("black.png")
+    (tmp_path / "broken.mp4").write_bytes(b"no film")
+    (tmp_path / "words.txt").write_text("no film")
+    before = sorted(tmp_path.iterdir())
+    assert main(["a red ball", "--model", str(tiny_model), "--out", "out.mp4", *argv]) in (1, 2)
+    error = capfd.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_every_task_from_the_command_line(tiny_model, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    clip(1).save("still.png")
+    clip(6).save("clip.png")
+    clip(1, 32, 32).save("mask.png")
+    for number, argv in enumerate((
+        ["--image", "still.png"], ["--extend", "clip.png", "--frames", "3", "--direction", "backward"],
+        ["--between", "still.png", "still.png"], ["--connect", "clip.png", "clip.png"], ["--loop"],
+        ["--edit", "clip.png", "--strength", "0.5", "--mask", "mask.png"],
+    )):  # fmt: skip
+        assert main(["a red ball", "--model", str(tiny_model), "--out", f"out{number}.png", *argv]) == 0
+        assert capfd.readouterr().out == f"out{number}.png\n"
