@@ -1,7 +1,7 @@
 """The embedded model's autoencoder: 4x8x8 pixels to one latent of 12 channels, trained on crops around objects.
 
-Hardware and time: 2 CPU cores, half an hour when they have nothing else to do. Result: see the model card in
-sorajax/assets/world; PSNR still rises with longer training.
+Hardware and time: 2 CPU cores, an hour and a quarter when they have nothing else to do. Result: see the model card in
+sorajax/assets/world.
 """
 
 from sorajax.data.batches import WorldData
@@ -28,7 +28,7 @@ config = VAETraining(
         ),
     ),
     loop=LoopConfig(
-        steps=5000,
+        steps=11_500,
         optimizer=OptimizerConfig(
             name="muon", learning_rate=2.5e-3, schedule="cosine", warmup=50, weight_decay=0.0, ema=0.997),
     ),
