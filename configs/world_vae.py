@@ -1,6 +1,6 @@
 """The embedded model's autoencoder: 4x8x8 pixels to one latent of 12 channels, trained on crops around objects.
 
-Hardware and time: 2 CPU cores, an hour and a quarter when they have nothing else to do. Result: see the model card in
+Hardware and time: 2 CPU cores that other programs shared, 90 minutes. Result: see the model card in
 sorajax/assets/world.
 """
 
