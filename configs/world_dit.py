@@ -37,9 +37,15 @@ config = FlowTraining(
     ),
     text=TextConfig(vocabulary=768, width=128, hidden=384, depth=2, heads=4, head_width=32, tokens=48),
     vae=Path("runs/world_vae"),
-    objective=FlowObjective(time_mean=0.4, time_std=1.2, known=0.15),
+    objective=FlowObjective(time_mean=0.4, time_std=1.2, known=0.25),
     data=WorldData(
-        buckets=(Bucket(17, 64, 64, batch_size=48, weight=7), Bucket(1, 64, 64, batch_size=96, weight=1)),
+        buckets=(
+            Bucket(17, 64, 64, batch_size=48, weight=7),
+            Bucket(1, 64, 64, batch_size=96, weight=1),
+            Bucket(17, 64, 96, batch_size=32, weight=0.8),
+            Bucket(17, 96, 64, batch_size=32, weight=0.8),
+            Bucket(33, 64, 64, batch_size=24, weight=0.8),
+        ),
         mix=WorldMix(two_objects=0.08, wall=0.03, two_shots=0.03, camera=0.06, style=0.06),
     ),
     latents=Path("latents/world"),

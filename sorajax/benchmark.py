@@ -77,7 +77,7 @@ class Shape:
 
 NAMED = {
     "dit-12x384": Shape(
-        DiTConfig(width=384, hidden=1536, depth=12, heads=6, unroll=12, remat="none"), latent=(7, 16, 16), tokens=64
+        DiTConfig(width=384, hidden=1536, depth=12, heads=6, stacked=False, remat="none"), latent=(7, 16, 16), tokens=64
     ),
     # 81 frames of 832x480; training takes an accelerator of 80 GB.
     "wan2.1-1.3b": Shape(DiTConfig(dtype="bfloat16"), latent=(21, 60, 104), tokens=512),

@@ -76,8 +76,10 @@ def plain(
 
 def _block(q, k, v, bias, scale):
     scores = jnp.einsum("bsnk,bmnk->bnsm", scaled(q, scale), k, preferred_element_type=jnp.float32)
-    weights = jax.nn.softmax(scores if bias is None else scores + bias, -1).astype(v.dtype)
-    return jnp.einsum("bnsm,bmnk->bsnk", weights, v)
+    scores = scores if bias is None else scores + bias
+    weights = jnp.exp(scores - jax.lax.stop_gradient(jnp.max(scores, -1, keepdims=True)))
+    total = jnp.swapaxes(jnp.sum(weights, -1, keepdims=True), 1, 2)  # divided by last: fewer values
+    return (jnp.einsum("bnsm,bmnk->bsnk", weights.astype(v.dtype), v) / total).astype(v.dtype)
 
 
 def scaled(q: Array, scale: float) -> Array:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from functools import partial
+from functools import partial, reduce
 from typing import Literal, NamedTuple
 
 import flax.linen as nn
@@ -52,6 +52,9 @@ class DiTConfig:
     epsilon: float = 1e-6
     unroll: int = 1
     """Blocks per step of the layer scan. `depth` removes the loop: faster on CPU, slower to compile."""
+    stacked: bool = True
+    """Each weight of all blocks is one leaf, which the layer scan slices. False gives every block leaves of its own and
+    no loop: on CPU a slice is a copy, which costs as much as the products where a batch has few tokens."""
     remat: Literal["none", "dots", "full"] = "full"
     """What the backward pass computes again: nothing, all but matrix products, or each whole block."""
     dtype: str = "float32"
@@ -188,7 +191,7 @@ class DiT(nn.Module):
         text = dense(config.width, name="text_out")(nn.gelu(text, approximate=True))
 
         tokens = dense(config.width, name="patch_in")(patchify(x, config.patch).astype(config.dtype))
-        tokens = self._blocks()(shard(tokens, ("data", "fsdp"), "seq", None), modulation, text, turn)[0]
+        tokens = self._blocks()(shard(tokens, ("data", "fsdp"), "seq", None), modulation, text, turn)
 
         table = self.param("modulation_out", nn.initializers.normal(config.width**-0.5), (2, config.width))
         shift, scale = jnp.moveaxis(table + e[:, :, None], 2, 0)[:, :, :, None]
@@ -198,12 +201,15 @@ class DiT(nn.Module):
         return unpatchify(patches.astype(jnp.float32), (t, h, w), config.patch)
 
     def _blocks(self):
-        """All blocks as one scanned block; each weight is one leaf with a leading `depth` axis."""
+        """All blocks as one function: scanned over weights with a leading `depth` axis, or one after the other."""
         block = Block
         if self.config.remat != "none":
             policy = None if self.config.remat == "full" else jax.checkpoint_policies.dots_with_no_batch_dims_saveable
             block = nn.remat(Block, prevent_cse=False, policy=policy)
+        if not self.config.stacked:
+            blocks = [block(self.config, name=f"block_{layer}") for layer in range(self.config.depth)]
+            return lambda x, *more: reduce(lambda x, block: block(x, *more)[0], blocks, x)
         scanned = nn.scan(
             block, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=nn.broadcast,
             length=self.config.depth, unroll=min(self.config.unroll, self.config.depth))
-        return scanned(self.config, name="blocks")
+        return lambda x, *more: scanned(self.config, name="blocks")(x, *more)[0]

@@ -91,7 +91,16 @@ def dit_table(config: DiTConfig) -> list[Row]:
         for name, their_name in ("q", "to_q"), ("k", "to_k"), ("v", "to_v"), ("out", "to_out.0"):
             rows += _linear(f"{ours}/{name}", f"{theirs}.{their_name}", layers=n)
         rows += [Row(f"{ours}/{name}/scale", f"{theirs}.{name}.weight", layers=n) for name in ("norm_q", "norm_k")]
-    return rows
+    return rows if config.stacked else [single for row in rows for single in _unstacked(row)]
+
+
+def _unstacked(row: Row) -> Iterator[Row]:
+    """The row for each block, where blocks have leaves of their own."""
+    if not row.layers:
+        yield row
+    for layer in range(row.layers):
+        ours, theirs = row.ours.replace("blocks/", f"block_{layer}/"), row.theirs.format(layer=layer)
+        yield row._replace(ours=ours, theirs=theirs, layers=0)
 
 
 def text_table(config: TextConfig) -> list[Row]:

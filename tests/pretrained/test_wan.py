@@ -57,13 +57,13 @@ def assert_agrees(ours, theirs):
     assert np.abs(np.asarray(ours) - theirs).max() <= 1e-4 * np.abs(theirs).max()
 
 
-@pytest.fixture(scope="module")
-def dit():
+@pytest.fixture(scope="module", params=[True, False], ids=["stacked", "leaves of their own"])
+def dit(request):
     model = randomised(diffusers.WanTransformer3DModel(
         patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=20, in_channels=6, out_channels=4, text_dim=24,
         freq_dim=32, ffn_dim=56, num_layers=3, cross_attn_norm=True, qk_norm="rms_norm_across_heads",
         rope_max_seq_len=64))
-    config = wan.dit_config(model.config, remat="none")
+    config = wan.dit_config(model.config, remat="none", stacked=request.param)
     return model, config, imported(model, wan.dit_table(config), init_dit, config)
 
 
