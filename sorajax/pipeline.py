@@ -2,8 +2,9 @@
 
     tokens -> context -> velocity(x, time) -> sampler -> latents -> frames
 
-Everything up to the latents is one jitted function. Long clips are decoded chunk by chunk, so that they need no more
-memory than short ones. Each clip's noise depends on its own seed alone, not on the batch it is made in.
+Everything up to the latents is one jitted function. Large clips are decoded chunk by chunk, and clips longer than the
+model was trained on are made window by window (`sorajax.film`), so that they need no more memory than short ones. Each
+clip's noise depends on its own seed alone, not on the batch it is made in.
 """
 
 import sys
@@ -29,13 +30,14 @@ from sorajax.diffusion.guidance import guided_pair
 from sorajax.diffusion.known import Known, Velocity, held, initial, nothing_known
 from sorajax.diffusion.progress import Bar, watched
 from sorajax.diffusion.samplers import SAMPLERS
+from sorajax.film import Kept, Shot, film, windows_for
 from sorajax.given import Given, known_of
 from sorajax.models.dit import DiT
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextEncoder, Tokenizer
-from sorajax.models.vae import VAE, VAEConfig, decode_chunks, stream_encode
+from sorajax.models.vae import VAE, VAEConfig, decode_chunks, decode_to_bytes, stream_encode
 from sorajax.request import BadRequest, Request, SamplerName
-from sorajax.video import Video, Videos
+from sorajax.video import Film, Frames, Video, Videos
 
 EMBEDDED = "world"
 PUNCTUATION = "!\"'(),.:;?-"
@@ -64,6 +66,11 @@ class Plan:
     def guided(self) -> bool:
         return self.guidance_scale != 1
 
+    def times(self, start: float = 1.0) -> Float[np.ndarray, " steps+1"]:
+        """The sampler's times, from `start` to 0."""
+        steps = max(1, round(self.steps * start))
+        return np.asarray(schedule(steps, self.shift, max(start, LEAST_STRENGTH)))
+
 
 def plan(request: Request, config: SoraConfig) -> Plan:
     """Fills in the model's defaults. Raises BadRequest for a size or length that the strides do not allow."""
@@ -77,6 +84,9 @@ def plan(request: Request, config: SoraConfig) -> Plan:
             below, above = size // unit * unit, (size // unit + 1) * unit
             nearest = f"{below} or {above}" if below else f"{above}"
             raise BadRequest(f"{name} {size} is not allowed: the model makes multiples of {unit}, nearest {nearest}")
+    window = max(config.frames)
+    if frames > window > 1:
+        notes += (f"{frames} frames are made in overlapping windows of {window}, the longest the model was trained on",)
     if (height, width) not in config.sizes:
         trained = ", ".join(f"{w}x{h}" for h, w in config.sizes)
         notes += (f"the model was trained at {trained}; {width}x{height} may look worse",)
@@ -140,7 +150,7 @@ class Pipeline:
         request = Request(
             prompts, negative, num, seed, frames, seconds, width, height, fps, steps, guidance_scale, sampler, shift
         )
-        return Videos(self.stream(request, self.plan(request)))
+        return Videos(video.whole() for video in self.stream(request, self.plan(request)))
 
     def plan(self, request: Request) -> Plan:
         """What the request comes to with this model. Raises BadRequest where it cannot be met."""
@@ -162,12 +172,17 @@ class Pipeline:
         """The videos one after another: `num` of the first prompt, then of the next.
 
         batch: clips made at once, 1 on CPU and up to 8 on accelerators by default. given: what is known of each.
+        Clips longer than the model's window are films, unless something is given: see `film`.
         """
+        if given is None and decided.frames > self.window:
+            for prompt in request.prompts:
+                for index in range(request.num):
+                    yield self.film(request, [Shot(prompt, decided.frames)], request.seed + index).whole()
+            return
         clips = [(prompt, request.seed + index) for prompt in request.prompts for index in range(request.num)]
         batch = min(batch or (1 if jax.default_backend() == "cpu" else 8), len(clips))
         groups = [clips[start : start + batch] for start in range(0, len(clips), batch)]
-        start = 1.0 if given is None else given.strength
-        times = np.asarray(schedule(max(1, round(decided.steps * start)), decided.shift, max(start, LEAST_STRENGTH)))
+        times = decided.times(1.0 if given is None else given.strength)
         known = self._known(given, (batch, *decided.latent))
         watching = sys.stderr.isatty()
         try:
@@ -184,7 +199,46 @@ class Pipeline:
                 if given is not None:
                     pixels = given.put_back(pixels)
                 for (prompt, seed), frames in zip(group, pixels, strict=False):
-                    yield Video(frames, decided.fps, self._metadata(request, decided, prompt, seed))
+                    yield Video(frames, decided.fps, self.metadata(request, decided, prompt, seed))
+        finally:
+            self._bar.close()
+
+    @property
+    def window(self) -> int:
+        """Frames of the longest clip that is made at once."""
+        return max(self.config.frames)
+
+    def film(
+        self,
+        request: Request,
+        shots: Sequence[Shot],
+        seed: int,
+        head: Frames | None = None,
+        kept: Kept | None = None,
+    ) -> Film:
+        """A clip of any length, made while it is read; the settings are the request's. Raises BadRequest.
+
+        head: the first stride * n + 1 frames, where they are given. kept: windows on disk.
+        """
+        decided = self.plan(replace(request, frames=self.window, seconds=None))
+        stride, count = self.config.vae.stride[0], sum(shot.frames for shot in shots)
+        given = 0 if head is None else (len(head) - 1) // stride + 1
+        windows = windows_for(shots, decided.latent[0], stride, given)
+        parts = self._watched_film(_Windows(self, request.negative, decided), windows, shots, seed, head, kept)
+        said = self.metadata(request, decided, shots[0].prompt, seed)
+        if len(shots) > 1:
+            said["shots"] = [{"prompt": s.prompt, "frames": s.frames, "cut": s.cut} for s in shots]
+        return Film(parts, count, decided.height, decided.width, decided.fps, said)
+
+    def _watched_film(
+        self, model: "_Windows", windows: int, shots: Sequence[Shot], seed: int, head: Frames | None, kept: Kept | None
+    ) -> Iterator[Frames]:
+        if model.watching:
+            self._bar.open(windows, model.decided.times())
+        try:
+            yield from film(model, shots, model.decided.latent, seed, head, kept)
+            if kept is not None:
+                kept.remove()
         finally:
             self._bar.close()
 
@@ -244,7 +298,7 @@ class Pipeline:
             self._compiled[kind] = compiled(encode, self.params["vae"], video)
         return np.asarray(interruptible(lambda: self._compiled[kind](self.params["vae"], video)))[0]
 
-    def _metadata(self, request: Request, decided: Plan, prompt: str, seed: int) -> dict[str, Any]:
+    def metadata(self, request: Request, decided: Plan, prompt: str, seed: int) -> dict[str, Any]:
         """What it takes to make the clip again."""
         return {
             "prompt": prompt,
@@ -257,6 +311,38 @@ class Pipeline:
             "shift": decided.shift,
             "version": f"sorajax {__version__}",
         }
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """A pipeline as `sorajax.film` asks it."""
+
+    pipeline: Pipeline
+    negative: str
+    decided: Plan
+    @property
+    def stride(self) -> int:
+        return self.pipeline.config.vae.stride[0]
+
+    @property
+    def watching(self) -> bool:
+        return sys.stderr.isatty()
+
+    def sample(self, prompt: str, seed: int, known: Known) -> Float[np.ndarray, "t h w c"]:
+        pipeline, decided = self.pipeline, self.decided
+        arguments = pipeline._arguments([(prompt, seed)], self.negative, decided, decided.times(), known)
+        sampling = pipeline._sampling(arguments, decided, self.watching)
+        latents = interruptible(lambda: np.asarray(sampling(*arguments)))
+        pipeline._bar.finish_sampling()
+        return latents[0]
+
+    def encode(self, frames: Frames) -> Float[np.ndarray, "t h w c"]:
+        return self.pipeline._encoded(frames)
+
+    def decode(self, latents: Float[np.ndarray, "t h w c"], cache: Any) -> tuple[Frames, Any]:
+        params, config = self.pipeline.params["vae"], self.pipeline.config.vae
+        frames, cache = interruptible(lambda: decode_to_bytes(params, config, latents[None], cache))
+        return np.asarray(frames)[0], cache
 
 
 def sample_latents(

@@ -3,12 +3,15 @@
 Importing this file is light, so that a command line can answer a mistake at once.
 """
 
+import json
 import math
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 SamplerName = Literal["unipc", "dpmpp_2m", "heun", "euler"]
 EXAMPLE = '"a red ball bounces on a grey floor"'
+SCENE = '{"prompt": "a red ball bounces", "seconds": 2, "join": "continue"}'
 LARGEST_SEED = 2**32 - 1
 MOST_STEPS = 1000
 
@@ -71,6 +74,67 @@ class Request:
     def _check_positive(self, name: str, value: float | None, remedy: str) -> None:
         if value is not None and not 0 < value < math.inf:
             raise BadRequest(f"{name} {value} is not allowed: it must be above 0, {remedy}")
+
+
+def parse_span(text: str) -> tuple[float, float]:
+    """Seconds from and to, from "1.0:2.5"; either may be missing. Raises BadRequest for anything else."""
+    first, colon, last = text.partition(":")
+    try:
+        start, end = float(first or 0), float(last or math.inf)
+    except ValueError:
+        start, end = 1.0, 0.0
+    if not colon or not 0 <= start < end:
+        raise BadRequest(f"'{text}' is no span of seconds: write FROM:TO, e.g. 1.0:2.5")
+    return start, end
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An entry of a storyboard: what is seen, for how many seconds, and how it joins the scene before."""
+
+    prompt: str
+    seconds: float
+    join: Literal["continue", "cut"] = "continue"
+    image: Path | None = None
+
+
+def read_storyboard(path: Path) -> tuple[Scene, ...]:
+    """The scenes in a JSON file: a list of {"prompt", "seconds"} and, if wanted, "join" and "image".
+
+    An image's path is relative to the file's folder. Raises OSError where the file cannot be read, and BadRequest
+    naming the entry and the field for what is wrong in it.
+    """
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise BadRequest(f"{path} is no JSON ({error}): write a list of {SCENE}") from error
+    if not isinstance(entries, list) or not entries:
+        raise BadRequest(f"{path} holds no scene: write a list of {SCENE}")
+    return tuple(read_scene(entry, f"{path}, entry {number}", path.parent) for number, entry in enumerate(entries, 1))
+
+
+def read_scene(entry: Any, where: str, folder: Path) -> Scene:
+    """One entry. Raises BadRequest."""
+    if not isinstance(entry, dict):
+        raise BadRequest(f"{where} is {json.dumps(entry)[:40]}: write {SCENE}")
+    if unknown := sorted(set(entry) - {"prompt", "seconds", "join", "image"}):
+        raise BadRequest(f'{where}: "{unknown[0]}" is no field: there are prompt, seconds, join and image')
+    prompt, seconds, join, image = (entry.get(name) for name in ("prompt", "seconds", "join", "image"))
+    if not isinstance(prompt, str) or not prompt.strip():
+        said = "is missing" if prompt is None else f"is {json.dumps(prompt)[:40]}"
+        raise BadRequest(f'{where}: "prompt" {said}: say what should be seen, e.g. {EXAMPLE}')
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+        said = "is missing" if seconds is None else f"is {json.dumps(seconds)[:40]}"
+        raise BadRequest(f'{where}: "seconds" {said}: write a number above 0, e.g. 2')
+    if join not in (None, "continue", "cut"):
+        raise BadRequest(f'{where}: "join" is {json.dumps(join)[:40]}: write "continue" or "cut"')
+    if image is not None:
+        if not isinstance(image, str) or not (folder / Path(image).expanduser()).is_file():
+            raise BadRequest(f'{where}: "image" is {json.dumps(image)[:80]}, and no such file is there: name a picture')
+        if join == "continue" and not where.endswith("entry 1"):
+            raise BadRequest(f'{where}: "image" begins a shot anew: write "join": "cut", or leave the image out')
+        join, image = "cut", folder / Path(image).expanduser()
+    return Scene(prompt, float(seconds), "cut" if join == "cut" else "continue", image)
 
 
 def parse_size(text: str) -> tuple[int, int]:

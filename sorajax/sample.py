@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import tyro
 
-from sorajax.request import BadRequest, Request, SamplerName, parse_size
+from sorajax.request import BadRequest, Request, SamplerName, parse_size, parse_span, read_storyboard
 from sorajax.video import WRITERS, Video, Videos, beside, check_output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sorajax.pipeline import Pipeline, Plan
+    from sorajax.pipeline import Pipeline
+    from sorajax.tasks import Keep
+    from sorajax.video import Film
 
-Direction = Literal["forward", "backward"]
+Direction = Literal["forward", "backward", "both"]
 
 DESCRIPTION = """Turns text into videos.
 
@@ -52,6 +54,10 @@ Begin with a picture; go on where a clip ends, or before it begins; join what yo
     python -m sorajax.sample "a red ball falls" --between first.png last.png
     python -m sorajax.sample "a red ball falls" --connect a.mp4 b.mp4 --seconds 1
     python -m sorajax.sample "a green ring spins" --loop --out ring.gif
+
+A whole minute, which --resume goes on with after an interruption; several prompts in time:
+    python -m sorajax.sample "a red ball bounces on a grey floor" --seconds 60 --out minute.mp4 --resume
+    python -m sorajax.sample --storyboard board.json --out story.mp4
 
 Change a clip by words, everywhere or where a mask is white:
     python -m sorajax.sample "a blue ball bounces on a grey floor" --edit clip.mp4 --strength 0.7
@@ -123,7 +129,9 @@ class Arguments:
     extend: Annotated[Path | None, option("FILE", "none")] = None
     """A clip to go on from; --seconds or --frames say how much is added."""
     direction: Annotated[Direction, option("WHERE", "forward")] = "forward"
-    """Where --extend adds: forward after the clip, backward before it."""
+    """Where --extend adds: forward after the clip, backward before it, or both."""
+    trim: Annotated[str | None, option("FROM:TO", "all of it")] = None
+    """The seconds of the clip that --extend, --edit or --connect's first one takes, e.g. 1.0:2.5."""
     between: Annotated[tuple[Path, Path] | None, option("FILE FILE", "none")] = None
     """A first and a last picture, of which the middle is made."""
     connect: Annotated[tuple[Path, Path] | None, option("FILE FILE", "none")] = None
@@ -136,6 +144,14 @@ class Arguments:
     """How much --edit changes: 0 keeps the clip, 1 ignores it."""
     mask: Annotated[Path | None, option("FILE", "everywhere")] = None
     """A picture, white where --edit may change the clip; the other pixels stay as they are."""
+    blend: Annotated[tuple[Path, Path] | None, option("FILE FILE", "none")] = None
+    """A clip that becomes another; --strength says how freely."""
+    storyboard: Annotated[Path | None, option("FILE", "none")] = None
+    """Several prompts in time: a JSON list of {"prompt", "seconds", "join": "continue" or "cut", "image"}."""
+    style: Annotated[str | None, option("NAME", "none")] = None
+    """A look for every prompt, e.g. film; the embedded model knows flat, sketch, neon and film."""
+    resume: tyro.conf.FlagCreatePairsOff[Annotated[bool, option("", "from the beginning")]] = False
+    """Goes on with a long clip that was interrupted, from its last window."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -168,58 +184,118 @@ def sample(arguments: Arguments) -> None:
         raise BadRequest(f"a grid of {arguments.grid} columns is not allowed: use at least 1, e.g. 4")
     named = replace(request, prompts=request.prompts[:1], num=1) if arguments.grid else request
     paths = attempt(lambda: output_paths(arguments.out, named, arguments.overwrite))
+    check_windows(arguments, paths)
     pipeline = attempt(lambda: load(arguments.model))
-    added = arguments.extend or arguments.connect  # their length is what is added, which may be any
+    # The length of what is added, or of a storyboard, may be any.
+    added = arguments.extend or arguments.connect or arguments.storyboard or arguments.blend
     plan = pipeline.plan(replace(request, frames=None, seconds=None) if added else request)
     for note in plan.notes:
         print(f"note: {note}", file=sys.stderr)
-    videos = asked(arguments, pipeline, request, plan)
+    keep = None if arguments.grid else keeping(paths, arguments.resume)
+    videos = asked(arguments, pipeline, request, keep)
     if arguments.grid:
-        videos = iter([attempt(lambda: Videos(videos)).grid(arguments.grid)])
+        videos = iter([attempt(lambda: Videos(video.whole() for video in videos)).grid(arguments.grid)])
+    try:
+        for path in paths:
+            attempt(lambda: next(videos).save(path, arguments.overwrite))  # noqa: B023
+            print(path, flush=True)
+    except KeyboardInterrupt:
+        if any(windows(path).exists() for path in paths):
+            print("note: the finished part of the film is kept: repeat the command with --resume", file=sys.stderr)
+        raise
+
+
+def keeping(paths: Sequence[Path], resume: bool) -> "Keep":
+    """Where the windows of long clips are kept until they are whole: beside their files."""
+    from sorajax.film import Kept
+
+    return lambda number, said: Kept(windows(paths[number]), said, resume)
+
+
+def windows(path: Path) -> Path:
+    """The folder of an unfinished film's windows."""
+    return path.with_name(f"{path.name}.windows")
+
+
+def check_windows(arguments: Arguments, paths: Sequence[Path]) -> None:
+    """Raises BadRequest where an interrupted film would be lost."""
     for path in paths:
-        attempt(lambda: next(videos).save(path, arguments.overwrite))  # noqa: B023
-        print(path, flush=True)
+        if windows(path).exists() and not (arguments.resume or arguments.overwrite):
+            raise BadRequest(
+                f"{path} was interrupted, and {windows(path)} has its windows: add --resume to go on with it, "
+                "or --overwrite to begin anew"
+            )
 
 
-def asked(arguments: Arguments, pipeline: "Pipeline", request: Request, plan: "Plan") -> "Iterator[Video]":
+def asked(
+    arguments: Arguments, pipeline: "Pipeline", request: Request, keep: "Keep | None"
+) -> "Iterator[Video | Film]":
     """The videos of whichever request was made. Raises BadRequest, and Failure for a file that cannot be read."""
     from sorajax import tasks
     from sorajax.given import read_mask
 
     def read(path: Path) -> Video:
-        return attempt(lambda: Video.load(path))
+        video = attempt(lambda: Video.load(path))
+        _, y, x, _ = video.frames.shape
+        like = tasks.shaped(pipeline, request, video)
+        if (x, y) != (like.width, like.height):
+            where = f"to {like.width}x{like.height}, cut where its shape differs"
+            print(f"note: {path} is {x}x{y} and is resized {where}", file=sys.stderr)
+        return video
 
+    def read_part(path: Path) -> Video:
+        video = read(path)
+        span = arguments.trim
+        return video if span is None else attempt(lambda: video.part(*parse_span(span)))
+
+    if arguments.storyboard:
+        scenes = read_storyboard(arguments.storyboard)
+        if arguments.style is not None:
+            scenes = tuple(replace(scene, prompt=styled(scene.prompt, arguments.style)) for scene in scenes)
+        return tasks.storyboard(pipeline, request, scenes, keep)
     if arguments.image:
-        return tasks.animate(pipeline, request, read(arguments.image))
+        return tasks.animate(pipeline, request, read(arguments.image), keep)
+    if arguments.blend:
+        strength = 0.6 if arguments.strength is None else arguments.strength
+        first, second = arguments.blend
+        return tasks.blend(pipeline, request, read(first), read(second), strength)
     if arguments.extend:
-        return tasks.extend(pipeline, request, read(arguments.extend), arguments.direction)
+        return tasks.extend(pipeline, request, read_part(arguments.extend), arguments.direction)
     if arguments.between:
         return tasks.between(pipeline, request, *map(read, arguments.between))
     if arguments.connect:
-        return tasks.connect(pipeline, request, *map(read, arguments.connect))
+        first, second = arguments.connect
+        return tasks.connect(pipeline, request, read_part(first), read(second))
     if arguments.edit:
-        clip, mask = read(arguments.edit), arguments.mask
+        clip, mask = read_part(arguments.edit), arguments.mask
         strength = 0.6 if arguments.strength is None else arguments.strength
         _, y, x, _ = clip.frames.shape
         return tasks.edit(pipeline, request, clip, strength, attempt(lambda: read_mask(mask, x, y)) if mask else None)
-    return tasks.loop(pipeline, request) if arguments.loop else pipeline.stream(request, plan)
+    return tasks.loop(pipeline, request) if arguments.loop else tasks.text(pipeline, request, keep)
 
 
 def check_task(arguments: Arguments) -> None:
     """Raises BadRequest where options contradict each other, or a file is not there."""
-    tasks = ("image", "extend", "between", "connect", "edit", "loop")
+    tasks = ("image", "extend", "between", "connect", "edit", "loop", "blend", "storyboard")
     chosen = [f"--{name}" for name in tasks if getattr(arguments, name)]
     if len(chosen) > 1:
         raise BadRequest(f"{' and '.join(chosen)} were both asked for: give one of them")
-    for name in ("strength", "mask"):
-        if getattr(arguments, name) is not None and not arguments.edit:
-            raise BadRequest(f"--{name} needs a clip to edit: give one with --edit FILE")
+    if arguments.mask is not None and not arguments.edit:
+        raise BadRequest("--mask needs a clip to edit: give one with --edit FILE")
+    if arguments.strength is not None and not (arguments.edit or arguments.blend):
+        raise BadRequest("--strength needs a clip to edit or two to blend: give --edit FILE or --blend FILE FILE")
+    if arguments.trim is not None:
+        parse_span(arguments.trim)
+        if not (arguments.extend or arguments.edit or arguments.connect):
+            raise BadRequest("--trim needs a clip: give one with --extend FILE, --edit FILE or --connect FILE FILE")
+    if arguments.storyboard and (arguments.prompts or arguments.prompts_file or arguments.seconds or arguments.frames):
+        raise BadRequest("a storyboard has its own prompts and seconds: leave yours out, or the storyboard")
     if arguments.strength is not None and not 0 <= arguments.strength <= 1:
         raise BadRequest(f"strength {arguments.strength} is not allowed: 0 keeps the clip, 1 ignores it; use e.g. 0.6")
     if arguments.direction != "forward" and not arguments.extend:
         raise BadRequest(f"--direction {arguments.direction} needs a clip to extend: give one with --extend FILE")
-    files = [getattr(arguments, name) for name in ("image", "extend", "edit", "mask")]
-    for file in (*files, *(arguments.between or ()), *(arguments.connect or ())):
+    files = [getattr(arguments, name) for name in ("image", "extend", "edit", "mask", "storyboard")]
+    for file in (*files, *(arguments.between or ()), *(arguments.connect or ()), *(arguments.blend or ())):
         if file is not None and not file.expanduser().is_file():
             raise BadRequest(f"{file} does not exist: give the path of a picture or clip")
 
@@ -244,9 +320,14 @@ def attempt(work: Callable[[], Result]) -> Result:
 def as_request(arguments: Arguments) -> Request:
     """The request in the arguments. Raises BadRequest."""
     width, height = (None, None) if arguments.size is None else parse_size(arguments.size)
-    file = arguments.prompts_file
+    file, board = arguments.prompts_file, arguments.storyboard
+    prompts = arguments.prompts + (attempt(lambda: read_prompts(file)) if file else ())
+    if board and board.expanduser().is_file():
+        prompts = prompts or (attempt(lambda: read_storyboard(board))[0].prompt,)  # names the file
+    if arguments.style is not None:
+        prompts = tuple(styled(prompt, arguments.style) for prompt in prompts)
     return Request(
-        prompts=arguments.prompts + (attempt(lambda: read_prompts(file)) if file else ()),
+        prompts=prompts,
         negative=arguments.negative,
         num=arguments.num,
         seed=arguments.seed,
@@ -260,6 +341,13 @@ def as_request(arguments: Arguments) -> Request:
         sampler=arguments.sampler,
         shift=arguments.shift,
     )
+
+
+def styled(prompt: str, style: str) -> str:
+    """The prompt with a sentence on its look, as captions say it. Raises BadRequest for no style."""
+    if not style.strip():
+        raise BadRequest("the style is empty: name one, e.g. film")
+    return f"{prompt.strip().rstrip('.')}. The style is {style.strip()}."
 
 
 def read_prompts(path: Path) -> tuple[str, ...]:

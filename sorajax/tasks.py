@@ -1,63 +1,131 @@
 """Every way to ask, as what is given: each task lays its pixels on windows of the model's length, and samples them.
 
-    animate   the still, then what the prompt says          extend    a clip, and what comes after or before it
-    between   a first and a last picture, and their middle   connect   one clip, a bridge, another clip
-    edit      a clip, again, as the prompt says              loop      a clip, and a bridge from its end to its start
+    text      what the prompt says, of any length            storyboard   several prompts, one after another
+    animate   the still, then what the prompt says           extend       a clip, and what comes after or before it
+    between   a first and a last picture, and their middle   connect      one clip, a bridge, another clip
+    edit      a clip, again, as the prompt says              blend        a clip that becomes another one
+    loop      a clip, and a bridge from its end to its start
 
-A task yields one video per prompt and seed, in the request's order. None of them adds an argument to the model or to a
-sampler: see `sorajax.given` and `sorajax.diffusion.known`.
+A task yields one video per prompt and seed, in the request's order; what is longer than the model's window comes as a
+`Film`, made while it is saved. None of them adds an argument to the model or to a sampler: see `sorajax.given`,
+`sorajax.film` and `sorajax.diffusion.known`.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Literal
+from itertools import count
+from typing import Any, Literal
 
 import numpy as np
 
+from sorajax.film import Kept, Shot, overlap
 from sorajax.given import Given, fitted
 from sorajax.pipeline import Pipeline
-from sorajax.request import BadRequest, Request
-from sorajax.video import Frames, Video
+from sorajax.request import BadRequest, Request, Scene
+from sorajax.video import Film, Frames, Video
 
-Direction = Literal["forward", "backward"]
+Direction = Literal["forward", "backward", "both"]
+Keep = Callable[[int, Any], Kept]
+"""Where the windows of the i-th film are kept; the second argument, JSON values, is what makes it."""
 FASTEST, SLOWEST = 30.0, 4.0  # frames per second that a clip may keep
 
 
-def animate(pipeline: Pipeline, request: Request, still: Video) -> Iterator[Video]:
+def text(pipeline: Pipeline, request: Request, keep: Keep | None = None) -> Iterator[Video | Film]:
+    """What the prompts say, a minute long if need be."""
+    decided = pipeline.plan(request)
+    if decided.frames <= pipeline.window:
+        yield from pipeline.stream(request, decided)
+        return
+    for number, one in enumerate(each(request)):
+        yield filmed(pipeline, one, [Shot(one.prompts[0], decided.frames)], number, keep)
+
+
+def animate(
+    pipeline: Pipeline, request: Request, still: Video, keep: Keep | None = None
+) -> Iterator[Video | Film]:
     """Begins with the still, as the autoencoder shows it, and goes on as the prompt says."""
     request = shaped(pipeline, request, still)
     head = frames_of(pipeline, request, still)[:1]
-    yield from sampled(pipeline, request, Given(head=head, exact=False))
+    decided = pipeline.plan(request)
+    if decided.frames <= pipeline.window:
+        yield from sampled(pipeline, request, Given(head=head, exact=False))
+        return
+    for number, one in enumerate(each(request)):
+        shot = Shot(one.prompts[0], decided.frames, image=replace(still, frames=head))
+        yield filmed(pipeline, one, [shot], number, keep)
+
+
+def storyboard(
+    pipeline: Pipeline, request: Request, scenes: Sequence[Scene], keep: Keep | None = None
+) -> Iterator[Video | Film]:
+    """Scene after scene, each as its own prompt says; the request's prompts do not count, its settings do.
+
+    A scene that continues has no seam. A cut begins anew: what stays the same is what its prompt names ("the same red
+    ball").
+    """
+    pictures = [None if scene.image is None else Video.load(scene.image) for scene in scenes]
+    request = shaped(pipeline, request, next((picture for picture in pictures if picture is not None), None))
+    prompts = tuple(re.sub(r"\bthe same\b", "a", scene.prompt, flags=re.IGNORECASE) for scene in scenes)
+    pipeline.plan(replace(request, prompts=prompts, frames=None, seconds=None))  # a prompt too long is refused here
+    shots = []
+    for scene, prompt, picture in zip(scenes, prompts, pictures, strict=True):
+        image = None if picture is None else Video(frames_of(pipeline, request, picture)[:1], picture.fps)
+        shots.append(Shot(prompt, max(1, round(scene.seconds * rate(request))), scene.join == "cut", image))
+    for number, seed in enumerate(range(request.seed, request.seed + request.num)):
+        yield filmed(pipeline, replace(request, seed=seed), shots, number, keep)
+
+
+def filmed(pipeline: Pipeline, one: Request, shots: Sequence[Shot], number: int, keep: Keep | None) -> Film:
+    """A film of the request's settings."""
+    film = pipeline.film(one, shots, one.seed)
+    if keep is None:
+        return film
+    return pipeline.film(one, shots, one.seed, kept=keep(number, film.described()))
 
 
 def extend(pipeline: Pipeline, request: Request, clip: Video, direction: Direction) -> Iterator[Video]:
-    """The clip, untouched, and `seconds` (or `frames`) more after or before it, window by window.
-
-    Each window continues the last frames of what there is, up to half its length.
-    """
+    """The clip, untouched, and `seconds` (or `frames`) more after it, before it, or both."""
     request = shaped(pipeline, request, clip)
-    fps, stride, window = rate(request), pipeline.config.vae.stride[0], pipeline.config.frames[0]
-    start = frames_of(pipeline, request, clip)
-    wanted = request.frames or round((request.seconds or (window - 1) / 2 / fps) * fps)
+    fps, start = rate(request), frames_of(pipeline, request, clip)
+    wanted = request.frames or round((request.seconds or (pipeline.window - 1) / 2 / fps) * fps)
     if wanted < 1:
         raise BadRequest(f"an extension of {request.seconds} s at {fps:g} fps has no frame: ask for 1 second or more")
-    forward = direction == "forward"
-    groups = (window - 1) // stride // 2
     for one in each(request):
-        film = start
-        while len(film) < len(start) + wanted:
-            seed = (one.seed + len(film) - len(start)) % 2**32
-            if forward:
-                context = min(groups, (len(film) - 1) // stride) * stride + 1
-                given = Given(head=film[-context:])
-            else:
-                context = max(1, min(groups, len(film) // stride)) * stride
-                given = Given(tail=lengthened(film, context)[:context])
-            new = next(sampled(pipeline, replace(one, seed=seed, frames=window, seconds=None), given))
-            fresh = new.frames[context:] if forward else new.frames[:-context]
-            film = np.concatenate([film, fresh] if forward else [fresh, film])
-        count = len(start) + wanted
-        yield Video(film[:count] if forward else film[-count:], fps, {**new.metadata, "seed": one.seed})
+        parts = [start]
+        if direction in ("forward", "both"):
+            parts = [*parts, after(pipeline, one, start, wanted)]
+        if direction in ("backward", "both"):
+            parts = [before(pipeline, one, start, wanted), *parts]
+        decided = pipeline.plan(replace(one, frames=None, seconds=None))
+        said = pipeline.metadata(one, decided, one.prompts[0], one.seed)
+        yield Video(np.concatenate(parts), fps, said)
+
+
+def after(pipeline: Pipeline, one: Request, start: Frames, wanted: int) -> Frames:
+    """So many frames that follow a clip: a film of which its end is given. Their colours are moved by what the
+    autoencoder moves those of the given frames, so that no seam shows it."""
+    stride = pipeline.config.vae.stride[0]
+    most = overlap((pipeline.window - 1) // stride + 1)
+    head = start[-(min(most, (len(start) - 1) // stride) * stride + 1) :]
+    film = pipeline.film(one, [Shot(one.prompts[0], len(head) + wanted)], one.seed, head).whole().frames
+    shift = head.mean((0, 1, 2)) - film[: len(head)].mean((0, 1, 2))
+    return np.clip(np.round(film[len(head) :] + shift), 0, 255).astype(np.uint8)
+
+
+def before(pipeline: Pipeline, one: Request, end: Frames, wanted: int) -> Frames:
+    """So many frames that lead to a clip, window by window, each of which knows the beginning of what there is."""
+    stride, window = pipeline.config.vae.stride[0], pipeline.window
+    groups = max(1, (window - 1) // stride // 2)
+    film = end
+    for number in count():
+        if len(film) >= len(end) + wanted:
+            break
+        context = max(1, min(groups, len(film) // stride)) * stride
+        given = Given(tail=lengthened(film, context)[:context])
+        request = replace(one, seed=(one.seed + number) % 2**32, frames=window, seconds=None)
+        film = np.concatenate([next(sampled(pipeline, request, given)).frames[:-context], film])
+    return film[-len(end) - wanted : -len(end)]
 
 
 def between(pipeline: Pipeline, request: Request, first: Video, last: Video) -> Iterator[Video]:
@@ -103,6 +171,19 @@ def edit(
     given = Given(rough=whole, strength=strength, region=region)
     for video in sampled(pipeline, replace(request, frames=len(whole), seconds=None), given):
         yield replace(video, frames=video.frames[: len(frames)])
+
+
+def blend(pipeline: Pipeline, request: Request, first: Video, second: Video, strength: float) -> Iterator[Video]:
+    """A clip that becomes another: their crossfade, slow at both ends, made again from `strength`. As long as the
+    shorter one, or as `seconds` (or `frames`) says."""
+    request = shaped(pipeline, request, first)
+    ours, theirs = frames_of(pipeline, request, first), frames_of(pipeline, request, second)
+    wanted = request.frames or round((request.seconds or 0) * rate(request)) or min(len(ours), len(theirs))
+    share = np.linspace(0, 1, wanted)[:, None, None, None]
+    share = share * share * (3 - 2 * share)
+    mixed = (1 - share) * lengthened(ours, wanted)[:wanted] + share * lengthened(theirs, wanted)[:wanted]
+    crossfade = Video(np.round(mixed).astype(np.uint8), rate(request))
+    yield from edit(pipeline, request, crossfade, strength)
 
 
 def bridged(pipeline: Pipeline, request: Request, before: Frames, after: Frames) -> Video:

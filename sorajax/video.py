@@ -73,10 +73,25 @@ class Video:
             raise ValueError(f"{path}: unknown suffix '{path.suffix}'; use one of {', '.join((*FILMS, *PICTURES))}")
         return (read_film if path.suffix.lower() in FILMS else read_pillow)(path)
 
+    def part(self, start: float, end: float) -> "Video":
+        """The frames shown from `start` to `end` seconds. Raises ValueError where there are none."""
+        frames = self.frames[round(start * self.fps) : round(min(end, self.seconds) * self.fps)]
+        if not len(frames):
+            raise ValueError(f"the clip lasts {self.seconds:g} s and has nothing at {start:g} s: trim an earlier part")
+        return Video(frames, self.fps, self.metadata)
+
     def described(self) -> dict[str, Any]:
         """The metadata with the clip's own numbers."""
         t, h, w, _ = self.frames.shape
         return {**self.metadata, "frames": t, "fps": self.fps, "width": w, "height": h}
+
+    def pictures(self) -> Iterator[Frames]:
+        """Its frames, in one part."""
+        yield self.frames
+
+    def whole(self) -> "Video":
+        """Itself: the counterpart of a film's."""
+        return self
 
     def encoded(self, suffix: str) -> bytes:
         """The content of a file of that suffix."""
@@ -92,6 +107,44 @@ class Video:
         if t == 1:
             return mediapy.html_from_compressed_image(self.encoded(".png"), w * scale, h * scale, pixelated=False)
         return mediapy.html_from_compressed_video(self.encoded(".mp4"), w * scale, h * scale)
+
+
+@dataclass(eq=False)
+class Film:
+    """A video that is made while it is read, once, and need not fit into memory.
+
+    parts: uint8 sRGB frames [t, h, w, 3] in turn, `count` in all. The rest as in `Video`.
+    """
+
+    parts: Iterator[Frames]
+    count: int
+    height: int
+    width: int
+    fps: float
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, path: str | Path, overwrite: bool = False) -> Path:
+        """As `Video.save`; an mp4 is written as the frames come, other formats when all are there."""
+        path = check_output(path, overwrite)
+        if path.suffix.lower() != ".mp4":
+            return self.whole().save(path, overwrite)
+        with whole_file(path) as temporary, whole_file(beside(path)) as temporary_json:
+            temporary_json.write_text(json.dumps(self.described(), indent=2) + "\n")
+            write_mp4(self, temporary)
+        return path
+
+    def described(self) -> dict[str, Any]:
+        """The metadata with the film's own numbers."""
+        size = {"width": self.width, "height": self.height}
+        return {**self.metadata, "frames": self.count, "fps": self.fps, **size}
+
+    def pictures(self) -> Iterator[Frames]:
+        """Its frames, as they are made."""
+        return self.parts
+
+    def whole(self) -> Video:
+        """All of it as a video."""
+        return Video(np.concatenate(list(self.parts)), self.fps, self.metadata)
 
 
 class Videos(list[Video]):
@@ -161,10 +214,10 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_mp4(video: Video, path: Path) -> None:
+def write_mp4(video: Video | Film, path: Path) -> None:
     import av
 
-    _, h, w, _ = video.frames.shape
+    h, w = video.described()["height"], video.described()["width"]
     if h % 2 or w % 2:
         raise ValueError(f"{w}x{h} cannot be an mp4: H.264 needs even sizes; use .webp, .gif or .png, or crop a pixel")
     rate = Fraction(video.fps).limit_denominator(100_000)
@@ -176,7 +229,7 @@ def write_mp4(video: Video, path: Path) -> None:
         context = stream.codec_context
         context.colorspace = context.color_primaries = context.color_trc = BT709
         context.color_range = LIMITED_RANGE
-        for index, pixels in enumerate(video.frames):
+        for index, pixels in enumerate(pixels for part in video.pictures() for pixels in part):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
             frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
             frame.pts, frame.time_base = index, 1 / rate

@@ -21,6 +21,7 @@ ROOMS = (
     "evaluation",
     "request",
     "given",
+    "film",
     "pipeline",
     "tasks",
     "sample",

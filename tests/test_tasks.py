@@ -1,13 +1,15 @@
 """Laws of the tasks: what is given stays, lengths are those asked for, and strength means what it says."""
 
+import json
+
 import numpy as np
 import pytest
 
 import sorajax
 from sorajax import tasks
 from sorajax.given import Given, fitted, known_of
-from sorajax.pipeline import Pipeline
-from sorajax.request import Request
+from sorajax.pipeline import Pipeline, _Windows
+from sorajax.request import BadRequest, Request, Scene, read_storyboard
 from sorajax.sample import main
 from sorajax.video import Video
 
@@ -168,3 +170,119 @@ def test_every_task_from_the_command_line(tiny_model, tmp_path, monkeypatch, cap
     )):  # fmt: skip
         assert main(["a red ball", "--model", str(tiny_model), "--out", f"out{number}.png", *argv]) == 0
         assert capfd.readouterr().out == f"out{number}.png\n"
+
+
+def test_a_long_still_begins_a_film(pipeline):
+    still = clip(1)
+    film = next(tasks.animate(pipeline, request(frames=13), still))
+    assert film.count == 13
+    whole = film.whole().frames
+    short = one(tasks.animate(pipeline, PROMPT, still))
+    assert np.array_equal(whole[:1], short[:1])
+
+
+def test_both_directions_keep_the_middle(pipeline):
+    start = clip(6)
+    film = one(tasks.extend(pipeline, request(seconds=0.75), start, "both"))
+    assert len(film) == 18
+    assert np.array_equal(film[6:12], start.frames)
+
+
+def test_a_blend_of_strength_zero_is_the_crossfade(pipeline):
+    first, second = clip(5), clip(9)
+    film = one(tasks.blend(pipeline, PROMPT, first, second, 0.0))
+    assert len(film) == 5
+    (kept,) = tasks.edit(pipeline, PROMPT, Video(np.concatenate([first.frames[:1], second.frames[4:5]]), 8.0), 0.0)
+    assert np.abs(film[0].astype(int) - kept.frames[0]).max() <= 2
+
+
+def test_a_storyboard_has_its_lengths_and_prompts(pipeline):
+    scenes = [Scene("a red ball", 1.0), Scene("a blue ball", 0.5), Scene("the same red box", 0.75, "cut")]
+    (film,) = tasks.storyboard(pipeline, PROMPT, scenes)
+    assert [shot["prompt"] for shot in film.metadata["shots"]] == ["a red ball", "a blue ball", "a red box"]
+    assert len(film.whole().frames) == 8 + 4 + 6
+
+
+BOARD = [{"prompt": "a red ball", "seconds": 1}, {"prompt": "a blue box", "seconds": 0.5, "join": "cut"}]
+
+
+def written(folder, board):
+    path = folder / "board.json"
+    path.write_text(json.dumps(board))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"prompt": None}, 'entry 2: "prompt" is missing'),
+        ({"prompt": 7}, 'entry 2: "prompt" is 7'),
+        ({"seconds": None}, 'entry 2: "seconds" is missing'),
+        ({"seconds": -1}, 'entry 2: "seconds" is -1'),
+        ({"seconds": True}, 'entry 2: "seconds" is true'),
+        ({"join": "fade"}, 'entry 2: "join" is "fade"'),
+        ({"image": "nowhere.png"}, 'entry 2: "image" is "nowhere.png"'),
+        ({"size": 3}, 'entry 2: "size" is no field'),
+    ],
+)
+def test_a_bad_board_names_the_entry_and_the_field(tmp_path, change, said):
+    entry = {name: value for name, value in (BOARD[1] | change).items() if value is not None}
+    with pytest.raises(BadRequest) as caught:
+        read_storyboard(written(tmp_path, [BOARD[0], entry]))
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("board", [[], {}, [3], "text"])
+def test_a_board_without_scenes_is_refused(tmp_path, board):
+    with pytest.raises(BadRequest, match=r"board\.json"):
+        read_storyboard(written(tmp_path, board))
+
+
+def test_a_board_is_played_from_the_command_line(tiny_model, tmp_path, capsys):
+    out = tmp_path / "story.mp4"
+    board = written(tmp_path, BOARD)
+    assert main(["--storyboard", str(board), "--model", str(tiny_model), "--out", str(out), "--style", "red"]) == 0
+    assert len(Video.load(out).frames) == 12
+    assert not list(tmp_path.glob("*.windows"))
+    assert main(["a ball", "--storyboard", str(board), "--out", str(out), "--overwrite"]) == 2
+    assert "storyboard has its own prompts" in capsys.readouterr().err
+
+
+def test_an_interrupted_minute_goes_on(tiny_model, tmp_path, capsys, monkeypatch):
+    """The command is the same, with --resume; without it nothing that was made is lost."""
+    command = ["a red ball", "--model", str(tiny_model), "--frames", "17"]
+    assert main([*command, "--out", str(tmp_path / "whole.mp4")]) == 0
+    calls, sample = [], _Windows.sample
+
+    def dying(self, *arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return sample(self, *arguments)
+
+    monkeypatch.setattr(_Windows, "sample", dying)
+    out = [*command, "--out", str(tmp_path / "cut.mp4")]
+    assert main(out) == 130
+    assert "--resume" in capsys.readouterr().err
+    assert main(out) == 2
+    assert "add --resume" in capsys.readouterr().err
+    assert not (tmp_path / "cut.mp4").exists()
+    assert main([*out[:1], "--seed", "4", *out[1:], "--resume"]) == 1
+    assert "another request" in capsys.readouterr().err
+    calls[:] = [1] * 10
+    assert main([*out, "--resume"]) == 0
+    assert len(calls) == 12
+    made, whole = (Video.load(tmp_path / name).frames for name in ("cut.mp4", "whole.mp4"))
+    assert np.array_equal(made, whole)
+    assert not list(tmp_path.glob("*.windows"))
+
+
+def test_a_trim_takes_a_part(tiny_model, tmp_path, capsys):
+    source = clip(16).save(tmp_path / "clip.webp")
+    out = tmp_path / "more.webp"
+    command = ["a ball", "--model", str(tiny_model), "--extend", str(source), "--frames", "2", "--out", str(out)]
+    assert main([*command, "--trim", "0.5:1.25"]) == 0
+    assert len(Video.load(out).frames) == 6 + 2
+    for span, said in (("2:1", "no span"), ("x", "no span"), ("9:", "lasts 2 s")):
+        assert main([*command, "--overwrite", "--trim", span]) in (1, 2)
+        assert said in capsys.readouterr().err

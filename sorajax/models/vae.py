@@ -316,7 +316,8 @@ def stream_decode(params, config: VAEConfig, latent: Float[Array, "b t h w c"]) 
 
 
 @partial(jax.jit, static_argnums=1)
-def _decode_to_bytes(params, config: VAEConfig, latent, cache: Cache):
+def decode_to_bytes(params, config: VAEConfig, latent: Float[Array, "b t h w c"], cache: Cache):
+    """The next latent frames of a stream -> (uint8 frames [b t y x 3], cache); the first one of a stream goes alone."""
     video, cache = VAE(config).apply({"params": params}, latent, cache, method="decode_part")
     return jnp.round((video + 1.0) * 127.5).astype(jnp.uint8), cache
 
@@ -328,5 +329,5 @@ def decode_chunks(
     cache: Cache = {}
     starts = [0, *range(1, latent.shape[1], chunk)]
     for start, stop in zip(starts, [*starts[1:], latent.shape[1]], strict=True):
-        frames, cache = _decode_to_bytes(params, config, latent[:, start:stop], cache)
+        frames, cache = decode_to_bytes(params, config, latent[:, start:stop], cache)
         yield np.asarray(frames)

@@ -1,0 +1,208 @@
+"""Films: clips longer than a model's window, made shot by shot in overlapping windows.
+
+    window:  one frame, encoded | latents of the last window, kept | new latents
+             known, at time 0     known, at time 0                   from noise
+
+Kept latents are never decoded and encoded again, so that nothing is lost from window to window, and the film is decoded
+as one stream, so that windows leave no seam. Only a window's first latent, which stands for a single frame, is made
+from the film's pixels. Memory does not grow with the length: frames leave as they are made, latents are small.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from sorajax.checkpoint import write_atomically
+from sorajax.diffusion.known import Known
+from sorajax.video import Frames, Video
+
+Latents = Float[np.ndarray, "t h w c"]
+AT_ONCE = 4  # latent frames that are decoded together
+REQUEST = "request.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """What is seen for so many frames. `cut` begins anew, with the image where there is one; else it goes on."""
+
+    prompt: str
+    frames: int
+    cut: bool = False
+    image: Video | None = None
+
+
+class Model(Protocol):
+    """What a film asks of a pipeline."""
+
+    @property
+    def stride(self) -> int:
+        """Frames of a latent frame."""
+        ...
+
+    def sample(self, prompt: str, seed: int, known: Known) -> Latents:
+        """One window, of which `known` is known."""
+        ...
+
+    def encode(self, frames: Frames) -> Latents: ...
+
+    def decode(self, latents: Latents, cache: Any) -> tuple[Frames, Any]:
+        """The next frames of a stream, and what the stream remembers; `{}` begins one."""
+        ...
+
+
+def overlap(window: int) -> int:
+    """Kept latents at the beginning of a window of so many."""
+    return (window - 1) // 3
+
+
+def runs(shots: Sequence[Shot]) -> list[list[Shot]]:
+    """The shots between cuts."""
+    numbers = np.cumsum([shot.cut for shot in shots])
+    return [[shot for shot, _ in group] for _, group in groupby(zip(shots, numbers, strict=True), lambda pair: pair[1])]
+
+
+def prompts_of(run: Sequence[Shot], stride: int) -> list[str]:
+    """The prompt of each latent frame of a run; shots change at the latent frame that is nearest."""
+    ends = [1 + round((end - 1) / stride) for end in np.cumsum([shot.frames for shot in run])]
+    ends[-1] = latents_for(sum(shot.frames for shot in run), stride)
+    starts = [0, *ends[:-1]]
+    return [shot.prompt for shot, start, end in zip(run, starts, ends, strict=True) for _ in range(end - start)]
+
+
+def latents_for(frames: int, stride: int) -> int:
+    """Latent frames that hold so many frames."""
+    return 1 + -(-(frames - 1) // stride)
+
+
+def windows_for(shots: Sequence[Shot], window: int, stride: int, head: int = 0) -> int:
+    """How many windows of so many latents are sampled; `head` latents of the first run are given."""
+    count = 0
+    for index, run in enumerate(runs(shots)):
+        prompts = prompts_of(run, stride)
+        done = 1 if run[0].image else head if index == 0 else 0
+        while done < len(prompts):
+            done += fresh(prompts, done, window)
+            count += 1
+    return count
+
+
+def fresh(prompts: Sequence[str], done: int, window: int) -> int:
+    """New latents of the window after `done` latents: as many as fit and have one prompt."""
+    coming = prompts[done : done + window - known_before(done, window)]
+    return next((i for i, prompt in enumerate(coming) if prompt != coming[0]), len(coming))
+
+
+def known_before(done: int, window: int) -> int:
+    """Latents at the beginning of a window that are known when `done` are there."""
+    return min(done, 1 + overlap(window))
+
+
+def window_seed(seed: int, number: int) -> int:
+    """Every window has noise of its own; the first one's is that of a clip alone."""
+    return seed if number == 0 else int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
+
+
+def film(
+    model: Model, shots: Sequence[Shot], shape: tuple[int, ...], seed: int, head: Frames | None = None,
+    kept: "Kept | None" = None
+) -> Iterator[Frames]:
+    """The frames of a film, [t y x 3] of each window in turn; `shape` is that of a window's latents, [t h w c].
+
+    head: its first stride * n + 1 frames, which come first, as the autoencoder shows them. kept: windows that were made
+    before; they are not sampled again.
+    """
+    kept, number = kept or Kept(), 0
+    for index, run in enumerate(runs(shots)):
+        stream, prompts, left = Stream(model), prompts_of(run, model.stride), sum(shot.frames for shot in run)
+        given = run[0].image.frames if run[0].image else head if index == 0 else None
+        if given is not None:
+            frames = stream.add(model.encode(given))[:left]
+            left -= len(frames)
+            yield frames
+        while left:
+            done = len(stream.latents)
+            new = kept.get(number)
+            if new is None:
+                known = stream.known(shape)
+                sampled = model.sample(prompts[done], window_seed(seed, number), known)
+                new = sampled[known_before(done, shape[0]) :][: fresh(prompts, done, shape[0])]
+                kept.put(number, new)
+            number += 1
+            frames = stream.add(new)[:left]
+            left -= len(frames)
+            yield frames
+
+
+class Stream:
+    """The latents of one run, and what their decoding remembers; of both as much as the next window needs."""
+
+    def __init__(self, model: Model):
+        self.model = model
+        self.cache: Any = {}
+        self.latents: list[Latents] = []  # [h w c] each
+        self.lasts: list[Frames] = []  # the last frame of each latent, [y x 3]
+
+    def add(self, new: Latents) -> Frames:
+        """Decodes more latents."""
+        frames = []
+        first = not self.latents  # a film's first latent stands for one frame, and is decoded alone
+        starts = [0, *range(1 if first else AT_ONCE, len(new), AT_ONCE)]
+        for start, stop in zip(starts, [*starts[1:], len(new)], strict=True):
+            part, self.cache = self.model.decode(new[start:stop], self.cache)
+            frames.append(part)
+        self.latents += list(new)
+        whole = np.concatenate(frames)
+        self.lasts += list(whole[0 if first else self.model.stride - 1 :: self.model.stride])
+        return whole
+
+    def known(self, shape: tuple[int, ...]) -> Known:
+        """What the next window of that shape knows."""
+        latent, mask = np.zeros(shape, np.float32), np.zeros(shape[0], bool)
+        count = known_before(len(self.latents), shape[0])
+        if count:
+            past = self.latents[-count:]
+            if count < len(self.latents):  # a window's first latent stands for one frame
+                past = [self.model.encode(self.lasts[-count][None])[0], *past[1:]]
+            latent[:count], mask[:count] = np.stack(past), True
+        return Known(jnp.asarray(latent[None]), jnp.asarray(mask[None]), jnp.float32(1.0))
+
+
+class Kept:
+    """The windows of one film on disk, so that it can go on after an interruption; in no folder nothing is kept."""
+
+    def __init__(self, folder: Path | None = None, request: dict[str, Any] | None = None, resume: bool = False):
+        """`request` are JSON values that make the film. Raises ValueError where the folder holds another one."""
+        self.folder = folder
+        if folder is None:
+            return
+        note = folder / REQUEST
+        if not resume:
+            shutil.rmtree(folder, ignore_errors=True)
+        elif note.exists() and json.loads(note.read_text()) != json.loads(json.dumps(request)):
+            raise ValueError(f"{folder} holds the windows of another request: repeat that one, or leave out --resume")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(note, lambda path: path.write_text(json.dumps(request, indent=2)))
+
+    def get(self, number: int) -> Latents | None:
+        path = self._path(number)
+        return np.load(path) if path is not None and path.exists() else None
+
+    def put(self, number: int, latents: Latents) -> None:
+        path = self._path(number)
+        if path is not None:
+            write_atomically(path, lambda temporary: np.save(temporary, latents))
+
+    def remove(self) -> None:
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, number: int) -> Path | None:
+        return None if self.folder is None else self.folder / f"{number:04}.npy"
