@@ -3,7 +3,9 @@
     python -m sorajax.evaluate world --model world --num 256 --json scores.json
     python -m sorajax.evaluate reconstruction --model world
     python -m sorajax.evaluate instrument
+    python -m sorajax.evaluate tasks --model world
 
+`tasks` measures every way to ask: stills, extensions, edits, storyboards, a minute; `--rows extend edit` some of them.
 `world` asks for clips and reads them back; `reconstruction` measures what the autoencoder keeps; `instrument` is the
 reader's own accuracy on rendered clips, the ceiling of all others. Each prints a table with 95% intervals, and with
 --json writes {split: {attribute: {accuracy, low, high, num}}}.
@@ -73,10 +75,29 @@ class Instrument(Common):
     """The reader's own accuracy on rendered clips."""
 
 
+@dataclass(frozen=True)
+class Tasks:
+    """Asks a model in every way it can be asked, and measures each in the world."""
+
+    model: str = "world"
+    """`world`, which comes with sorajax, or the folder of a training run or an exported model."""
+    num: int = 8
+    """Clips of each row."""
+    rows: tuple[str, ...] = ()
+    """Rows whose names contain one of these; all by default."""
+    seconds: float = 60
+    """Length of the film in the row `minute`."""
+    seed: int = 0
+    """Chooses what is given, and the noise."""
+    json: Path | None = None
+    """Also write the figures to this file; an existing one is replaced."""
+
+
 Command = (
     Annotated[World, tyro.conf.subcommand("world")]
     | Annotated[Reconstruction, tyro.conf.subcommand("reconstruction")]
     | Annotated[Instrument, tyro.conf.subcommand("instrument")]
+    | Annotated[Tasks, tyro.conf.subcommand("tasks")]
 )
 
 
@@ -97,13 +118,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def check(command: Common) -> None:
+def check(command: "Common | Tasks") -> None:
     """Raises BadRequest for what can be known to be wrong before anything is loaded."""
     if command.num < 1:
         raise BadRequest(f"--num {command.num} is not allowed: use at least 1, e.g. 256")
     if command.seed < 0:
         raise BadRequest(f"--seed {command.seed} is not allowed: use 0 or more")
-    for split in command.splits:
+    for split in getattr(command, "splits", ()):
         if split not in SPLITS:
             raise BadRequest(f"--splits {split} is unknown: choose from {', '.join(SPLITS)}")
     if command.json and not command.json.expanduser().parent.is_dir():
@@ -168,6 +189,35 @@ def measure_instrument(command: Instrument) -> None:
     report(table(results), results, command.json)
 
 
+def measure_tasks(command: Tasks) -> None:
+    """Asks, reads and prints, row by row."""
+    from sorajax import tasks
+    from sorajax.evaluation.tasks import ROWS, evaluate_tasks, lines
+    from sorajax.pipeline import load
+    from sorajax.request import Scene
+    from sorajax.video import Video
+
+    names = [name for name in ROWS if not command.rows or any(part in name for part in command.rows)]
+    if not names:
+        raise BadRequest(f"--rows {' '.join(command.rows)}: no such row; there are {', '.join(ROWS)}")
+    pipeline = load(command.model)
+
+    def ask(task: str, prompt: str, seed: int, *given: Any, **settings: Any) -> Any:
+        length = {name: settings.pop(name) for name in ("frames", "seconds") if name in settings}
+        request = Request((prompt or "storyboard",), seed=seed, **length)
+        if "scenes" in settings:
+            settings["scenes"] = [Scene(text, s, "cut" if cut else "continue") for text, s, cut in settings["scenes"]]
+        videos = [Video(frames, pipeline.config.fps) for frames in given]
+        return next(getattr(tasks, task)(pipeline, request, *videos, **settings)).whole().frames
+
+    figures: dict[str, Any] = {}
+    for name, row in evaluate_tasks(ask, command.num, command.seed, pipeline.config.fps, names, command.seconds):
+        figures[name] = {what: {**figure._asdict(), "met": figure.met} for what, figure in row.items()}
+        print("\n".join(lines(name, row)), flush=True)
+    if command.json:
+        report("", figures, command.json)
+
+
 def report(text: str, figures: dict, path: Path | None) -> None:
     """Prints the table and writes the JSON."""
     print(text)
@@ -181,6 +231,7 @@ MEASURES: dict[type, Callable[[Any], None]] = {
     World: measure_world,
     Reconstruction: measure_reconstruction,
     Instrument: measure_instrument,
+    Tasks: measure_tasks,
 }
 
 

@@ -7,7 +7,7 @@
 `known_of` says the same in latents, which is all that a sampler sees.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from sorajax.diffusion.known import Known
 from sorajax.request import BadRequest
 from sorajax.video import Frames, Video
 
+STILL = 12.0  # of 255: a pixel that changes by much less stands still
 RUN_UP = 2  # latent frames of a still before a tail: a causal encoder needs a past
 
 
@@ -47,11 +48,7 @@ class Given:
             raise BadRequest("the mask is empty: make white what should be replaced, black what should stay")
 
     def put_back(self, frames: UInt8[np.ndarray, "b t y x 3"]) -> UInt8[np.ndarray, "b t y x 3"]:
-        """The sampled frames with the given pixels in their places, and the others in the given ones' colours.
-
-        The autoencoder shifts colours by a little, in known frames and new ones alike: the mean shift per channel, as
-        seen in the known ones, is taken from the new ones, so that no seam shows it.
-        """
+        """The sampled frames with the given pixels in their places, and the others in the given ones' colours."""
         if not self.exact:
             return frames
         said = np.zeros(frames.shape[1:4], bool)
@@ -65,9 +62,32 @@ class Given:
             pixels = np.where(said[..., None], self.rough, pixels)
         if not said.any():
             return frames
-        shift = pixels[said].mean(0) - frames[:, said].mean(1)
-        matched = np.clip(np.round(frames + shift[:, None, None, None]), 0, 255).astype(np.uint8)
-        return np.where(said[..., None], pixels, matched)
+        if self.region is not None:
+            shift = pixels[said].mean(0) - frames[:, said].mean(1)
+            matched = np.clip(np.round(frames + shift[:, None, None, None]), 0, 255).astype(np.uint8)
+            return np.where(said[..., None], pixels, matched)
+        ends = [] if self.head is None else [(len(self.head) - 1, self.head[-1])]
+        ends += [] if self.tail is None else [(len(pixels) - len(self.tail), self.tail[0])]
+        return np.where(said[..., None], pixels, np.stack([in_colours_of(ends, clip) for clip in frames]))
+
+
+def in_colours_of(ends: Sequence[tuple[int, UInt8[np.ndarray, "y x 3"]]], clip: Frames) -> Frames:
+    """A decoded clip without what the autoencoder did to the given frames, (number in the clip, pixels), at its ends.
+
+    The mean difference of each channel is taken back everywhere, and that of each pixel where the picture stands still
+    since the given frame, so that neither a seam nor a still background shows where the given frames end. Between two
+    ends the nearer one counts more.
+    """
+    moved, weights = [], []
+    for number, given in ends:
+        difference = given.astype(np.float32) - clip[number]
+        shift = difference.mean((0, 1))
+        change = np.abs(clip.astype(np.float32) - clip[number]).max(-1, keepdims=True)
+        moved.append(shift + (difference - shift) * np.exp(-np.square(change / STILL)))
+        weights.append(1 / np.maximum(np.abs(np.arange(len(clip)) - number), 0.5))
+    share = np.stack(weights) / np.sum(weights, 0)
+    corrected = clip + np.einsum("et,etyxc->tyxc", share, np.stack(moved))
+    return np.clip(np.round(corrected), 0, 255).astype(np.uint8)
 
 
 def known_of(

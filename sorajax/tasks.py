@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 
 from sorajax.film import Kept, Shot, overlap
-from sorajax.given import Given, fitted
+from sorajax.given import Given, fitted, in_colours_of
 from sorajax.pipeline import Pipeline
 from sorajax.request import BadRequest, Request, Scene
 from sorajax.video import Film, Frames, Video
@@ -103,14 +103,12 @@ def extend(pipeline: Pipeline, request: Request, clip: Video, direction: Directi
 
 
 def after(pipeline: Pipeline, one: Request, start: Frames, wanted: int) -> Frames:
-    """So many frames that follow a clip: a film of which its end is given. Their colours are moved by what the
-    autoencoder moves those of the given frames, so that no seam shows it."""
+    """So many frames that follow a clip: a film of which its end is given. See `in_colours_of`."""
     stride = pipeline.config.vae.stride[0]
     most = overlap((pipeline.window - 1) // stride + 1)
     head = start[-(min(most, (len(start) - 1) // stride) * stride + 1) :]
     film = pipeline.film(one, [Shot(one.prompts[0], len(head) + wanted)], one.seed, head).whole().frames
-    shift = head.mean((0, 1, 2)) - film[: len(head)].mean((0, 1, 2))
-    return np.clip(np.round(film[len(head) :] + shift), 0, 255).astype(np.uint8)
+    return in_colours_of([(len(head) - 1, head[-1])], film)[len(head) :]
 
 
 def before(pipeline: Pipeline, one: Request, end: Frames, wanted: int) -> Frames:

@@ -1,0 +1,323 @@
+"""Every way to ask, measured in the world: what is given is rendered, what is made is read back by the instrument.
+
+    held       the given frames are in the result: PSNR in dB, or the largest difference of a pixel value
+    seam       the change from the last given frame to the first new one is no larger than the largest of its neighbours
+    drift      the channels' means and standard deviations, four frames before and after a seam: the largest difference
+               in percent of the range
+    velocity   before and after a seam, of what moves left or right, and does not turn at the frame's edge: within 20%
+    words      as in `sorajax.evaluation.world`: the share of clips where the instrument reads what was asked for
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from sorajax.data.captions import describe
+from sorajax.data.scenes import COLOURS, CORE, Scene, attributes, sample_scenes
+from sorajax.data.world import render
+from sorajax.evaluation.instrument import Reading, read
+from sorajax.evaluation.reconstruction import psnr
+from sorajax.evaluation.world import prompts
+
+Clip = UInt8[np.ndarray, "t h w 3"]
+SEAM = 4  # frames on either side
+GIVEN = 9  # frames of a clip that is handed over
+LENGTH = 17
+SIDEWAYS = ("moves left", "moves right")
+SAME_SPEED = 0.2
+
+
+class Ask(Protocol):
+    """Makes one clip: `ask("extend", prompt, seed, clip, direction="forward", frames=8)`; see `sorajax.tasks`."""
+
+    def __call__(self, task: str, prompt: str, seed: int, *given: Any, **settings: Any) -> Clip: ...
+
+
+class Figure(NamedTuple):
+    """One measured value; `bar` is what the project set out to reach, `least` whether it is a lower bound."""
+
+    value: float
+    unit: str
+    num: int
+    bar: float | None = None
+    least: bool = True
+
+    @property
+    def met(self) -> bool | None:
+        return None if self.bar is None else self.value >= self.bar if self.least else self.value <= self.bar
+
+
+Row = dict[str, Figure]
+
+
+class Case(NamedTuple):
+    """A rendered clip, the words that are true of it, and its prompt."""
+
+    words: dict
+    prompt: str
+    clip: Clip
+
+
+def cases(num: int, seed: int, frames: int = LENGTH, motions: tuple[str, ...] = ()) -> list[Case]:
+    """Rendered clips of one object, in motions of these names where some are named."""
+    scene = sample_scenes(np.random.default_rng([seed, 7]), 16 * num if motions else num, "train", CORE)
+    words = attributes(scene)
+    chosen = [i for i, one in enumerate(words) if not motions or thing(one)["motion"] in motions][:num]
+    scene = Scene(*jax.tree.map(lambda leaf: leaf[np.array(chosen)], tuple(scene)))
+    clips = np.clip(np.round((np.asarray(render(scene, frames, 64, 64)[0]) + 1) * 127.5), 0, 255).astype(np.uint8)
+    return [Case(words[i], describe(words[i]), clip) for i, clip in zip(chosen, clips, strict=True)]
+
+
+def thing(words: dict) -> dict:
+    """The words of the only object."""
+    return words["shots"][0]["objects"][0]
+
+
+def seen(reading: Reading, word: str, shot: int = 0) -> str | None:
+    """What was read of the first object, or of the background."""
+    shots = reading.words["shots"]
+    if len(shots) <= shot:
+        return None
+    if word == "background":
+        return shots[shot]["background"]
+    return shots[shot]["objects"][0][word] if shots[shot]["objects"] else None
+
+
+def share(values: Iterable[bool], bar: float | None = None) -> Figure:
+    """The percentage of what is true."""
+    values = list(values)
+    return Figure(100 * float(np.mean(values or [False])), "%", len(values), bar)
+
+
+def middle(values: Iterable[float], unit: str, bar: float | None = None, least: bool = True) -> Figure:
+    values = list(values)
+    return Figure(float(np.median(values)), unit, len(values), bar, least)
+
+
+def decibels(given: Clip, made: Clip) -> float:
+    return float(psnr(given[None] / 127.5 - 1.0, made[None] / 127.5 - 1.0)[0])
+
+
+def changes(clip: Clip) -> Float[np.ndarray, " t-1"]:
+    """The mean change of a pixel value from each frame to the next."""
+    return np.abs(np.diff(clip.astype(np.float32), axis=0)).mean((1, 2, 3))
+
+
+def no_jump(clip: Clip, seam: int) -> bool:
+    """Whether the change from frame seam - 1 to frame seam is no larger than the largest of its neighbours."""
+    change = changes(clip)
+    neighbours = [*change[max(0, seam - 1 - SEAM) : seam - 1], *change[seam : seam + SEAM]]
+    return bool(change[seam - 1] <= max(neighbours))
+
+
+def drift(clip: Clip, seam: int) -> float:
+    """Percent of the range by which a channel's mean or standard deviation differs between the sides of a seam."""
+    sides = [clip[seam - SEAM : seam].astype(np.float32), clip[seam : seam + SEAM].astype(np.float32)]
+    figures = [np.concatenate([side.mean((0, 1, 2)), side.std((0, 1, 2))]) for side in sides]
+    return float(np.abs(figures[0] - figures[1]).max() / 2.55)
+
+
+def speed(clip: Clip, fps: float) -> float | None:
+    """Units per second along x of the only object; None where it is not seen."""
+    things = read(clip, fps).things[0]
+    if not things or things[0].track.trusted.sum() < 3:
+        return None
+    track = things[0].track
+    return float(np.polyfit(track.times[track.trusted], track.centre[track.trusted, 0], 1)[0])
+
+
+def same_speed(clip: Clip, seam: int, fps: float) -> bool:
+    """Whether what moves goes on as fast, in the same direction."""
+    before, after = speed(clip[:seam], fps), speed(clip[seam:], fps)
+    return before is not None and after is not None and abs(after - before) <= SAME_SPEED * abs(before)
+
+
+def animate(ask: Ask, num: int, seed: int, fps: float) -> Row:
+    pairs = [(case, ask("animate", case.prompt, seed + i, case.clip[:1])) for i, case in enumerate(cases(num, seed))]
+    readings = [(case, read(clip, fps)) for case, clip in pairs]
+    row = {"still held": middle((decibels(case.clip[:1], clip[:1]) for case, clip in pairs), "dB", 30)}
+    for word in ("colour", "shape", "motion"):
+        row[word] = share(seen(reading, word) == thing(case.words)[word] for case, reading in readings)
+    return row
+
+
+def extend(ask: Ask, num: int, seed: int, fps: float, direction: str = "forward") -> Row:
+    forward, found = direction == "forward", []
+    for i, case in enumerate(cases(num, seed, GIVEN + 8, SIDEWAYS)):
+        given = case.clip[:GIVEN] if forward else case.clip[-GIVEN:]
+        clip = ask("extend", case.prompt, seed + i, given, direction=direction, frames=8)
+        kept = clip[:GIVEN] if forward else clip[-GIVEN:]
+        found.append((clip, GIVEN if forward else len(clip) - GIVEN, np.abs(kept.astype(int) - given).max(), case.clip))
+    return {
+        "given frames changed": Figure(float(max(change for _, _, change, _ in found)), "of 255", len(found), 0, False),
+        "no jump at the seam": share(no_jump(clip, seam) for clip, seam, *_ in found),
+        "colour drift at the seam": middle((drift(clip, seam) for clip, seam, *_ in found), "% of range", 1, False),
+        "same velocity": share(
+            same_speed(clip, seam, fps) for clip, seam, _, truth in found if same_speed(truth, seam, fps)
+        ),
+    }
+
+
+def extend_backward(ask: Ask, num: int, seed: int, fps: float) -> Row:
+    return extend(ask, num, seed, fps, "backward")
+
+
+def between(ask: Ask, num: int, seed: int, fps: float) -> Row:
+    held, monotone = [], []
+    for i, case in enumerate(cases(num, seed, 14, SIDEWAYS)):
+        ends = case.clip[:1], case.clip[-1:]
+        clip = ask("between", case.prompt, seed + i, *ends, frames=LENGTH)
+        held.append(min(decibels(ends[0], clip[:1]), decibels(ends[1], clip[-1:])))
+        things = read(clip, fps).things[0]
+        way = -1 if thing(case.words)["motion"] == "moves left" else 1
+        steps = np.diff(things[0].track.centre[things[0].track.trusted, 0]) if things else np.zeros(0)
+        monotone.append(len(steps) >= 4 and bool((way * steps > -0.01).all()))
+    return {"both ends held": middle(held, "dB", 30), "monotone motion": share(monotone)}
+
+
+def connect(ask: Ask, num: int, seed: int, fps: float) -> Row:
+    found, change = [], 0
+    for i, case in enumerate(cases(num, seed, 2 * GIVEN + 8, SIDEWAYS)):
+        first, second = case.clip[:GIVEN], case.clip[-GIVEN:]
+        clip = ask("connect", case.prompt, seed + i, first, second, frames=8)
+        kept = np.concatenate([clip[:GIVEN], clip[-GIVEN:]])
+        change = max(change, int(np.abs(kept.astype(int) - np.concatenate([first, second])).max()))
+        found.append(clip)
+    seams = [(clip, seam) for clip in found for seam in (GIVEN, len(clip) - GIVEN)]
+    return {
+        "given frames changed": Figure(float(change), "of 255", len(found), 0, False),
+        "no jump at the seams": share(no_jump(clip, seam) for clip, seam in seams),
+        "colour drift at the seams": middle((drift(clip, seam) for clip, seam in seams), "% of range", 1, False),
+    }
+
+
+def loop(ask: Ask, num: int, seed: int, fps: float) -> Row:
+    clips = [ask("loop", case.prompt, seed + i) for i, case in enumerate(cases(num, seed))]
+    twice = [np.concatenate([clip, clip]) for clip in clips]
+    return {"no jump from the last frame to the first": share(no_jump(both, len(both) // 2) for both in twice)}
+
+
+def edit(ask: Ask, num: int, seed: int, fps: float) -> Row:
+    wanted, readings, same, outside, free = [], [], [], 0, []
+    for i, case in enumerate(cases(num, seed)):
+        words = thing(case.words)
+        colour = COLOURS[(COLOURS.index(words["colour"]) + 1 + i % (len(COLOURS) - 1)) % len(COLOURS)]
+        prompt = case.prompt.replace(f" {words['colour']} ", f" {colour} ", 1)
+        wanted.append((case, colour))
+        readings.append(read(ask("edit", prompt, seed + i, case.clip, strength=0.6), fps))
+        if i < max(1, num // 4):
+            same.append(decibels(case.clip, ask("edit", prompt, seed + i, case.clip, strength=0.0)))
+            alone = ask("text", prompt, seed + i)
+            free.append(np.abs(ask("edit", prompt, seed + i, case.clip, strength=1.0).astype(int) - alone).max() <= 1)
+            mask = np.zeros((64, 64), bool)
+            mask[:, 32:] = True
+            masked = ask("edit", prompt, seed + i, case.clip, strength=0.9, mask=mask)
+            outside = max(outside, int(np.abs(masked.astype(int) - case.clip)[:, ~mask].max()))
+    pairs = list(zip(wanted, readings, strict=True))
+    return {
+        "colour as asked": share(seen(reading, "colour") == colour for (_, colour), reading in pairs),
+        "motion kept": share(seen(reading, "motion") == thing(case.words)["motion"] for (case, _), reading in pairs),
+        "background kept": share(
+            seen(reading, "background") == case.words["shots"][0]["background"] for (case, _), reading in pairs
+        ),
+        "strength 0 keeps the clip": middle(same, "dB", 30),
+        "strength 1 ignores it": share(free, 100),
+        "changed outside the mask": Figure(float(outside), "of 255", len(same), 0, False),
+    }
+
+
+def storyboard(ask: Ask, num: int, seed: int, fps: float) -> Row:
+    """Two scenes that continue, of 2 s each, and a cut to a third with the same object."""
+    followed, seams, drifts, same = [], [], [], []
+    for i, case in enumerate(cases(num, seed, motions=SIDEWAYS)):
+        words = thing(case.words)
+        noun, place = f"{words['size']} {words['colour']} {words['shape']}", case.words["shots"][0]["background"]
+        motions = words["motion"], "stands still", "bounces"
+        board = [(f"a {noun} {motions[0]} on a {place} floor", 17), (f"a {noun} {motions[1]} on a {place} floor", 16)]
+        board.append((f"the same {noun} {motions[2]} on a {place} floor", 17))
+        scenes = [(prompt, frames / fps, number == 2) for number, (prompt, frames) in enumerate(board)]
+        clip = ask("storyboard", "", seed + i, scenes=scenes)
+        parts = clip[:17], clip[17:33], clip[33:]
+        readings = [read(part, fps) for part in parts]
+        followed += [seen(reading, "motion") == motion for reading, motion in zip(readings, motions, strict=True)]
+        seams.append(no_jump(clip, 17))
+        drifts.append(drift(clip, 17))
+        same.append(all(seen(readings[2], word) == seen(readings[0], word) for word in ("colour", "shape")))
+    return {
+        "each scene moves as it says": share(followed),
+        "no jump where it continues": share(seams),
+        "colour drift where it continues": middle(drifts, "% of range", 1, False),
+        "the same object after the cut": share(same),
+    }
+
+
+def cut_to(ask: Ask, num: int, seed: int, fps: float) -> Row:
+    """Two shots from one prompt."""
+    readings = [read(ask("text", text, seed + i), fps) for i, text in enumerate(prompts("shots", 4 * num, seed)[2])]
+    two = [len(reading.words["shots"]) == 2 for reading in readings]
+    same = [both and seen(reading, "colour") == seen(reading, "colour", 1) for both, reading in zip(two, readings)]
+    return {"two shots": share(two), "the same colour in both": share(same)}
+
+
+def style(ask: Ask, num: int, seed: int, fps: float) -> Row:
+    names = ("flat", "sketch", "neon", "film")
+    found = [
+        read(ask("text", f"{case.prompt}. The style is {names[i % 4]}.", seed + i), fps).words["style"] == names[i % 4]
+        for i, case in enumerate(cases(num, seed))
+    ]
+    return {"style as asked": share(found)}
+
+
+def minute(ask: Ask, num: int, seed: int, fps: float, seconds: float = 60) -> Row:
+    """One film of a bouncing ball: words of every second, the background's colour, and whether cost grows linearly."""
+    started = time.perf_counter()
+    clip = ask("text", "a red ball bounces on a grey floor", seed, seconds=seconds)
+    spent = time.perf_counter() - started
+    started = time.perf_counter()
+    ask("text", "a red ball bounces on a grey floor", seed, seconds=seconds / 2)
+    half = time.perf_counter() - started
+    parts = [clip[start : start + LENGTH] for start in range(0, len(clip) - LENGTH + 1, LENGTH - 1)]
+    readings = [read(part, fps) for part in parts]
+    ground = np.median(clip.astype(np.float32), (1, 2))
+    first = ground[: round(fps)].mean(0)
+    return {
+        "colour kept": share((seen(reading, "colour") == "red" for reading in readings), 95),
+        "shape kept": share((seen(reading, "shape") == "ball" for reading in readings), 95),
+        "still bouncing": share(seen(reading, "motion") == "bounces" for reading in readings),
+        "background drift": Figure(float(np.abs(ground - first).max() / 2.55), "% of range", len(clip), 3, False),
+        "time of the whole / of its half": Figure(spent / half, "x", 1, 2.2, False),
+    }
+
+
+ROWS: dict[str, Callable[..., Row]] = {
+    "animate": animate,
+    "extend forward": extend,
+    "extend backward": extend_backward,
+    "between": between,
+    "connect": connect,
+    "loop": loop,
+    "edit": edit,
+    "storyboard": storyboard,
+    "cut to": cut_to,
+    "style": style,
+    "minute": minute,
+}
+
+
+def evaluate_tasks(
+    ask: Ask, num: int, seed: int, fps: float, names: Iterable[str] = tuple(ROWS), seconds: float = 60
+) -> Iterator[tuple[str, Row]]:
+    """The rows one by one, as they are measured; each of `num` clips, the minute of one of so many seconds."""
+    for name in names:
+        yield name, minute(ask, num, seed, fps, seconds) if name == "minute" else ROWS[name](ask, num, seed, fps)
+
+
+def lines(name: str, row: Row) -> Iterator[str]:
+    """A row as text, a line for each figure."""
+    for what, figure in row.items():
+        bar = "" if figure.bar is None else f"bar {figure.bar:g}, {'met' if figure.met else 'NOT MET'}"
+        yield f"{name:16} {what:40} {figure.value:8.2f} {figure.unit:10} {figure.num:4d}  {bar}".rstrip()

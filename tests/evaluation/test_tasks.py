@@ -1,0 +1,74 @@
+"""Laws of what the tasks are measured by: the truth meets every bar, and what is wrong is seen."""
+
+import numpy as np
+import pytest
+
+from sorajax.evaluation import tasks
+from sorajax.evaluation.tasks import GIVEN, SIDEWAYS, Figure, cases, drift, evaluate_tasks, lines, no_jump, same_speed
+
+FPS = 8.0
+
+
+@pytest.fixture(scope="module")
+def moving():
+    return cases(3, 0, GIVEN + 8, SIDEWAYS)
+
+
+def test_cases_are_what_their_words_say(moving):
+    assert len(moving) == 3
+    assert all(tasks.thing(case.words)["motion"] in case.prompt for case in moving)
+    assert all(tasks.thing(case.words)["motion"] in SIDEWAYS for case in moving)
+    assert moving[0].clip.shape == (GIVEN + 8, 64, 64, 3)
+
+
+def test_the_truth_has_no_seam(moving):
+    def truth(task, prompt, seed, given, **settings):
+        return next(case.clip for case in moving if case.prompt == prompt)
+
+    row = tasks.extend(truth, 3, 0, FPS)
+    assert row["given frames changed"].value == 0
+    assert row["colour drift at the seam"].met
+    assert row["same velocity"].value == 100
+    assert row["no jump at the seam"].value >= 60  # a bounce off the wall may change more than its neighbours
+
+
+def test_what_is_wrong_is_seen(moving):
+    clip = moving[0].clip
+    bright = np.concatenate([clip[:GIVEN], np.minimum(clip[GIVEN:], 245) + 10])
+    assert drift(bright, GIVEN) > 3 > 1 > drift(clip, GIVEN)
+    assert not no_jump(bright, GIVEN)
+    frozen = np.concatenate([clip[:GIVEN], np.repeat(clip[GIVEN : GIVEN + 1], 8, 0)])
+    assert not same_speed(frozen, GIVEN, FPS)
+
+
+def test_the_truth_is_animated_and_edited_as_asked():
+    found = cases(2, 1)
+
+    def truth(task, prompt, seed, *given, **settings):
+        return next(case.clip for case in found if case.prompt == prompt)
+
+    row = tasks.animate(truth, 2, 1, FPS)
+    assert row["still held"].value > 90
+    assert [row[word].value for word in ("colour", "shape", "motion")] == [100, 100, 100]
+
+
+def test_a_film_that_changes_colour_is_caught():
+    (case,) = cases(1, 2)
+
+    def still(task, prompt, seed, seconds):
+        film = np.repeat(case.clip[:1], round(seconds * FPS) + 1, 0).copy()
+        film[len(film) // 2 :] = 255 - film[len(film) // 2 :]
+        return film
+
+    ((name, row),) = evaluate_tasks(still, 1, 0, FPS, ["minute"], seconds=6)
+    assert name == "minute"
+    assert not row["background drift"].met
+    assert not row["still bouncing"].value
+
+
+def test_a_line_says_whether_the_bar_is_met():
+    row = {"held": Figure(31, "dB", 4, 30), "drift": Figure(2, "%", 4, 1, least=False), "shape": Figure(50, "%", 4)}
+    said = list(lines("animate", row))
+    assert said[0].endswith("bar 30, met")
+    assert said[1].endswith("bar 1, NOT MET")
+    assert said[2].endswith("4")
