@@ -45,13 +45,14 @@ from sorajax.evaluation.speed import (
     normal,
     peak_memory,
     random_parameters,
+    resident,
     summary,
     timed,
     timed_compile,
 )
 from sorajax.models.dit import DiT, DiTConfig
 from sorajax.models.sora import SoraConfig, init_dit, init_vae
-from sorajax.models.vae import VAE, VAEConfig
+from sorajax.models.vae import VAE, VAEConfig, decode_chunks
 from sorajax.pipeline import compiled, decode_whole
 from sorajax.request import BadRequest
 from sorajax.sharding import make_mesh, place_batch, shardings
@@ -74,6 +75,9 @@ class Shape:
     tokens: int
     """Of text."""
 
+
+STREAMED = (33, 481)
+"""Frames of the clips whose decoding's memory is compared."""
 
 NAMED = {
     "dit-12x384": Shape(
@@ -300,6 +304,8 @@ def measure(command: Benchmark, case: Case, mesh: jax.sharding.Mesh) -> dict[str
         f"batch {case.clips} in training, {mesh.size} {figures['device']} device(s)\n{HEADER}",
         flush=True,
     )
+    if case.vae is not None:
+        figures["streamed_decoding"] = streamed_decoding(case.vae)  # first: the system remembers the peak of all
     parts: dict[str, Callable[[], Figures]] = {}
     if case.dit is not None:
         parts["denoising_step"] = partial(denoising_step, case.dit, case, command.repeats)
@@ -311,6 +317,8 @@ def measure(command: Benchmark, case: Case, mesh: jax.sharding.Mesh) -> dict[str
         found = part()
         figures[name] = asdict(found)
         print(row(name, found), flush=True)
+    if case.vae is not None:
+        print(streamed_line(figures["streamed_decoding"]), flush=True)
     memory = figures["peak_memory"] = peak_memory([figures[name]["bytes"] for name in parts])
     print(f"peak memory {memory['bytes'] / 1e6:,.1f} MB, {memory['source']}", flush=True)
     if command.reference and case.dit is not None:
@@ -381,6 +389,25 @@ def decoding(config: VAEConfig, case: Case, repeats: int) -> Figures:
     params = jax.device_put(random_parameters(partial(init_vae, config)))
     found = called(partial(decode_whole, config), repeats, params, normal(1, *case.latent))
     return replace(found, frames_per_second=case.size[0] / found.seconds)
+
+
+def streamed_decoding(config: VAEConfig) -> dict[str, Any]:
+    """Peaks of the process's memory after decoding a short and then a long clip of 96x64 as streams."""
+    params, found = jax.device_put(random_parameters(partial(init_vae, config))), {}
+    for frames in STREAMED:
+        latent = jnp.asarray(normal(1, *config.latent_shape(frames, 64, 96)))
+        for _ in decode_chunks(params, config, latent):
+            pass
+        found[str(frames)] = resident()
+    return found
+
+
+def streamed_line(found: dict[str, Any]) -> str:
+    short, long = found.values()
+    if short is None:
+        return "streamed decoding: this system does not say how much memory a process has held"
+    sizes = f"{long / 1e6:,.0f} MB after {STREAMED[1]} frames of 96x64, {short / 1e6:,.0f} MB after {STREAMED[0]}"
+    return f"streamed decoding: the process has held {sizes}, {long / short:.2f}x"
 
 
 def encoding(config: VAEConfig, case: Case, repeats: int) -> Figures:

@@ -58,8 +58,10 @@ def test_an_experiment_is_measured_before_its_autoencoder_is_trained(tmp_path, c
     assert found["peak_memory"] == {"bytes": planned, "source": "planned by the compiler"}
     tiny = load_experiment(DIT)
     assert found["denoising_step"]["flops"] == 2 * on_paper(benchmark.Shape(tiny.model, (3, 4, 4), 160))  # guided
+    short, long = found["streamed_decoding"].values()
+    assert 0 < short <= long < 1.5 * short
     printed = capsys.readouterr().out
-    assert all(name.replace("_", " ") in printed for name in parts)
+    assert all(name.replace("_", " ") in printed for name in (*parts, "streamed decoding"))
 
 
 def test_a_training_step_counts_as_on_paper():

@@ -5,11 +5,17 @@ persistent cache; memory is what the device says it held, or where it says nothi
 """
 
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 import jax
 import numpy as np
@@ -88,6 +94,13 @@ def peak_memory(planned: Sequence[int | None]) -> dict[str, Any]:
     if all("peak_bytes_in_use" in found for found in stats):
         return {"bytes": max(found["peak_bytes_in_use"] for found in stats), "source": "measured by the device"}
     return {"bytes": max(value or 0 for value in planned), "source": "planned by the compiler"}
+
+
+def resident() -> int | None:
+    """Most bytes of main memory that this process has held so far; None where the system does not say."""
+    if resource is None:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
