@@ -102,8 +102,10 @@ def known_of(
     if given.rough is not None:
         latent[:] = encode(given.rough)
         if given.region is not None:
-            rows, columns = given.region.shape[0] // h, given.region.shape[1] // w
-            mask[:] = ~given.region.reshape(h, rows, w, columns).any((1, 3))
+            height, width = given.region.shape
+            rows, columns = -(-height // h), -(-width // w)
+            region = np.pad(given.region, ((0, h * rows - height), (0, w * columns - width)), "edge")
+            mask[:] = ~region.reshape(h, rows, w, columns).any((1, 3))
     if given.head is not None:
         head = encode(given.head)
         latent[: len(head)], mask[: len(head)] = head, True

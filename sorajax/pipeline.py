@@ -60,6 +60,7 @@ class Plan:
     sampler: SamplerName
     shift: float
     latent: tuple[int, int, int, int]
+    """t, h, w, c: whole patches, so that there may be more rows and columns than `height` and `width` show."""
     notes: tuple[str, ...]
 
     @property
@@ -79,7 +80,7 @@ def plan(request: Request, config: SoraConfig) -> Plan:
     fps = request.fps or config.fps
     frames, notes = clip_length(request, config, fps)
     height, width = request.height or config.sizes[0][0], request.width or config.sizes[0][1]
-    for name, size, unit in (("height", height, rows * ph), ("width", width, columns * pw)):
+    for name, size, unit in (("height", height, rows), ("width", width, columns)):
         if size % unit:
             below, above = size // unit * unit, (size // unit + 1) * unit
             nearest = f"{below} or {above}" if below else f"{above}"
@@ -90,6 +91,8 @@ def plan(request: Request, config: SoraConfig) -> Plan:
     if (height, width) not in config.sizes:
         trained = ", ".join(f"{w}x{h}" for h, w in config.sizes)
         notes += (f"the model was trained at {trained}; {width}x{height} may look worse",)
+    if fps != config.fps and frames > 1:
+        notes += (f"the model was trained at {config.fps:g} fps; {fps:g} fps may look worse",)
     return Plan(
         frames=frames,
         height=height,
@@ -99,7 +102,12 @@ def plan(request: Request, config: SoraConfig) -> Plan:
         guidance_scale=config.guidance_scale if request.guidance_scale is None else request.guidance_scale,
         sampler=request.sampler,
         shift=request.shift or config.shift,
-        latent=((frames - 1) // stride + 1, height // rows, width // columns, config.vae.latent_channels),
+        latent=(
+            (frames - 1) // stride + 1,
+            -(-height // (rows * ph)) * ph,
+            -(-width // (columns * pw)) * pw,
+            config.vae.latent_channels,
+        ),
         notes=notes,
     )
 
@@ -274,16 +282,20 @@ class Pipeline:
 
     def _decoded(self, latents: Float[Array, "b t h w c"], decided: Plan) -> UInt8[np.ndarray, "b t y x 3"]:
         """Frames of the latents: in one piece where that is small, else chunk by chunk."""
-        params, config = self.params["vae"], self.config.vae
+        params, config, shown = self.params["vae"], self.config.vae, np.s_[:, :, : decided.height, : decided.width]
         if latents.shape[0] * decided.frames * decided.height * decided.width > WHOLE:
-            return np.concatenate(list(decode_chunks(params, config, latents)), 1)
+            return np.concatenate([part[shown] for part in decode_chunks(params, config, latents)], 1)
         kind = ("decoder", latents.shape)
         if kind not in self._compiled:
             self._compiled[kind] = compiled(partial(decode_whole, config), params, latents)
-        return np.asarray(interruptible(lambda: self._compiled[kind](params, latents)))
+        return np.asarray(interruptible(lambda: self._compiled[kind](params, latents)))[shown]
 
     def _encoded(self, frames: UInt8[np.ndarray, "t y x 3"]) -> Float[np.ndarray, "t2 h w c"]:
-        """Latents of frames: in one piece where that is small, else streamed."""
+        """Latents of frames: in one piece where that is small, else streamed. Edges are repeated to whole patches."""
+        (_, rows, columns), (_, ph, pw) = self.config.vae.stride, self.config.dit.patch
+        _, height, width, _ = frames.shape
+        more = (0, 0), (0, -height % (rows * ph)), (0, -width % (columns * pw)), (0, 0)
+        frames = np.pad(frames, more, "edge")
         video = (frames.astype(np.float32) / 127.5 - 1.0)[None]
         kind = ("encoder", video.shape)
         if kind not in self._compiled:
@@ -342,7 +354,7 @@ class _Windows:
     def decode(self, latents: Float[np.ndarray, "t h w c"], cache: Any) -> tuple[Frames, Any]:
         params, config = self.pipeline.params["vae"], self.pipeline.config.vae
         frames, cache = interruptible(lambda: decode_to_bytes(params, config, latents[None], cache))
-        return np.asarray(frames)[0], cache
+        return np.asarray(frames)[0, :, : self.decided.height, : self.decided.width], cache
 
 
 def sample_latents(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 import tyro
 
 from sorajax.request import BadRequest, Request, SamplerName, parse_size, parse_span, read_storyboard
-from sorajax.video import WRITERS, Video, Videos, beside, check_output
+from sorajax.video import WRITERS, Video, Videos, beside, check_output, has_sound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -241,6 +241,8 @@ def asked(
         if (x, y) != (like.width, like.height):
             where = f"to {like.width}x{like.height}, cut where its shape differs"
             print(f"note: {path} is {x}x{y} and is resized {where}", file=sys.stderr)
+        if has_sound(path.expanduser()):
+            print(f"note: the sound of {path} is left out; clips are silent", file=sys.stderr)
         return video
 
     def read_part(path: Path) -> Video:
@@ -270,6 +272,10 @@ def asked(
         clip, mask = read_part(arguments.edit), arguments.mask
         strength = 0.6 if arguments.strength is None else arguments.strength
         _, y, x, _ = clip.frames.shape
+        if mask is not None:
+            _, height, width, _ = attempt(lambda: Video.load(mask)).frames.shape
+            if (width, height) != (x, y):
+                print(f"note: {mask} is {width}x{height} and is resized to the clip's {x}x{y}", file=sys.stderr)
         return tasks.edit(pipeline, request, clip, strength, attempt(lambda: read_mask(mask, x, y)) if mask else None)
     return tasks.loop(pipeline, request) if arguments.loop else tasks.text(pipeline, request, keep)
 

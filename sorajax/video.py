@@ -254,6 +254,17 @@ def read_film(path: Path) -> Video:
         raise ValueError(f"{path} is no readable video ({error}): perhaps cut short, or of another format") from error
 
 
+def has_sound(path: Path) -> bool:
+    """Whether a film has a sound track, which is not read."""
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            return bool(container.streams.audio)
+    except (av.error.FFmpegError, ValueError):
+        return False
+
+
 def upright(pixels: UInt8[np.ndarray, "h w 3"], degrees: int) -> UInt8[np.ndarray, "h2 w2 3"]:
     """Turned counter-clockwise, as a camera's display matrix asks."""
     return np.rot90(pixels, round(degrees / 90) % 4)

@@ -83,8 +83,8 @@ def test_any_size_and_length_the_strides_allow(pipeline, settings, shape):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"width": 20}, "width 20 is not allowed: the model makes multiples of 8, nearest 16 or 24"),
-        ({"height": 3}, "multiples of 8, nearest 8"),
+        ({"width": 18}, "width 18 is not allowed: the model makes multiples of 4, nearest 16 or 20"),
+        ({"height": 3}, "multiples of 4, nearest 4"),
         ({"frames": 6}, r"6 frames are not allowed: the model makes 4n\+1, nearest 5 or 9"),
         ({"steps": 0}, "steps 0"),
         ({"guidance_scale": -1.0}, "guidance scale -1.0"),

@@ -119,9 +119,9 @@ BAD = {
         "the prompt has 20000 tokens, the model reads 12: shorten it to about 60",
     ),
     "width": (
-        [BALL, "--size", "20x16"],
+        [BALL, "--size", "18x16"],
         2,
-        "width 20 is not allowed: the model makes multiples of 8, nearest 16 or 24",
+        "width 18 is not allowed: the model makes multiples of 4, nearest 16 or 20",
     ),
     "size words": ([BALL, "--size", "large"], 2, "size 'large' is not WIDTHxHEIGHT"),
     "frames": ([BALL, "--frames", "6"], 2, "6 frames are not allowed: the model makes 4n+1, nearest 5 or 9"),

@@ -2,6 +2,7 @@
 
 import json
 
+import av
 import numpy as np
 import pytest
 
@@ -286,3 +287,28 @@ def test_a_trim_takes_a_part(tiny_model, tmp_path, capsys):
     for span, said in (("2:1", "no span"), ("x", "no span"), ("9:", "lasts 2 s")):
         assert main([*command, "--overwrite", "--trim", span]) in (1, 2)
         assert said in capsys.readouterr().err
+
+
+def test_a_sound_track_is_left_out_with_a_note(tiny_model, tmp_path, capsys):
+    path = tmp_path / "loud.mp4"
+    with av.open(str(path), "w") as container:
+        picture, sound = container.add_stream("libx264", rate=8), container.add_stream("aac", rate=8000)
+        picture.width, picture.height, picture.pix_fmt = 20, 16, "yuv420p"
+        for _ in range(9):
+            frame = av.VideoFrame.from_ndarray(np.full((16, 20, 3), 90, np.uint8), format="rgb24")
+            container.mux(picture.encode(frame))
+        noise = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), format="fltp", layout="mono")
+        noise.rate = 8000
+        container.mux(sound.encode(noise))
+        container.mux(picture.encode())
+        container.mux(sound.encode())
+    mask = Video(np.full((1, 8, 8, 3), 255, np.uint8), 1.0).save(tmp_path / "mask.png")
+    out = tmp_path / "quiet.mp4"
+    command = ["a ball", "--model", str(tiny_model), "--edit", str(path), "--mask", str(mask), "--out", str(out)]
+    assert main(command) == 0
+    said = capsys.readouterr().err
+    assert "the sound of" in said
+    assert "is 20x16 and is resized to 16x16" in said or "is 20x16 and is resized to 24x16" in said
+    assert "mask.png is 8x8 and is resized to the clip's 20x16" in said
+    with av.open(str(out)) as container:
+        assert not container.streams.audio
