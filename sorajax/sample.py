@@ -328,7 +328,9 @@ def as_request(arguments: Arguments) -> Request:
     width, height = (None, None) if arguments.size is None else parse_size(arguments.size)
     file, board = arguments.prompts_file, arguments.storyboard
     prompts = arguments.prompts + (attempt(lambda: read_prompts(file)) if file else ())
-    if board and board.expanduser().is_file():
+    if board and not board.expanduser().is_file():
+        raise BadRequest(f"{board} does not exist: give the path of a storyboard")
+    if board:
         prompts = prompts or (attempt(lambda: read_storyboard(board))[0].prompt,)  # names the file
     if arguments.style is not None:
         prompts = tuple(styled(prompt, arguments.style) for prompt in prompts)

@@ -119,7 +119,8 @@ def before(pipeline: Pipeline, one: Request, end: Frames, wanted: int) -> Frames
     for number in count():
         if len(film) >= len(end) + wanted:
             break
-        context = max(1, min(groups, len(film) // stride)) * stride
+        context = max(1, min(groups, (len(film) - 1) // stride)) * stride
+        context += context + 1 < window  # a frame of its past, where something new is left beside it
         given = Given(tail=lengthened(film, context)[:context])
         request = replace(one, seed=(one.seed + number) % 2**32, frames=window, seconds=None)
         film = np.concatenate([next(sampled(pipeline, request, given)).frames[:-context], film])
@@ -137,7 +138,7 @@ def between(pipeline: Pipeline, request: Request, first: Video, last: Video) -> 
 
 
 def connect(pipeline: Pipeline, request: Request, first: Video, second: Video) -> Iterator[Video]:
-    """One clip, `seconds` (or `frames`) of bridge, rounded to the model's stride, and the other clip."""
+    """One clip, `seconds` (or `frames`) of bridge, rounded to stride * n - 1 frames, and the other clip."""
     request = shaped(pipeline, request, first)
     before, after = frames_of(pipeline, request, first), frames_of(pipeline, request, second)
     for one in each(request):
@@ -189,9 +190,9 @@ def bridged(pipeline: Pipeline, request: Request, before: Frames, after: Frames)
     stride, window = pipeline.config.vae.stride[0], pipeline.config.frames[0]
     groups = max(1, (window - 1) // stride // 4)
     head = min(groups, (len(before) - 1) // stride) * stride + 1
-    tail = min(groups, max(1, len(after) // stride)) * stride
-    wanted = request.frames or round((request.seconds or 0) * rate(request))
-    new = max(stride, round(wanted / stride) * stride) if wanted else max(stride, window - head - tail)
+    tail = min(groups, max(1, (len(after) - 1) // stride)) * stride + 1
+    wanted = request.frames or round((request.seconds or 0) * rate(request)) or window - head - tail
+    new = max(1, round((wanted + 1) / stride)) * stride - 1
     after = lengthened(after, tail)
     given = Given(head=before[-head:], tail=after[:tail])
     video = next(sampled(pipeline, replace(request, frames=head + new + tail, seconds=None), given))
