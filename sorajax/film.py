@@ -121,14 +121,15 @@ def film(
     """
     kept, number = kept or Kept(), 0
     for index, run in enumerate(runs(shots)):
-        stream, prompts, left = Stream(model), prompts_of(run, model.stride), sum(shot.frames for shot in run)
+        stream, prompts = Stream(model, shape[0]), prompts_of(run, model.stride)
+        left = sum(shot.frames for shot in run)
         given = run[0].image.frames if run[0].image else head if index == 0 else None
         if given is not None:
             frames = stream.add(model.encode(given))[:left]
             left -= len(frames)
             yield frames
         while left:
-            done = len(stream.latents)
+            done = stream.done
             new = kept.get(number)
             if new is None:
                 known = stream.known(shape)
@@ -144,32 +145,37 @@ def film(
 class Stream:
     """The latents of one run, and what their decoding remembers; of both as much as the next window needs."""
 
-    def __init__(self, model: Model):
-        self.model = model
+    def __init__(self, model: Model, window: int):
+        """`window`: latents of one window."""
+        self.model, self.most = model, 1 + overlap(window)
         self.cache: Any = {}
+        self.done = 0  # latents of the run so far
         self.latents: list[Latents] = []  # [h w c] each
         self.lasts: list[Frames] = []  # the last frame of each latent, [y x 3]
 
     def add(self, new: Latents) -> Frames:
         """Decodes more latents."""
         frames = []
-        first = not self.latents  # a film's first latent stands for one frame, and is decoded alone
+        first = not self.done  # a film's first latent stands for one frame, and is decoded alone
         starts = [0, *range(1 if first else AT_ONCE, len(new), AT_ONCE)]
         for start, stop in zip(starts, [*starts[1:], len(new)], strict=True):
             part, self.cache = self.model.decode(new[start:stop], self.cache)
             frames.append(part)
-        self.latents += list(new)
         whole = np.concatenate(frames)
-        self.lasts += list(whole[0 if first else self.model.stride - 1 :: self.model.stride])
+        lasts = whole[0 if first else self.model.stride - 1 :: self.model.stride]
+        self.done += len(new)
+        self.latents = [*self.latents, *new][-self.most :]
+        copies = [last.copy() for last in lasts[-self.most :]]  # a view would keep the whole part
+        self.lasts = [*self.lasts, *copies][-self.most :]
         return whole
 
     def known(self, shape: tuple[int, ...]) -> Known:
         """What the next window of that shape knows."""
         latent, mask = np.zeros(shape, np.float32), np.zeros(shape[0], bool)
-        count = known_before(len(self.latents), shape[0])
+        count = known_before(self.done, shape[0])
         if count:
             past = self.latents[-count:]
-            if count < len(self.latents):  # a window's first latent stands for one frame
+            if count < self.done:  # a window's first latent stands for one frame
                 past = [self.model.encode(self.lasts[-count][None])[0], *past[1:]]
             latent[:count], mask[:count] = np.stack(past), True
         return Known(jnp.asarray(latent[None]), jnp.asarray(mask[None]), jnp.float32(1.0))

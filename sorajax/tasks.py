@@ -14,6 +14,7 @@ A task yields one video per prompt and seed, in the request's order; what is lon
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from itertools import count
 from typing import Any, Literal
 
@@ -81,7 +82,8 @@ def filmed(pipeline: Pipeline, one: Request, shots: Sequence[Shot], number: int,
     film = pipeline.film(one, shots, one.seed)
     if keep is None:
         return film
-    return pipeline.film(one, shots, one.seed, kept=keep(number, film.described()))
+    images = [shot.image and sha256(shot.image.frames.tobytes()).hexdigest() for shot in shots]
+    return pipeline.film(one, shots, one.seed, kept=keep(number, {**film.described(), "images": images}))
 
 
 def extend(pipeline: Pipeline, request: Request, clip: Video, direction: Direction) -> Iterator[Video]:

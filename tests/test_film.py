@@ -130,9 +130,11 @@ def test_an_interrupted_film_goes_on_as_if_nothing_had_been(tmp_path):
 def test_a_stream_decodes_as_the_whole(pipeline):
     decided = pipeline.plan(Request(("a red ball",), frames=17))
     latents = RNG.standard_normal(decided.latent, np.float32)
-    stream = Stream(_Windows(pipeline, "", decided))
+    stream = Stream(_Windows(pipeline, "", decided), 7)
     parts = [stream.add(latents[:2]), stream.add(latents[2:4]), stream.add(latents[4:])]
     whole = pipeline._decoded(latents[None], decided)[0]
     assert np.abs(np.concatenate(parts).astype(int) - whole).max() <= 1
-    assert np.array_equal(stream.lasts[1], parts[0][4])
+    assert (len(stream.latents), len(stream.lasts), stream.done) == (3, 3, 5)  # what a window of 7 needs, and no more
+    assert all(last.base is None for last in stream.lasts)
+    assert np.array_equal(stream.lasts[0], parts[1][3])
     assert np.array_equal(stream.lasts[-1], parts[-1][-1])

@@ -89,8 +89,8 @@ def seen(reading: Reading, word: str, shot: int = 0) -> str | None:
     return shots[shot]["objects"][0][word] if shots[shot]["objects"] else None
 
 
-def share(values: Iterable[bool], bar: float | None = None) -> Figure:
-    """The percentage of what is true."""
+def share(values: Iterable[bool], bar: float = 100) -> Figure:
+    """The percentage of what is true; it should always be."""
     values = list(values)
     return Figure(100 * float(np.mean(values or [False])), "%", len(values), bar)
 
@@ -227,7 +227,7 @@ def edit(ask: Ask, num: int, seed: int, fps: float) -> Row:
             seen(reading, "background") == case.words["shots"][0]["background"] for (case, _), reading in pairs
         ),
         "strength 0 keeps the clip": middle(same, "dB", 30),
-        "strength 1 ignores it": share(free, 100),
+        "strength 1 ignores it": share(free),
         "changed outside the mask": Figure(float(outside), "of 255", len(same), 0, False),
     }
 

@@ -48,6 +48,7 @@ def test_the_truth_is_animated_and_edited_as_asked():
         return next(case.clip for case in found if case.prompt == prompt)
 
     row = tasks.animate(truth, 2, 1, FPS)
+    assert row["motion"].met
     assert row["still held"].value > 90
     assert [row[word].value for word in ("colour", "shape", "motion")] == [100, 100, 100]
 
