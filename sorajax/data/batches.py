@@ -6,12 +6,13 @@ from typing import Any
 
 import flax.struct
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from sorajax.data.buckets import Bucket
+from sorajax.data.buckets import Bucket, Phase, check_phases
 from sorajax.data.captions import Register, captions
-from sorajax.data.scenes import FULL, Scene, WorldMix, sample_scenes
+from sorajax.data.scenes import FULL, Scene, Split, WorldMix, sample_scenes
 from sorajax.data.world import Parts, draw
 
 Encode = Callable[[list[str]], tuple[np.ndarray, np.ndarray]]
@@ -19,9 +20,10 @@ Encode = Callable[[list[str]], tuple[np.ndarray, np.ndarray]]
 
 @flax.struct.dataclass
 class WorldBatch:
-    """A batch of clips: of `scene` and `latent` one is None; `ids` and `mask` [b m] are None where no text is needed.
+    """A batch of clips, given as scenes to render, as `pixels` uint8 [b t h w 3] or as `latent`; the others are None.
 
-    The bucket and the renderer's parts are static: each bucket compiles once.
+    `ids` and `mask` [b m] are the captions' tokens, None where no text is needed. The bucket and the renderer's parts
+    are static: each bucket compiles once.
     """
 
     scene: Any = None
@@ -30,11 +32,12 @@ class WorldBatch:
     mask: Any = None
     bucket: Bucket = flax.struct.field(pytree_node=False, default=Bucket())
     needs: Parts = flax.struct.field(pytree_node=False, default=Parts())
+    pixels: Any = None
 
     @property
     def size(self) -> int:
         """Number of clips."""
-        return jax.tree.leaves((self.scene, self.latent))[0].shape[0]
+        return jax.tree.leaves((self.scene, self.latent, self.pixels))[0].shape[0]
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,10 @@ class WorldData:
     """Captions as a person types, as a captioner writes, or both."""
     dropout: float = 0.1
     """Share of prompts replaced by the empty one, which guidance needs."""
+    split: Split = "train"
+    """Which (colour, shape, motion) triples appear."""
+    phases: tuple[Phase, ...] = ()
+    """Parts of the run with other bucket weights, e.g. images first; none keeps the buckets' own."""
     seed: int = 0
     threads: int = 1
     """Threads that make batches."""
@@ -57,6 +64,7 @@ class WorldData:
     def __post_init__(self) -> None:
         if not 0 <= self.dropout <= 1:
             raise ValueError(f"data.dropout is {self.dropout}: it must be in [0, 1]")
+        check_phases(self.phases, self.buckets)
 
 
 def parts_of(mix: WorldMix) -> Parts:
@@ -67,7 +75,9 @@ def parts_of(mix: WorldMix) -> Parts:
 
 
 def clips(batch: WorldBatch, first: int | Array = 0) -> Float[Array, "b t h w c"]:
-    """Renders a batch of scenes, from frame `first` on, in [-1, 1]; for use inside a jitted step."""
+    """The clips of a batch in [-1, 1], scenes rendered from frame `first` on; for use inside a jitted step."""
+    if batch.pixels is not None:
+        return batch.pixels.astype(jnp.float32) / 127.5 - 1
     return draw(batch.scene, *batch.bucket.size, first=first, needs=batch.needs)[0]
 
 
@@ -75,7 +85,7 @@ def scene_maker(data: WorldData) -> Callable[[Bucket, np.random.Generator], Worl
     """Batches of scenes without text."""
 
     def make(bucket: Bucket, rng: np.random.Generator) -> WorldBatch:
-        scene = sample_scenes(rng, bucket.batch_size // jax.process_count(), "train", data.mix)
+        scene = sample_scenes(rng, bucket.batch_size, data.split, data.mix)
         return WorldBatch(scene=scene, bucket=bucket, needs=parts_of(data.mix))
 
     return make

@@ -1,6 +1,7 @@
 """Clip shapes. A batch holds clips of one shape; a run mixes several, from single images to long wide clips."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -34,3 +35,50 @@ class Bucket:
     def size(self) -> tuple[int, int, int]:
         """(frames, height, width)."""
         return self.frames, self.height, self.width
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of a training run: for `steps` batches the buckets are drawn by `weights`, one for each; 0 leaves one out.
+
+    The last phase lasts as long as the run.
+    """
+
+    steps: int
+    weights: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or min(self.weights, default=0) < 0 or not sum(self.weights):
+            raise ValueError(f"{self}: steps must be 1 or more, and some weight positive")
+
+
+def check_phases(phases: Sequence[Phase], buckets: Sequence[Bucket]) -> None:
+    """Raises ValueError for a phase that has not one weight for each bucket."""
+    if bad := [phase for phase in phases if len(phase.weights) != len(buckets)]:
+        found = f"{len(bad[0].weights)} weights, there are {len(buckets)} buckets"
+        raise ValueError(f"a phase of data.phases has {found}: give one for each")
+
+
+def balanced(
+    buckets: Sequence[Bucket], tokens: int, of: Callable[[Bucket], int], multiple: int = 1
+) -> tuple[Bucket, ...]:
+    """The buckets with the batch sizes that fill a budget of `tokens` a step; `of` counts the tokens of one clip.
+
+    Batch sizes are multiples of `multiple`, the devices that split a batch. Raises ValueError where one clip, or one
+    for each of those devices, exceeds the budget.
+    """
+    sized = []
+    for bucket in buckets:
+        size = tokens // of(bucket) // multiple * multiple
+        if not size:
+            needed = of(bucket) * multiple
+            raise ValueError(
+                f"bucket {stem(bucket)} needs {needed} tokens a step, and data.tokens is {tokens}: raise it"
+            )
+        sized.append(replace(bucket, batch_size=size))
+    return tuple(sized)
+
+
+def stem(bucket: Bucket) -> str:
+    """What files call a bucket: FRAMESxHEIGHTxWIDTH."""
+    return f"{bucket.frames}x{bucket.height}x{bucket.width}"

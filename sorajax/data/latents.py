@@ -16,15 +16,10 @@ import numpy as np
 
 from sorajax.checkpoint import to_json, write_atomically
 from sorajax.data.batches import Encode, WorldBatch, WorldData, clips, scene_maker, written
-from sorajax.data.buckets import Bucket
+from sorajax.data.buckets import Bucket, stem
 from sorajax.data.scenes import Scene
 
 INDEX = "latents.json"
-
-
-def stem(bucket: Bucket) -> str:
-    """The files' name for a bucket."""
-    return f"{bucket.frames}x{bucket.height}x{bucket.width}"
 
 
 def signature(params: Any) -> str:
@@ -126,7 +121,7 @@ def latent_maker(
 
     def make(bucket: Bucket, rng: np.random.Generator) -> WorldBatch:
         name = stem(bucket)
-        chosen = np.sort(rng.integers(0, len(rows[name]), bucket.batch_size // jax.process_count()))
+        chosen = np.sort(rng.integers(0, len(rows[name]), bucket.batch_size))
         scene = jax.tree.map(lambda leaf: leaf[chosen], scenes[name])
         ids, mask = written(scene, bucket, data, encode, rng)
         return WorldBatch(latent=np.asarray(rows[name][chosen]), ids=ids, mask=mask, bucket=bucket)

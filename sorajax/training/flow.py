@@ -1,4 +1,4 @@
-"""Training the transformer, with its text encoder, by flow matching on latents of the world.
+"""Training the transformer, with its text encoder, by flow matching on latents of the world or of anybody's videos.
 
     loss = mean over unknown frames of (velocity(x_time, time, text) - (noise - data))^2
 
@@ -7,8 +7,7 @@ at random, stand at time 0 and do not count. The autoencoder is frozen. Clips ar
 or come encoded.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,11 @@ from jaxtyping import Array, Float
 
 from sorajax.checkpoint import TOKENIZER, Storage, export_model, load_model, model_folder, write_atomically
 from sorajax.data.batches import WorldBatch, WorldData, caption_maker, clips
+from sorajax.data.buckets import Bucket, balanced
+from sorajax.data.clips import VideoData, captions_of, clip_batches, latent_clips, made_ready
 from sorajax.data.latents import latent_maker, signature, write_latents
 from sorajax.data.loader import batches
-from sorajax.data.tokens import world_tokenizer
+from sorajax.data.tokens import train_tokenizer, world_tokenizer
 from sorajax.diffusion.flow import interpolate, logit_normal, schedule, velocity_target
 from sorajax.diffusion.guidance import guided
 from sorajax.diffusion.known import random_known
@@ -33,11 +34,11 @@ from sorajax.diffusion.samplers import euler
 from sorajax.models.dit import DiT, DiTConfig
 from sorajax.models.sora import SoraConfig, init_dit, init_text
 from sorajax.models.text import TextConfig, TextEncoder, Tokenizer
-from sorajax.models.vae import VAE
-from sorajax.sharding import gathered
+from sorajax.models.vae import VAE, VAEConfig
+from sorajax.sharding import gathered, make_mesh
 from sorajax.training.loop import LoopConfig
 from sorajax.training.metrics import Mean
-from sorajax.training.vae import load_vae
+from sorajax.training.vae import encoder, load_vae
 
 LEVELS = 8  # of noise, that the loss is reported by
 
@@ -75,7 +76,7 @@ class FlowStage:
     prompts: Any  # ids and mask of the preview's prompts, the last one empty
     config: SoraConfig = flax.struct.field(pytree_node=False)
     objective: FlowObjective = flax.struct.field(pytree_node=False)
-    data: WorldData = flax.struct.field(pytree_node=False)
+    data: WorldData | VideoData = flax.struct.field(pytree_node=False)
     tokenizer: str = flax.struct.field(pytree_node=False)
     storage: Storage = flax.struct.field(pytree_node=False, default="float32")
 
@@ -103,8 +104,11 @@ class FlowStage:
         """Normalised latents of a batch, float32."""
         if batch.latent is not None:
             return batch.latent.astype(jnp.float32)
-        latent: Any = VAE(self.config.vae).apply({"params": self.vae}, clips(batch), method="encode")
-        return jax.lax.stop_gradient(latent)
+        return jax.lax.stop_gradient(self.encode(clips(batch)))
+
+    def encode(self, video: Float[Array, "b t y x 3"]) -> Any:
+        """Clips in [-1, 1] -> normalised latents."""
+        return encoder(self.config.vae, self.vae)(video)
 
     def tokens(self, batch: WorldBatch) -> float:
         """Patches of all clips."""
@@ -167,18 +171,18 @@ def _sample(stage: FlowStage, params: Any, key: Array, shape: tuple[int, ...]) -
 
 @dataclass(frozen=True)
 class FlowTraining:
-    """An experiment: train a transformer with its text encoder on the world."""
+    """An experiment: train a transformer with its text encoder on the world or on videos."""
 
     model: DiTConfig
     text: TextConfig
     vae: Path
     """Folder of the trained autoencoder: an exported one, its training directory, or a whole model that has one."""
     objective: FlowObjective = FlowObjective()
-    data: WorldData = WorldData()
+    data: WorldData | VideoData = WorldData()
     latents: Path | None = None
-    """Folder of encoded clips; none renders and encodes inside the step."""
+    """Folder of encoded clips. None renders and encodes the world inside the step; for raw videos it must be named."""
     encoded: int = 0
-    """Clips to encode into `latents` before training starts, for each bucket; 0 takes those that are there."""
+    """World clips to encode into `latents` before training starts, for each bucket; 0 takes those that are there."""
     tokenizer: Path | None = None
     """A tokenizer's JSON file; none trains one on captions."""
     loop: LoopConfig = LoopConfig()
@@ -187,11 +191,13 @@ class FlowTraining:
 
     def build(self, directory: Path) -> tuple[FlowStage, grain.IterDataset]:
         """The stage, and its batches. Keeps the tokenizer in `directory`, so that a resumed run has the same."""
+        self = self._sized(load_vae(self.vae)[0])
         vae, vae_params = load_vae(self.vae)
         config = SoraConfig(
             text=self.text,
             dit=self.model,
             vae=vae,
+            fps=getattr(self.data, "fps", SoraConfig.fps),
             sizes=tuple(dict.fromkeys((bucket.height, bucket.width) for bucket in self.data.buckets)),
             frames=tuple(dict.fromkeys(bucket.frames for bucket in self.data.buckets)),
             shift=self.objective.sample_shift,
@@ -205,14 +211,6 @@ class FlowTraining:
                 f"set --text.vocabulary {tokenizer.vocabulary} or more"
             )
         self._check(config)
-        if self.latents is None:
-            make = caption_maker(self.data, tokenizer.encode)
-        else:
-            made_by = signature(vae_params)
-            if self.encoded:
-                encode: Callable[..., Any] = partial(VAE(vae).apply, {"params": vae_params}, method="encode")
-                write_latents(self.latents, self.data, self.encoded, encode, made_by)
-            make = latent_maker(self.latents, self.data, tokenizer.encode, made_by)
         stage = FlowStage(
             vae=vae_params,
             prompts=tokenizer.encode([*self.objective.prompts, ""]),
@@ -222,7 +220,36 @@ class FlowTraining:
             tokenizer=source,
             storage=self.storage,
         )
-        return stage, batches(make, self.data.buckets, self.data.seed, self.data.threads, self.data.ahead)
+        return stage, self.batches(stage, directory)
+
+    def _sized(self, vae: VAEConfig) -> "FlowTraining":
+        """With the batch sizes that a budget of tokens gives, where there is one."""
+        data = self.data
+        if not isinstance(data, VideoData) or not data.tokens:
+            return self
+
+        def tokens(bucket: Bucket) -> int:
+            shape = vae.latent_shape(*bucket.size)[:3]
+            return int(np.prod([size // patch for size, patch in zip(shape, self.model.patch)]))
+
+        mesh = make_mesh(self.loop.mesh)
+        ways = mesh.shape["data"] * mesh.shape["fsdp"]
+        return replace(self, data=replace(data, buckets=balanced(data.buckets, data.tokens, tokens, ways)))
+
+    def batches(self, stage: FlowStage, directory: Path) -> grain.IterDataset:
+        """Endless batches for `stage`, of latents wherever these were or can be encoded beforehand."""
+        data, tokens = self.data, Tokenizer(stage.tokenizer, self.text.tokens).encode
+        made_by = signature(stage.vae)
+        if isinstance(data, VideoData):
+            ready = made_ready(data, self.latents, stage.encode, made_by)
+            return clip_batches(latent_clips(ready, made_by), ready, directory, tokens, print)
+        if self.latents is None:
+            make = caption_maker(data, tokens)
+        else:
+            if self.encoded:
+                write_latents(self.latents, data, self.encoded, stage.encode, made_by)
+            make = latent_maker(self.latents, data, tokens, made_by)
+        return batches(make, data.buckets, data.seed, data.threads, data.ahead, data.phases)
 
     def _tokenizer(self, directory: Path) -> str:
         kept = directory / TOKENIZER
@@ -232,6 +259,9 @@ class FlowTraining:
             source = self.tokenizer.read_text()
         elif self.loop.start is not None:
             source = (model_folder(self.loop.start) / TOKENIZER).read_text()
+        elif isinstance(self.data, VideoData):
+            captions = [caption for part in self.data.sources for caption in captions_of(part.folder)]
+            source = train_tokenizer(captions, self.text.vocabulary)
         else:
             source = world_tokenizer(self.text.vocabulary)
         write_atomically(kept, lambda path: path.write_text(source))

@@ -29,7 +29,7 @@ from sorajax.data.buckets import Bucket
 from sorajax.data.loader import batches
 from sorajax.data.world import Truth, draw
 from sorajax.models.sora import SoraConfig, init_vae
-from sorajax.models.vae import VAE, VAEConfig
+from sorajax.models.vae import VAE, VAEConfig, stream_encode
 from sorajax.sharding import gathered
 from sorajax.training.loop import LoopConfig
 
@@ -125,6 +125,20 @@ def load_vae(directory: Path) -> tuple[VAEConfig, Any]:
     return config, params["vae"]
 
 
+WHOLE = 2**23  # pixels of a batch up to which it is encoded in one piece
+
+
+def encoder(config: VAEConfig, params: Any) -> Callable[[Float[Array, "b t y x 3"]], Any]:
+    """Clips in [-1, 1] -> normalised latents; large ones are encoded as a stream, in the memory of a few frames."""
+
+    def encode(video: Float[Array, "b t y x 3"]) -> Any:
+        if np.prod(video.shape[:-1]) > WHOLE:
+            return stream_encode(params, config, video)
+        return VAE(config).apply({"params": params}, video, method="encode")
+
+    return encode
+
+
 def views(batch: WorldBatch, key: jax.Array) -> tuple[Float[Array, "b t h w 3"], Float[Array, "b t h w 1"]]:
     """The clips of a batch from a random moment of the first two seconds on, cut to the bucket's crop; and 1 for pixels
     near an object, 0 elsewhere."""
@@ -195,5 +209,10 @@ class VAETraining:
             self.model.latent_shape(bucket.frames, bucket.crop or bucket.height, bucket.crop or bucket.width)
         stage = VAEStage(self.model, self.objective, self.data, self.storage)
         return stage, batches(
-            scene_maker(self.data), self.data.buckets, self.data.seed, self.data.threads, self.data.ahead
+            scene_maker(self.data),
+            self.data.buckets,
+            self.data.seed,
+            self.data.threads,
+            self.data.ahead,
+            self.data.phases,
         )
