@@ -34,7 +34,7 @@ from jaxtyping import Array, Float
 
 from sorajax import __version__
 from sorajax.checkpoint import load_model
-from sorajax.data.batches import WorldBatch, scene_maker
+from sorajax.data.batches import WorldBatch, WorldData, scene_maker
 from sorajax.diffusion.flow import interpolate, logit_normal, velocity_target
 from sorajax.diffusion.guidance import guided_pair
 from sorajax.diffusion.samplers import euler
@@ -263,7 +263,10 @@ def vae_case(experiment: VAETraining, clips: int | None) -> Case:
     bucket = experiment.data.buckets[0]
     bucket = replace(bucket, batch_size=clips or bucket.batch_size)
     stage = VAEStage(experiment.model, experiment.objective, experiment.data)
-    batch = scene_maker(experiment.data)(bucket, np.random.default_rng(0))
+    if isinstance(experiment.data, WorldData):
+        batch = scene_maker(experiment.data)(bucket, np.random.default_rng(0))
+    else:
+        batch = WorldBatch(pixels=np.zeros((bucket.batch_size, *bucket.size, 3), np.uint8), bucket=bucket)
     latent = experiment.model.latent_shape(*bucket.size)
     return Case(
         stage, batch, bucket.batch_size, experiment.loop.optimizer, latent, vae=experiment.model, size=bucket.size

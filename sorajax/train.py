@@ -91,7 +91,8 @@ def train(config: Any, directory: Path, resume: bool = False) -> Any:
     keep_compiled()
     directory.mkdir(parents=True, exist_ok=True)
     stage, batches = config.build(directory)
-    return fit(stage, batches, config.loop, directory, resume, experiment=to_json(config))
+    held_out = config.held_out(stage, directory) if config.loop.validate_every else ()
+    return fit(stage, batches, config.loop, directory, resume, experiment=to_json(config), held_out=held_out)
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ class VideoData:
     """A progressive schedule, e.g. small and short first; none keeps the buckets' weights."""
     dropout: float = 0.1
     """Share of prompts replaced by the empty one, which guidance needs."""
-    held_out: float = 0.02
+    held_out: float = 0.05
     """Share of videos kept for validation, chosen by a hash of their paths."""
     most_broken: float = 0.1
     """Share of files that may be unreadable before the run stops."""
@@ -211,14 +211,15 @@ def survey(source: Path, directory: Path, number: int, broken: Broken, threads: 
 
 
 def raw_clips(videos: Iterable[tuple[Entry, Facts]], data: VideoData) -> dict[Bucket, RawClips]:
-    """Videos by the bucket that wastes least of each. A bucket of single frames has them all."""
+    """Videos by bucket: of each length that a video is long enough for, the bucket that wastes least of it."""
     by_bucket: dict[Bucket, list[tuple[Entry, Facts]]] = {bucket: [] for bucket in data.buckets}
+    lengths = dict.fromkeys(bucket.frames for bucket in data.buckets)
+    of_length = [[bucket for bucket in data.buckets if bucket.frames == frames] for frames in lengths]
     for entry, facts in videos:
         first, last = span(entry, facts)
-        chosen = least_waste(last - first, facts.height, facts.width, data.buckets, data.fps, facts.still)
-        for bucket in data.buckets:
-            if bucket.frames == 1 or (chosen and chosen[0] == bucket):
-                by_bucket[bucket].append((entry, facts))
+        for buckets in of_length:
+            if chosen := least_waste(last - first, facts.height, facts.width, buckets, data.fps, facts.still):
+                by_bucket[chosen[0]].append((entry, facts))
     return {bucket: RawClips(found, bucket, data.fps) for bucket, found in by_bucket.items()}
 
 
@@ -269,6 +270,18 @@ def filled(found: list[dict[Bucket, Clips]], data: VideoData, say: Callable[[str
         count = sum(len(clips[bucket]) for clips in found)
         say(f"{stem(bucket)}: {count} clips" + ("" if count else ", left out"))
     return full
+
+
+def held_out_batches(
+    found: list[dict[Bucket, Clips]], data: VideoData, directory: Path, count: int, encode: Encode | None = None
+) -> list[WorldBatch]:
+    """The first `count` batches of held-out clips, without drop-out; none where no video is held out."""
+    if not any(len(clips) for by_bucket in found for clips in by_bucket.values()):
+        print(f"no video is held out: nothing is validated; data.held_out is {data.held_out:g}, raise it")
+        return []
+    quiet = replace(data, phases=(), dropout=0.0, ahead=1)
+    iterator = iter(clip_batches(found, quiet, directory, encode))
+    return [next(iterator) for _ in range(count)]
 
 
 def clip_batches(

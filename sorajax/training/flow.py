@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 from sorajax.checkpoint import TOKENIZER, Storage, export_model, load_model, model_folder, write_atomically
 from sorajax.data.batches import WorldBatch, WorldData, caption_maker, clips
 from sorajax.data.buckets import Bucket, balanced
-from sorajax.data.clips import VideoData, captions_of, clip_batches, latent_clips, made_ready
+from sorajax.data.clips import VideoData, captions_of, clip_batches, held_out_batches, latent_clips, made_ready
 from sorajax.data.latents import latent_maker, signature, write_latents
 from sorajax.data.loader import batches
 from sorajax.data.tokens import train_tokenizer, world_tokenizer
@@ -99,6 +99,18 @@ class FlowStage:
         counts = (~known).astype(jnp.float32)
         loss = jnp.sum(error * counts) / jnp.sum(counts)
         return loss, {"loss_by_time": by_time(error * counts, counts, jnp.broadcast_to(level, (b, t)))}
+
+    def validate(self, params: Any, batch: WorldBatch, key: jax.Array) -> dict[str, Any]:
+        """The loss without known frames, at times spread evenly over the batch: the same ones and the same noise for
+        each key."""
+        data = self.latents(batch)
+        b, t = data.shape[:2]
+        time = jnp.broadcast_to((jnp.arange(b)[:, None] + 0.5) / b, (b, t))
+        noise = jax.random.normal(key, data.shape)
+        context = embed(self.config, params, batch.ids, batch.mask)
+        velocity = predict(self.config, params, context, interpolate(data, noise, time), time)
+        error = jnp.mean(jnp.square(velocity - velocity_target(data, noise)), axis=(2, 3, 4))
+        return {"loss": jnp.mean(error), "loss_by_time": by_time(error, jnp.ones_like(error), time)}
 
     def latents(self, batch: WorldBatch) -> Float[Array, "b t h w c"]:
         """Normalised latents of a batch, float32."""
@@ -183,6 +195,8 @@ class FlowTraining:
     """Folder of encoded clips. None renders and encodes the world inside the step; for raw videos it must be named."""
     encoded: int = 0
     """World clips to encode into `latents` before training starts, for each bucket; 0 takes those that are there."""
+    validation: int = 4
+    """Batches of held-out clips that `loop.validate_every` measures."""
     tokenizer: Path | None = None
     """A tokenizer's JSON file; none trains one on captions."""
     loop: LoopConfig = LoopConfig()
@@ -250,6 +264,17 @@ class FlowTraining:
                 write_latents(self.latents, data, self.encoded, stage.encode, made_by)
             make = latent_maker(self.latents, data, tokens, made_by)
         return batches(make, data.buckets, data.seed, data.threads, data.ahead, data.phases)
+
+    def held_out(self, stage: FlowStage, directory: Path) -> list[WorldBatch]:
+        """Batches for validation: of videos, or of (colour, shape, motion) triples, that training never sees."""
+        data, tokens = stage.data, Tokenizer(stage.tokenizer, self.text.tokens).encode
+        if isinstance(data, VideoData):
+            made_by = signature(stage.vae)
+            ready = made_ready(data, self.latents, stage.encode, made_by)
+            return held_out_batches(latent_clips(ready, made_by, True), ready, directory, self.validation, tokens)
+        unseen = replace(data, split="held_out", dropout=0.0, phases=())
+        found = iter(batches(caption_maker(unseen, tokens), unseen.buckets, unseen.seed, ahead=1))
+        return [next(found) for _ in range(self.validation)]
 
     def _tokenizer(self, directory: Path) -> str:
         kept = directory / TOKENIZER

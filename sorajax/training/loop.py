@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -64,11 +65,13 @@ class LoopConfig:
     """Batches between two checkpoints."""
     preview_every: int = 500
     """Batches between two sample grids; 0 never."""
+    validate_every: int = 0
+    """Batches between two validations on held-out clips; 0 never."""
     keep: int = 2
     """Newest checkpoints kept, besides the best."""
 
     def __post_init__(self) -> None:
-        for name, low in (("steps", 1), ("save_every", 1), ("preview_every", 0), ("keep", 1)):
+        for name, low in (("steps", 1), ("save_every", 1), ("preview_every", 0), ("validate_every", 0), ("keep", 1)):
             if getattr(self, name) < low:
                 raise ValueError(f"loop.{name} is {getattr(self, name)}: it must be {low} or more")
 
@@ -85,8 +88,12 @@ def fit(
     resume: bool = False,
     mesh: Mesh | None = None,
     experiment: dict[str, Any] | None = None,
+    held_out: Sequence[Any] = (),
 ) -> TrainState:
     """Trains `stage` on `batches` and returns the last state; `experiment` is the JSON kept in each checkpoint.
+
+    Every `validate_every` batches the averaged parameters are measured on the batches `held_out`, always the same ones
+    with the same keys, so that curves of different runs can be compared.
 
     Writes checkpoints, events, previews and, if the stage exports, `model` into `directory`. SIGTERM and Ctrl-C save at
     the next step and return. Raises DivergedError, before anything poisoned is saved, if the loss is not finite;
@@ -101,7 +108,9 @@ def fit(
         if checkpoints.steps() and not resume:
             raise FileExistsError(f"{directory} holds a run: say --resume to continue it, or choose another directory")
         with jax.set_mesh(mesh):
-            return Run(stage, iter(batches), config, directory, mesh, experiment or {}, checkpoints, reporter).all()
+            run = Run(stage, iter(batches), config, directory, mesh, experiment or {}, checkpoints, reporter)
+            run.held_out = [place_batch(batch, mesh) for batch in held_out]
+            return run.all()
     finally:
         checkpoints.close()
         reporter.close()
@@ -133,6 +142,8 @@ class Run:
         self.where = shardings(self.abstract, mesh)
         self.stage = jax.device_put(stage, shardings(stage, mesh))
         self.position = data.get_state()
+        self.held_out: list[Any] = []
+        self.measure = jax.jit(lambda stage, params, batch, key: stage.validate(params, batch, key))
         self.state = self.restored() or self.started() or self.fresh()
         self.step = int(self.state.step)
         self.tally = Tally(checkpoints)
@@ -177,7 +188,9 @@ class Run:
         tokens = getattr(self.stage, "tokens", lambda batch: 0.0)
         with Signals() as signals:
             while self.step < config.steps and not signals.stop(self.checkpoints, self.step):
+                asked = monotonic()
                 batch = place_batch(next(self.data), self.mesh)
+                self.tally.window.waited += monotonic() - asked
                 self.position = self.data.get_state()
                 self.state, metrics = advance(self.state, self.stage, batch, self.step_key)
                 self.step += 1
@@ -203,9 +216,19 @@ class Run:
         if config.preview_every and self.step % config.preview_every == 0 and hasattr(self.stage, "preview"):
             picture = self.stage.preview(self.state.ema, jax.random.fold_in(self.preview_key, self.step))
             self.reporter.picture(self.step, picture, self.directory / "previews")
+        if self.held_out and config.validate_every and self.step % config.validate_every == 0:
+            self.reporter.validated(self.step, self.validate())
         if self.step % config.save_every == 0 and not last:
             self.save()
         self.tally.pause_since(paused)  # nor are pictures and checkpoints
+
+    def validate(self) -> dict[str, float]:
+        """Means over the held-out batches of what the stage measures there."""
+        meter = Meter()
+        for number, batch in enumerate(self.held_out):
+            key = jax.random.fold_in(jax.random.key(0), number)  # whatever the run's seed is
+            meter.add(jax.device_get(self.measure(self.stage, self.state.ema, batch, key)))
+        return meter.means()
 
     def save(self) -> None:
         """Writes a checkpoint, once every step up to it is known to be sound, and the model."""

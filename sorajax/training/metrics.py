@@ -57,6 +57,8 @@ class Meter:
     steps: int = 0
     tokens: float = 0.0
     flops: float = 0.0
+    waited: float = 0.0
+    """Seconds in which the loop had no batch."""
     since: float = field(default_factory=time.monotonic)
 
     def add(self, metrics: dict[str, Any], tokens: float = 0.0, flops: float = 0.0) -> None:
@@ -69,9 +71,8 @@ class Meter:
         self.tokens += tokens
         self.flops += flops
 
-    def report(self) -> dict[str, float]:
-        """The means of the window and its speeds; a bucket that nothing fell into is left out."""
-        seconds = max(time.monotonic() - self.since, 1e-9)
+    def means(self) -> dict[str, float]:
+        """The mean of each metric; a bucket that nothing fell into is left out."""
         found: dict[str, float] = {}
         for name, total in self.totals.items():
             count = self.counts[name]
@@ -79,6 +80,13 @@ class Meter:
                 found[name] = float(total / count) if count else float("nan")
                 continue
             found |= {f"{name}/{i}": float(total[i] / count[i]) for i in range(len(total)) if count[i]}
+        return found
+
+    def report(self) -> dict[str, float]:
+        """The means of the window, its speeds, and the share of its time spent waiting for data."""
+        seconds = max(time.monotonic() - self.since, 1e-9)
+        found = self.means()
+        found["waiting"] = min(1.0, self.waited / seconds)
         found["steps_per_second"] = self.steps / seconds
         if self.tokens:
             found["tokens_per_second"] = self.tokens / seconds
@@ -105,6 +113,16 @@ class Reporter:
             self.writer.add_scalar(name, value, step)
         self.writer.flush()
         print(line(step, self.steps, values), flush=True)
+
+    def validated(self, step: int, values: dict[str, float]) -> None:
+        """One line, and one scalar per value, for held-out clips."""
+        if self.writer is None:
+            return
+        for name, value in values.items():
+            self.writer.add_scalar(f"validation/{name}", value, step)
+        self.writer.flush()
+        said = " · ".join(f"{name} {value:.4g}" for name, value in values.items() if "/" not in name)
+        print(f"step {step}/{self.steps} · held out: {said}", flush=True)
 
     def picture(self, step: int, image: np.ndarray, directory: Path) -> None:
         """A sample grid, uint8 [h w 3], as `directory`/STEP.png and in the event files."""
@@ -133,6 +151,7 @@ def line(step: int, steps: int, values: dict[str, float]) -> str:
     known = ("tokens_per_second", "flops_per_second", "utilisation")
     rates = {name: shown.pop(name) for name in known if name in shown}
     rate = shown.pop("learning_rate", None)
+    shown_waiting = shown.pop("waiting", 0.0)
     parts += [f"{name.replace('_', ' ')} {value:.4g}" for name, value in shown.items()]
     if rate is not None:
         parts.append(f"rate {rate:.2e}")
@@ -143,6 +162,8 @@ def line(step: int, steps: int, values: dict[str, float]) -> str:
         parts.append(f"{_si(rates['flops_per_second'])}FLOP/s")
     if "utilisation" in rates:
         parts.append(f"utilisation {rates['utilisation']:.1%}")
+    if shown_waiting >= 0.005:
+        parts.append(f"waiting for data {shown_waiting:.1%}")
     if speed:
         parts.append(f"{clock((steps - step) / speed)} left")
     return " · ".join(parts)

@@ -1,11 +1,11 @@
-"""Training the autoencoder on the world.
+"""Training the autoencoder on the world or on anybody's videos.
 
     z = mean(video) + std(video) * noise
     loss = l1 * |video - decode(z)| + mse * (video - decode(z))^2 + kl * KL(N(mean, std) || N(0, 1))
 
 The last term (Kingma & Welling 2014, eq. 10) is averaged over latent values; a small weight only keeps latents bounded.
-Clips are rendered inside the step, from a random moment on. A bucket with a `crop` trains on squares around an object:
-convolutions need no whole frames, and objects fill more of the loss.
+World clips are rendered inside the step, from a random moment on. A bucket with a `crop` trains on squares around an
+object, or anywhere in a video: convolutions need no whole frames.
 """
 
 import dataclasses
@@ -21,12 +21,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, UInt8
 
 from sorajax.checkpoint import Storage, export_model, load_model, model_kind
 from sorajax.data.batches import WorldBatch, WorldData, clips, scene_maker
 from sorajax.data.buckets import Bucket
-from sorajax.data.loader import batches
+from sorajax.data.clips import Clips, VideoData, clip_batches, held_out_batches, pixel_clips
+from sorajax.data.loader import Make, batches
 from sorajax.data.world import Truth, draw
 from sorajax.models.sora import SoraConfig, init_vae
 from sorajax.models.vae import VAE, VAEConfig, stream_encode
@@ -56,8 +57,10 @@ class VAEStage:
 
     config: VAEConfig = flax.struct.field(pytree_node=False)
     objective: VAEObjective = flax.struct.field(pytree_node=False, default=VAEObjective())
-    data: WorldData = flax.struct.field(pytree_node=False, default=WorldData())
+    data: WorldData | VideoData = flax.struct.field(pytree_node=False, default=WorldData())
     storage: Storage = flax.struct.field(pytree_node=False, default="float32")
+    seen: Any = None
+    """Of videos: some clips for previews and the latents' moments, uint8 [b t h w 3]. The world renders its own."""
 
     def init(self, key: jax.Array) -> Any:
         return init_vae(self.config, key)
@@ -80,6 +83,13 @@ class VAEStage:
         loss = objective.l1 * l1 + objective.mse * mse + objective.kl * kl
         return loss, {"l1": l1, "kl": kl, "psnr": psnr(error)}
 
+    def validate(self, params: Any, batch: WorldBatch, key: jax.Array) -> dict[str, Any]:
+        """PSNR of whole clips, reconstructed from their mean latents."""
+        video = clips(batch)
+        again: Any = VAE(self.config).apply({"params": params}, video)
+        error = again - video
+        return {"l1": jnp.mean(jnp.abs(error)), "psnr": psnr(error)}
+
     def tokens(self, batch: WorldBatch) -> float:
         """Latent positions."""
         bucket = batch.bucket
@@ -89,20 +99,16 @@ class VAEStage:
 
     def preview(self, params: Any, key: jax.Array) -> np.ndarray:
         """Pairs of rows: six frames of a clip, and their reconstruction."""
-        bucket = dataclasses.replace(self.data.buckets[0], batch_size=4, crop=0)
-        video = clips(self._scenes(bucket, 1))
+        video = self._examples(4, 1)
         again = gathered(_reconstruct(self.config, params, video))
-        shown = np.linspace(0, bucket.frames - 1, min(6, bucket.frames)).round().astype(int)
+        shown = np.linspace(0, video.shape[1] - 1, min(6, video.shape[1])).round().astype(int)
         grid = rearrange(np.stack([video, again])[:, :, shown], "two b t h w c -> (b two h) (t w) c")
         return np.clip(np.round((grid + 1) * 127.5), 0, 255).astype(np.uint8)
 
     def export(self, directory: Path, params: Any) -> None:
         """The autoencoder as a model folder, its config completed by the measured moments of its latents."""
-        bucket = dataclasses.replace(self.data.buckets[0], batch_size=8, crop=0)
-        raw = [
-            _mean(self.config, params, clips(self._scenes(bucket, seed)))
-            for seed in range(max(1, self.objective.moments // 8))
-        ]
+        groups = max(1, self.objective.moments // 8)
+        raw = [_mean(self.config, params, self._examples(8, seed)) for seed in range(groups)]
         values = np.concatenate([np.asarray(z, np.float64).reshape(-1, z.shape[-1]) for z in raw])
         mean, std = (tuple(round(float(x), 5) for x in f(values, 0)) for f in (np.mean, np.std))
         config = dataclasses.replace(self.config, mean=mean, std=std)
@@ -112,8 +118,13 @@ class VAEStage:
         """The parameters of an exported autoencoder, or of the one in a whole model."""
         return load_vae(directory)[1]
 
-    def _scenes(self, bucket: Bucket, seed: int) -> WorldBatch:
-        return scene_maker(self.data)(bucket, np.random.default_rng((self.data.seed, 2**32 - 1, seed)))
+    def _examples(self, count: int, seed: int) -> Float[Array, "b t h w 3"]:
+        """Whole clips of the first bucket, always the same ones for a seed."""
+        if isinstance(self.data, VideoData):
+            chosen = np.arange(seed * count, (seed + 1) * count) % len(self.seen)
+            return clips(WorldBatch(pixels=self.seen[chosen]))
+        bucket = dataclasses.replace(self.data.buckets[0], batch_size=count, crop=0)
+        return clips(scene_maker(self.data)(bucket, np.random.default_rng((self.data.seed, 2**32 - 1, seed))))
 
 
 def load_vae(directory: Path) -> tuple[VAEConfig, Any]:
@@ -140,20 +151,26 @@ def encoder(config: VAEConfig, params: Any) -> Callable[[Float[Array, "b t y x 3
 
 
 def views(batch: WorldBatch, key: jax.Array) -> tuple[Float[Array, "b t h w 3"], Float[Array, "b t h w 1"]]:
-    """The clips of a batch from a random moment of the first two seconds on, cut to the bucket's crop; and 1 for pixels
-    near an object, 0 elsewhere."""
+    """The clips of a batch, cut to the bucket's crop; and 1 for pixels near an object of the world, 0 elsewhere.
+
+    Scenes begin at a random moment of the first two seconds.
+    """
     moment_key, place_key = jax.random.split(key)
     bucket = batch.bucket
-    first = jax.random.randint(moment_key, (), 0, 17)
-    video, truth = draw(batch.scene, *bucket.size, first=first, needs=batch.needs)
-    near = near_objects(truth, bucket.height, bucket.width)
+    frame, limit = jnp.array([bucket.width, bucket.height]), jnp.array([bucket.width, bucket.height]) - bucket.crop
+    if batch.scene is None:
+        video = clips(batch)
+        near = jnp.zeros((*video.shape[:-1], 1))
+        corner = jax.random.randint(place_key, (len(video), 2), 0, limit + 1)
+    else:
+        first = jax.random.randint(moment_key, (), 0, 17)
+        video, truth = draw(batch.scene, *bucket.size, first=first, needs=batch.needs)
+        near = near_objects(truth, bucket.height, bucket.width)
+        middle = truth.centre[:, bucket.frames // 2, 0] * min(bucket.height, bucket.width) + frame / 2
+        middle = middle + jax.random.uniform(place_key, middle.shape, minval=-bucket.crop / 2, maxval=bucket.crop / 2)
+        corner = jnp.clip(jnp.round(middle - bucket.crop / 2).astype(jnp.int32), 0, limit)
     if not bucket.crop:
         return video, near
-    unit = min(bucket.height, bucket.width)
-    middle = truth.centre[:, bucket.frames // 2, 0] * unit + jnp.array([bucket.width, bucket.height]) / 2
-    middle = middle + jax.random.uniform(place_key, middle.shape, minval=-bucket.crop / 2, maxval=bucket.crop / 2)
-    limit = jnp.array([bucket.width, bucket.height]) - bucket.crop
-    corner = jnp.clip(jnp.round(middle - bucket.crop / 2).astype(jnp.int32), 0, limit)
     side = bucket.crop
 
     def cut(clip: Float[Array, "t h w c"], at: Array) -> Float[Array, "t side side c"]:
@@ -194,12 +211,14 @@ def _mean(config: VAEConfig, params: Any, video: Array) -> Any:
 
 @dataclass(frozen=True)
 class VAETraining:
-    """An experiment: train an autoencoder on the world."""
+    """An experiment: train an autoencoder on the world or on videos."""
 
     model: VAEConfig = VAEConfig()
     objective: VAEObjective = VAEObjective()
-    data: WorldData = WorldData()
+    data: WorldData | VideoData = WorldData()
     loop: LoopConfig = LoopConfig()
+    validation: int = 2
+    """Batches of held-out clips that `loop.validate_every` measures."""
     storage: Storage = "float32"
     """Type of the exported weights."""
 
@@ -207,12 +226,30 @@ class VAETraining:
         """The stage, and its batches."""
         for bucket in self.data.buckets:
             self.model.latent_shape(bucket.frames, bucket.crop or bucket.height, bucket.crop or bucket.width)
-        stage = VAEStage(self.model, self.objective, self.data, self.storage)
-        return stage, batches(
-            scene_maker(self.data),
-            self.data.buckets,
-            self.data.seed,
-            self.data.threads,
-            self.data.ahead,
-            self.data.phases,
-        )
+        if not isinstance(self.data, VideoData):
+            stage = VAEStage(self.model, self.objective, self.data, self.storage)
+            return stage, self._batches(scene_maker(self.data))
+        found = pixel_clips(self.data, directory)
+        made = clip_batches(found, self.data, directory, None, print)
+        stage = VAEStage(self.model, self.objective, self.data, self.storage, self._examples(found))
+        return stage, made
+
+    def held_out(self, stage: VAEStage, directory: Path) -> list[WorldBatch]:
+        """Batches for validation: of videos, or of (colour, shape, motion) triples, that training never sees."""
+        if isinstance(self.data, VideoData):
+            chosen = pixel_clips(self.data, directory, held_out=True)
+            return held_out_batches(chosen, self.data, directory, self.validation)
+        found = iter(self._batches(scene_maker(dataclasses.replace(self.data, split="held_out"))))
+        return [next(found) for _ in range(self.validation)]
+
+    def _batches(self, make: Make) -> grain.IterDataset:
+        data = self.data
+        return batches(make, data.buckets, data.seed, data.threads, data.ahead, data.phases)
+
+    def _examples(self, found: list[dict[Bucket, Clips]]) -> UInt8[np.ndarray, "b t h w 3"]:
+        """Clips of the first bucket that has any, for previews and moments."""
+        bucket = next(b for b in self.data.buckets if any(len(by[b]) for by in found))
+        chosen = [by[bucket] for by in found if len(by[bucket])]
+        count, rng = max(4, self.objective.moments), np.random.default_rng(0)
+        places = [(i % len(chosen), i // len(chosen)) for i in range(count)]
+        return np.stack([chosen[k].read(i % len(chosen[k]), rng)[0] for k, i in places])
