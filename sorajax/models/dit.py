@@ -3,7 +3,7 @@
     x = linear(patches)
     e = mlp(sinusoid(1000 * time)),  m = linear(silu(e))                    per latent frame
     block:  x += gate_1 * attention(norm(x) * (1 + scale_1) + shift_1)      shifts, scales, gates: table + m
-            x += cross_attention(affine_norm(x), text)
+            x += cross_attention(affine_norm(x), text)                      and, by config, an image's tokens
             x += gate_2 * feed_forward(norm(x) * (1 + scale_2) + shift_2)
     velocity = unpatchify(linear(norm(x) * (1 + scale) + shift))            shift, scale: table + e
 
@@ -45,6 +45,8 @@ class DiTConfig:
     out_channels: int = 16
     patch: Patch = (1, 2, 2)
     text_width: int = 4096
+    image_width: int = 0
+    """Width of an image's tokens (Wan 2.1 image to video reads CLIP's, 1280 wide); 0: the transformer reads none."""
     frequencies: int = 256
     """Width of the sinusoidal time features."""
     pooled_text: bool = False
@@ -111,7 +113,13 @@ class Attention(nn.Module):
     config: DiTConfig
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b s d"], source: Float[Array, "b m d"], turn: Rope | None):
+    def __call__(
+        self,
+        x: Float[Array, "b s d"],
+        source: Float[Array, "b m d"],
+        turn: Rope | None,
+        image: Float[Array, "b i d"] | None = None,
+    ):
         config = self.config
         dense = partial(nn.Dense, config.width, dtype=config.dtype)
         heads = partial(rearrange, pattern="b s (n k) -> b s n k", n=config.heads)
@@ -121,7 +129,39 @@ class Attention(nn.Module):
         if turn is not None:
             q, k = rotate(q, turn), rotate(k, turn)
         q, k, v = (shard(a, ("data", "fsdp"), None, "tensor", None) for a in (q, k, v))
-        return dense(name="out")(attend(q, k, v).reshape(*x.shape[:2], config.width))
+        mixed = attend(q, k, v)
+        if image is not None:
+            mixed = mixed + ImageAttention(config, name="image")(q, image)
+        return dense(name="out")(mixed.reshape(*x.shape[:2], config.width))
+
+
+class ImageAttention(nn.Module):
+    """What the queries find in an image's tokens: a second pair of keys and values beside the text's."""
+
+    config: DiTConfig
+
+    @nn.compact
+    def __call__(self, q: Float[Array, "b s n k"], image: Float[Array, "b i d"]) -> Float[Array, "b s n k"]:
+        config = self.config
+        dense = partial(nn.Dense, config.width, dtype=config.dtype)
+        heads = partial(rearrange, pattern="b s (n k) -> b s n k", n=config.heads)
+        k = heads(RMSNorm(config.epsilon, name="norm_k")(dense(name="k")(image)))
+        v = heads(dense(name="v")(image))
+        return attend(q, *(shard(a, ("data", "fsdp"), None, "tensor", None) for a in (k, v)))
+
+
+class ImageEmbedding(nn.Module):
+    """An image's tokens as the blocks read them: norm, two linears, norm."""
+
+    config: DiTConfig
+
+    @nn.compact
+    def __call__(self, image: Float[Array, "b i e"]) -> Float[Array, "b i d"]:
+        dense = partial(nn.Dense, dtype=self.config.dtype)
+        norm = partial(nn.LayerNorm, 1e-5, dtype=jnp.float32)
+        x = norm(name="norm_in")(image).astype(self.config.dtype)
+        x = dense(self.config.width, name="out")(nn.gelu(dense(image.shape[-1], name="in")(x), approximate=False))
+        return norm(name="norm_out")(x).astype(self.config.dtype)
 
 
 class FeedForward(nn.Module):
@@ -138,7 +178,7 @@ class Block(nn.Module):
     config: DiTConfig
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b s d"], modulation, text, turn: Rope):
+    def __call__(self, x: Float[Array, "b s d"], modulation, text, turn: Rope, image: Array | None):
         config = self.config
         table = self.param("modulation", nn.initializers.normal(config.width**-0.5), (6, config.width))
         m = Modulation(*jnp.moveaxis(table + modulation, 2, 0)[:, :, :, None])
@@ -147,7 +187,7 @@ class Block(nn.Module):
         x = x + gated(Attention(config, name="self_attention")(h, h, turn), m.gate_attention).astype(x.dtype)
 
         h = nn.LayerNorm(config.epsilon, dtype=jnp.float32, name="norm_cross")(x).astype(config.dtype)
-        x = x + Attention(config, name="cross_attention")(h, text, None)
+        x = x + Attention(config, name="cross_attention")(h, text, None, image)
 
         h = modulate(x, m.shift_feed_forward, m.scale_feed_forward, config.epsilon).astype(config.dtype)
         x = x + gated(FeedForward(config, name="feed_forward")(h), m.gate_feed_forward).astype(x.dtype)
@@ -166,14 +206,19 @@ class DiT(nn.Module):
         time: Float[Array, "b t"],
         context: Float[Array, "b m e"],
         positions: Float[Array, " t"] | None = None,
+        image: Float[Array, "b i e"] | None = None,
     ) -> Float[Array, "b t h w c"]:
         """Velocity (noise - data) at `x`.
 
         `time` is each latent frame's clock (1 = noise, 0 = data). `context` is zero beyond the prompt's length, and
         not masked. `positions` are the latent frames' times in units of one latent frame at the model's base rate;
-        None means 0, 1, 2, ...
+        None means 0, 1, 2, ... `image` are the tokens of a picture to begin with, where the config reads such.
+        Raises ValueError where they are missing, or not wanted.
         """
         config = self.config
+        if (image is None) == (config.image_width > 0):
+            raise ValueError(f"image_width is {config.image_width}, and image tokens were "
+                             f"{'not ' if image is None else ''}given: give them exactly where it is above 0")
         dense = partial(nn.Dense, dtype=config.dtype)
         t, h, w = (size // p for size, p in zip(x.shape[1:4], config.patch, strict=True))
         positions = jnp.arange(t, dtype=jnp.float32) if positions is None else positions
@@ -190,8 +235,11 @@ class DiT(nn.Module):
         text = dense(config.width, name="text_in")(context.astype(config.dtype))
         text = dense(config.width, name="text_out")(nn.gelu(text, approximate=True))
 
+        if image is not None:
+            image = ImageEmbedding(config, name="image_in")(image)
+
         tokens = dense(config.width, name="patch_in")(patchify(x, config.patch).astype(config.dtype))
-        tokens = self._blocks()(shard(tokens, ("data", "fsdp"), "seq", None), modulation, text, turn)
+        tokens = self._blocks()(shard(tokens, ("data", "fsdp"), "seq", None), modulation, text, turn, image)
 
         table = self.param("modulation_out", nn.initializers.normal(config.width**-0.5), (2, config.width))
         shift, scale = jnp.moveaxis(table + e[:, :, None], 2, 0)[:, :, :, None]

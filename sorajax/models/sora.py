@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from sorajax.models.dit import DiT, DiTConfig
 from sorajax.models.text import TextConfig, TextEncoder
 from sorajax.models.vae import VAE, VAEConfig
+from sorajax.models.vision import Vision, VisionConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,9 +53,14 @@ def init_text(config: TextConfig, key: jax.Array) -> dict:
 
 def init_dit(config: DiTConfig, key: jax.Array) -> dict:
     latent, time = jnp.zeros((1, *config.patch, config.in_channels)), jnp.zeros((1, config.patch[0]))
-    return DiT(config).init(key, latent, time, jnp.zeros((1, 2, config.text_width)))["params"]
+    image = jnp.zeros((1, 2, config.image_width)) if config.image_width else None
+    return DiT(config).init(key, latent, time, jnp.zeros((1, 2, config.text_width)), image=image)["params"]
 
 
 def init_vae(config: VAEConfig, key: jax.Array) -> dict:
     _, height, width = config.stride
     return VAE(config).init(key, jnp.zeros((1, 1 + config.stride[0], height, width, 3)))["params"]
+
+
+def init_vision(config: VisionConfig, key: jax.Array) -> dict:
+    return Vision(config).init(key, jnp.zeros((1, config.size, config.size, 3)))["params"]

@@ -7,7 +7,8 @@ the next group of frames (four, at the open models' strides): 4n+1 frames <-> n+
 `(x, cache)` and returns `(y, cache)`. The cache holds the last input frames of every temporal convolution; an empty
 one (`{}`) means that x starts the video. Carrying it through `lax.scan` gives the same numbers as one whole pass.
 
-Weight-compatible, by config, with the Wan 2.1 autoencoder (Wan team 2025, section 4.1).
+Weight-compatible, by config, with the Wan 2.1 autoencoder (Wan team 2025, section 4.1) and the Wan 2.2 one of
+higher compression, whose shortcuts are those of Chen et al. 2024 (DC-AE, section 3.1).
 """
 from __future__ import annotations
 
@@ -42,6 +43,11 @@ class VAEConfig:
     """(temporal, spatial) reduction after each level but the last: 1 or 2 each."""
     residual_blocks: int = 2
     """Residual blocks of an encoder level; a decoder level has one more."""
+    decoder_base: int = 0
+    """Channels of the decoder's first level; 0: as many as `base`."""
+    shortcuts: bool = False
+    """Wan 2.2's form: each level also has a path without weights, which averages going down and repeats going up; and
+    up-sampling keeps the channels, instead of halving them."""
     pixel_patch: int = 1
     """Side of the square pixel patches that are folded into channels first."""
     latent_channels: int = 16
@@ -191,6 +197,25 @@ class Middle(nn.Module):
         return x, new
 
 
+def average_down(x: Float[Array, "b t h w c"], features: int, time: int, space: int) -> Float[Array, "b t2 h2 w2 o"]:
+    """The weightless way down: blocks of (time, space, space) become channels, neighbours of which are averaged.
+
+    A clip's first frame makes a block with zeros before it.
+    """
+    x = jnp.pad(x, ((0, 0), (-x.shape[1] % time, 0), (0, 0), (0, 0), (0, 0)))
+    x = rearrange(x, "b (t p) (h q) (w r) c -> b t h w (c p q r)", p=time, q=space, r=space)
+    return jnp.mean(x.reshape(*x.shape[:-1], features, -1), -1)
+
+
+def repeat_up(
+    x: Float[Array, "b t h w c"], features: int, time: int, space: int, starts: bool
+) -> Float[Array, "b t2 h2 w2 o"]:
+    """The weightless way up, the reverse: channels are repeated and become blocks; a video's first frame stays one."""
+    x = jnp.repeat(x, features * time * space * space // x.shape[-1], -1)
+    x = rearrange(x, "b t h w (c p q r) -> b (t p) (h q) (w r) c", p=time, q=space, r=space)
+    return x[:, time - 1:] if starts else x
+
+
 class Encoder(nn.Module):
     config: VAEConfig
 
@@ -203,6 +228,7 @@ class Encoder(nn.Module):
         x = rearrange(video.astype(config.dtype), "b t (h q) (w r) c -> b t h w (c r q)", q=q, r=q)
         x, new["conv_in"] = CausalConv(config.base, name="conv_in")(x, cache.get("conv_in"))
         for level, multiplier in enumerate(config.multipliers):
+            before, time, space = x, 1, 1
             for block in range(config.residual_blocks):
                 name = f"level{level}_block{block}"
                 x, new[name] = Residual(config.base * multiplier, name=name)(x, cache.get(name, {}))
@@ -213,6 +239,8 @@ class Encoder(nn.Module):
                 if time == 2:
                     name = f"level{level}_time"
                     x, new[name] = TimeDown(name=name)(x, cache.get(name))
+            if config.shortcuts:
+                x = x + average_down(before, x.shape[-1], time, space)
         x, new["middle"] = Middle(name="middle")(x, cache.get("middle", {}))
         x = nn.silu(ChannelNorm(name="norm_out")(x))
         x, new["conv_out"] = CausalConv(2 * config.latent_channels, name="conv_out")(x, cache.get("conv_out"))
@@ -228,13 +256,15 @@ class Decoder(nn.Module):
         config = self.config
         new: dict[str, Any] = {}
         x = nn.Dense(config.latent_channels, dtype=config.dtype, name="latent")(z.astype(config.dtype))
-        features = config.base * config.multipliers[-1]
+        base = config.decoder_base or config.base
+        features = base * config.multipliers[-1]
         x, new["conv_in"] = CausalConv(features, name="conv_in")(x, cache.get("conv_in"))
         x, new["middle"] = Middle(name="middle")(x, cache.get("middle", {}))
         for level, multiplier in reversed(list(enumerate(config.multipliers))):
+            before = x
             for block in range(config.residual_blocks + 1):
                 name = f"level{level}_block{block}"
-                x, new[name] = Residual(config.base * multiplier, name=name)(x, cache.get(name, {}))
+                x, new[name] = Residual(base * multiplier, name=name)(x, cache.get(name, {}))
             if level > 0:
                 time, space = config.strides[level - 1]
                 if time == 2:
@@ -242,7 +272,10 @@ class Decoder(nn.Module):
                     x, new[name] = TimeUp(name=name)(x, cache.get(name))
                 if space == 2:
                     x = x.repeat(2, 2).repeat(2, 3)
-                    x = FrameConv(x.shape[-1] // 2, name=f"level{level}_space")(x)
+                    features = x.shape[-1] if config.shortcuts else x.shape[-1] // 2
+                    x = FrameConv(features, name=f"level{level}_space")(x)
+                if config.shortcuts:
+                    x = x + repeat_up(before, x.shape[-1], time, space, starts=not cache)
         x = nn.silu(ChannelNorm(name="norm_out")(x))
         q = config.pixel_patch
         x, new["conv_out"] = CausalConv(3 * q * q, name="conv_out")(x, cache.get("conv_out"))

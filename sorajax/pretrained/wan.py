@@ -1,7 +1,7 @@
 """The open Wan models: their configs -> ours, and tables of their tensor names.
 
-Names and shapes are those of diffusers' `WanTransformer3DModel` and `AutoencoderKLWan` (Wan 2.1's form) and of
-transformers' `UMT5EncoderModel`, as their repositories store them.
+Names and shapes are those of diffusers' `WanTransformer3DModel` and `AutoencoderKLWan`, and of transformers'
+`UMT5EncoderModel` and `CLIPVisionModel`, as their repositories store them.
 """
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from sorajax.models.dit import DiTConfig
 from sorajax.models.text import TextConfig
 from sorajax.models.vae import VAEConfig
+from sorajax.models.vision import VisionConfig
 from sorajax.pretrained.table import Row
 
 LINEAR = "o i -> i o"
@@ -26,21 +27,23 @@ GAMMA_2D = "c 1 1 -> c"
 
 def dit_config(config: Mapping[str, Any], **changes) -> DiTConfig:
     """`transformer/config.json` -> ours; `changes` sets what theirs does not say (remat, unroll, dtype)."""
-    wanted = {"qk_norm": "rms_norm_across_heads", "cross_attn_norm": True, "image_dim": None,
-              "added_kv_proj_dim": None, "pos_embed_seq_len": None}
-    _only("transformer", config, wanted)
     heads = config["num_attention_heads"]
+    width, image = heads * config["attention_head_dim"], config.get("image_dim")
+    wanted = {"qk_norm": "rms_norm_across_heads", "cross_attn_norm": True, "pos_embed_seq_len": None,
+              "added_kv_proj_dim": width if image else None}
+    _only("transformer", config, wanted)
     return DiTConfig(
-        width=heads * config["attention_head_dim"], hidden=config["ffn_dim"], depth=config["num_layers"], heads=heads,
+        width=width, hidden=config["ffn_dim"], image_width=image or 0, depth=config["num_layers"], heads=heads,
         in_channels=config["in_channels"], out_channels=config["out_channels"], patch=tuple(config["patch_size"]),
         text_width=config["text_dim"], frequencies=config["freq_dim"], epsilon=config["eps"], **changes)
 
 
 def vae_config(config: Mapping[str, Any], **changes) -> VAEConfig:
     """`vae/config.json` -> ours, with the statistics of the latents."""
-    _only("autoencoder", config, {"attn_scales": [], "is_residual": False, "patch_size": None})
+    _only("autoencoder", config, {"attn_scales": []})
     return VAEConfig(
-        base=config["base_dim"], multipliers=tuple(config["dim_mult"]),
+        base=config["base_dim"], decoder_base=config.get("decoder_base_dim") or 0,
+        shortcuts=config.get("is_residual", False), pixel_patch=config.get("patch_size") or 1, multipliers=tuple(config["dim_mult"]),
         strides=tuple((2 if time else 1, 2) for time in config["temperal_downsample"]),
         residual_blocks=config["num_res_blocks"], latent_channels=config["z_dim"],
         mean=tuple(config["latents_mean"]), std=tuple(config["latents_std"]), **changes)
@@ -53,6 +56,15 @@ def text_config(config: Mapping[str, Any], **changes) -> TextConfig:
         vocabulary=config["vocab_size"], width=config["d_model"], hidden=config["d_ff"], depth=config["num_layers"],
         heads=config["num_heads"], head_width=config["d_kv"], buckets=config["relative_attention_num_buckets"],
         max_distance=config["relative_attention_max_distance"], epsilon=config["layer_norm_epsilon"], **changes)
+
+
+def vision_config(config: Mapping[str, Any], **changes) -> VisionConfig:
+    """`image_encoder/config.json` -> ours."""
+    _only("image encoder", config, {"num_channels": 3})
+    return VisionConfig(
+        width=config["hidden_size"], hidden=config["intermediate_size"], depth=config["num_hidden_layers"],
+        heads=config["num_attention_heads"], patch=config["patch_size"], size=config["image_size"],
+        activation=config["hidden_act"], epsilon=config["layer_norm_eps"], **changes)
 
 
 def _only(what: str, config: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
@@ -91,7 +103,22 @@ def dit_table(config: DiTConfig) -> list[Row]:
         for name, their_name in ("q", "to_q"), ("k", "to_k"), ("v", "to_v"), ("out", "to_out.0"):
             rows += _linear(f"{ours}/{name}", f"{theirs}.{their_name}", layers=n)
         rows += [Row(f"{ours}/{name}/scale", f"{theirs}.{name}.weight", layers=n) for name in ("norm_q", "norm_k")]
+    if config.image_width:
+        rows += _image_rows(n)
     return rows if config.stacked else [single for row in rows for single in _unstacked(row)]
+
+
+def _image_rows(n: int) -> Iterator[Row]:
+    """What reads an image's tokens."""
+    embedder, attention = "condition_embedder.image_embedder", "blocks.{layer}.attn2"
+    for ours, theirs in ("norm_in", "norm1"), ("norm_out", "norm2"):
+        yield Row(f"image_in/{ours}/scale", f"{embedder}.{theirs}.weight")
+        yield Row(f"image_in/{ours}/bias", f"{embedder}.{theirs}.bias")
+    yield from _linear("image_in/in", f"{embedder}.ff.net.0.proj")
+    yield from _linear("image_in/out", f"{embedder}.ff.net.2")
+    for name in "kv":
+        yield from _linear(f"blocks/cross_attention/image/{name}", f"{attention}.add_{name}_proj", layers=n)
+    yield Row("blocks/cross_attention/image/norm_k/scale", f"{attention}.norm_added_k.weight", layers=n)
 
 
 def _unstacked(row: Row) -> Iterator[Row]:
@@ -128,11 +155,41 @@ def untied(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: tensors[stored] for name, stored in names.items()}
 
 
+def vision_table(config: VisionConfig) -> list[Row]:
+    """Rows of the image encoder. What comes after the layer that is read has none: see `seen`."""
+    n, layer = config.depth - 1, "vision_model.encoder.layers.{layer}"
+    rows = [
+        Row("token", "vision_model.embeddings.class_embedding"),
+        Row("patch_in/kernel", "vision_model.embeddings.patch_embedding.weight", "d c h w -> (h w c) d",
+            sizes=(("h", config.patch), ("w", config.patch))),
+        Row("positions", "vision_model.embeddings.position_embedding.weight", "p d -> p d"),
+    ]
+    norms = [("norm_in", "vision_model.pre_layrnorm", 0), ("blocks/norm_attention", f"{layer}.layer_norm1", n),
+             ("blocks/norm_feed_forward", f"{layer}.layer_norm2", n)]
+    for ours, theirs, layers in norms:
+        rows += [Row(f"{ours}/scale", f"{theirs}.weight", layers=layers),
+                 Row(f"{ours}/bias", f"{theirs}.bias", layers=layers)]
+    for ours, theirs in ("q", "q_proj"), ("k", "k_proj"), ("v", "v_proj"), ("out", "out_proj"):
+        rows += _linear(f"blocks/{ours}", f"{layer}.self_attn.{theirs}", layers=n)
+    for ours, theirs in ("up", "fc1"), ("down", "fc2"):
+        rows += _linear(f"blocks/{ours}", f"{layer}.mlp.{theirs}", layers=n)
+    return rows
+
+
+def seen(tensors: Mapping[str, np.ndarray], config: VisionConfig) -> dict[str, Any]:
+    """Names of an image encoder's tensors that are read: without its last layer and what follows it, which the
+    transformer never sees, under one prefix (some files leave `vision_model.` out)."""
+    last = f"encoder.layers.{config.depth - 1}."
+    names = {name.removeprefix("vision_model."): name for name in tensors}
+    unread = (last, "post_layernorm.", "visual_projection.", "embeddings.position_ids")
+    return {f"vision_model.{name}": tensors[old] for name, old in names.items() if not name.startswith(unread)}
+
+
 def vae_table(config: VAEConfig) -> list[Row]:
-    """Rows of the autoencoder. Raises ValueError for a config that the Wan 2.1 form cannot express."""
-    if config.pixel_patch != 1 or any(space != 2 for _, space in config.strides):
+    """Rows of the autoencoder. Raises ValueError for a config that the Wan form cannot express."""
+    if any(space != 2 for _, space in config.strides) or (config.pixel_patch != 1 and not config.shortcuts):
         raise ValueError(f"pixel_patch={config.pixel_patch} and strides={config.strides} have no counterpart in "
-                         "the Wan 2.1 autoencoder: use pixel_patch=1 and a spatial stride of 2 at every level")
+                         "the Wan autoencoders: use pixel_patch=1 and a spatial stride of 2 at every level")
     return [
         *_linear("encoder/moments", "quant_conv", POINT), *_linear("decoder/latent", "post_quant_conv", POINT),
         *_encoder_rows(config), *_decoder_rows(config),
@@ -167,27 +224,31 @@ def _resample(ours: str, theirs: str, time: int) -> Iterator[Row]:
 
 
 def _encoder_rows(config: VAEConfig) -> Iterator[Row]:
-    """Their encoder is one flat list of residual blocks and down-samplings."""
+    """Their encoder is one flat list of residual blocks and down-samplings, or, with shortcuts, a list of levels."""
     place, features = 0, config.base
     for level, multiplier in enumerate(config.multipliers):
         for block in range(config.residual_blocks):
-            theirs = f"encoder.down_blocks.{place}"
+            theirs = f"encoder.down_blocks.{level}.resnets.{block}" if config.shortcuts else (
+                f"encoder.down_blocks.{place}")
             yield from _residual(f"encoder/level{level}_block{block}", theirs, features != config.base * multiplier)
             place, features = place + 1, config.base * multiplier
         if level < len(config.strides):
-            yield from _resample(f"encoder/level{level}", f"encoder.down_blocks.{place}", config.strides[level][0])
+            theirs = f"encoder.down_blocks.{level}.downsampler" if config.shortcuts else f"encoder.down_blocks.{place}"
+            yield from _resample(f"encoder/level{level}", theirs, config.strides[level][0])
             place += 1
 
 
 def _decoder_rows(config: VAEConfig) -> Iterator[Row]:
-    """Their decoder counts levels from the lowest resolution; each up-sampling halves the channels."""
-    features = config.base * config.multipliers[-1]
+    """Their decoder counts levels from the lowest resolution; without shortcuts up-sampling halves the channels."""
+    base = config.decoder_base or config.base
+    features = base * config.multipliers[-1]
     for place, level in enumerate(reversed(range(len(config.multipliers)))):
         theirs = f"decoder.up_blocks.{place}"
         for block in range(config.residual_blocks + 1):
-            ours, wanted = f"decoder/level{level}_block{block}", config.base * config.multipliers[level]
+            ours, wanted = f"decoder/level{level}_block{block}", base * config.multipliers[level]
             yield from _residual(ours, f"{theirs}.resnets.{block}", features != wanted)
             features = wanted
         if level > 0:
-            yield from _resample(f"decoder/level{level}", f"{theirs}.upsamplers.0", config.strides[level - 1][0])
-            features //= 2
+            sampler = "upsampler" if config.shortcuts else "upsamplers.0"
+            yield from _resample(f"decoder/level{level}", f"{theirs}.{sampler}", config.strides[level - 1][0])
+            features = features if config.shortcuts else features // 2

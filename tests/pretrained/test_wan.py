@@ -7,12 +7,14 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import jax
 import jax.numpy as jnp
 import numpy as np
+import PIL.Image
 import pytest
 
 from sorajax.models.dit import DiT
-from sorajax.models.sora import init_dit, init_text, init_vae
+from sorajax.models.sora import init_dit, init_text, init_vae, init_vision
 from sorajax.models.text import TextEncoder
 from sorajax.models.vae import VAE, denormalise, stream_decode, stream_encode
+from sorajax.models.vision import Vision, prepared
 from sorajax.pretrained import wan
 from sorajax.pretrained.safetensors import Tensors
 from sorajax.pretrained.table import export_parameters, import_parameters
@@ -88,6 +90,45 @@ def test_transformer_agrees_with_a_clock_per_frame(dit):
     assert_agrees(np.moveaxis(ours, -1, 1), theirs)
 
 
+def test_transformer_with_image_tokens_agrees():
+    """Wan 2.1's image-to-video form: a second cross-attention, and the condition on the channels."""
+    model = randomised(diffusers.WanTransformer3DModel(
+        patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=20, in_channels=12, out_channels=4, text_dim=24,
+        freq_dim=32, ffn_dim=56, num_layers=2, cross_attn_norm=True, qk_norm="rms_norm_across_heads",
+        rope_max_seq_len=64, image_dim=28, added_kv_proj_dim=40))
+    config = wan.dit_config(model.config, remat="none")
+    params = imported(model, wan.dit_table(config), init_dit, config)
+    assert_round_trip(model, wan.dit_table(config), params)
+    x, text, image = normal(2, 12, 3, 4, 6), normal(2, 512, 24, seed=1), normal(2, 10, 28, seed=2)
+    time = np.array([0.987, 0.2])
+    with torch.no_grad():
+        theirs = model(torch.tensor(x), torch.tensor(1000 * time), torch.tensor(text), torch.tensor(image),
+                       return_dict=False)[0]
+    clock = jnp.broadcast_to(time[:, None], (2, 3))
+    ours = jax.jit(DiT(config).apply)({"params": params}, channels_last(x), clock, text, image=image)
+    assert_agrees(np.moveaxis(ours, -1, 1), theirs)
+    with pytest.raises(ValueError, match="image_width is 28, and image tokens were not given"):
+        DiT(config).apply({"params": params}, channels_last(x), clock, text)
+
+
+@pytest.mark.parametrize("activation", ["gelu", "quick_gelu"])
+def test_image_encoder_agrees(activation):
+    model = randomised(transformers.CLIPVisionModel(transformers.CLIPVisionConfig(
+        hidden_size=24, intermediate_size=40, num_hidden_layers=3, num_attention_heads=2, image_size=28, patch_size=7,
+        hidden_act=activation)))
+    config = wan.vision_config(model.config.to_dict())
+    state = wan.seen(numpy_state(model), config)
+    params = imported(model, wan.vision_table(config), init_vision, config, state)
+    picture = np.random.default_rng(0).integers(0, 255, (40, 61, 3)).astype(np.uint8)
+    processor = transformers.CLIPImageProcessor(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28})
+    pixels = processor(images=PIL.Image.fromarray(picture), return_tensors="pt").pixel_values
+    np.testing.assert_allclose(prepared(picture, 28), channels_last(pixels.numpy())[0], atol=0.02)
+    with torch.no_grad():
+        theirs = model(pixel_values=pixels, output_hidden_states=True).hidden_states[-2]
+    ours = jax.jit(Vision(config).apply)({"params": params}, channels_last(pixels.numpy()))
+    assert_agrees(ours, theirs)
+
+
 def reference_vae(blocks, multipliers):
     model = randomised(diffusers.AutoencoderKLWan(
         base_dim=8, z_dim=4, dim_mult=multipliers, num_res_blocks=blocks, attn_scales=[],
@@ -109,6 +150,21 @@ def test_autoencoder_agrees(vae, batch, frames):
 
 def test_autoencoder_agrees_with_other_levels():
     assert_autoencoder_agrees(*reference_vae(2, [1, 2, 4]), np.tanh(normal(1, 3, 5, 12, 8)))
+
+
+@pytest.mark.parametrize("temporal", [[False, True, True], [True, True, False]])
+def test_autoencoder_with_shortcuts_agrees(temporal):
+    """Wan 2.2's form: pixel patches, averaging and repeating shortcuts, a wider decoder."""
+    model = randomised(diffusers.AutoencoderKLWan(
+        base_dim=8, decoder_base_dim=16, z_dim=4, dim_mult=[1, 2, 4, 4], num_res_blocks=1, attn_scales=[],
+        temperal_downsample=temporal, is_residual=True, patch_size=2, in_channels=12, out_channels=12,
+        latents_mean=[0.1, -0.2, 0.3, 0.0], latents_std=[1.0, 2.0, 0.5, 1.5],
+        scale_factor_spatial=16, scale_factor_temporal=4))
+    config = wan.vae_config(model.config)
+    params = imported(model, wan.vae_table(config), init_vae, config)
+    assert_round_trip(model, wan.vae_table(config), params)
+    for batch, frames in (2, 1), (1, 9):
+        assert_autoencoder_agrees(model, config, params, np.tanh(normal(batch, 3, frames, 16, 32)))
 
 
 def assert_autoencoder_agrees(model, config, params, video):

@@ -1,0 +1,94 @@
+"""An image -> tokens: the CLIP vision tower, as Wan 2.1's image-to-video models read it.
+
+    x = [class token, linear(patches)] + positions,  norm
+    block:  x += attention(norm(x));  x += linear(gelu(linear(norm(x))))
+    tokens = x before the last block
+
+Radford et al. 2021, section 2.4 (a vision transformer, Dosovitskiy et al. 2021); weight-compatible with `CLIPVisionModel`.
+"""
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+from jaxtyping import Array, Float, UInt8
+from PIL import Image
+
+from sorajax.models.attention import attend
+
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+ACTIVATIONS = {
+    "gelu": partial(nn.gelu, approximate=False),
+    "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class VisionConfig:
+    """An image encoder's shape. The defaults are those of CLIP ViT-H/14."""
+
+    width: int = 1280
+    hidden: int = 5120
+    depth: int = 32
+    """Layers of the whole tower; all but the last are used."""
+    heads: int = 16
+    patch: int = 14
+    size: int = 224
+    """Side of the square image in pixels."""
+    activation: Literal["gelu", "quick_gelu"] = "gelu"
+    epsilon: float = 1e-5
+    dtype: str = "float32"
+
+
+class VisionBlock(nn.Module):
+    config: VisionConfig
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b p d"], _):
+        config = self.config
+        dense = partial(nn.Dense, dtype=config.dtype)
+        norm = partial(nn.LayerNorm, config.epsilon, dtype=jnp.float32)
+        heads = partial(rearrange, pattern="b p (n k) -> b p n k", n=config.heads)
+        h = norm(name="norm_attention")(x).astype(config.dtype)
+        q, k, v = (heads(dense(config.width, name=name)(h)) for name in "qkv")
+        x = x + dense(config.width, name="out")(rearrange(attend(q, k, v), "b p n k -> b p (n k)"))
+        h = norm(name="norm_feed_forward")(x).astype(config.dtype)
+        h = ACTIVATIONS[config.activation](dense(config.hidden, name="up")(h))
+        return x + dense(config.width, name="down")(h), None
+
+
+class Vision(nn.Module):
+    config: VisionConfig
+
+    @nn.compact
+    def __call__(self, image: Float[Array, "b y x 3"]) -> Float[Array, "b p d"]:
+        """Tokens of a normalised image (see `prepared`): the class token, then the patches row by row; float32."""
+        config = self.config
+        patches = rearrange(image.astype(config.dtype), "b (h p) (w q) c -> b (h w) (p q c)",
+                            p=config.patch, q=config.patch)
+        x = nn.Dense(config.width, use_bias=False, dtype=config.dtype, name="patch_in")(patches)
+        token = self.param("token", nn.initializers.normal(0.02), (config.width,)).astype(x.dtype)
+        x = jnp.concatenate([jnp.broadcast_to(token, (len(x), 1, config.width)), x], 1)
+        positions = self.param("positions", nn.initializers.normal(0.02), (x.shape[1], config.width))
+        x = nn.LayerNorm(config.epsilon, dtype=jnp.float32, name="norm_in")(x + positions.astype(x.dtype))
+        blocks = nn.scan(VisionBlock, variable_axes={"params": 0}, split_rngs={"params": True},
+                         length=config.depth - 1)
+        x, _ = blocks(config, name="blocks")(x.astype(config.dtype), None)
+        return x.astype(jnp.float32)
+
+
+def prepared(image: UInt8[np.ndarray, "y x 3"], size: int) -> Float[np.ndarray, "size size 3"]:
+    """The middle of an image, its shorter side resized to `size` pixels (bicubic), normalised by CLIP's statistics."""
+    y, x, _ = image.shape
+    width, height = (size, int(size * y / x)) if x <= y else (int(size * x / y), size)
+    resized = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
+    top, left = (height - size) // 2, (width - size) // 2
+    middle = resized[top:top + size, left:left + size]
+    return ((middle / 255.0 - MEAN) / STD).astype(np.float32)
