@@ -120,6 +120,28 @@ def known_of(
     return Known(jnp.broadcast_to(latent, shape), jnp.broadcast_to(known, (shape[0], *known.shape)), start)
 
 
+def channels_of(
+    given: Given,
+    shape: tuple[int, ...],
+    stride: int,
+    encode: Callable[[Float[np.ndarray, "t y x 3"]], Float[np.ndarray, "t h w c"]],
+) -> Float[np.ndarray, "t h w k"]:
+    """What is known as Wan's image-to-video models read it, on channels beside latents of shape [b t h w c].
+
+    First the mask of the `stride` pixel frames of each latent frame (the first frame's counts for all of its group),
+    then the latents of the clip with grey where nothing is known.
+    """
+    t, h, w = shape[1:4]
+    assert given.head is not None
+    pixels = np.zeros(((t - 1) * stride + 1, *given.head.shape[1:]), np.float32)
+    said = np.zeros(len(pixels), np.float32)
+    pixels[: len(given.head)], said[: len(given.head)] = given.head / np.float32(127.5) - 1, 1
+    if given.tail is not None:
+        pixels[-len(given.tail) :], said[-len(given.tail) :] = given.tail / np.float32(127.5) - 1, 1
+    mask = np.concatenate([np.repeat(said[:1], stride), said[1:]]).reshape(t, 1, 1, stride)
+    return np.concatenate([np.broadcast_to(mask, (t, h, w, stride)), encode(pixels)], -1)
+
+
 def fitted(video: Video, width: int, height: int, fps: float) -> Frames:
     """Frames of a clip at another size and rate: resized to cover, cut at the middle, the nearest frame in time."""
     count = max(1, round(len(video.frames) * fps / video.fps))

@@ -8,43 +8,42 @@ clip's noise depends on its own seed alone, not on the batch it is made in.
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from threading import Thread
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.errors import FlaxError
-from jaxtyping import Array, Bool, Float, Int, UInt8, UInt32
+from jaxtyping import Array, Float, UInt8
 
 from sorajax import __version__
-from sorajax.checkpoint import load_model
 from sorajax.compilation import keep_compiled
 from sorajax.diffusion.flow import schedule
-from sorajax.diffusion.guidance import guided_pair
-from sorajax.diffusion.known import Known, Velocity, held, initial, nothing_known
-from sorajax.diffusion.progress import Bar, watched
+from sorajax.diffusion.known import Known, nothing_known
+from sorajax.diffusion.progress import Bar
 from sorajax.diffusion.samplers import SAMPLERS
 from sorajax.film import Kept, Shot, film, windows_for
-from sorajax.given import Given, known_of
-from sorajax.models.dit import DiT
+from sorajax.given import Given, channels_of, known_of
 from sorajax.models.sora import SoraConfig
-from sorajax.models.text import TextEncoder, Tokenizer
-from sorajax.models.vae import VAE, VAEConfig, decode_chunks, decode_to_bytes, stream_encode
+from sorajax.models.text import Tokenizer, clean
+from sorajax.models.vae import VAE, decode_chunks, decode_to_bytes, stream_encode
+from sorajax.models.vision import Vision, prepared
+from sorajax.parts import Dtype, Parts, open_parts
 from sorajax.request import BadRequest, Request, SamplerName
+from sorajax.sampling import Beside, compiled, decode_whole, encode_text, interruptible, sample_latents
 from sorajax.video import Film, Frames, Video, Videos
 
 EMBEDDED = "world"
 PUNCTUATION = "!\"'(),.:;?-"
+LATEST = 1 - 1e-6  # where the open models' schedulers begin
+SMALL = 10_000  # tokens of a vocabulary that does not know every word
+MOST_CONTEXTS = 64  # prompts whose context is kept
 LEAST_STRENGTH = 1e-3  # of an edit: where sampling begins so close to time 0, nothing that can be seen changes
 WHOLE = 2**20  # pixels in all frames of a batch up to which decoding in one piece takes little memory
 UNKNOWN = ("[UNK]", "<unk>", "<UNK>")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,7 @@ class Plan:
     guidance_scale: float
     sampler: SamplerName
     shift: float
+    model: SoraConfig
     latent: tuple[int, int, int, int]
     """t, h, w, c: whole patches, so that there may be more rows and columns than `height` and `width` show."""
     notes: tuple[str, ...]
@@ -70,7 +70,9 @@ class Plan:
     def times(self, start: float = 1.0) -> Float[np.ndarray, " steps+1"]:
         """The sampler's times, from `start` to 0."""
         steps = max(1, round(self.steps * start))
-        return np.asarray(schedule(steps, self.shift, max(start, LEAST_STRENGTH)))
+        times = np.array(schedule(steps, self.shift, max(start, LEAST_STRENGTH), self.model.last_time))
+        times[0] = min(times[0], LATEST if self.model.whole_times else 1.0)
+        return times
 
 
 def plan(request: Request, config: SoraConfig) -> Plan:
@@ -102,6 +104,7 @@ def plan(request: Request, config: SoraConfig) -> Plan:
         guidance_scale=config.guidance_scale if request.guidance_scale is None else request.guidance_scale,
         sampler=request.sampler,
         shift=request.shift or config.shift,
+        model=config,
         latent=(
             (frames - 1) // stride + 1,
             -(-height // (rows * ph)) * ph,
@@ -131,10 +134,12 @@ def clip_length(request: Request, config: SoraConfig, fps: float) -> tuple[int, 
 class Pipeline:
     """A model in use. `pipeline("a red ball bounces")` gives videos that show themselves in a notebook."""
 
-    def __init__(self, config: SoraConfig, params: dict[str, Any], tokenizer: Tokenizer, name: str):
-        self.config, self.params, self.tokenizer, self.name = config, jax.device_put(params), tokenizer, name
+    def __init__(self, config: SoraConfig, params: dict[str, Any] | Parts, tokenizer: Tokenizer, name: str):
+        self.config, self.tokenizer, self.name = config, tokenizer, name
+        self.params = params if isinstance(params, Parts) else Parts.of(jax.device_put(params))
         self._bar = Bar()
         self._compiled: dict[tuple, Callable] = {}
+        self._contexts: dict[str, Float[Array, "m e"]] = {}
 
     def __call__(
         self,
@@ -163,10 +168,12 @@ class Pipeline:
     def plan(self, request: Request) -> Plan:
         """What the request comes to with this model. Raises BadRequest where it cannot be met."""
         try:
-            self.tokenizer.encode([*request.prompts, request.negative])
+            self.tokenizer.encode([self._cleaned(prompt) for prompt in (*request.prompts, request.negative)])
         except ValueError as error:
             raise BadRequest(str(error)) from error
         decided = plan(request, self.config)
+        if self.tokenizer.vocabulary > SMALL:
+            return decided
         unknown = dict.fromkeys(word for text in request.prompts for word in spelled_out(self.tokenizer, text))
         if not unknown:
             return decided
@@ -191,12 +198,14 @@ class Pipeline:
         batch = min(batch or (1 if jax.default_backend() == "cpu" else 8), len(clips))
         groups = [clips[start : start + batch] for start in range(0, len(clips), batch)]
         times = decided.times(1.0 if given is None else given.strength)
-        known = self._known(given, (batch, *decided.latent))
+        known, beside = self._known(given, (batch, *decided.latent))
+        contexts = {prompt for prompt, _ in clips} | ({request.negative} if decided.guided else set())
+        self._encode_prompts(contexts)
         watching = sys.stderr.isatty()
         try:
             for number, group in enumerate(groups):
                 padded = group + group[-1:] * (batch - len(group))
-                arguments = self._arguments(padded, request.negative, decided, times, known)
+                arguments = self._arguments(padded, request.negative, decided, times, known, beside)
                 sampling = self._sampling(arguments, decided, watching)
                 if watching and number == 0:
                     self._bar.open(len(groups), times)
@@ -228,6 +237,8 @@ class Pipeline:
 
         head: the first stride * n + 1 frames, where they are given. kept: windows on disk.
         """
+        if self.config.known == "channels":
+            raise BadRequest(f"{self.name} makes {self.window} frames at most: ask for no more")
         decided = self.plan(replace(request, frames=self.window, seconds=None))
         stride, count = self.config.vae.stride[0], sum(shot.frames for shot in shots)
         given = 0 if head is None else (len(head) - 1) // stride + 1
@@ -250,22 +261,69 @@ class Pipeline:
         finally:
             self._bar.close()
 
+    def _cleaned(self, prompt: str) -> str:
+        return clean(prompt) if self.config.clean_prompts else prompt
+
+    def _encode_prompts(self, prompts: Iterable[str]) -> None:
+        """Brings the contexts of prompts to the device. The text encoder is asked once for each, before the others."""
+        for prompt in dict.fromkeys(prompts):
+            if prompt in self._contexts:
+                continue
+            ids, mask = self.tokenizer.encode([self._cleaned(prompt or self.config.negative)])
+            params = self.params["text"]
+            if ("text",) not in self._compiled:
+                self._compiled["text",] = compiled(partial(encode_text, self.config.text), params, ids, mask)
+            self._contexts[prompt] = self._compiled["text",](params, ids, mask)[0]
+        while len(self._contexts) > max(MOST_CONTEXTS, len(set(prompts))):
+            self._contexts.pop(next(iter(self._contexts)))
+
     def _arguments(
-        self, clips: Sequence[tuple[str, int]], negative: str, decided: Plan, times: np.ndarray, known: Known
+        self,
+        clips: Sequence[tuple[str, int]],
+        negative: str,
+        decided: Plan,
+        times: np.ndarray,
+        known: Known,
+        beside: Beside,
     ) -> tuple:
         """What `sample_latents` takes, for clips given as (prompt, seed)."""
         prompts = [prompt for prompt, _ in clips] + [negative] * (len(clips) if decided.guided else 0)
-        ids, mask = self.tokenizer.encode(prompts)
+        self._encode_prompts(prompts)
+        context = jnp.stack([self._contexts[prompt] for prompt in prompts])
         seeds = np.array([seed for _, seed in clips], np.uint32)
         positions = np.arange(decided.latent[0], dtype=np.float32) * np.float32(self.config.fps / decided.fps)
-        params = {"text": self.params["text"], "dit": self.params["dit"]}
-        return params, ids, mask, seeds, times, np.float32(decided.guidance_scale), positions, known
+        scale, low = decided.guidance_scale, self.config.guidance_scale_low
+        own = scale == self.config.guidance_scale and low is not None
+        scales = np.array([scale, low if own else scale], np.float32)
+        params = self.params.take("dit", *(["dit_low"] if self.config.boundary is not None else []))
+        return params, context, seeds, times, scales, positions, known, beside
 
-    def _known(self, given: Given | None, shape: tuple[int, ...]) -> Known:
-        """What is known of latents of shape [b t h w c]."""
-        if given is None:
-            return nothing_known(shape)
-        return known_of(given, shape, self.config.vae.stride[0], self._encoded)
+    def _known(self, given: Given | None, shape: tuple[int, ...]) -> tuple[Known, Beside]:
+        """What is known of latents of shape [b t h w c], and how else the model is told. Raises BadRequest."""
+        config, stride = self.config, self.config.vae.stride[0]
+        if config.known != "channels":
+            known = nothing_known(shape) if given is None else known_of(given, shape, stride, self._encoded)
+            return known, Beside()
+        if given is None or given.head is None or given.rough is not None:
+            raise BadRequest(f"{self.name} goes on from a picture: give one with --image, and no clip to edit")
+        channels = channels_of(given, shape, stride, self._encoded)
+        image = None if config.vision is None else self._seen(given.head[0])
+        b = shape[0]
+        return nothing_known(shape), Beside(
+            None if image is None else jnp.broadcast_to(image, (b, *image.shape)),
+            jnp.broadcast_to(channels, (b, *channels.shape)),
+        )
+
+    def _seen(self, picture: UInt8[np.ndarray, "y x 3"]) -> Float[Array, "i e"]:
+        """The image encoder's tokens of a picture."""
+        config, params = self.config.vision, self.params["vision"]
+        assert config is not None
+        image = prepared(picture, config.size)[None]
+        if ("vision",) not in self._compiled:
+            self._compiled["vision",] = compiled(
+                lambda params, image: Vision(config).apply({"params": params}, image), params, image
+            )
+        return self._compiled["vision",](params, image)[0]
 
     def _sampling(self, arguments: tuple, decided: Plan, watching: bool) -> Callable[..., Float[Array, "b t h w c"]]:
         """`sample_latents` compiled for these shapes and this sampler; kept for the next call."""
@@ -290,13 +348,18 @@ class Pipeline:
             self._compiled[kind] = compiled(partial(decode_whole, config), params, latents)
         return np.asarray(interruptible(lambda: self._compiled[kind](params, latents)))[shown]
 
-    def _encoded(self, frames: UInt8[np.ndarray, "t y x 3"]) -> Float[np.ndarray, "t2 h w c"]:
-        """Latents of frames: in one piece where that is small, else streamed. Edges are repeated to whole patches."""
+    def _encoded(
+        self, frames: UInt8[np.ndarray, "t y x 3"] | Float[np.ndarray, "t y x 3"]
+    ) -> Float[np.ndarray, "t2 h w c"]:
+        """Latents of frames, bytes or floats in [-1, 1]: in one piece where that is small, else streamed.
+
+        Edges are repeated to whole patches.
+        """
         (_, rows, columns), (_, ph, pw) = self.config.vae.stride, self.config.dit.patch
         _, height, width, _ = frames.shape
         more = (0, 0), (0, -height % (rows * ph)), (0, -width % (columns * pw)), (0, 0)
         frames = np.pad(frames, more, "edge")
-        video = (frames.astype(np.float32) / 127.5 - 1.0)[None]
+        video = (frames.astype(np.float32) / 127.5 - 1.0 if frames.dtype == np.uint8 else frames)[None]
         kind = ("encoder", video.shape)
         if kind not in self._compiled:
             config = self.config.vae
@@ -342,7 +405,7 @@ class _Windows:
 
     def sample(self, prompt: str, seed: int, known: Known) -> Float[np.ndarray, "t h w c"]:
         pipeline, decided = self.pipeline, self.decided
-        arguments = pipeline._arguments([(prompt, seed)], self.negative, decided, decided.times(), known)
+        arguments = pipeline._arguments([(prompt, seed)], self.negative, decided, decided.times(), known, Beside())
         sampling = pipeline._sampling(arguments, decided, self.watching)
         latents = interruptible(lambda: np.asarray(sampling(*arguments)))
         pipeline._bar.finish_sampling()
@@ -357,85 +420,19 @@ class _Windows:
         return np.asarray(frames)[0, :, : self.decided.height, : self.decided.width], cache
 
 
-def sample_latents(
-    config: SoraConfig,
-    sampler: Callable[[Velocity, Array, Array], Array],
-    guided: bool,
-    report: Callable | None,
-    params: dict[str, Any],
-    ids: Int[Array, "prompts m"],
-    mask: Bool[Array, "prompts m"],
-    seeds: UInt32[Array, " b"],
-    times: Float[Array, " steps+1"],
-    guidance_scale: Float[Array, ""],
-    positions: Float[Array, " t"],
-    known: Known,
-) -> Float[Array, "b t h w c"]:
-    """Tokens to latents. `ids` holds b prompts and, when guided, b negative ones after them, evaluated in one batch."""
-    context = TextEncoder(config.text).apply({"params": params["text"]}, ids, mask)
+def load(model: str | Path = EMBEDDED, dtype: Dtype | None = None) -> Pipeline:
+    """The model that comes with sorajax (`world`), an exported one, the newest of a training directory, or an open one.
 
-    def model(x: Float[Array, "b t h w c"], time: Float[Array, "b t"]) -> Any:
-        return DiT(config.dit).apply({"params": params["dit"]}, x, time, context, positions)
-
-    def pair(x: Float[Array, "b t h w c"], time: Float[Array, "b t"]) -> tuple[Array, Array]:
-        velocity, velocity_null = jnp.split(model(jnp.concatenate([x, x]), jnp.concatenate([time, time])), 2)
-        return velocity, velocity_null
-
-    noise = jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), known.latent.shape[1:]))(seeds)
-    velocity = held(guided_pair(pair, guidance_scale) if guided else model, known, noise)
-    if report is not None:
-        velocity = watched(velocity, report)
-    return sampler(velocity, initial(known, noise), times)
-
-
-def decode_whole(
-    config: VAEConfig, params: dict[str, Any], latents: Float[Array, "b t h w c"]
-) -> UInt8[Array, "b t y x 3"]:
-    """Latents to frames at once."""
-    video: Any = VAE(config).apply({"params": params}, latents, method="decode")
-    return jnp.round((video + 1.0) * 127.5).astype(jnp.uint8)
-
-
-def compiled(function: Callable, *arguments: Any) -> Callable:
-    """The function compiled for these arguments; on CPU without optimisations that cost more time than they save.
-
-    Raises ValueError where the parameters among them are not those of the model's config.
-    """
-    options: dict[str, Any] = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else {}
-    try:
-        lowered = jax.jit(function).lower(*arguments)
-    except FlaxError as error:
-        raise ValueError("the model's weights do not fit its config.json: export it again") from error
-    return interruptible(partial(lowered.compile, options))
-
-
-def interruptible(work: Callable[[], Result]) -> Result:
-    """Does the work in a thread, so that Ctrl-C is answered at once; XLA would not let go of the main thread."""
-    future: Future[Result] = Future()
-
-    def do() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:  # handed to the waiting thread, which raises it
-            future.set_exception(error)
-
-    Thread(target=do, daemon=True).start()
-    return future.result()
-
-
-def load(model: str | Path = EMBEDDED) -> Pipeline:
-    """The model that comes with sorajax (`world`), an exported one, or the newest of a training directory.
-
+    An open model is a folder of Wan weights (either layout), what `sorajax.convert` made of it, or its name on the
+    Hugging Face hub. dtype: of its weights and matrix products; bfloat16 on accelerators and float32 on CPU by default.
     Turns on jax's persistent compilation cache in the user's cache folder, unless jax is told where, or not to.
-    Raises FileNotFoundError where nothing is found and ValueError for damaged files.
+    Raises FileNotFoundError where nothing is found and ValueError for damaged files or too little memory.
     """
     keep_compiled()
     embedded = str(model) == EMBEDDED
-    folder = Path(__file__).parent / "assets" / EMBEDDED if embedded else Path(model).expanduser()
-    config, params, tokenizer = load_model(folder, SoraConfig)
-    if tokenizer is None:
-        raise FileNotFoundError(f"{folder} has no tokenizer.json: export the model again, with its tokenizer")
-    return Pipeline(config, params, Tokenizer(tokenizer, config.text.tokens), EMBEDDED if embedded else folder.name)
+    folder = Path(__file__).parent / "assets" / EMBEDDED if embedded else model
+    config, params, tokenizer, name = open_parts(folder, dtype)
+    return Pipeline(config, params, Tokenizer(tokenizer, config.text.tokens), EMBEDDED if embedded else name)
 
 
 def spelled_out(tokenizer: Tokenizer, text: str) -> list[str]:

@@ -94,7 +94,10 @@ class Arguments:
     prompts_file: Annotated[Path | None, option("FILE", "none")] = None
     """A text file of prompts, one a line; empty lines and lines that begin with # do not count. - is standard input."""
     model: Annotated[str, option("NAME", "world, which comes with sorajax")] = "world"
-    """world, or the folder of a training run or an exported model."""
+    """world; or the folder of a training run, of an exported model, or of open Wan weights (either layout, or converted
+    by sorajax.convert); or their name on the Hugging Face hub, as in Wan-AI/Wan2.1-T2V-1.3B-Diffusers."""
+    dtype: Annotated[Literal["float32", "bfloat16"] | None, option("TYPE", "bfloat16, and float32 on CPU")] = None
+    """What open weights are kept and multiplied in."""
     out: Annotated[str, option("PATH", "samples/")] = "samples/"
     """A file, whose suffix chooses the format: mp4, gif, webp or png; several clips are numbered, as in clip-1.mp4 and
     clip-2.mp4. Or a folder, which exists or ends with /: files in it are named after their prompts."""
@@ -185,7 +188,7 @@ def sample(arguments: Arguments) -> None:
     named = replace(request, prompts=request.prompts[:1], num=1) if arguments.grid else request
     paths = attempt(lambda: output_paths(arguments.out, named, arguments.overwrite))
     check_windows(arguments, paths)
-    pipeline = attempt(lambda: load(arguments.model))
+    pipeline = attempt(lambda: load(arguments.model, arguments.dtype))
     # The length of what is added, or of a storyboard, may be any.
     added = arguments.extend or arguments.connect or arguments.storyboard or arguments.blend
     plan = pipeline.plan(replace(request, frames=None, seconds=None) if added else request)
@@ -306,11 +309,11 @@ def check_task(arguments: Arguments) -> None:
             raise BadRequest(f"{file} does not exist: give the path of a picture or clip")
 
 
-def load(model: str):
+def load(model: str, dtype: Literal["float32", "bfloat16"] | None):
     """The pipeline; imported here because jax takes seconds, and a mistake should be answered at once."""
     from sorajax.pipeline import load
 
-    return load(model)
+    return load(model, dtype)
 
 
 def attempt(work: Callable[[], Result]) -> Result:

@@ -22,6 +22,8 @@ ROOMS = (
     "request",
     "given",
     "film",
+    "sampling",
+    "parts",
     "pipeline",
     "tasks",
     "sample",

@@ -11,6 +11,7 @@ so that `x0 = x_time - time * velocity`. A high-resolution clip keeps its low fr
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 
@@ -45,10 +46,12 @@ def logit_normal(
     return shift_time(jax.nn.sigmoid(mean + std * jax.random.normal(key, shape)), shift)
 
 
-def schedule(steps: int, shift: float = 1.0, start: float = 1.0) -> Float[Array, " steps+1"]:
+def schedule(steps: int, shift: float = 1.0, start: float = 1.0, last: float = 0.0) -> Float[Array, " steps+1"]:
     """Sampling times: `steps + 1` of them, falling from `start` (1: pure noise) to 0, even before the shift.
 
-    Raises ValueError for fewer than one step, a shift that is not positive, or a start outside (0, 1].
+    `last` > 0 is where the even times end before the shift; 0 follows as the end of the last step in any case. The open
+    models' schedulers end at 0.001. Raises ValueError for fewer than one step, a shift that is not positive, or a start
+    outside (0, 1].
     """
     if steps < 1:
         raise ValueError(f"{steps} steps cannot sample: use at least 1, e.g. 30")
@@ -56,5 +59,15 @@ def schedule(steps: int, shift: float = 1.0, start: float = 1.0) -> Float[Array,
         raise ValueError(f"shift {shift} is not positive: 1 leaves the schedule even, 3 to 8 suits larger clips")
     if not 0 < start <= 1:
         raise ValueError(f"start {start} is outside (0, 1]: 1 begins from pure noise, 0.6 keeps most of what is known")
-    even = jnp.linspace(shift_time(jnp.float32(start), 1 / shift), 0.0, steps + 1)
-    return shift_time(even, shift).at[0].set(start)
+    even = np.linspace(start / (shift + (1 - shift) * start), min(last, start), steps + 1)  # float64: see whole_times
+    times = shift * even / (1 + (shift - 1) * even)
+    times[0], times[-1] = start, 0.0
+    return jnp.asarray(times, jnp.float32)
+
+
+def whole_times(time: Float[Array, "*any"]) -> Float[Array, "*any"]:
+    """Times in whole thousandths, rounded down, at most 0.999: what the open models' schedulers tell the transformer.
+
+    What float32 rounds is forgiven.
+    """
+    return jnp.clip(jnp.floor(time * 1000 + 2e-4), 0, 999) / 1000

@@ -40,9 +40,10 @@ def nothing_known(shape: tuple[int, ...]) -> Known:
     return Known(jnp.zeros(shape), jnp.zeros(shape[:2], bool), jnp.float32(1.0))
 
 
-def initial(known: Known, noise: Latent) -> Latent:
-    """Where sampling begins: known frames as they are, the others noised to `known.start`."""
-    return interpolate(known.latent, noise, clock(known, known.start))
+def initial(known: Known, noise: Latent, clocks: bool = True) -> Latent:
+    """Where sampling begins: known frames as they are (without clocks: noised too), the others noised to `known.start`.
+    """
+    return interpolate(known.latent, noise, clock(known, known.start) if clocks else known.start)
 
 
 def clock(known: Known, time: Float[Array, "*any"] | float) -> Float[Array, "b t"]:
@@ -55,12 +56,21 @@ def whole_frames(known: Known) -> Bool[Array, "b t"]:
     return known.mask if known.mask.ndim == 2 else jnp.all(known.mask, (2, 3))
 
 
-def held(velocity: Velocity, known: Known, noise: Latent) -> Velocity:
-    """Holds what is known, where sampling begins with `initial(known, noise)`.
+def held(velocity: Velocity, known: Known, noise: Latent, clocks: bool = True) -> Velocity:
+    """Holds what is known, where sampling begins with `initial(known, noise, clocks)`.
 
     The model sees known frames at time 0, and they do not move at all (to the bit). Known parts of other frames share
-    their frame's clock and reach their values at time 0.
+    their frame's clock and reach their values at time 0. For a model that was trained with one clock for all frames
+    (`clocks=False`) known frames do as these parts do: they run along their own straight paths beside the rest, the
+    replacement of Lugmayr et al. 2022, eq. 8, in flow form.
     """
+    if not clocks:
+        mask = known.mask if known.mask.ndim == 4 else known.mask[..., None, None]
+
+        def replaced(x: Latent, time: Float[Array, "b t"]) -> Latent:
+            return jnp.where(mask[..., None], velocity_target(known.latent, noise), velocity(x, time))
+
+        return replaced
 
     def wrapped(x: Latent, time: Float[Array, "b t"]) -> Latent:
         moving = velocity(x, clock(known, time))

@@ -147,7 +147,8 @@ class ImageAttention(nn.Module):
         heads = partial(rearrange, pattern="b s (n k) -> b s n k", n=config.heads)
         k = heads(RMSNorm(config.epsilon, name="norm_k")(dense(name="k")(image)))
         v = heads(dense(name="v")(image))
-        return attend(q, *(shard(a, ("data", "fsdp"), None, "tensor", None) for a in (k, v)))
+        k, v = (shard(a, ("data", "fsdp"), None, "tensor", None) for a in (k, v))
+        return attend(q, k, v)
 
 
 class ImageEmbedding(nn.Module):

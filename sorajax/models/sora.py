@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,23 @@ class SoraConfig:
     """Timestep shift that sampling uses unless told otherwise."""
     guidance_scale: float = 4.0
     steps: int = 30
+    negative: str = ""
+    """What clips are led away from where nothing else is said."""
+    clean_prompts: bool = False
+    """Mends broken Unicode, HTML entities and white space of prompts first, as the open models' reference does."""
+    known: Literal["clock", "channels", "replaced"] = "clock"
+    """How what a request knows enters: at time 0 of its frames' own clocks; on channels of the transformer's input,
+    (mask, latents) beside the noisy ones; or, where nothing was trained, by replacement at every step."""
+    vision: VisionConfig | None = None
+    """An image encoder, where the transformer reads the tokens of the first frame."""
+    boundary: float | None = None
+    """Where two experts share the times: "dit" has those from here on, "dit_low" the ones below."""
+    guidance_scale_low: float | None = None
+    """The guidance scale of times below `boundary`; None: the same."""
+    last_time: float = 0.0
+    """Where even sampling times end before the shift; see `diffusion.flow.schedule`."""
+    whole_times: bool = False
+    """The transformer sees times in whole thousandths; see `diffusion.flow.whole_times`."""
 
     def __post_init__(self):
         if self.dit.out_channels != self.vae.latent_channels:
@@ -38,6 +56,14 @@ class SoraConfig:
         if self.dit.text_width != self.text.width:
             raise ValueError(f"the transformer reads text of width {self.dit.text_width}, the encoder makes "
                              f"{self.text.width}: set dit.text_width to text.width")
+        latent = self.vae.latent_channels
+        wanted = 2 * latent + self.vae.stride[0] if self.known == "channels" else latent
+        if self.dit.in_channels != wanted:
+            raise ValueError(f"the transformer reads {self.dit.in_channels} channels, and latents of {latent} with "
+                             f"what is known by {self.known} make {wanted}: these parts are not of one model")
+        if (self.vision.width if self.vision else 0) != self.dit.image_width:
+            raise ValueError(f"the transformer reads image tokens of width {self.dit.image_width}, the image encoder "
+                             f"makes {self.vision.width if self.vision else 'none'}: these parts are not of one model")
 
 
 def init(config: SoraConfig, key: jax.Array) -> dict:

@@ -11,7 +11,9 @@ config, with UMT5 encoders.
 from __future__ import annotations
 
 import dataclasses
+import html
 import math
+import re
 from collections.abc import Sequence
 from functools import partial
 
@@ -94,6 +96,13 @@ class TextEncoder(nn.Module):
                          in_axes=nn.broadcast, length=config.depth)
         x, _ = blocks(config, name="blocks")(x, mask, buckets)
         return RMSNorm(config.epsilon, name="norm_out")(x).astype(jnp.float32) * mask[..., None]
+
+
+def clean(prompt: str) -> str:
+    """A prompt as the open models' reference tokenizes it: Unicode mended, HTML entities read, white space joined."""
+    import ftfy
+
+    return re.sub(r"\s+", " ", html.unescape(html.unescape(ftfy.fix_text(prompt)))).strip()
 
 
 class Tokenizer:

@@ -4,11 +4,13 @@
     block:  x += attention(norm(x));  x += linear(gelu(linear(norm(x))))
     tokens = x before the last block
 
-Radford et al. 2021, section 2.4 (a vision transformer, Dosovitskiy et al. 2021); weight-compatible with `CLIPVisionModel`.
+Radford et al. 2021, section 2.4 (a vision transformer, Dosovitskiy et al. 2021); weight-compatible, by config, with
+`CLIPVisionModel`.
 """
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
@@ -24,7 +26,7 @@ from sorajax.models.attention import attend
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu": partial(nn.gelu, approximate=False),
     "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
 }

@@ -5,9 +5,12 @@ Reading is strict both ways: a tensor that no row reads and a parameter that no 
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -30,34 +33,80 @@ def import_parameters(rows: Sequence[Row], tensors: Mapping[str, np.ndarray], sh
     `shapes` is the tree of our parameters, e.g. of ShapeDtypeStructs from `jax.eval_shape`. Raises ValueError, naming
     names, where a tensor is unread or missing, a parameter is unfilled or the table's own, or a shape differs.
     """
-    expected = {path: leaf.shape for path, leaf in flatten_dict(shapes, sep="/").items()}
+    filled = {}
+    for row, leaf in _matched(rows, tensors, shapes):
+        parts = [_part(row, name, tensors, leaf.shape).astype(dtype) for name in _names(row)]
+        filled[row.ours] = np.stack(parts) if row.layers else parts[0]
+    return unflatten_dict(filled, sep="/")
+
+
+def stream_parameters(rows: Sequence[Row], tensors: Mapping[str, np.ndarray], shapes: Any) -> dict:
+    """As `import_parameters`, tensor by tensor to where each belongs: host memory holds one tensor, not the model.
+
+    `shapes` are ShapeDtypeStructs with the type, and where it is wanted the sharding, that each parameter shall have.
+    """
+    filled = {}
+    for row, leaf in _matched(rows, tensors, shapes):
+        if not row.layers:
+            part = _part(row, row.theirs, tensors, leaf.shape)
+            filled[row.ours] = jax.device_put(part.astype(leaf.dtype), leaf.sharding)
+            continue
+        stack = jnp.zeros(leaf.shape, leaf.dtype, device=leaf.sharding)
+        for layer, name in enumerate(_names(row)):
+            stack = _put_layer(stack, layer, _part(row, name, tensors, leaf.shape).astype(leaf.dtype))
+        filled[row.ours] = jax.block_until_ready(stack)
+    return unflatten_dict(filled, sep="/")
+
+
+@partial(jax.jit, donate_argnums=0)
+def _put_layer(stack: jax.Array, layer: int, part: jax.Array) -> jax.Array:
+    return jax.lax.dynamic_update_index_in_dim(stack, part, layer, 0)
+
+
+def _matched(rows: Sequence[Row], tensors: Mapping[str, Any], shapes: Any) -> list[tuple[Row, Any]]:
+    """Each row with the parameter that it fills. Raises ValueError where rows, tensors and parameters do not match."""
+    expected = flatten_dict(shapes, sep="/")
     theirs = {name for row in rows for name in _names(row)}
     _refuse("tensors that no parameter takes", set(tensors) - theirs)
     _refuse("tensors are missing", theirs - set(tensors))
     _refuse("parameters that no tensor fills", set(expected) - {row.ours for row in rows})
     _refuse("rows without a parameter", {row.ours for row in rows} - set(expected))
-    filled = {}
-    for row in rows:
-        parts = [_turned(row, row.layout, tensors[name]).astype(dtype) for name in _names(row)]
-        filled[row.ours] = np.stack(parts) if row.layers else parts[0]
-        if filled[row.ours].shape != expected[row.ours]:
-            raise ValueError(f"{row.theirs} gives {row.ours} the shape {filled[row.ours].shape}, the config says "
-                             f"{expected[row.ours]}: use the config of these weights")
-    return unflatten_dict(filled, sep="/")
+    return [(row, expected[row.ours]) for row in rows]
+
+
+def _part(row: Row, name: str, tensors: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    """One of their tensors with our axes; `shape` is that of the whole parameter. Raises ValueError where it differs.
+
+    A tensor of integers or booleans is no weight, and one of 8 bits has lost its scale: both are refused.
+    """
+    tensor = tensors[name]
+    if tensor.dtype.kind in "iub" or tensor.dtype.itemsize == 1:
+        raise ValueError(f"{name} is {tensor.dtype}, and weights are float32, bfloat16 or float16: get these weights "
+                         "in one of those types")
+    part = _turned(row, row.layout, tensor)
+    wanted = tuple(shape[1:]) if row.layers else tuple(shape)
+    if part.shape != wanted:
+        raise ValueError(f"{name} gives {row.ours} the shape {part.shape}, the config says {wanted}: "
+                         "use the config of these weights")
+    return part
 
 
 def export_parameters(rows: Sequence[Row], parameters: Any) -> dict[str, np.ndarray]:
     """The inverse of `import_parameters`. Raises ValueError where a parameter has no row, or a row no parameter."""
+    return dict(exported(rows, parameters))
+
+
+def exported(rows: Sequence[Row], parameters: Any) -> Iterator[tuple[str, np.ndarray]]:
+    """As `export_parameters`, tensor by tensor: of arrays on devices one tensor at a time comes to the host."""
     ours = flatten_dict(parameters, sep="/")
     _refuse("parameters that have no tensor", set(ours) - {row.ours for row in rows})
     _refuse("parameters are missing", {row.ours for row in rows} - set(ours))
-    tensors = {}
     for row in rows:
         before, after = row.layout.split("->")
-        leaf = np.asarray(ours[row.ours])
-        for name, part in zip(_names(row), leaf if row.layers else [leaf], strict=True):
-            tensors[name] = np.ascontiguousarray(_turned(row, f"{after} -> {before}", part))
-    return tensors
+        leaf = ours[row.ours]
+        for layer, name in enumerate(_names(row)):
+            part = np.asarray(leaf[layer] if row.layers else leaf)
+            yield name, np.ascontiguousarray(_turned(row, f"{after} -> {before}", part))
 
 
 def _names(row: Row) -> list[str]:

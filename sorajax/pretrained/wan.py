@@ -43,7 +43,8 @@ def vae_config(config: Mapping[str, Any], **changes) -> VAEConfig:
     _only("autoencoder", config, {"attn_scales": []})
     return VAEConfig(
         base=config["base_dim"], decoder_base=config.get("decoder_base_dim") or 0,
-        shortcuts=config.get("is_residual", False), pixel_patch=config.get("patch_size") or 1, multipliers=tuple(config["dim_mult"]),
+        shortcuts=config.get("is_residual", False), pixel_patch=config.get("patch_size") or 1,
+        multipliers=tuple(config["dim_mult"]),
         strides=tuple((2 if time else 1, 2) for time in config["temperal_downsample"]),
         residual_blocks=config["num_res_blocks"], latent_channels=config["z_dim"],
         mean=tuple(config["latents_mean"]), std=tuple(config["latents_std"]), **changes)

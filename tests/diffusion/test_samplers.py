@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sorajax.diffusion.flow import frame_time, schedule
+from sorajax.diffusion.flow import frame_time, schedule, whole_times
 from sorajax.diffusion.known import Known, held, initial
 from sorajax.diffusion.samplers import SAMPLERS, coefficients, moments
 
@@ -142,3 +142,27 @@ def test_the_moments_series_meets_the_closed_form():
 @pytest.mark.parametrize("steps", [1, 2, 3, 30])
 def test_coefficients_are_finite_at_both_ends(steps):
     assert all(np.isfinite(weights).all() for weights in coefficients(schedule(steps)))
+
+
+@pytest.mark.parametrize(("name", "theirs"), [("unipc", "UniPC"), ("dpmpp_2m", "DPMSolver")])
+@pytest.mark.parametrize("shift", [3.0, 5.0])
+def test_fifty_steps_agree_with_the_reference(name, theirs, shift):
+    """The whole trajectory on a fixed velocity, at the reference's own times, which for UniPC are our schedule's."""
+    torch = pytest.importorskip("torch", reason="the parity extra is not installed")
+    diffusers = pytest.importorskip("diffusers", reason="the parity extra is not installed")
+    scheduler = getattr(diffusers, f"{theirs}MultistepScheduler")(
+        prediction_type="flow_prediction", use_flow_sigmas=True, num_train_timesteps=1000, flow_shift=shift)
+    scheduler.set_timesteps(50)
+    times = scheduler.sigmas.numpy()
+    if name == "unipc":
+        ours = schedule(50, shift, last=0.001)
+        np.testing.assert_allclose(ours, times, atol=1.1e-6)  # theirs begin at 1 - 1e-6
+        assert np.array_equal(np.round(1000 * whole_times(ours))[:-1], scheduler.timesteps.numpy())
+    noise = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
+    x = torch.tensor(noise)
+    for step, time in enumerate(scheduler.timesteps):
+        velocity = torch.sin(2 * x) + float(times[step]) * x / 2 + 0.3
+        x = scheduler.step(velocity, time, x, return_dict=False)[0]
+    field = lambda x, time: jnp.sin(2 * x) + frame_time(time) * x / 2 + 0.3  # noqa: E731
+    found = jax.jit(lambda noise: SAMPLERS[name](field, noise, jnp.asarray(times)))(noise)
+    np.testing.assert_allclose(found, x.numpy(), atol=1e-4 * np.abs(x.numpy()).max())

@@ -1,0 +1,77 @@
+"""Converts models between layouts: the command line.
+
+    python -m sorajax.convert Wan2.1-T2V-1.3B --out wan-1.3b                      either layout -> opens faster
+    python -m sorajax.convert Wan-AI/Wan2.1-T2V-1.3B-Diffusers --out wan-1.3b     the same, from the hub
+    python -m sorajax.convert wan-1.3b --to diffusers --out wan-1.3b-diffusers    and back, for other programs
+
+MODEL is a folder of open Wan weights (the diffusers layout or the original release), one that this command made, or a
+name on the Hugging Face hub. The first form writes Orbax checkpoints in the type that is asked for, which
+`sorajax.sample --model` opens without a change of layout, on any number of devices.
+
+Exit codes: 0 done, 1 it failed on the way, 2 the request makes no sense, 130 interrupted.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to convert, and into what."""
+
+    model: tyro.conf.Positional[str]
+    """A folder, or a name on the hub."""
+    out: Path
+    """The folder to write; it must not exist, or be empty."""
+    to: Literal["orbax", "diffusers"] = "orbax"
+    """orbax opens fastest here, diffusers is what other programs read."""
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    """What matrices are stored as; what is small, and the autoencoder's statistics, stay float32."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns the exit code."""
+    try:
+        options = tyro.cli(Options, prog="python -m sorajax.convert", description=__doc__, args=argv)
+    except SystemExit as exit:  # tyro has said what is wrong, or shown the help
+        return int(exit.code or 0)
+    if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
+        print(f"{options.out} exists and is not empty: name a new folder with --out", file=sys.stderr)
+        return 2
+    try:
+        convert(options)
+    except (OSError, ValueError) as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted: delete the folder and run the same command again", file=sys.stderr)
+        return 130
+    return 0
+
+
+def convert(options: Options) -> None:
+    """Raises OSError and ValueError, each on one line."""
+    from sorajax.parts import found, open_parts, save_converted
+    from sorajax.pretrained.export import export_diffusers
+    from sorajax.pretrained.opened import is_open_model, open_model
+
+    start, folder = time.monotonic(), found(options.model)
+    if options.to == "orbax":
+        if not is_open_model(folder):
+            raise ValueError(f"{folder} is no folder of open weights: name one, e.g. Wan2.1-T2V-1.3B")
+        save_converted(open_model(folder, options.dtype), options.out, options.dtype)
+    else:
+        config, parts, tokenizer, _ = open_parts(folder, options.dtype)
+        export_diffusers(config, parts, tokenizer, options.out)
+    size = sum(file.stat().st_size for file in options.out.rglob("*") if file.is_file())
+    print(f"{options.out}: {size / 1e9:.2f} GB in {time.monotonic() - start:.1f} s")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""A model's parts in memory: text encoder, transformer, autoencoder, each there while it is used.
+
+A small model stays whole. Of a large one each part is read when it is asked for, and the one used longest ago leaves
+when the device would be too full: the text encoder first, then the transformer, then the decoder.
+"""
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from sorajax.checkpoint import CONFIG, TOKENIZER, from_json, load_model, to_json, write_atomically
+from sorajax.models.sora import SoraConfig, init_dit, init_text, init_vae, init_vision
+from sorajax.pretrained.opened import Dtype, Opened, Part, is_open_model, open_model, whole_machine
+
+FULLEST = 0.6  # of the memory that parts may take together; the rest is for what is computed
+CONVERTED = "parts"
+
+
+class Parts(Mapping[str, Any]):
+    """Parameters by part. `take` gives several that are used together."""
+
+    def __init__(self, loaders: Mapping[str, Callable[[], Any]], sizes: Mapping[str, int], memory: int | None = None):
+        """`sizes` in bytes; `memory` of the devices together, None: all parts stay.
+
+        Raises ValueError where parts that are used together do not fit.
+        """
+        self._loaders, self._sizes, self._memory = dict(loaders), dict(sizes), memory
+        self._there: dict[str, Any] = {}
+        for together in ("text",), ("dit", "dit_low"), ("vae",):
+            needed = sum(sizes.get(name, 0) for name in together)
+            if memory is not None and needed > memory:
+                raise ValueError(
+                    f"{' and '.join(name for name in together if name in sizes)} take {needed / 1e9:.1f} GB of "
+                    f"{memory / 1e9:.1f} GB: use more devices, or half the bytes with --dtype bfloat16"
+                )
+
+    @classmethod
+    def of(cls, params: Mapping[str, Any]) -> "Parts":
+        """Parts that are in memory already."""
+        parts = cls({name: lambda: None for name in params}, {})
+        parts._there = dict(params)
+        return parts
+
+    def __getitem__(self, name: str) -> Any:
+        return self.take(name)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._loaders)
+
+    def __len__(self) -> int:
+        return len(self._loaders)
+
+    def take(self, *names: str) -> dict[str, Any]:
+        """The named parts, in memory; the others leave where these need their place."""
+        missing = sum(self._sizes.get(name, 0) for name in names if name not in self._there)
+        for other in [name for name in self._there if name not in names]:
+            filled = missing + sum(self._sizes.get(name, 0) for name in self._there)
+            if self._memory is None or filled <= FULLEST * self._memory:
+                break
+            del self._there[other]
+        for name in names:
+            self._there[name] = self._there.pop(name) if name in self._there else self._loaders[name]()
+        return {name: self._there[name] for name in names}
+
+
+def memory_of_devices() -> int:
+    """Bytes that all local devices have; on CPU those of the machine."""
+    limits = [(device.memory_stats() or {}).get("bytes_limit", 0) for device in jax.local_devices()]
+    if all(limits):
+        return sum(limits)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def open_parts(model: str | Path, dtype: Dtype | None) -> tuple[SoraConfig, Parts, str, str]:
+    """A model's config, parts, the text of its tokenizer, and its name.
+
+    `model` is a folder: an exported model, a training directory, open weights in either layout, or converted ones; or
+    the name of open weights on the Hugging Face hub. Raises FileNotFoundError and ValueError, each on one line.
+    """
+    folder = found(model)
+    wanted: Dtype = dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
+    if (folder / CONVERTED).is_dir():
+        return open_converted(folder)
+    if is_open_model(folder):
+        opened = open_model(folder, wanted)
+        sizes = {name: part.bytes(wanted) for name, part in opened.parts.items()}
+        loaders = {name: loader_of(part, wanted) for name, part in opened.parts.items()}
+        return opened.config, Parts(loaders, sizes, memory_of_devices()), opened.tokenizer, folder.name
+    config, params, tokenizer = load_model(folder, SoraConfig)
+    if tokenizer is None:
+        raise FileNotFoundError(f"{folder} has no tokenizer.json: export the model again, with its tokenizer")
+    return config, Parts.of(jax.device_put(params)), tokenizer, folder.name
+
+
+def found(model: str | Path) -> Path:
+    """The folder that is meant: of this path, or of this name on the hub."""
+    folder = Path(model).expanduser()
+    if not folder.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(model)):
+        return downloaded(str(model))
+    return folder
+
+
+def loader_of(part: Part, dtype: Dtype) -> Callable[[], Any]:
+    """Reads a part of open weights onto all devices."""
+    return lambda: part.load(dtype, whole_machine())
+
+
+def downloaded(name: str) -> Path:
+    """The folder of a model of the hub, downloaded where it is not in the cache.
+
+    HF_TOKEN, HF_HOME and HF_HUB_OFFLINE work as everywhere. Raises FileNotFoundError where it cannot be had.
+    """
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(huggingface_hub.snapshot_download(name, ignore_patterns=["*.md", "assets/*", "examples/*"]))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise FileNotFoundError(
+            f"{name} is neither a folder nor could it be downloaded from the hub ({type(error).__name__}): check the "
+            "name and the network, set HF_TOKEN for a private model, or download it and give its folder"
+        ) from error
+
+
+def save_converted(opened: Opened, folder: Path, dtype: Dtype) -> None:
+    """Writes open weights as Orbax checkpoints, one a part: they open without a change of layout, sharded.
+
+    The folder's config.json is written last. Raises OSError.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with ocp.StandardCheckpointer() as writer:
+        for name, part in opened.parts.items():
+            writer.save((folder / CONVERTED / name).absolute(), part.load(dtype, whole_machine()), force=True)
+            writer.wait_until_finished()
+    write_atomically(folder / TOKENIZER, lambda path: path.write_text(opened.tokenizer, encoding="utf-8"))
+    said = json.dumps({"kind": "SoraConfig", "config": to_json(opened.config), "dtype": dtype}, indent=2)
+    write_atomically(folder / CONFIG, lambda path: path.write_text(said))
+
+
+def open_converted(folder: Path) -> tuple[SoraConfig, Parts, str, str]:
+    """What `save_converted` has written. Raises FileNotFoundError and ValueError where it is not whole."""
+    described = folder / CONFIG
+    if not described.is_file():
+        raise FileNotFoundError(f"{described} is missing: the conversion did not end, run it again")
+    said = json.loads(described.read_text())
+    config = from_json(said["config"], SoraConfig, str(described))
+    parts = {
+        name: Part([], dict, init, part)
+        for name, init, part in (
+            ("text", init_text, config.text), ("dit", init_dit, config.dit), ("vae", init_vae, config.vae),
+            ("dit_low", init_dit, config.dit), ("vision", init_vision, config.vision),
+        )
+        if (folder / CONVERTED / name).is_dir()
+    }  # fmt: skip
+    dtype: Dtype = said["dtype"]
+
+    def restorer(name: str, part: Part) -> Callable[[], Any]:
+        def restore() -> Any:
+            with ocp.StandardCheckpointer() as reader:
+                target = part.abstract(dtype, whole_machine())
+                try:
+                    return reader.restore((folder / CONVERTED / name).absolute(), target)
+                except Exception as error:  # Orbax raises bare Exceptions for damaged files
+                    reason = " ".join(str(error).split())[:200]
+                    raise ValueError(f"{folder / CONVERTED / name} is damaged ({reason}): convert again") from error
+
+        return restore
+
+    sizes = {name: part.bytes(dtype) for name, part in parts.items()}
+    loaders = {name: restorer(name, part) for name, part in parts.items()}
+    tokenizer = (folder / TOKENIZER).read_text(encoding="utf-8")
+    return config, Parts(loaders, sizes, memory_of_devices()), tokenizer, folder.name

@@ -1,0 +1,160 @@
+"""A model -> a folder in the diffusers layout, which that library, and ours, opens again."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from sorajax.checkpoint import write_atomically
+from sorajax.models.dit import DiTConfig
+from sorajax.models.sora import SoraConfig
+from sorajax.models.text import TextConfig
+from sorajax.models.vae import VAEConfig
+from sorajax.models.vision import VisionConfig
+from sorajax.pretrained import wan
+from sorajax.pretrained.table import Row, exported
+
+LARGEST = 4 * 10**9
+"""Bytes of a shard."""
+
+
+def export_diffusers(config: SoraConfig, parts: Mapping[str, Any], tokenizer: str, folder: Path) -> None:
+    """Writes config, parts ({"text", "dit", "vae", ...}) and the tokenizer's JSON; `model_index.json` comes last.
+
+    Tensors keep their type. Of an image encoder the layers that no transformer reads are not written. Raises ValueError
+    for a model that the layout cannot express, OSError where a file cannot be written.
+    """
+    tables = {
+        "transformer": ("dit", wan.dit_table(config.dit), dit_json(config.dit), "diffusion_pytorch_model"),
+        "vae": ("vae", wan.vae_table(config.vae), vae_json(config.vae), "diffusion_pytorch_model"),
+        "text_encoder": ("text", wan.text_table(config.text), text_json(config.text), "model"),
+    }
+    if config.boundary is not None:
+        tables["transformer_2"] = ("dit_low", *tables["transformer"][1:])
+    if config.vision is not None:
+        vision = config.vision
+        tables["image_encoder"] = ("vision", wan.vision_table(vision), vision_json(vision), "model")
+    for name, (part, rows, said, stem) in tables.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        write_shards(folder / name, stem, rows, parts[part])
+        _write_json(folder / name / "config.json", said)
+    (folder / "tokenizer").mkdir(exist_ok=True)
+    write_atomically(folder / "tokenizer" / "tokenizer.json", lambda path: path.write_text(tokenizer, encoding="utf-8"))
+    _write_json(folder / "tokenizer" / "tokenizer_config.json", {
+        "tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>",
+        "model_max_length": config.text.tokens})  # fmt: skip
+    (folder / "scheduler").mkdir(exist_ok=True)
+    _write_json(folder / "scheduler" / "scheduler_config.json", {
+        "_class_name": "UniPCMultistepScheduler", "num_train_timesteps": 1000, "prediction_type": "flow_prediction",
+        "use_flow_sigmas": True, "flow_shift": config.shift})  # fmt: skip
+    _write_json(folder / "model_index.json", index_json(config))
+
+
+def write_shards(folder: Path, stem: str, rows: list[Row], parameters: Any) -> None:
+    """One safetensors file, or several of at most `LARGEST` bytes with their index; one is in memory at a time."""
+    shards: list[list[str]] = []
+    waiting: dict[str, np.ndarray] = {}
+
+    def write() -> None:
+        path = folder / f"{stem}.{len(shards):05d}.part"
+        save_file(waiting, path)
+        shards.append(list(waiting))
+        waiting.clear()
+
+    total = 0
+    for name, tensor in exported(rows, parameters):
+        if waiting and sum(t.nbytes for t in waiting.values()) + tensor.nbytes > LARGEST:
+            write()
+        waiting[name] = tensor
+        total += tensor.nbytes
+    write()
+    count = len(shards)
+    names = [f"{stem}.safetensors"] if count == 1 else [
+        f"{stem}-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1)]  # fmt: skip
+    for number, name in enumerate(names):
+        (folder / f"{stem}.{number:05d}.part").rename(folder / name)
+    if count > 1:
+        places = {tensor: name for name, tensors in zip(names, shards, strict=True) for tensor in tensors}
+        _write_json(folder / f"{stem}.safetensors.index.json",
+                    {"metadata": {"total_size": total}, "weight_map": dict(sorted(places.items()))})  # fmt: skip
+
+
+def _write_json(path: Path, said: Mapping[str, Any]) -> None:
+    text = json.dumps(said, indent=2, ensure_ascii=False)
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def index_json(config: SoraConfig) -> dict[str, Any]:
+    image = config.known == "channels"
+    said: dict[str, Any] = {
+        "_class_name": "WanImageToVideoPipeline" if image else "WanPipeline",
+        "transformer": ["diffusers", "WanTransformer3DModel"],
+        "vae": ["diffusers", "AutoencoderKLWan"],
+        "text_encoder": ["transformers", "UMT5EncoderModel"],
+        "tokenizer": ["transformers", "PreTrainedTokenizerFast"],
+        "scheduler": ["diffusers", "UniPCMultistepScheduler"],
+        "transformer_2": ["diffusers", "WanTransformer3DModel"] if config.boundary is not None else [None, None],
+        "boundary_ratio": config.boundary,
+        "expand_timesteps": config.known == "clock",
+    }
+    if image:
+        said["image_encoder"] = ["transformers", "CLIPVisionModel"] if config.vision else [None, None]
+        said["image_processor"] = [None, None]
+    return said
+
+
+def dit_json(config: DiTConfig) -> dict[str, Any]:
+    """The inverse of `wan.dit_config`."""
+    return {
+        "_class_name": "WanTransformer3DModel", "num_attention_heads": config.heads,
+        "attention_head_dim": config.head_width, "ffn_dim": config.hidden, "num_layers": config.depth,
+        "in_channels": config.in_channels, "out_channels": config.out_channels, "patch_size": list(config.patch),
+        "text_dim": config.text_width, "freq_dim": config.frequencies, "eps": config.epsilon,
+        "qk_norm": "rms_norm_across_heads", "cross_attn_norm": True, "rope_max_seq_len": 1024,
+        "image_dim": config.image_width or None, "added_kv_proj_dim": config.width if config.image_width else None,
+        "pos_embed_seq_len": None}  # fmt: skip
+
+
+def vae_json(config: VAEConfig) -> dict[str, Any]:
+    """The inverse of `wan.vae_config`."""
+    time, space, _ = config.stride
+    zeros, ones = [0.0] * config.latent_channels, [1.0] * config.latent_channels
+    return {
+        "_class_name": "AutoencoderKLWan", "base_dim": config.base, "decoder_base_dim": config.decoder_base or None,
+        "z_dim": config.latent_channels, "dim_mult": list(config.multipliers), "attn_scales": [],
+        "num_res_blocks": config.residual_blocks, "temperal_downsample": [time == 2 for time, _ in config.strides],
+        "is_residual": config.shortcuts, "patch_size": config.pixel_patch if config.pixel_patch > 1 else None,
+        "in_channels": 3 * config.pixel_patch**2, "out_channels": 3 * config.pixel_patch**2,
+        "scale_factor_temporal": time, "scale_factor_spatial": space,
+        "latents_mean": list(config.mean) or zeros, "latents_std": list(config.std) or ones}  # fmt: skip
+
+
+def text_json(config: TextConfig) -> dict[str, Any]:
+    """The inverse of `wan.text_config`."""
+    return {
+        "architectures": ["UMT5EncoderModel"], "model_type": "umt5", "vocab_size": config.vocabulary,
+        "d_model": config.width, "d_kv": config.head_width, "d_ff": config.hidden, "num_layers": config.depth,
+        "num_heads": config.heads, "feed_forward_proj": "gated-gelu", "dense_act_fn": "gelu_new", "is_gated_act": True,
+        "relative_attention_num_buckets": config.buckets, "relative_attention_max_distance": config.max_distance,
+        "layer_norm_epsilon": config.epsilon}  # fmt: skip
+
+
+def vision_json(config: VisionConfig) -> dict[str, Any]:
+    """The inverse of `wan.vision_config`."""
+    return {
+        "architectures": ["CLIPVisionModel"], "model_type": "clip_vision_model", "hidden_size": config.width,
+        "intermediate_size": config.hidden, "num_hidden_layers": config.depth, "num_attention_heads": config.heads,
+        "patch_size": config.patch, "image_size": config.size, "hidden_act": config.activation, "num_channels": 3,
+        "layer_norm_eps": config.epsilon}  # fmt: skip
+
+
+def tensors_of(config: SoraConfig) -> Iterator[tuple[str, Row]]:
+    """Every row of a model's tables, by part: what a folder of it must hold."""
+    yield from (("dit", row) for row in wan.dit_table(config.dit))
+    yield from (("vae", row) for row in wan.vae_table(config.vae))
+    yield from (("text", row) for row in wan.text_table(config.text))
+    if config.vision is not None:
+        yield from (("vision", row) for row in wan.vision_table(config.vision))

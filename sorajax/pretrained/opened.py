@@ -1,0 +1,294 @@
+"""A folder of open Wan weights, recognised and opened: its config, and its parts, each read when it is asked for.
+
+    the diffusers layout     model_index.json, transformer/, transformer_2/, vae/, text_encoder/, tokenizer/, ...
+    the original release     config.json or high_noise_model/ and low_noise_model/, Wan2.x_VAE, models_t5_..., google/
+
+Wan 2.1 text to video and image to video, Wan 2.2 text-and-image to video (5B) and the pairs of experts (A14B).
+Numbers that files do not say (steps, guidance, frame rate) are those of the release's own `wan/configs`.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sorajax.models.dit import DiTConfig
+from sorajax.models.sora import SoraConfig, init_dit, init_text, init_vae, init_vision
+from sorajax.models.text import TextConfig
+from sorajax.models.vae import VAEConfig
+from sorajax.models.vision import VisionConfig
+from sorajax.pretrained import original, wan
+from sorajax.pretrained.pickles import PickledTensors
+from sorajax.pretrained.safetensors import Tensors
+from sorajax.pretrained.table import Row, stream_parameters
+from sorajax.sharding import make_mesh, path_name, shardings
+
+INDEX = "model_index.json"
+PIPELINES = ("WanPipeline", "WanImageToVideoPipeline")
+ORIGINAL_VAE = ("Wan2.1_VAE", "Wan2.2_VAE")
+PICKLES = (".pth", ".pt", ".bin")
+FULL = ("time_in", "time_out", "time_modulation", "modulation", "modulation_out", "positions", "position_bias")
+"""Parts of the path of parameters that stay float32, as in the reference: clocks, modulation, biases of attention."""
+NEGATIVE = (
+    "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，JPEG压缩残留，丑陋的，残缺的，多余的手指，画得不好的手部，"
+    "画得不好的脸部，畸形的，毁容的，形态畸形的肢体，手指融合，静止不动的画面，杂乱的背景，三条腿，背景人很多，倒着走"
+)
+"""`sample_neg_prompt` of the release's shared config."""
+MEAN = {
+    16: (-0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
+         0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921),
+    48: (-0.2289, -0.0052, -0.1323, -0.2339, -0.2799, 0.0174, 0.1838, 0.1557, -0.1382, 0.0542, 0.2813, 0.0891,
+         0.1570, -0.0098, 0.0375, -0.1825, -0.2246, -0.1207, -0.0698, 0.5109, 0.2665, -0.2108, -0.2158, 0.2502,
+         -0.2055, -0.0322, 0.1109, 0.1567, -0.0729, 0.0899, -0.2799, -0.1230, -0.0313, -0.1649, 0.0117, 0.0723,
+         -0.2839, -0.2083, -0.0520, 0.3748, 0.0152, 0.1957, 0.1433, -0.2944, 0.3573, -0.0548, -0.1681, -0.0667),
+}  # fmt: skip
+STD = {
+    16: (2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
+         3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160),
+    48: (0.4765, 1.0364, 0.4514, 1.1677, 0.5313, 0.4990, 0.4818, 0.5013, 0.8158, 1.0344, 0.5894, 1.0901,
+         0.6885, 0.6165, 0.8454, 0.4978, 0.5759, 0.3523, 0.7135, 0.6804, 0.5833, 1.4146, 0.8986, 0.5659,
+         0.7069, 0.5338, 0.4889, 0.4917, 0.4069, 0.4999, 0.6866, 0.4093, 0.5709, 0.6065, 0.6415, 0.4944,
+         0.5726, 1.2042, 0.5458, 1.6887, 0.3971, 1.0600, 0.3943, 0.5537, 0.5444, 0.4089, 0.7468, 0.7744),
+}  # fmt: skip
+"""Statistics of the raw latents of the two autoencoders, by channels: the release's `modules/vae.py`, `vae2_2.py`."""
+
+Dtype = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One model of a folder: what to read and how."""
+
+    rows: list[Row]
+    tensors: Callable[[], Mapping[str, np.ndarray]]
+    init: Callable[[Any, jax.Array], dict]
+    config: Any
+
+    def abstract(self, dtype: Dtype, mesh: jax.sharding.Mesh | None = None) -> Any:
+        """ShapeDtypeStructs of the parameters: matrices in `dtype`, the rest float32, sharded by the one table."""
+        shapes = jax.eval_shape(lambda key: self.init(self.config, key), jax.random.key(0))
+        where = jax.tree.map(lambda _: None, shapes) if mesh is None else shardings(shapes, mesh)
+
+        def typed(path: tuple, leaf: Any, sharding: Any) -> jax.ShapeDtypeStruct:
+            small = leaf.ndim < 2 or any(name in FULL for name in path_name(path).split("/"))
+            return jax.ShapeDtypeStruct(leaf.shape, jnp.float32 if small else dtype, sharding=sharding)
+
+        return jax.tree.map_with_path(typed, shapes, where, is_leaf=lambda leaf: leaf is None)
+
+    def bytes(self, dtype: Dtype) -> int:
+        """What the parameters take."""
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(self.abstract(dtype)))
+
+    def load(self, dtype: Dtype = "float32", mesh: jax.sharding.Mesh | None = None) -> dict:
+        """The parameters, streamed to their places. Raises ValueError where tensors and config do not match."""
+        return stream_parameters(self.rows, self.tensors(), self.abstract(dtype, mesh))
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A folder of open weights. `parts` has "text", "dit", "vae" and, by model, "dit_low" and "vision"."""
+
+    config: SoraConfig
+    parts: dict[str, Part]
+    tokenizer: str
+    """The text of its tokenizer.json."""
+
+
+def is_open_model(folder: Path) -> bool:
+    """Whether the folder is in one of the two layouts."""
+    return (folder / INDEX).is_file() or any(_found(folder, name) for name in ORIGINAL_VAE)
+
+
+def open_model(folder: str | Path, dtype: Dtype = "float32", **changes: Any) -> Opened:
+    """Opens a folder of open weights; `dtype` is what matrix products run in, `changes` are fields of the transformer.
+
+    Reads configs and the headers of files only. Raises FileNotFoundError for a missing file and ValueError for another
+    model's folder or parts that are not of one model, each on one line.
+    """
+    folder = Path(folder)
+    changes = {"dtype": dtype, **changes}
+    if (folder / INDEX).is_file():
+        return _diffusers(folder, changes)
+    if any(_found(folder, name) for name in ORIGINAL_VAE):
+        return _original(folder, changes)
+    raise ValueError(
+        f"{folder} is no folder of Wan weights: neither {INDEX} (the diffusers layout) nor Wan2.1_VAE or Wan2.2_VAE "
+        "(the original release) is in it"
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: download the model again")
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON ({error}): download it again") from error
+
+
+def _diffusers(folder: Path, changes: dict[str, Any]) -> Opened:
+    index = _json(folder / INDEX)
+    if (kind := index.get("_class_name")) not in PIPELINES:
+        raise ValueError(f"{folder} holds a {kind}: sorajax runs {' and '.join(PIPELINES)}")
+    described = {
+        name: _json(folder / name / "config.json")
+        for name in ("transformer", "transformer_2", "vae", "text_encoder", "image_encoder")
+        if index.get(name, [None])[0] is not None
+    }
+    dit = wan.dit_config(described["transformer"], **changes)
+    if "transformer_2" in described and wan.dit_config(described["transformer_2"], **changes) != dit:
+        raise ValueError(f"{folder}: transformer and transformer_2 have different shapes: they are not of one model")
+    vae, text = wan.vae_config(described["vae"]), wan.text_config(described["text_encoder"], dtype=changes["dtype"])
+    vision = wan.vision_config(described["image_encoder"]) if dit.image_width and "image_encoder" in described else None
+    scheduler = folder / "scheduler" / "scheduler_config.json"
+    config = _conventions(
+        folder.name, dit, vae, text, vision,
+        boundary=index.get("boundary_ratio"),
+        shift=_json(scheduler).get("flow_shift") if scheduler.is_file() else None,
+    )  # fmt: skip
+    parts = {
+        "text": _part(wan.text_table(text), lambda: wan.untied(Tensors(folder / "text_encoder")), init_text, text),
+        "dit": _part(wan.dit_table(dit), lambda: Tensors(folder / "transformer"), init_dit, dit),
+        "vae": _part(wan.vae_table(vae), lambda: Tensors(folder / "vae"), init_vae, vae),
+    }
+    if "transformer_2" in described:
+        parts["dit_low"] = replace(parts["dit"], tensors=lambda: Tensors(folder / "transformer_2"))
+    if vision is not None:
+        parts["vision"] = _part(
+            wan.vision_table(vision), lambda: wan.seen(Tensors(folder / "image_encoder"), vision), init_vision, vision
+        )
+    return Opened(config, parts, _tokenizer(folder / "tokenizer" / "tokenizer.json"))
+
+
+def _original(folder: Path, changes: dict[str, Any]) -> Opened:
+    experts = [folder / name for name in ("high_noise_model", "low_noise_model") if (folder / name).is_dir()]
+    if len(experts) == 1:
+        raise FileNotFoundError(f"{folder} has {experts[0].name} and not the other expert: download the model again")
+    homes = experts or [folder]
+    said = [_json(home / "config.json") for home in homes]
+    dits = [Tensors(home) for home in homes]
+    dit = _original_dit(said[0], original.dit_tensors(dits[0]), changes)
+    if experts and _original_dit(said[1], original.dit_tensors(dits[1]), changes) != dit:
+        raise ValueError(f"{folder}: the two experts have different shapes: they are not of one model")
+    vae_file = next(path for name in ORIGINAL_VAE if (path := _found(folder, name)))
+    vae_tensors, text_tensors = _read(vae_file), _read(_need(folder, "models_t5_umt5-xxl-enc-bf16"))
+    vae, text = _original_vae(vae_tensors), _original_text(text_tensors, changes["dtype"])
+    parts = {
+        "text": _part(wan.text_table(text), lambda: original.text_tensors(text_tensors), init_text, text),
+        "dit": _part(wan.dit_table(dit), lambda: original.dit_tensors(dits[0]), init_dit, dit),
+        "vae": _part(wan.vae_table(vae), lambda: original.vae_tensors(vae_tensors, vae), init_vae, vae),
+    }
+    if experts:
+        parts["dit_low"] = replace(parts["dit"], tensors=lambda: original.dit_tensors(dits[1]))
+    vision = None
+    if dit.image_width:
+        file = _need(folder, "models_clip_open-clip-xlm-roberta-large-vit-huge-14")
+        tensors = original.vision_tensors(_read(file))
+        vision = seer = _original_vision(tensors)
+        parts["vision"] = _part(wan.vision_table(seer), lambda: wan.seen(tensors, seer), init_vision, seer)
+    image = dit.in_channels != vae.latent_channels
+    boundary = (0.9 if image else 0.875) if experts else None
+    config = _conventions(folder.name, dit, vae, text, vision, boundary)
+    return Opened(config, parts, _tokenizer(folder / "google" / "umt5-xxl" / "tokenizer.json"))
+
+
+def _part(rows: list[Row], tensors: Callable, init: Callable, config: Any) -> Part:
+    return Part(rows, tensors, init, config)
+
+
+def _tokenizer(path: Path) -> str:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: download the model again, with its tokenizer")
+    return path.read_text(encoding="utf-8")
+
+
+def _found(folder: Path, stem: str) -> Path | None:
+    return next((path for ending in (".safetensors", *PICKLES) if (path := folder / f"{stem}{ending}").is_file()), None)
+
+
+def _need(folder: Path, stem: str) -> Path:
+    if (path := _found(folder, stem)) is None:
+        raise FileNotFoundError(f"{folder} lacks {stem}.pth (or .safetensors): download the model again")
+    return path
+
+
+def _read(path: Path) -> Mapping[str, np.ndarray]:
+    return PickledTensors(path) if path.suffix in PICKLES else Tensors(path)
+
+
+def _conventions(
+    name: str,
+    dit: DiTConfig,
+    vae: VAEConfig,
+    text: TextConfig,
+    vision: VisionConfig | None,
+    boundary: float | None = None,
+    shift: float | None = None,
+) -> SoraConfig:
+    """How these parts are used together; `shift` is what the folder itself says of it."""
+    image, small = dit.in_channels != vae.latent_channels, vae.stride[1] == 16
+    sizes = ((704, 1280), (1280, 704)) if small else ((480, 832), (832, 480), (720, 1280), (1280, 720))
+    low, high = ((3.5, 3.5) if image else (3.0, 4.0)) if boundary else (None, 5.0)
+    usual = 12.0 if boundary and not image else 5.0
+    return SoraConfig(
+        text=text, dit=dit, vae=vae, name=name, fps=24.0 if small else 16.0, sizes=sizes,
+        frames=(121 if small else 81,), shift=shift or usual, guidance_scale=high, guidance_scale_low=low,
+        steps=40 if boundary or image else 50, negative=NEGATIVE, clean_prompts=True,
+        known="clock" if small else ("channels" if image else "replaced"), vision=vision, boundary=boundary,
+        last_time=0.001, whole_times=True)  # fmt: skip
+
+
+def _original_dit(said: Mapping[str, Any], tensors: Mapping[str, Any], changes: dict[str, Any]) -> DiTConfig:
+    """`config.json` of the release -> ours; whether it reads image tokens is seen from its tensors."""
+    image = "condition_embedder.image_embedder.norm1.weight"
+    try:
+        return DiTConfig(
+            width=said["dim"], hidden=said["ffn_dim"], depth=said["num_layers"], heads=said["num_heads"],
+            in_channels=said["in_dim"], out_channels=said["out_dim"], patch=(1, 2, 2),
+            text_width=tensors["condition_embedder.text_embedder.linear_1.weight"].shape[1],
+            image_width=len(tensors[image]) if image in tensors else 0, frequencies=said["freq_dim"],
+            epsilon=said["eps"], **changes)  # fmt: skip
+    except KeyError as error:
+        raise ValueError(f"the transformer's config.json or weights lack {error}: this is no Wan model") from error
+
+
+def _original_text(tensors: Mapping[str, np.ndarray], dtype: Dtype) -> TextConfig:
+    vocabulary, width = tensors["token_embedding.weight"].shape
+    buckets, heads = tensors["blocks.0.pos_embedding.embedding.weight"].shape
+    return TextConfig(
+        vocabulary=vocabulary, width=width, hidden=len(tensors["blocks.0.ffn.fc1.weight"]),
+        depth=_count(tensors, "blocks."), heads=heads, head_width=len(tensors["blocks.0.attn.q.weight"]) // heads,
+        buckets=buckets, dtype=dtype)  # fmt: skip
+
+
+def _original_vae(tensors: Mapping[str, np.ndarray]) -> VAEConfig:
+    channels = len(tensors["conv2.weight"])
+    shortcuts = "encoder.downsamples.0.downsamples.0.residual.2.weight" in tensors
+    if channels not in MEAN:
+        raise ValueError(f"an autoencoder of {channels} latent channels is none of Wan's, which have 16 or 48")
+    return VAEConfig(
+        base=len(tensors["encoder.conv1.weight"]), decoder_base=tensors["decoder.head.2.weight"].shape[1],
+        latent_channels=channels, shortcuts=shortcuts, pixel_patch=2 if shortcuts else 1,
+        mean=MEAN[channels], std=STD[channels])  # fmt: skip
+
+
+def _original_vision(tensors: Mapping[str, np.ndarray]) -> VisionConfig:
+    width, _, patch, _ = tensors["embeddings.patch_embedding.weight"].shape
+    side = int((len(tensors["embeddings.position_embedding.weight"]) - 1) ** 0.5)
+    return VisionConfig(
+        width=width, hidden=len(tensors["encoder.layers.0.mlp.fc1.bias"]), depth=_count(tensors, "encoder.layers."),
+        heads=width // 80, patch=patch, size=side * patch)  # fmt: skip
+
+
+def _count(tensors: Mapping[str, Any], prefix: str) -> int:
+    return 1 + max(int(name.removeprefix(prefix).split(".")[0]) for name in tensors if name.startswith(prefix))
+
+
+def whole_machine() -> jax.sharding.Mesh | None:
+    """A mesh that splits weights over all devices; None where there is one."""
+    return make_mesh({"fsdp": -1}) if jax.device_count() > 1 else None

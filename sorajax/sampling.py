@@ -1,0 +1,129 @@
+"""What is compiled when a clip is made: prompts to context, context to latents, latents to frames."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from threading import Thread
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+from flax.errors import FlaxError
+from jaxtyping import Array, Bool, Float, Int, UInt8, UInt32
+
+from sorajax.diffusion.flow import whole_times
+from sorajax.diffusion.guidance import guided_pair
+from sorajax.diffusion.known import Known, Velocity, held, initial
+from sorajax.diffusion.progress import watched
+from sorajax.models.dit import DiT
+from sorajax.models.sora import SoraConfig
+from sorajax.models.text import TextConfig, TextEncoder
+from sorajax.models.vae import VAE, VAEConfig
+
+Result = TypeVar("Result")
+
+
+class Beside(NamedTuple):
+    """What some models read beside noisy latents and text.
+
+    image: tokens of the first frame. channels: mask and latents of what is known, beside the noisy ones.
+    """
+
+    image: Float[Array, "b i e"] | None = None
+    channels: Float[Array, "b t h w k"] | None = None
+
+
+def encode_text(
+    config: TextConfig, params: dict[str, Any], ids: Int[Array, "b m"], mask: Bool[Array, "b m"]
+) -> Float[Array, "b m e"]:
+    """Tokens to context."""
+    context: Any = TextEncoder(config).apply({"params": params}, ids, mask)
+    return context
+
+
+def sample_latents(
+    config: SoraConfig,
+    sampler: Callable[[Velocity, Array, Array], Array],
+    guided: bool,
+    report: Callable | None,
+    params: dict[str, Any],
+    context: Float[Array, "prompts m e"],
+    seeds: UInt32[Array, " b"],
+    times: Float[Array, " steps+1"],
+    scales: Float[Array, " 2"],
+    positions: Float[Array, " t"],
+    known: Known,
+    beside: Beside,
+) -> Float[Array, "b t h w c"]:
+    """Context to latents. `context` holds b prompts and, when guided, b negative ones after them, in one batch.
+
+    scales: of the guidance, at and above the config's boundary and below it.
+    """
+    clocks = config.known != "replaced"
+
+    def network(which: str, *arguments: Any) -> Any:
+        return DiT(config.dit).apply({"params": params[which]}, *arguments)
+
+    def model(x: Float[Array, "b t h w c"], time: Float[Array, "b t"]) -> Any:
+        time = whole_times(time) if config.whole_times else time
+        copies = len(x) // len(known.latent)
+        channels, image = (
+            None if extra is None else jnp.concatenate([extra] * copies) for extra in (beside.channels, beside.image)
+        )
+        x = x if channels is None else jnp.concatenate([x, channels], -1)
+        arguments = x, time, context, positions, image
+        if config.boundary is None:
+            return network("dit", *arguments)
+        high, low = partial(network, "dit"), partial(network, "dit_low")
+        return jax.lax.cond(jnp.max(time) >= config.boundary, high, low, *arguments)
+
+    def pair(x: Float[Array, "b t h w c"], time: Float[Array, "b t"]) -> tuple[Array, Array]:
+        velocity, velocity_null = jnp.split(model(jnp.concatenate([x, x]), jnp.concatenate([time, time])), 2)
+        return velocity, velocity_null
+
+    def follow(x: Float[Array, "b t h w c"], time: Float[Array, "b t"]) -> Any:
+        if not guided:
+            return model(x, time)
+        high = jnp.max(whole_times(time)) >= (config.boundary or 0.0)
+        return guided_pair(pair, jnp.where(high, scales[0], scales[1]))(x, time)
+
+    noise = jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), known.latent.shape[1:]))(seeds)
+    velocity = held(follow, known, noise, clocks)
+    if report is not None:
+        velocity = watched(velocity, report)
+    return sampler(velocity, initial(known, noise, clocks), times)
+
+
+def decode_whole(
+    config: VAEConfig, params: dict[str, Any], latents: Float[Array, "b t h w c"]
+) -> UInt8[Array, "b t y x 3"]:
+    """Latents to frames at once."""
+    video: Any = VAE(config).apply({"params": params}, latents, method="decode")
+    return jnp.round((video + 1.0) * 127.5).astype(jnp.uint8)
+
+
+def compiled(function: Callable, *arguments: Any) -> Callable:
+    """The function compiled for these arguments; on CPU without optimisations that cost more time than they save.
+
+    Raises ValueError where the parameters among them are not those of the model's config.
+    """
+    options: dict[str, Any] = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else {}
+    try:
+        lowered = jax.jit(function).lower(*arguments)
+    except FlaxError as error:
+        raise ValueError("the model's weights do not fit its config.json: export it again") from error
+    return interruptible(partial(lowered.compile, options))
+
+
+def interruptible(work: Callable[[], Result]) -> Result:
+    """Does the work in a thread, so that Ctrl-C is answered at once; XLA would not let go of the main thread."""
+    future: Future[Result] = Future()
+
+    def do() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # handed to the waiting thread, which raises it
+            future.set_exception(error)
+
+    Thread(target=do, daemon=True).start()
+    return future.result()
