@@ -244,10 +244,10 @@ class DiT(nn.Module):
 
         table = self.param("modulation_out", nn.initializers.normal(config.width**-0.5), (2, config.width))
         shift, scale = jnp.moveaxis(table + e[:, :, None], 2, 0)[:, :, :, None]
-        tokens = modulate(tokens, shift, scale, config.epsilon).astype(config.dtype)
-        patches = dense(
+        tokens = modulate(tokens, shift, scale, config.epsilon)
+        patches = nn.Dense(  # in float32: it costs nothing, and the velocity is not rounded
             math.prod(config.patch) * config.out_channels, name="patch_out", kernel_init=nn.initializers.zeros)(tokens)
-        return unpatchify(patches.astype(jnp.float32), (t, h, w), config.patch)
+        return unpatchify(patches, (t, h, w), config.patch)
 
     def _blocks(self):
         """All blocks as one function: scanned over weights with a leading `depth` axis, or one after the other."""

@@ -271,8 +271,9 @@ def _original_vae(tensors: Mapping[str, np.ndarray]) -> VAEConfig:
     shortcuts = "encoder.downsamples.0.downsamples.0.residual.2.weight" in tensors
     if channels not in MEAN:
         raise ValueError(f"an autoencoder of {channels} latent channels is none of Wan's, which have 16 or 48")
+    base, decoder_base = len(tensors["encoder.conv1.weight"]), tensors["decoder.head.2.weight"].shape[1]
     return VAEConfig(
-        base=len(tensors["encoder.conv1.weight"]), decoder_base=tensors["decoder.head.2.weight"].shape[1],
+        base=base, decoder_base=0 if decoder_base == base else decoder_base,
         latent_channels=channels, shortcuts=shortcuts, pixel_patch=2 if shortcuts else 1,
         mean=MEAN[channels], std=STD[channels])  # fmt: skip
 

@@ -1,13 +1,21 @@
 """Open weights, from a prompt to frames: folders that the reference wrote, against what the reference makes of them."""
 
+import json
+import pickle
+import shutil
+
 import jax
 import numpy as np
 import PIL.Image
 import pytest
 
 import sorajax
-from sorajax import tasks
-from sorajax.request import Request
+from sorajax import convert, tasks
+from sorajax.parts import open_parts
+from sorajax.pretrained.opened import open_model
+from sorajax.pretrained.pickles import PickledTensors
+from sorajax.pretrained.safetensors import Tensors
+from sorajax.request import BadRequest, Request
 from sorajax.video import Video
 
 torch = pytest.importorskip("torch", reason="the parity extra is not installed")
@@ -85,3 +93,171 @@ def test_the_whole_pipeline_agrees_from_the_same_noise(name, tmp_path):
             output_type="np", **more).frames[0]
     assert expected.std() > 0.02
     assert psnr(ours, np.round(expected * 255)) > 50
+
+
+def all_parts(opened):
+    return {name: part.load() for name, part in opened.parts.items()}
+
+
+def assert_equal(ours, theirs):
+    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+    assert jax.tree.all(jax.tree.map(np.array_equal, ours, theirs))
+
+
+def silent(make):
+    theirs = make()
+    theirs.set_progress_bar_config(disable=True)
+    return theirs
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """The folder of a small text-to-video model in the diffusers layout."""
+    folder = tmp_path_factory.mktemp("models") / "Wan2.1-T2V"
+    silent(MODELS["Wan2.1-T2V"]).save_pretrained(folder, max_shard_size="60KB")
+    return folder
+
+
+@pytest.fixture
+def copied(saved, tmp_path):
+    """A copy of it, to be harmed."""
+    return shutil.copytree(saved, tmp_path / "copied")
+
+
+@pytest.mark.parametrize("name", ["Wan2.1-I2V", "Wan2.2-T2V-A14B", "Wan2.2-TI2V"])
+def test_the_original_release_holds_the_same_parameters(name, tmp_path):
+    theirs = silent(MODELS[name])
+    theirs.save_pretrained(tmp_path / "new")
+    reference.save_original(theirs, tmp_path / "first")
+    new, first = open_model(tmp_path / "new"), open_model(tmp_path / "first")
+    assert_equal(all_parts(first), all_parts(new))
+    assert (first.config.dit, first.config.vae, first.config.vision) == (
+        new.config.dit, new.config.vae, new.config.vision)
+    assert (first.config.known, first.config.boundary) == (new.config.known, new.config.boundary)
+
+
+def test_the_names_of_the_original_release_are_those_that_the_reference_converts():
+    from diffusers.loaders import single_file_utils as their
+
+    for model, rename, convert_back in (
+        (reference.transformer(36, image=80), reference.original_dit, their.convert_wan_transformer_to_diffusers),
+        (reference.autoencoder(), reference.original_vae, their.convert_wan_vae_to_diffusers),
+    ):
+        state = model.state_dict()
+        back = convert_back(rename(state))
+        assert back.keys() == state.keys()
+        assert all(torch.equal(back[name], state[name]) for name in state)
+
+
+def test_converted_weights_open_as_the_same_and_come_back_as_they_were(saved, tmp_path, capsys):
+    assert convert.main([str(saved), "--out", str(tmp_path / "fast"), "--dtype", "float32"]) == 0
+    assert convert.main([str(tmp_path / "fast"), "--to", "diffusers", "--out", str(tmp_path / "back")]) == 0
+    config, parts, tokenizer, name = open_parts(tmp_path / "fast", None)
+    opened = open_model(saved)
+    assert (config, tokenizer, name) == (opened.config, opened.tokenizer, "fast")
+    assert_equal(dict(parts), all_parts(opened))
+    assert_equal(all_parts(open_model(tmp_path / "back")), all_parts(opened))
+    kinds = (("transformer", diffusers.WanTransformer3DModel), ("vae", diffusers.AutoencoderKLWan))
+    for part, kind in kinds:
+        state = Tensors(saved / part)
+        model = kind.from_config(json.loads((tmp_path / "back" / part / "config.json").read_text()))
+        back = {name: torch.tensor(tensor) for name, tensor in Tensors(tmp_path / "back" / part).items()}
+        model.load_state_dict(back, strict=True)
+        assert all(np.array_equal(model.state_dict()[name], tensor) for name, tensor in state.items()), part
+    transformers.UMT5EncoderModel.from_pretrained(tmp_path / "back" / "text_encoder")
+    assert convert.main([str(saved), "--out", str(tmp_path / "fast")]) == 2
+    assert "exists and is not empty: name a new folder" in capsys.readouterr().err
+
+
+def test_bfloat16_errs_no_more_than_the_references_own(saved):
+    """The transformer in bfloat16, each against its own float32."""
+    from sorajax.models.dit import DiT
+
+    rng = np.random.default_rng(0)
+    x, text = rng.standard_normal((1, 16, 3, 8, 8), np.float32), rng.standard_normal((1, 9, 24), np.float32)
+    theirs = reference.transformer()
+    exact = theirs(torch.tensor(x), torch.tensor([700.0]), torch.tensor(text), return_dict=False)[0].detach().numpy()
+    low = theirs.to(torch.bfloat16)
+    rough = low(*(torch.tensor(a).to(torch.bfloat16) for a in (x, np.float32([700.0]), text)), return_dict=False)[0]
+    theirs_off = np.abs(rough.detach().float().numpy() - exact).mean()
+    opened = open_model(saved, "bfloat16")
+    params = opened.parts["dit"].load("bfloat16")
+    ours = DiT(opened.config.dit).apply(
+        {"params": params}, np.moveaxis(x, 1, -1), np.full((1, 3), 0.7, np.float32), text)
+    assert np.abs(np.moveaxis(ours, -1, 1) - exact).mean() <= theirs_off
+
+
+def test_pickles_are_read_without_torch_and_never_run(tmp_path):
+    rng = torch.Generator().manual_seed(0)
+    tensors = {
+        "a": torch.randn(3, 4, generator=rng), "turned": torch.randn(3, 4, generator=rng).T,
+        "part": torch.randn(6, generator=rng)[2:5], "b": torch.ones(2, dtype=torch.bfloat16),
+        "empty": torch.zeros(0, 3), "scalar": torch.tensor(2.0)}
+    for zipped in (True, False):
+        path = tmp_path / f"{zipped}.pth"
+        torch.save({"state": tensors, "step": 3}, path, _use_new_zipfile_serialization=zipped)
+        found = PickledTensors(path)
+        assert set(found) == {f"state.{name}" for name in tensors}
+        for name, tensor in tensors.items():
+            assert np.array_equal(found[f"state.{name}"].astype(np.float32), tensor.float().numpy())
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        with pytest.raises(ValueError, match=r"(no whole torch checkpoint|cut short).*download it again"):
+            PickledTensors(path)
+
+    class Evil:
+        def __reduce__(self):
+            return print, ("it ran",)
+
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps(Evil()))
+    torch.save({"a": Evil()}, tmp_path / "zipped.pth")
+    for name in ("evil.pth", "zipped.pth"):
+        with pytest.raises(ValueError, match=r"would run (builtins|__builtin__).print when opened.*do not trust"):
+            PickledTensors(tmp_path / name)
+
+
+def change(path, **said):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **said}))
+
+
+def test_bad_folders_are_refused_in_one_line(copied, tmp_path, monkeypatch):
+    def refused(match, kind=ValueError):
+        with pytest.raises(kind, match=match) as raised:
+            all_parts(open_model(copied))
+        assert "\n" not in str(raised.value)
+
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="no folder of Wan weights"):
+        open_model(tmp_path / "empty")
+    index = copied / "model_index.json"
+    change(index, _class_name="FluxPipeline")
+    refused("holds a FluxPipeline: sorajax runs WanPipeline and WanImageToVideoPipeline")
+    change(index, _class_name="WanPipeline")
+    change(copied / "vae" / "config.json", z_dim=8, latents_mean=[0.0] * 8, latents_std=[1.0] * 8)
+    refused("the transformer makes 16 channels, the autoencoder's latents have 8")
+    change(copied / "vae" / "config.json", z_dim=16, latents_mean=[0.0] * 16, latents_std=[1.0] * 16)
+    change(copied / "transformer" / "config.json", num_layers=3)
+    refused("tensors are missing: blocks.2.attn1.norm_k.weight")
+    change(copied / "transformer" / "config.json", num_layers=2)
+    shard = sorted((copied / "transformer").glob("*.safetensors"))[1]
+    content = shard.read_bytes()
+    shard.write_bytes(content[:-100])
+    refused("not a whole safetensors file")
+    shard.unlink()
+    refused("lacks .*: download again", FileNotFoundError)
+    from safetensors.torch import load, save_file
+
+    tensors = load(content)
+    save_file({name: tensor.to(torch.int8) for name, tensor in tensors.items()}, shard)
+    refused("is int8, and weights are float32, bfloat16 or float16")
+    monkeypatch.setattr("sorajax.parts.memory_of_devices", lambda: 1000)
+    with pytest.raises(ValueError, match=r"text take 0.0 GB of 0.0 GB: use more devices, or half the bytes"):
+        sorajax.load(copied)
+
+
+def test_an_image_model_wants_an_image_and_a_hub_name_needs_the_hub(tmp_path):
+    silent(MODELS["Wan2.2-I2V-A14B"]).save_pretrained(tmp_path / "i2v")
+    pipeline = sorajax.load(tmp_path / "i2v")
+    with pytest.raises(BadRequest, match="i2v goes on from a picture: give one with --image"):
+        pipeline("a red ball", frames=5, width=32, height=32)
+    with pytest.raises(FileNotFoundError, match="neither a folder nor could it be downloaded"):
+        sorajax.load("nobody/no-such-model")
