@@ -62,6 +62,13 @@ def _parse(text: str) -> dict[str, int]:
     return {name: int(size) for name, size in (part.split("=") for part in pairs)}
 
 
+def divides(mesh: Mesh, axis: str, what: str, size: int) -> None:
+    """Raises ValueError where a mesh axis does not divide a size, with the values that would."""
+    if size % mesh.shape[axis]:
+        fit = ", ".join(str(n) for n in range(1, min(size, mesh.size) + 1) if size % n == 0 and mesh.size % n == 0)
+        raise ValueError(f"mesh {axis}={mesh.shape[axis]} does not divide {size} {what}: use {axis}={fit}")
+
+
 def path_name(path: tuple[Any, ...]) -> str:
     """The "/"-joined name of a leaf, e.g. `params/dit/blocks/up/kernel`."""
     return jax.tree_util.keystr(path, simple=True, separator="/")

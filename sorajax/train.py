@@ -3,6 +3,7 @@
     python -m sorajax.train configs/world_vae.py
     python -m sorajax.train configs/world_dit.py --model.depth 24 --directory runs/deep
     python -m sorajax.train configs/world_dit.py --resume
+    python -m sorajax.train configs/world_dit.py --mesh data=2,fsdp=2,seq=2      eight devices, split three ways
     python -m sorajax.train configs/world_dit.py --help      every setting of that experiment
 
 The file defines `config`, a frozen dataclass; every field of it is an option. The directory (runs/NAME by default) gets
@@ -18,6 +19,10 @@ import runpy
 import sys
 from pathlib import Path
 from typing import Annotated, Any
+
+
+MESH = "How devices split the work, e.g. data=2,fsdp=4,seq=2: data splits batches, fsdp batches and weights, seq the \
+tokens of a clip, tensor heads and hidden units; one axis may be -1, the rest."
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -68,18 +73,22 @@ def parse(path: str, arguments: list[str]) -> tuple[Any, Path | None, bool]:
             ("config", Annotated[type(config), tyro.conf.arg(name="")]),
             ("directory", Annotated[Path | None, tyro.conf.arg(help="Where the run goes; runs/NAME by default.")]),
             ("resume", Annotated[bool, tyro.conf.arg(help="Continue from the newest whole checkpoint.")]),
+            ("mesh", Annotated[str | None, tyro.conf.arg(metavar="AXES", help=MESH)]),
         ],
         frozen=True,
     )
     chosen = tyro.cli(
         options,
         args=arguments,
-        default=options(config, None, False),
+        default=options(config, None, False, None),
         prog=f"python -m sorajax.train {path}",
         description=f"Settings of {path} and their values there.",
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.AvoidSubcommands),
     )
-    return chosen.config, chosen.directory, chosen.resume
+    config = chosen.config
+    if chosen.mesh is not None:
+        config = dataclasses.replace(config, loop=dataclasses.replace(config.loop, mesh=chosen.mesh))
+    return config, chosen.directory, chosen.resume
 
 
 def train(config: Any, directory: Path, resume: bool = False) -> Any:

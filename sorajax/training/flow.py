@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
+from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from sorajax.checkpoint import TOKENIZER, Storage, export_model, load_model, model_folder, write_atomically
@@ -35,7 +36,7 @@ from sorajax.models.dit import DiT, DiTConfig
 from sorajax.models.sora import SoraConfig, init_dit, init_text
 from sorajax.models.text import TextConfig, TextEncoder, Tokenizer
 from sorajax.models.vae import VAE, VAEConfig
-from sorajax.sharding import gathered, make_mesh
+from sorajax.sharding import divides, gathered, make_mesh
 from sorajax.training.loop import LoopConfig
 from sorajax.training.metrics import Mean
 from sorajax.training.vae import encoder, load_vae
@@ -127,6 +128,17 @@ class FlowStage:
         shape = self.config.vae.latent_shape(*batch.bucket.size)[:3]
         sizes = [size // p for size, p in zip(shape, self.config.dit.patch, strict=True)]
         return float(batch.size * np.prod(sizes))
+
+    def check(self, mesh: Mesh) -> None:
+        """Raises ValueError where heads, widths or tokens do not divide over the mesh."""
+        config = self.config.dit
+        divides(mesh, "tensor", "heads", config.heads)
+        divides(mesh, "tensor", "hidden units", config.hidden)
+        divides(mesh, "fsdp", "columns of width", config.width)
+        for bucket in self.data.buckets:
+            shape = self.config.vae.latent_shape(*bucket.size)[:3]
+            tokens = int(np.prod([size // p for size, p in zip(shape, config.patch, strict=True)]))
+            divides(mesh, "seq", f"tokens of a clip of {'x'.join(map(str, bucket.size))}", tokens)
 
     def preview(self, params: Any, key: jax.Array) -> np.ndarray:
         """One row of six frames for each of the objective's prompts."""

@@ -140,6 +140,8 @@ class Run:
         begin = make_begin(self.optimizer)
         self.abstract = jax.eval_shape(lambda key: begin(stage.init(key)), self.init_key)
         self.where = shardings(self.abstract, mesh)
+        if hasattr(stage, "check"):
+            stage.check(mesh)
         self.stage = jax.device_put(stage, shardings(stage, mesh))
         self.position = data.get_state()
         self.held_out: list[Any] = []

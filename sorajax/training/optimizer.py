@@ -47,6 +47,8 @@ class OptimizerConfig:
     """Global gradient norm above which gradients are scaled down; 0 never."""
     accumulation: int = 1
     """Batches averaged into one update."""
+    state_dtype: Literal["float32", "bfloat16"] = "float32"
+    """What moments are kept in between updates, which are computed in float32; the average is always float32."""
     ema: float = 0.999
     """Decay of the parameter average per update, reached by a warm-up of (1 + n) / (10 + n)."""
 
@@ -97,10 +99,25 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
         update = optax.adamw(
             rate, config.beta1, config.beta2, weight_decay=config.weight_decay, mask=decayed
         )
+    if config.state_dtype != "float32":
+        update = kept_as(update, jnp.dtype(config.state_dtype))
     chain = optax.chain(optax.clip_by_global_norm(config.clip), update) if config.clip > 0 else update
     if config.accumulation > 1:
         return optax.MultiSteps(chain, config.accumulation).gradient_transformation()
     return chain
+
+
+def kept_as(update: optax.GradientTransformation, dtype: Any) -> optax.GradientTransformation:
+    """`update` with the floats of its state kept as `dtype`: half the memory in bfloat16, for moments of 8 bits."""
+
+    def cast(state: Any, wanted: Any) -> Any:
+        return jax.tree.map(lambda x: x.astype(wanted) if jnp.issubdtype(x.dtype, jnp.floating) else x, state)
+
+    def step(gradient: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        change, state = update.update(gradient, cast(state, jnp.float32), params)
+        return change, cast(state, dtype)
+
+    return optax.GradientTransformation(lambda params: cast(update.init(params), dtype), step)
 
 
 def matrices(params: Any) -> Any:

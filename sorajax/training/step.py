@@ -19,7 +19,8 @@ class Stage(Protocol):
     of the compiled step and no constants inside it.
 
     It may also have `preview(params, key) -> uint8 [h w 3]`; `export(directory, params)`, called after each save with
-    the averaged parameters; `load(directory) -> params`, the reverse; and `tokens(batch) -> float`, those of one step.
+    the averaged parameters; `load(directory) -> params`, the reverse; `tokens(batch) -> float`, those of one step; and `check(mesh)`,
+    which raises ValueError where the model does not divide over the mesh.
     """
 
     def init(self, key: jax.Array) -> Any:
