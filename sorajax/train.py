@@ -20,7 +20,6 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-
 MESH = "How devices split the work, e.g. data=2,fsdp=4,seq=2: data splits batches, fsdp batches and weights, seq the \
 tokens of a clip, tensor heads and hidden units; one axis may be -1, the rest."
 

@@ -3,8 +3,8 @@
     Ulysses    an all-to-all turns (all heads, my tokens) into (my heads, all tokens), and back     (Jacobs et al. 2023)
     ring       keys and values pass from device to device; each adds its part by a running softmax  (Liu et al. 2023)
 
-A mesh's `seq` axis of u * r devices does Ulysses within groups of u neighbours and a ring over the r groups (Fang & Zhao
-2024, "USP"); u is the largest divisor that the heads of a device allow. All of it runs inside `shard_map`.
+A mesh's `seq` axis of u * r devices does Ulysses within groups of u neighbours and a ring over the r groups (Fang and
+Zhao 2024, "USP"); u is the largest divisor that the heads of a device allow. All of it runs inside `shard_map`.
 """
 
 import math
@@ -85,8 +85,8 @@ def _add(q: Array, k: Array, v: Array, most: Array, total: Array, out: Array, sc
     from sorajax.models.attention import SCORES_LIMIT, scaled
 
     b, s, n, _ = q.shape
-    blocks = next(count for count in range(1, s + 1) if s % count == 0 and b * n * s * len(k[0]) // count <= SCORES_LIMIT
-                  or count == s)  # fmt: skip
+    scores = b * n * s * k.shape[1]
+    blocks = next(count for count in range(1, s + 1) if s % count == 0 and (scores <= count * SCORES_LIMIT or count == s))
     query = scaled(q, scale)
 
     def block(part: tuple[Array, ...]) -> tuple[Array, ...]:

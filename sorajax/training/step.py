@@ -19,8 +19,9 @@ class Stage(Protocol):
     of the compiled step and no constants inside it.
 
     It may also have `preview(params, key) -> uint8 [h w 3]`; `export(directory, params)`, called after each save with
-    the averaged parameters; `load(directory) -> params`, the reverse; `tokens(batch) -> float`, those of one step; and `check(mesh)`,
-    which raises ValueError where the model does not divide over the mesh.
+    the averaged parameters; `load(directory) -> params`, the reverse; `tokens(batch) -> float`, those of one step;
+    `validate(params, batch, key) -> metrics` on held-out batches; and `check(mesh)`, which raises ValueError where the
+    model does not divide over the mesh.
     """
 
     def init(self, key: jax.Array) -> Any:

@@ -48,7 +48,10 @@ def batches():
     return [tuple(rng.random(shape, np.float32) for shape in shapes) for _ in range(STEPS)]
 
 
-def trained(config, mesh_text, optimizer=OptimizerConfig(warmup=1, learning_rate=3e-3)):
+OPTIMIZER = OptimizerConfig(warmup=1, learning_rate=3e-3)
+
+
+def trained(config, mesh_text, optimizer=OPTIMIZER):
     """Losses of STEPS steps, and the collectives of the compiled step."""
     devices = jax.devices() if mesh_text else jax.devices()[:1]
     mesh, stage = make_mesh(mesh_text, devices), Toy(config)
