@@ -85,8 +85,8 @@ def _add(q: Array, k: Array, v: Array, most: Array, total: Array, out: Array, sc
     from sorajax.models.attention import SCORES_LIMIT, scaled
 
     b, s, n, _ = q.shape
-    scores = b * n * s * k.shape[1]
-    blocks = next(count for count in range(1, s + 1) if s % count == 0 and (scores <= count * SCORES_LIMIT or count == s))
+    fewest = min(s, max(1, -(-b * n * s * k.shape[1] // SCORES_LIMIT)))
+    blocks = next(count for count in range(fewest, s + 1) if s % count == 0)
     query = scaled(q, scale)
 
     def block(part: tuple[Array, ...]) -> tuple[Array, ...]:
