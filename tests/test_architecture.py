@@ -9,6 +9,7 @@ SOURCE = Path(__file__).parent.parent / "sorajax"
 ROOMS = (
     "__init__",
     "compilation",
+    "distributed",
     "sharding",
     "checkpoint",
     "video",
@@ -28,6 +29,7 @@ ROOMS = (
     "tasks",
     "sample",
     "train",
+    "plan",
     "encode",
     "convert",
     "evaluate",
