@@ -32,6 +32,7 @@ ROOMS = (
     "plan",
     "encode",
     "convert",
+    "average",
     "evaluate",
     "benchmark",
 )

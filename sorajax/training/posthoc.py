@@ -37,7 +37,7 @@ FOLDER = "averages"
 class PowerAverages(NamedTuple):
     """What `track` keeps: updates so far (int32) and, for each width, a tree like the parameters."""
 
-    count: jax.Array
+    updates: jax.Array
     averages: tuple[Any, ...]
 
 
@@ -69,7 +69,7 @@ def track(sigmas: Sequence[float]) -> optax.GradientTransformation:
         return PowerAverages(jnp.int32(0), tuple(jax.tree.map(jnp.copy, params) for _ in gammas))
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, PowerAverages]:
-        count, new = state.count + 1, optax.apply_updates(params, updates)
+        count, new = state.updates + 1, optax.apply_updates(params, updates)
         averages = tuple(moved(old, new, count, gamma) for old, gamma in zip(state.averages, gammas, strict=True))
         return updates, PowerAverages(count, averages)
 
@@ -112,7 +112,7 @@ def write_snapshot(
         for sigma, tree in zip(sigmas, jax.device_get(averages.averages), strict=True)
         for name, leaf in flatten_dict(tree, sep="/").items()
     }
-    said = {"updates": str(int(averages.count)), "sigmas": json.dumps(list(sigmas))}
+    said = {"updates": str(int(averages.updates)), "sigmas": json.dumps(list(sigmas))}
     write_atomically(folder / f"{step:08}.safetensors", lambda path: save_file(flat, path, said))
 
 
@@ -146,7 +146,7 @@ def products(
 
 
 def solve(snapshots: Sequence[Snapshot], sigma: float, updates: int) -> tuple[Float[np.ndarray, " n"], float]:
-    """The factor of each snapshot, and how far their profile is from the wanted one (0 is exact, 1 is nothing alike)."""
+    """The factor of each snapshot, and how far their profile is from the wanted one: 0 is exact, 1 nothing alike."""
     gammas = np.array([exponent(snapshot.sigma) for snapshot in snapshots])
     times = np.array([snapshot.updates for snapshot in snapshots], np.float64)
     wanted = exponent(sigma), np.float64(updates)

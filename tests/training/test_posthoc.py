@@ -106,7 +106,7 @@ def test_tracking_changes_no_update_and_counts_updates(accumulation):
         if (step + 1) % accumulation == 0:
             seen.append(np.asarray(params["w"]["kernel"]).reshape(-1))
     found = posthoc.averages_in(tracked)
-    assert int(found.count) == len(seen) == 6 // accumulation
+    assert int(found.updates) == len(seen) == 6 // accumulation
     assert posthoc.averages_in(state) is None
     for sigma, tree in zip(TRACKED, found.averages, strict=True):
         np.testing.assert_allclose(tree["w"]["kernel"].reshape(-1), averaged(np.stack(seen), sigma)[-1], rtol=1e-6)
