@@ -65,7 +65,7 @@ def average(options: Options) -> None:
     check_widths("sigma", [options.sigma])
     snapshots = read_snapshots(options.run, options.step)
     if not (options.run / "model" / "config.json").is_file():
-        raise FileNotFoundError(f"{options.run} has no model of its own beside its averages: it trained no whole model, "
+        raise FileNotFoundError(f"{options.run} has no model of its own beside its averages: it trained no whole one, "
                                 "or never saved")
     whole = model_kind(options.run) == SoraConfig.__name__
     config, params, tokenizer = load_model(options.run, SoraConfig if whole else VAEConfig)
