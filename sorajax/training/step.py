@@ -19,7 +19,8 @@ class Stage(Protocol):
     of the compiled step and no constants inside it.
 
     It may also have `preview(params, key) -> uint8 [h w 3]`; `export(directory, params)`, called after each save with
-    the averaged parameters; `load(directory) -> params`, the reverse; and `tokens(batch) -> float`, those of one step.
+    the averaged parameters; `load(directory) -> params`, the reverse; `tokens(batch) -> float`, those of one step; and
+    `at(step) -> stage`, itself bound to a step (int32 []), for an objective that changes over the run.
     """
 
     def init(self, key: jax.Array) -> Any:
@@ -64,6 +65,7 @@ def make_update(
 
     def update(state: TrainState, stage: Stage, batch: Any, key: jax.Array) -> tuple[TrainState, dict[str, Any]]:
         key = jax.random.fold_in(key, state.step)
+        stage = stage.at(state.step) if hasattr(stage, "at") else stage
         (loss, metrics), gradient = jax.value_and_grad(stage.loss, has_aux=True)(state.params, batch, key)
         change, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, change)
