@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sorajax.models.layers import ChannelNorm, convolve
+from sorajax.models.layers import convolve
 from sorajax.models.vae import conv_parameters
 
 
@@ -59,7 +59,7 @@ class Critic(nn.Module):
         for level in range(1, config.levels):
             x = nn.leaky_relu(x, 0.2)
             x = PatchConv(config.base * min(2**level, 8), name=f"level{level}")(x)
-            x = ChannelNorm(name=f"norm{level}")(x)
+            x = nn.LayerNorm(epsilon=1e-6, dtype=x.dtype, name=f"norm{level}")(x)
         x = nn.leaky_relu(x, 0.2)
         return PatchConv(1, side=3, stride=(1, 1, 1), name="conv_out")(x)[..., 0].astype(jnp.float32)
 

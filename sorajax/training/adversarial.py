@@ -38,8 +38,9 @@ class AdversarialConfig:
     """Batches before the game begins: a reconstruction that is still blurred teaches a critic nothing."""
     ramp: int = 500
     """Batches over which the pull then rises from 0 to `weight`, while the critic learns to see."""
-    penalty: float = 1.0
-    """Weight of R1, the squared gradient of each of the critic's answers by a real video's pixels."""
+    penalty: float = 0.01
+    """Weight of R1, the squared gradient of each of the critic's answers by a real video's pixels. It is large, since
+    an answer depends on thousands of pixels: at 1 a critic learns nothing."""
     noise: float = 0.05
     """Standard deviation of the noise that R1 is measured with, in [-1, 1] units."""
     critic: CriticConfig = CriticConfig()

@@ -1,7 +1,7 @@
 """How far a reconstruction is from its video to the eye. Nothing here was trained, and nothing is downloaded.
 
-    cs(x, y) = (2 cov(x, y) + C2) / (var x + var y + C2)         l(x, y) = (2 mx my + C1) / (mx^2 + my^2 + C1)
-    structure = 1 - mean over scales of cs                        the last scale: l * cs
+    cs(x, y) = (2 cov(x, y) + C2) / (var x + var y + C2)        l(x, y) = (2 mx my + C1) / (mx^2 + my^2 + C1)
+    structure = 1 - mean over scales of cs, and of l * cs at the last
     flicker   = | (y[t + 1] - y[t]) - (x[t + 1] - x[t]) |
 
 Moments are taken under a Gaussian window (Wang et al. 2004, eqs. 6 and 9), on scales that halve (Wang, Simoncelli &
@@ -12,7 +12,7 @@ edge. Zhao et al. 2017 found l1 with it the best of the losses without a network
 - scales are averaged, not multiplied: a product of powers has no gradient where structures disagree, as they do early
 - equally: its weights were fitted to one distance from the screen, and a sample is looked at enlarged
 
-Both see frames by themselves; `flicker` sees what they do in time. Pixels are in [-1, 1], a range of 2.
+`structure` sees each frame by itself; `flicker` sees what frames do in time. Pixels are in [-1, 1], a range of 2.
 """
 
 from collections.abc import Callable
@@ -80,7 +80,8 @@ def similarity(
     mean_x, mean_y, square_x, square_y, product = jnp.split(moments, 5)
     variance_x, variance_y = square_x - mean_x * mean_x, square_y - mean_y * mean_y
     covariance = product - mean_x * mean_y
-    luminance = (2 * mean_x * mean_y + C1) / (mean_x * mean_x + mean_y * mean_y + C1)
+    light_x, light_y = mean_x + 1, mean_y + 1  # no longer signed: black is 0
+    luminance = (2 * light_x * light_y + C1) / (light_x * light_x + light_y * light_y + C1)
     return luminance, (2 * covariance + C2) / (variance_x + variance_y + C2)
 
 
