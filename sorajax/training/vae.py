@@ -37,7 +37,7 @@ from sorajax.data.world import Truth, draw
 from sorajax.models.critic import init_critic
 from sorajax.models.sora import SoraConfig, init_vae
 from sorajax.models.vae import VAE, VAEConfig, stream_encode
-from sorajax.pretrained.opened import open_autoencoder
+from sorajax.pretrained.opened import is_open_model, open_autoencoder
 from sorajax.sharding import gathered
 from sorajax.training.adversarial import AdversarialConfig, game
 from sorajax.training.loop import LoopConfig
@@ -192,6 +192,18 @@ def load_vae(directory: Path) -> tuple[VAEConfig, Any]:
         return whole.vae, params["vae"]
     config, params, _ = load_model(directory, VAEConfig)
     return config, params["vae"]
+
+
+def is_autoencoder(directory: Path) -> bool:
+    """Whether a folder holds an autoencoder by itself, exported or open. Raises ValueError for a damaged config."""
+    if is_open_model(directory):
+        return False
+    if open_autoencoder(directory) is not None:
+        return True
+    try:
+        return model_kind(directory) == VAEConfig.__name__
+    except FileNotFoundError:
+        return False
 
 
 WHOLE = 2**23  # pixels of a batch up to which it is encoded in one piece
