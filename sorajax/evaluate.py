@@ -2,13 +2,15 @@
 
     python -m sorajax.evaluate world --model world --num 256 --json scores.json
     python -m sorajax.evaluate reconstruction --model world
+    python -m sorajax.evaluate reconstruction --model runs/videos_vae --folder videos
     python -m sorajax.evaluate instrument
     python -m sorajax.evaluate tasks --model world
 
 `tasks` measures every way to ask: stills, extensions, edits, storyboards, a minute; `--rows extend edit` some of them.
 `world` asks for clips and reads them back; `reconstruction` measures what the autoencoder keeps; `instrument` is the
 reader's own accuracy on rendered clips, the ceiling of all others. Each prints a table with 95% intervals, and with
---json writes {split: {attribute: {accuracy, low, high, num}}}.
+--json writes {split: {attribute: {accuracy, low, high, num}}}. `reconstruction` takes an autoencoder by itself too, and
+with --folder measures it on your own videos.
 
 Exit codes: 0 done, 1 a file or model failed, 2 the request makes no sense, 130 interrupted.
 """
@@ -16,7 +18,7 @@ Exit codes: 0 done, 1 a file or model failed, 2 the request makes no sense, 130 
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -62,12 +64,21 @@ class World(Common):
 
 @dataclass(frozen=True)
 class Reconstruction(Common):
-    """PSNR of the autoencoder on unseen clips, and what can still be read through it."""
+    """PSNR, SSIM and flicker of the autoencoder on unseen clips, and what can still be read through it."""
 
     num: int = 64
-    """Clips of the splits seen and held_out each; the other splits get a quarter of it."""
+    """Clips of the splits seen and held_out each, the other splits get a quarter of it; or videos of --folder."""
     model: str = "world"
-    """`world`, which comes with sorajax, or the folder of a training run or an exported model."""
+    """`world`, which comes with sorajax, or the folder of a training run, an exported model or an open one, each whole
+    or an autoencoder alone."""
+    folder: Path | None = None
+    """Videos to measure it on instead of the world's: a folder, manifest or tar. The first clip of each is read."""
+    frames: int = 17
+    """Length of the clips."""
+    size: tuple[int, int] = (64, 64)
+    """Width and height in pixels that clips of --folder are cut to."""
+    fps: float = 8.0
+    """Frames per second that clips of --folder are read at."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +138,8 @@ def check(command: "Common | Tasks") -> None:
     for split in getattr(command, "splits", ()):
         if split not in SPLITS:
             raise BadRequest(f"--splits {split} is unknown: choose from {', '.join(SPLITS)}")
+    if isinstance(command, Reconstruction) and command.fps <= 0:
+        raise BadRequest(f"--fps {command.fps:g} is not allowed: it must be positive, e.g. 8")
     if command.json and not command.json.expanduser().parent.is_dir():
         raise BadRequest(f"--json {command.json}: the folder does not exist; create it first")
 
@@ -167,18 +180,38 @@ def measure_world(command: World) -> None:
 
 def measure_reconstruction(command: Reconstruction) -> None:
     """Encodes, decodes, reads and prints."""
-    from sorajax.evaluation.reconstruction import evaluate_reconstruction
-    from sorajax.evaluation.world import table
-    from sorajax.pipeline import load
+    from sorajax.evaluation.reconstruction import evaluate_reconstruction, evaluate_videos, table
+    from sorajax.evaluation.world import table as accuracies
 
-    pipeline = load(command.model)
+    config, params = autoencoder(command.model)
+    if command.folder is not None:
+        quality, left_out = evaluate_videos(
+            config, params, command.folder, command.num, command.frames, command.size[::-1], command.fps
+        )
+        text = table({"videos": quality})
+        text += "".join(f"\nleft out: {reason}" for reason in left_out.values())
+        report(text, asdict(quality) | {"left_out": left_out}, command.json)
+        return
     found = evaluate_reconstruction(
-        pipeline.config.vae, pipeline.params["vae"], command.num, command.seed, splits=command.splits
+        config, params, command.num, command.seed, splits=command.splits, frames=command.frames
     )
-    text = f"PSNR {found.psnr:.2f} dB (worst clip {found.worst:.2f})\n\nfrom pixels\n{table(found.pixels)}"
-    text += f"\n\nthrough the autoencoder\n{table(found.through)}"
-    figures = {"psnr": found.psnr, "worst": found.worst, "pixels": found.pixels, "through": found.through}
+    text = f"PSNR {found.all.psnr:.2f} dB (worst clip {found.all.worst:.2f})\n\n"
+    text += f"{table({'all kinds': found.all, **found.splits})}\n\nfrom pixels\n{accuracies(found.pixels)}"
+    text += f"\n\nthrough the autoencoder\n{accuracies(found.through)}"
+    figures = {"psnr": found.all.psnr, "worst": found.all.worst, "pixels": found.pixels, "through": found.through}
+    figures |= {"quality": {name: asdict(q) for name, q in {"all": found.all, **found.splits}.items()}}
     report(text, figures, command.json)
+
+
+def autoencoder(model: str) -> tuple[Any, Any]:
+    """Config and parameters of the autoencoder that a model is or has."""
+    from sorajax.pipeline import EMBEDDED, load
+    from sorajax.training.vae import is_autoencoder, load_vae
+
+    if model != EMBEDDED and is_autoencoder(Path(model).expanduser()):
+        return load_vae(Path(model).expanduser())
+    pipeline = load(model)
+    return pipeline.config.vae, pipeline.params["vae"]
 
 
 def measure_instrument(command: Instrument) -> None:

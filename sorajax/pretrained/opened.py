@@ -30,6 +30,7 @@ from sorajax.sharding import make_mesh, path_name, shardings
 
 INDEX = "model_index.json"
 PIPELINES = ("WanPipeline", "WanImageToVideoPipeline")
+AUTOENCODER = "AutoencoderKLWan"
 ORIGINAL_VAE = ("Wan2.1_VAE", "Wan2.2_VAE")
 PICKLES = (".pth", ".pt", ".bin")
 FULL = ("time_in", "time_out", "time_modulation", "modulation", "modulation_out", "positions", "position_bias")
@@ -120,6 +121,24 @@ def open_model(folder: str | Path, dtype: Dtype = "float32", **changes: Any) -> 
         f"{folder} is no folder of Wan weights: neither {INDEX} (the diffusers layout) nor Wan2.1_VAE or Wan2.2_VAE "
         "(the original release) is in it"
     )
+
+
+def open_autoencoder(folder: str | Path) -> Part | None:
+    """The autoencoder in a folder: one in the diffusers layout by itself, or that of a whole model in either layout.
+
+    None where there is none. Raises as `open_model` does.
+    """
+    folder = Path(folder)
+    folder = folder / "vae" if (folder / INDEX).is_file() else folder
+    if file := next((path for name in ORIGINAL_VAE if (path := _found(folder, name))), None):
+        tensors = _read(file)
+        config = _original_vae(tensors)
+        return _part(wan.vae_table(config), lambda: original.vae_tensors(tensors, config), init_vae, config)
+    described = folder / "config.json"
+    if not described.is_file() or (said := _json(described)).get("_class_name") != AUTOENCODER:
+        return None
+    config = wan.vae_config(said)
+    return _part(wan.vae_table(config), lambda: Tensors(folder), init_vae, config)
 
 
 def _json(path: Path) -> dict[str, Any]:

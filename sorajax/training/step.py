@@ -20,8 +20,9 @@ class Stage(Protocol):
 
     It may also have `preview(params, key) -> uint8 [h w 3]`; `export(directory, params)`, called after each save with
     the averaged parameters; `load(directory) -> params`, the reverse; `tokens(batch) -> float`, those of one step;
-    `validate(params, batch, key) -> metrics` on held-out batches; and `check(mesh)`, which raises ValueError where the
-    model does not divide over the mesh.
+    `validate(params, batch, key) -> metrics` on held-out batches; `check(mesh)`, which raises ValueError where the
+    model does not divide over the mesh; and `at(step) -> stage`, itself bound to a step (int32 []), for an objective
+    that changes over the run.
     """
 
     def init(self, key: jax.Array) -> Any:
@@ -59,6 +60,11 @@ def loaded(stage: Stage, directory: Path, abstract: Any) -> Any:
     return params
 
 
+def bound(stage: Stage, step: jax.Array) -> Stage:
+    """The stage at a step."""
+    return stage.at(step) if hasattr(stage, "at") else stage
+
+
 def make_update(
     optimizer: optax.GradientTransformation, config: OptimizerConfig
 ) -> Callable[[TrainState, Stage, Any, jax.Array], tuple[TrainState, dict[str, Any]]]:
@@ -66,7 +72,8 @@ def make_update(
 
     def update(state: TrainState, stage: Stage, batch: Any, key: jax.Array) -> tuple[TrainState, dict[str, Any]]:
         key = jax.random.fold_in(key, state.step)
-        (loss, metrics), gradient = jax.value_and_grad(stage.loss, has_aux=True)(state.params, batch, key)
+        objective = bound(stage, state.step).loss
+        (loss, metrics), gradient = jax.value_and_grad(objective, has_aux=True)(state.params, batch, key)
         change, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, change)
         step = state.step + 1
@@ -88,5 +95,6 @@ class Flops:
         leaves, structure = jax.tree.flatten(batch)
         shape = structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
         if shape not in self.known:
-            self.known[shape] = training_flops(self.stage.loss, self.params, batch, self.key)
+            loss = bound(self.stage, jnp.int32(0)).loss  # of two branches the dearer one counts
+            self.known[shape] = training_flops(loss, self.params, batch, self.key)
         return self.known[shape]

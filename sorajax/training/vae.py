@@ -1,9 +1,14 @@
 """Training the autoencoder on the world or on anybody's videos.
 
     z = mean(video) + std(video) * noise
-    loss = l1 * |video - decode(z)| + mse * (video - decode(z))^2 + kl * KL(N(mean, std) || N(0, 1))
+    made = decode(z)
+    loss = l1 * |video - made| + mse * (video - made)^2 + kl * KL(N(mean, std) || N(0, 1))
+         + structure * structure(video, made) + flicker * flicker(video, made) + what a critic says
 
-The last term (Kingma & Welling 2014, eq. 10) is averaged over latent values; a small weight only keeps latents bounded.
+The third term (Kingma & Welling 2014, eq. 10) is averaged over latent values; a small weight only keeps latents
+bounded. The second line is for real video, whose texture l1 would blur: `perceptual.py` and `adversarial.py`. The
+critic's parameters stand beside the autoencoder's, {"encoder", "decoder", "critic"}; no exported model has them.
+
 World clips are rendered inside the step, from a random moment on. A bucket with a `crop` trains on squares around an
 object, or anywhere in a video: convolutions need no whole frames.
 """
@@ -30,10 +35,14 @@ from sorajax.data.clips import Clips, VideoData, clip_batches, held_out_batches,
 from sorajax.data.loader import Make, batches
 from sorajax.data.world import Truth, draw
 from sorajax.distributed import say
+from sorajax.models.critic import init_critic
 from sorajax.models.sora import SoraConfig, init_vae
 from sorajax.models.vae import VAE, VAEConfig, stream_encode
+from sorajax.pretrained.opened import is_open_model, open_autoencoder
 from sorajax.sharding import gathered
+from sorajax.training.adversarial import AdversarialConfig, game
 from sorajax.training.loop import LoopConfig
+from sorajax.training.perceptual import feature_distance, flicker, ssim, structure
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,14 @@ class VAEObjective:
     noise: float = 0.0
     """Gaussian noise on latents before decoding, in units of their standard deviation: the decoder learns to bear the
     small errors of a sampled latent."""
+    structure: float = 0.0
+    """Weight of 1 - multi-scale structural similarity: blur and lost texture."""
+    flicker: float = 0.0
+    """Weight of the difference between the reconstruction's changes from frame to frame and the video's."""
+    features: float = 0.0
+    """Weight of the distance of the stage's own `features`, where a fork has given it some."""
+    adversarial: AdversarialConfig = AdversarialConfig()
+    """A critic; none by default."""
     moments: int = 64
     """Clips over which the latents' mean and standard deviation are measured at each export."""
 
@@ -62,34 +79,57 @@ class VAEStage:
     storage: Storage = flax.struct.field(pytree_node=False, default="float32")
     seen: Any = None
     """Of videos: some clips for previews and the latents' moments, uint8 [b t h w 3]. The world renders its own."""
+    features: Any = None
+    """A trained network of somebody's own, clips [b t h w 3] in [-1, 1] -> feature maps, as `jax.tree_util.Partial`
+    of a function and its parameters: these are then arguments of the step and no constants in it."""
+    step: Any = None
+    """Where the run is, int32 []; None is its start."""
 
     def init(self, key: jax.Array) -> Any:
-        return init_vae(self.config, key)
+        return self._with_critic(init_vae(self.config, key), key)
+
+    def at(self, step: jax.Array) -> "VAEStage":
+        """The stage at a step of the run: the critic's part depends on it."""
+        return self.replace(step=step)  # type: ignore[attr-defined]
 
     def loss(self, params: Any, batch: WorldBatch, key: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
         objective = self.objective
         crop_key, sample_key, noise_key = jax.random.split(key, 3)
         video, near = views(batch, crop_key)
-        apply: Callable[..., Any] = partial(VAE(self.config).apply, {"params": params})
+        apply: Callable[..., Any] = partial(VAE(self.config).apply, {"params": autoencoder(params)})
         mean, log_variance = apply(video, method="moments")
         z = mean + jnp.exp(0.5 * log_variance) * jax.random.normal(sample_key, mean.shape)
         if objective.noise:
             spread = jax.lax.stop_gradient(jnp.std(mean, axis=(0, 1, 2, 3)))
             z = z + objective.noise * spread * jax.random.normal(noise_key, z.shape)
-        error = apply(z, method=_decode_raw) - video
+        made = apply(z, method=_decode_raw)
+        error = made - video
         weight = 1 + objective.objects * near
         weight = weight / jnp.mean(weight)
         l1, mse = jnp.mean(weight * jnp.abs(error)), jnp.mean(weight * jnp.square(error))
         kl = 0.5 * jnp.mean(jnp.square(mean) + jnp.exp(log_variance) - 1 - log_variance)
         loss = objective.l1 * l1 + objective.mse * mse + objective.kl * kl
-        return loss, {"l1": l1, "kl": kl, "psnr": psnr(error)}
+        metrics = {"l1": l1, "kl": kl} | quality(video, made)
+        if objective.structure:
+            metrics["structure"] = structure(video, made)
+            loss += objective.structure * metrics["structure"]
+        if objective.flicker:
+            loss += objective.flicker * jnp.mean(flicker(video, made))
+        if objective.features:
+            metrics["features"] = feature_distance(self.features, video, made)
+            loss += objective.features * metrics["features"]
+        if "critic" in params:
+            step = jnp.int32(0) if self.step is None else self.step
+            game_key = jax.random.fold_in(key, 3)  # beside the three above
+            both, judged = game(objective.adversarial, params["critic"], video, made, step, game_key)
+            loss, metrics = loss + both, metrics | judged
+        return loss, metrics
 
     def validate(self, params: Any, batch: WorldBatch, key: jax.Array) -> dict[str, Any]:
-        """PSNR of whole clips, reconstructed from their mean latents."""
+        """Quality of whole clips, reconstructed from their mean latents."""
         video = clips(batch)
-        again: Any = VAE(self.config).apply({"params": params}, video)
-        error = again - video
-        return {"l1": jnp.mean(jnp.abs(error)), "psnr": psnr(error)}
+        again = _reconstruct(self.config, autoencoder(params), video)
+        return {"l1": jnp.mean(jnp.abs(again - video))} | quality(video, again)
 
     def tokens(self, batch: WorldBatch) -> float:
         """Latent positions."""
@@ -101,14 +141,14 @@ class VAEStage:
     def preview(self, params: Any, key: jax.Array) -> np.ndarray:
         """Pairs of rows: six frames of a clip, and their reconstruction."""
         video = self._examples(4, 1)
-        again = gathered(_reconstruct(self.config, params, video))
+        again = gathered(_reconstruct(self.config, autoencoder(params), video))
         shown = np.linspace(0, video.shape[1] - 1, min(6, video.shape[1])).round().astype(int)
         grid = rearrange(np.stack([video, again])[:, :, shown], "two b t h w c -> (b two h) (t w) c")
         return np.clip(np.round((grid + 1) * 127.5), 0, 255).astype(np.uint8)
 
     def export(self, directory: Path, params: Any) -> None:
         """The autoencoder as a model folder, its config completed by the measured moments of its latents."""
-        groups = max(1, self.objective.moments // 8)
+        params, groups = autoencoder(params), max(1, self.objective.moments // 8)
         raw = [_mean(self.config, params, self._examples(8, seed)) for seed in range(groups)]
         values = np.concatenate([np.asarray(z, np.float64).reshape(-1, z.shape[-1]) for z in raw])
         mean, std = (tuple(round(float(x), 5) for x in f(values, 0)) for f in (np.mean, np.std))
@@ -116,8 +156,15 @@ class VAEStage:
         export_model(directory, {"vae": params}, config, None, self.storage)
 
     def load(self, directory: Path) -> Any:
-        """The parameters of an exported autoencoder, or of the one in a whole model."""
-        return load_vae(directory)[1]
+        """The parameters in a folder that `load_vae` reads, and a fresh critic."""
+        return self._with_critic(load_vae(directory)[1], jax.random.key(0))
+
+    def _with_critic(self, params: Any, key: jax.Array) -> Any:
+        """The autoencoder's parameters, and the critic's where there is one."""
+        config = self.objective.adversarial
+        if not config.weight:
+            return params
+        return {**params, "critic": init_critic(config.critic, jax.random.fold_in(key, 1))}
 
     def _examples(self, count: int, seed: int) -> Float[Array, "b t h w 3"]:
         """Whole clips of the first bucket, always the same ones for a seed."""
@@ -128,13 +175,36 @@ class VAEStage:
         return clips(scene_maker(self.data)(bucket, np.random.default_rng((self.data.seed, 2**32 - 1, seed))))
 
 
+def autoencoder(params: Any) -> Any:
+    """The parameters of an autoencoder's stage without the critic's."""
+    return {name: part for name, part in params.items() if name != "critic"}
+
+
 def load_vae(directory: Path) -> tuple[VAEConfig, Any]:
-    """Config and parameters of an exported autoencoder, or of the one in a whole model. Raises as `load_model` does."""
+    """Config and parameters of an autoencoder: an exported one, that of a whole model, or an open one.
+
+    An open one is a folder of a diffusers `AutoencoderKLWan`, or of a whole Wan model in either layout. Raises as
+    `load_model` and `open_model` do.
+    """
+    if (opened := open_autoencoder(directory)) is not None:
+        return opened.config, opened.load()
     if model_kind(directory) == SoraConfig.__name__:
         whole, params, _ = load_model(directory, SoraConfig)
         return whole.vae, params["vae"]
     config, params, _ = load_model(directory, VAEConfig)
     return config, params["vae"]
+
+
+def is_autoencoder(directory: Path) -> bool:
+    """Whether a folder holds an autoencoder by itself, exported or open. Raises ValueError for a damaged config."""
+    if is_open_model(directory):
+        return False
+    if open_autoencoder(directory) is not None:
+        return True
+    try:
+        return model_kind(directory) == VAEConfig.__name__
+    except FileNotFoundError:
+        return False
 
 
 WHOLE = 2**23  # pixels of a batch up to which it is encoded in one piece
@@ -197,6 +267,12 @@ def _decode_raw(vae: VAE, z: Float[Array, "b t h w c"]) -> Float[Array, "b t y x
 def psnr(error: Float[Array, "b t h w c"]) -> Float[Array, ""]:
     """Peak signal-to-noise ratio in dB of an error in [-1, 1] units, the mean over clips."""
     return jnp.mean(-10 * jnp.log10(jnp.mean(jnp.square(error), axis=(1, 2, 3, 4)) / 4 + 1e-10))
+
+
+def quality(video: Float[Array, "b t h w c"], made: Float[Array, "b t h w c"]) -> dict[str, Float[Array, ""]]:
+    """PSNR, SSIM and, of more than one frame, flicker: means over clips in [-1, 1]."""
+    found = {"psnr": psnr(made - video), "ssim": jnp.mean(ssim(video, made))}
+    return found if video.shape[1] == 1 else found | {"flicker": jnp.mean(flicker(video, made))}
 
 
 @partial(jax.jit, static_argnums=0)

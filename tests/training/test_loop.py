@@ -13,7 +13,7 @@ import pytest
 from sorajax.sharding import make_mesh
 from sorajax.training.loop import DivergedError, fit
 from sorajax.training.optimizer import OptimizerConfig
-from tests.training.toy import BUCKETS, toy, toy_batches, toy_loop
+from tests.training.toy import BUCKETS, WIDTH, Clocked, toy, toy_batches, toy_loop
 
 
 def one():
@@ -63,6 +63,16 @@ class Interrupted:
 
     def set_state(self, state):
         self.batches.set_state(state)
+
+
+def test_a_stage_is_bound_to_its_step_also_by_a_resumed_run(tmp_path, capsys):
+    stage = Clocked(np.eye(WIDTH, dtype=np.float32))
+    loop = toy_loop(6, save_every=3)
+    whole = fit(stage, toy_batches(), loop, tmp_path / "whole", mesh=one())
+    assert "step 6/6 · bound to 2.5" in capsys.readouterr().out
+    with pytest.raises(KeyboardInterrupt):
+        fit(stage, Interrupted(toy_batches(), 4), loop, tmp_path / "stopped", mesh=one())
+    assert same(whole, fit(stage, toy_batches(), loop, tmp_path / "stopped", resume=True, mesh=one()))
 
 
 def test_loss_falls_and_reports_are_written(tmp_path, capsys):

@@ -46,6 +46,20 @@ class Toy:
         return np.zeros((8, 16, 3), np.uint8)
 
 
+@flax.struct.dataclass
+class Clocked(Toy):
+    """Its loss grows with the step that it is bound to, which it also reports."""
+
+    step: jax.Array | None = None
+
+    def at(self, step):
+        return self.replace(step=step)
+
+    def loss(self, params, batch, key):
+        loss, metrics = super().loss(params, batch, key)
+        return loss * (1 + self.step), metrics | {"bound_to": self.step}
+
+
 def toy() -> Toy:
     return Toy(jnp.eye(WIDTH))
 

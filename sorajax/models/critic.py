@@ -1,0 +1,70 @@
+"""The critic of an autoencoder: does each patch of spacetime come from a real video?
+
+A patch discriminator (Isola et al. 2017, section 3.2.2) in three dimensions: strided convolutions whose every output
+sees a few frames of a few dozen pixels, so any length and size will do, images too. Time is padded with copies of the
+first and the last frame. It holds only parameters: norms are per position, and no spectral norm keeps a state.
+"""
+from __future__ import annotations
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from sorajax.models.layers import convolve
+from sorajax.models.vae import conv_parameters
+
+
+@dataclasses.dataclass(frozen=True)
+class CriticConfig:
+    """A critic's shape."""
+
+    base: int = 64
+    """Channels of the first convolution; they double at each further one, up to 8 times."""
+    levels: int = 3
+    """Convolutions that halve rows and columns; all but the first halve time too."""
+    dtype: str = "float32"
+    """What convolutions run in."""
+
+    def __post_init__(self):
+        for name in ("base", "levels"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"critic.{name} is {getattr(self, name)}: it must be 1 or more")
+
+
+class PatchConv(nn.Module):
+    """A convolution of 3 frames and a square of pixels, padded so that stride 1 keeps the shape and 2 halves it."""
+
+    features: int
+    side: int = 4
+    stride: tuple[int, int, int] = (2, 2, 2)
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b t h w c"]) -> Float[Array, "b t2 h2 w2 o"]:
+        kernel, bias = conv_parameters(self, (3, self.side, self.side), x.shape[-1], self.features)
+        x = jnp.concatenate([x[:, :1], x, x[:, -1:]], 1)
+        return convolve(x, kernel, self.stride, ((1, 1), (1, 1))) + bias.astype(x.dtype)
+
+
+class Critic(nn.Module):
+    config: CriticConfig
+
+    @nn.compact
+    def __call__(self, video: Float[Array, "b t y x 3"]) -> Float[Array, "b t h w"]:
+        """Pixels in [-1, 1] -> how real each patch is, a number without bounds, float32."""
+        config = self.config
+        x = PatchConv(config.base, stride=(1, 2, 2), name="conv_in")(video.astype(config.dtype))
+        for level in range(1, config.levels):
+            x = nn.leaky_relu(x, 0.2)
+            x = PatchConv(config.base * min(2**level, 8), name=f"level{level}")(x)
+            x = nn.LayerNorm(epsilon=1e-6, dtype=x.dtype, name=f"norm{level}")(x)
+        x = nn.leaky_relu(x, 0.2)
+        return PatchConv(1, side=3, stride=(1, 1, 1), name="conv_out")(x)[..., 0].astype(jnp.float32)
+
+
+def init_critic(config: CriticConfig, key: jax.Array) -> dict:
+    """Random parameters, a nested dict of float32 arrays."""
+    side = 2**config.levels
+    return Critic(config).init(key, jnp.zeros((1, 1, side, side, 3)))["params"]

@@ -1,0 +1,122 @@
+"""The game: hinge by hand, each player's gradient its own, nothing before its time, and a critic that learns."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from sorajax.models.critic import Critic, CriticConfig, init_critic
+from sorajax.training.adversarial import AdversarialConfig, balanced, game, hinge, share
+
+CONFIG = AdversarialConfig(weight=0.3, after=10, ramp=4, penalty=0.0, critic=CriticConfig(base=4, levels=2))
+KEY = jax.random.key(7)
+
+
+@pytest.fixture(scope="module")
+def players():
+    """The critic's parameters, a video and what was made of it."""
+    rng = np.random.default_rng(0)
+    video, made = (jnp.asarray(rng.uniform(-1, 1, (2, 5, 16, 16, 3)), jnp.float32) for _ in range(2))
+    return init_critic(CONFIG.critic, jax.random.key(1)), video, made
+
+
+def played(config, step):
+    """((value, metrics), gradients in the critic's parameters and in what was made)."""
+
+    def value(params, video, made):
+        return game(config, params, video, made, jnp.int32(step), KEY)
+
+    return jax.jit(jax.value_and_grad(value, argnums=(0, 2), has_aux=True))
+
+
+def norm(tree):
+    return float(optax.tree.norm(tree))
+
+
+def test_hinge_by_hand():
+    assert hinge(jnp.array([2.0, 1.0]), jnp.array([-1.0, -3.0])) == 0
+    assert hinge(jnp.zeros(3), jnp.zeros(3)) == 2
+    assert hinge(jnp.array([0.5, 3.0]), jnp.array([1.0, -0.5])) == pytest.approx((0.5 + 0) / 2 + (2 + 0.5) / 2)
+
+
+def test_before_its_time_there_is_no_game(players):
+    (value, metrics), (critic, pixels) = played(CONFIG, CONFIG.after - 1)(*players)
+    assert value == 0
+    assert norm(critic) == norm(pixels) == 0
+    assert all(mean.number == 0 for mean in metrics.values())
+
+
+def test_each_player_has_its_own_gradient_and_the_value_is_nothing(players):
+    """The critic's is that of the hinge loss on frozen pixels; the pixels' that of -D, scaled; both exactly."""
+    params, video, made = players
+    (value, metrics), (critic, pixels) = played(CONFIG, CONFIG.after + CONFIG.ramp)(*players)
+    apply = Critic(CONFIG.critic).apply
+    wanted, loss = jax.value_and_grad(
+        lambda p: hinge(apply({"params": p}, video), apply({"params": p}, made)))(params)[::-1]
+    assert value == 0
+    assert metrics["critic"].total == pytest.approx(float(loss), rel=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), critic, wanted)
+    pull = jax.grad(lambda x: -jnp.mean(apply({"params": params}, x)))(made)
+    np.testing.assert_allclose(pixels, CONFIG.weight * balanced(pull), rtol=1e-4, atol=1e-8)
+
+
+def test_the_pull_is_a_share_of_an_l1_terms_whatever_the_critics_scale(players):
+    params, video, made = players
+    l1 = norm(jax.grad(lambda x: jnp.mean(jnp.abs(x - video)))(made))
+    louder = {**params, "conv_out": jax.tree.map(lambda x: 50 * x, params["conv_out"])}
+    for critic in (params, louder):
+        pull = played(CONFIG, CONFIG.after + CONFIG.ramp)(critic, video, made)[1][1]
+        assert norm(pull) == pytest.approx(CONFIG.weight * l1, rel=1e-4)
+    assert not np.any(balanced(jnp.zeros((3, 4))))
+
+
+def test_the_pull_rises_from_nothing():
+    rising = [float(share(CONFIG, jnp.int32(step))) for step in (0, 10, 11, 12, 14, 1000)]
+    assert rising == pytest.approx([0, 0, 0.075, 0.15, 0.3, 0.3])
+
+
+def test_the_penalty_is_the_squared_gradient_of_an_answer(players):
+    """By small noise the finite difference is the squared length of the gradient, on average over draws."""
+    params, video, made = players
+    config, one = replace(CONFIG, noise=1e-2), video[:1, :1, :8, :8]
+    answer = lambda x: Critic(CONFIG.critic).apply({"params": params}, x).reshape(-1)  # noqa: E731
+    rows = jax.jit(jax.jacrev(answer))(one).reshape(len(answer(one)), -1)
+    exact = float(jnp.mean(jnp.sum(jnp.square(rows), -1)))
+
+    def drawn(seed):
+        key, small = jax.random.key(seed), made[:1, :1, :8, :8]
+        with_, without = (
+            game(replace(config, penalty=penalty), params, one, small, jnp.int32(99), key)[1]["critic"].total
+            for penalty in (1.0, 0.0)
+        )
+        return with_ - without
+
+    mean = float(jnp.mean(jax.jit(lambda seeds: jax.lax.map(drawn, seeds))(jnp.arange(200))))
+    assert mean == pytest.approx(exact, rel=0.15)
+
+
+def test_a_critic_learns_to_tell_texture_from_what_lost_it(players):
+    params, video, _ = players
+    config = replace(CONFIG, penalty=0.01)
+    optimizer = optax.adam(1e-2, b1=0.5)
+    slope = jax.grad(lambda p, key: game(config, p, video, 0.3 * video, jnp.int32(99), key), has_aux=True)
+
+    def step(carry, key):
+        params, state = carry
+        gradient, metrics = slope(params, key)
+        change, state = optimizer.update(gradient, state)
+        return (optax.apply_updates(params, change), state), metrics["told_apart"].total
+
+    _, right = jax.jit(lambda carry, keys: jax.lax.scan(step, carry, keys))(
+        (params, optimizer.init(params)), jax.random.split(KEY, 60))
+    assert right[0] < 0.7
+    assert right[-1] > 0.9
+
+
+@pytest.mark.parametrize(("field", "value"), [("weight", -1), ("noise", 0), ("after", -1)])
+def test_impossible_games_are_one_line(field, value):
+    with pytest.raises(ValueError, match=rf"adversarial.{field} is {value}: it must be"):
+        replace(CONFIG, **{field: value})
