@@ -37,7 +37,7 @@ config = FlowTraining(
     ),
     latents=Path("latents/videos"),
     loop=LoopConfig(
-        steps=1000,
+        steps=600,
         start=Path("sorajax/assets/world"),
         save_every=100,
         preview_every=100,

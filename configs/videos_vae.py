@@ -24,7 +24,7 @@ config = VAETraining(
         buckets=(Bucket(9, 64, 64, batch_size=6, crop=32, weight=5), Bucket(17, 64, 64, batch_size=2)),
     ),
     loop=LoopConfig(
-        steps=500,
+        steps=300,
         start=Path("sorajax/assets/world"),
         save_every=100,
         preview_every=100,

@@ -7,7 +7,8 @@ when the device would be too full: the text encoder first, then the transformer,
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import orbax.checkpoint as ocp
 
 from sorajax.checkpoint import CONFIG, TOKENIZER, from_json, load_model, to_json, write_atomically
 from sorajax.models.sora import SoraConfig, init_dit, init_text, init_vae, init_vision
+from sorajax.pretrained.lora import adapted, load_lora, parse_lora
 from sorajax.pretrained.opened import Dtype, Opened, Part, is_open_model, open_model, whole_machine
 
 FULLEST = 0.6  # of the memory that parts may take together; the rest is for what is computed
@@ -46,6 +48,13 @@ class Parts(Mapping[str, Any]):
         parts = cls({name: lambda: None for name in params}, {})
         parts._there = dict(params)
         return parts
+
+    def change(self, name: str, function: Callable[[Any], Any]) -> None:
+        """Puts a part's parameters through `function`, now or whenever they are read."""
+        load = self._loaders[name]
+        self._loaders[name] = lambda: function(load())
+        if name in self._there:
+            self._there[name] = function(self._there[name])
 
     def __getitem__(self, name: str) -> Any:
         return self.take(name)[name]
@@ -109,6 +118,20 @@ def found(model: str | Path) -> Path:
 def loader_of(part: Part, dtype: Dtype) -> Callable[[], Any]:
     """Reads a part of open weights onto all devices."""
     return lambda: part.load(dtype, whole_machine())
+
+
+def add_loras(config: SoraConfig, params: Parts, loras: Sequence[str | tuple[str | Path, float]]) -> None:
+    """Merges adapters into the transformer, or into both experts. Raises FileNotFoundError and ValueError."""
+    files = [parse_lora(lora) if isinstance(lora, str) else lora for lora in loras]
+    for which in ("dit", "dit_low"):
+        if files and which in params:
+            adapters = [(load_lora(path, config.dit, which == "dit_low"), scale) for path, scale in files]
+            params.change(which, partial(merged, adapters))
+
+
+def merged(adapters: Sequence[tuple[Any, float]], dit: Any) -> Any:
+    """The transformer's parameters with every adapter in them, each times its scale."""
+    return reduce(lambda params, pair: adapted(params, *pair), adapters, dit)
 
 
 def downloaded(name: str) -> Path:

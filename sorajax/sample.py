@@ -59,6 +59,10 @@ A whole minute, which --resume goes on with after an interruption; several promp
     python -m sorajax.sample "a red ball bounces on a grey floor" --seconds 60 --out minute.mp4 --resume
     python -m sorajax.sample --storyboard board.json --out story.mp4
 
+Another model, and adapters for it (several add up):
+    python -m sorajax.sample "a cat surfs at sunset" --model Wan-AI/Wan2.1-T2V-1.3B-Diffusers
+    python -m sorajax.sample "a red ball bounces" --lora runs/world_lora/model/lora.safetensors:0.8
+
 Change a clip by words, everywhere or where a mask is white:
     python -m sorajax.sample "a blue ball bounces on a grey floor" --edit clip.mp4 --strength 0.7
     python -m sorajax.sample "a blue star" --edit clip.mp4 --strength 0.9 --mask mask.png
@@ -96,6 +100,8 @@ class Arguments:
     model: Annotated[str, option("NAME", "world, which comes with sorajax")] = "world"
     """world; or the folder of a training run, of an exported model, or of open Wan weights (either layout, or converted
     by sorajax.convert); or their name on the Hugging Face hub, as in Wan-AI/Wan2.1-T2V-1.3B-Diffusers."""
+    lora: Annotated[tuple[str, ...], option("FILE[:SCALE] ...", "none")] = ()
+    """Adapters for the model, in the layout of PEFT and diffusers or of other trainers; a scale of 1 is all of it."""
     dtype: Annotated[Literal["float32", "bfloat16"] | None, option("TYPE", "bfloat16, and float32 on CPU")] = None
     """What open weights are kept and multiplied in."""
     out: Annotated[str, option("PATH", "samples/")] = "samples/"
@@ -188,7 +194,7 @@ def sample(arguments: Arguments) -> None:
     named = replace(request, prompts=request.prompts[:1], num=1) if arguments.grid else request
     paths = attempt(lambda: output_paths(arguments.out, named, arguments.overwrite))
     check_windows(arguments, paths)
-    pipeline = attempt(lambda: load(arguments.model, arguments.dtype))
+    pipeline = attempt(lambda: load(arguments.model, arguments.dtype, arguments.lora))
     # The length of what is added, or of a storyboard, may be any.
     added = arguments.extend or arguments.connect or arguments.storyboard or arguments.blend
     plan = pipeline.plan(replace(request, frames=None, seconds=None) if added else request)
@@ -309,11 +315,11 @@ def check_task(arguments: Arguments) -> None:
             raise BadRequest(f"{file} does not exist: give the path of a picture or clip")
 
 
-def load(model: str, dtype: Literal["float32", "bfloat16"] | None):
+def load(model: str, dtype: Literal["float32", "bfloat16"] | None, loras: tuple[str, ...]):
     """The pipeline; imported here because jax takes seconds, and a mistake should be answered at once."""
     from sorajax.pipeline import load
 
-    return load(model, dtype)
+    return load(model, dtype, loras)
 
 
 def attempt(work: Callable[[], Result]) -> Result:

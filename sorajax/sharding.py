@@ -38,7 +38,7 @@ def make_mesh(shape: Mapping[str, int] | str = "", devices: list[jax.Device] | N
     said, all devices are on `fsdp`. Raises ValueError for unknown axes and for sizes that do not fill the devices.
     """
     devices = jax.devices() if devices is None else devices
-    sizes = _parse(shape) if isinstance(shape, str) else dict(shape)
+    sizes = parse_axes(shape) if isinstance(shape, str) else dict(shape)
     if unknown := [name for name in sizes if name not in AXES]:
         raise ValueError(f"mesh axis {unknown[0]!r} does not exist: the axes are {', '.join(AXES)}")
     if bad := [f"{name}={size}" for name, size in sizes.items() if size < 1 and size != -1]:
@@ -55,11 +55,19 @@ def make_mesh(shape: Mapping[str, int] | str = "", devices: list[jax.Device] | N
     return jax.make_mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
 
 
-def _parse(text: str) -> dict[str, int]:
+def parse_axes(text: str) -> dict[str, int]:
+    """Sizes from "data=2,fsdp=4". Raises ValueError."""
     pairs = [part.strip() for part in text.split(",") if part.strip()]
     if bad := [part for part in pairs if not re.fullmatch(r"\w+=-?\d+", part)]:
         raise ValueError(f"mesh part {bad[0]!r} is not axis=size, e.g. data=2,fsdp=4")
     return {name: int(size) for name, size in (part.split("=") for part in pairs)}
+
+
+def divides(mesh: Mesh, axis: str, what: str, size: int) -> None:
+    """Raises ValueError where a mesh axis does not divide a size, with the values that would."""
+    if size % mesh.shape[axis]:
+        fit = ", ".join(str(n) for n in range(1, min(size, mesh.size) + 1) if size % n == 0 and mesh.size % n == 0)
+        raise ValueError(f"mesh {axis}={mesh.shape[axis]} does not divide {size} {what}: use {axis}={fit}")
 
 
 def path_name(path: tuple[Any, ...]) -> str:

@@ -3,6 +3,8 @@
     python -m sorajax.train configs/world_vae.py
     python -m sorajax.train configs/world_dit.py --model.depth 24 --directory runs/deep
     python -m sorajax.train configs/world_dit.py --resume
+    python -m sorajax.train configs/world_dit.py --mesh data=2,fsdp=2,seq=2      eight devices, split three ways
+    python -m sorajax.train configs/world_dit.py --coordinator 10.0.0.2:8476 --processes 2 --process 0    one of two
     python -m sorajax.train configs/world_dit.py --help      every setting of that experiment
 
 The file defines `config`, a frozen dataclass; every field of it is an option. The directory (runs/NAME by default) gets
@@ -19,6 +21,11 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
+from sorajax.distributed import Together, join, leave
+
+MESH = "How devices split the work, e.g. data=2,fsdp=4,seq=2: data splits batches, fsdp batches and weights, seq the \
+tokens of a clip, tensor heads and hidden units; one axis may be -1, the rest."
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line and returns its exit code."""
@@ -27,17 +34,17 @@ def main(arguments: list[str] | None = None) -> int:
         print(__doc__)
         return 0 if arguments else 2
     try:
-        name, (config, directory, resume) = arguments[0], parse(arguments[0], arguments[1:])
+        name, (config, directory, resume, together) = arguments[0], parse(arguments[0], arguments[1:])
     except (ValueError, FileNotFoundError) as error:
         print(f"{error}", file=sys.stderr)
         return 2
     try:
+        join(together)
         train(config, directory or Path("runs") / Path(name).stem, resume)
     except (ValueError, OSError, RuntimeError) as error:
         if os.environ.get("SORAJAX_TRACEBACK"):
             raise
-        print(f"{' '.join(str(error).split())}", file=sys.stderr)
-        return 1
+        return leave(error)
     except KeyboardInterrupt:
         print("interrupted: continue from the last checkpoint with --resume", file=sys.stderr)
         return 130
@@ -57,8 +64,11 @@ def load_experiment(path: str | Path) -> Any:
     return found["config"]
 
 
-def parse(path: str, arguments: list[str]) -> tuple[Any, Path | None, bool]:
-    """(config with overrides, directory, resume). Exits with code 2 and a suggestion on an unknown option."""
+def parse(path: str, arguments: list[str]) -> tuple[Any, Path | None, bool, Together]:
+    """(config with overrides, directory, resume, how processes find each other).
+
+    Exits with code 2 and a suggestion on an unknown option.
+    """
     import tyro
 
     config = load_experiment(path)
@@ -68,18 +78,23 @@ def parse(path: str, arguments: list[str]) -> tuple[Any, Path | None, bool]:
             ("config", Annotated[type(config), tyro.conf.arg(name="")]),
             ("directory", Annotated[Path | None, tyro.conf.arg(help="Where the run goes; runs/NAME by default.")]),
             ("resume", Annotated[bool, tyro.conf.arg(help="Continue from the newest whole checkpoint.")]),
+            ("mesh", Annotated[str | None, tyro.conf.arg(metavar="AXES", help=MESH)]),
+            ("together", Annotated[Together, tyro.conf.arg(name="")]),
         ],
         frozen=True,
     )
     chosen = tyro.cli(
         options,
         args=arguments,
-        default=options(config, None, False),
+        default=options(config, None, False, None, Together()),
         prog=f"python -m sorajax.train {path}",
         description=f"Settings of {path} and their values there.",
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.AvoidSubcommands),
     )
-    return chosen.config, chosen.directory, chosen.resume
+    config = chosen.config
+    if chosen.mesh is not None:
+        config = dataclasses.replace(config, loop=dataclasses.replace(config.loop, mesh=chosen.mesh))
+    return config, chosen.directory, chosen.resume, chosen.together
 
 
 def train(config: Any, directory: Path, resume: bool = False) -> Any:

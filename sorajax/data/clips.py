@@ -21,6 +21,7 @@ import jax
 import numpy as np
 from jaxtyping import UInt8
 
+from sorajax import distributed
 from sorajax.checkpoint import write_atomically
 from sorajax.data.batches import Encode, WorldBatch
 from sorajax.data.buckets import Bucket, Phase, check_phases, stem
@@ -277,7 +278,7 @@ def held_out_batches(
 ) -> list[WorldBatch]:
     """The first `count` batches of held-out clips, without drop-out; none where no video is held out."""
     if not any(len(clips) for by_bucket in found for clips in by_bucket.values()):
-        print(f"no video is held out: nothing is validated; data.held_out is {data.held_out:g}, raise it")
+        distributed.say(f"no video is held out: nothing is validated; data.held_out is {data.held_out:g}, raise it")
         return []
     quiet = replace(data, phases=(), dropout=0.0, ahead=1)
     iterator = iter(clip_batches(found, quiet, directory, encode))
@@ -352,7 +353,11 @@ def tokens_of(
 
 
 def made_ready(
-    data: VideoData, target: Path | None, encode: EncodeClips, made_by: str, say: Callable[[str], None] = print
+    data: VideoData,
+    target: Path | None,
+    encode: EncodeClips,
+    made_by: str,
+    say: Callable[[str], None] = distributed.say,
 ) -> VideoData:
     """`data` with every source prepared and encoded: raw ones into `target` (or below it, where there are several).
 

@@ -4,6 +4,7 @@
     cuda         cuDNN's flash attention, for half precision                                        `cudnn`
     tpu          splash attention, FlashAttention's tiles (Dao et al. 2022) as a Pallas kernel      `splash`
 
+Where a mesh spreads the tokens of a clip over devices (`spread`), `sorajax.models.sequence` brings them together.
 The choice is `jax.lax.platform_dependent`'s, not a look at the devices of this process: what is compiled ahead of time
 for another platform gets that platform's kernel. Short sequences and biased scores stay with `plain` everywhere.
 """
@@ -17,6 +18,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
+from sorajax.models import sequence
 from sorajax.sharding import BATCH, fitting
 
 SCORES_LIMIT = 1 << 26
@@ -38,12 +40,28 @@ def attend(
     v: Float[Array, "b m n k"],
     bias: Float[Array, "#b n s m"] | None = None,
     scale: float | None = None,
+    spread: bool = False,
 ) -> Float[Array, "b s n k"]:
-    """Multi-head attention, every query to every key; `bias` is added to the scores, `scale` defaults to k**-0.5."""
+    """Multi-head attention, every query to every key; `bias` is added to the scores, `scale` defaults to k**-0.5.
+
+    `spread` says that queries and keys are the same tokens, which the mesh in force may have spread over `seq`.
+    """
     scale = q.shape[-1] ** -0.5 if scale is None else scale
+    if spread and sequence.ways(jax.sharding.get_abstract_mesh(), q.shape) > 1:
+        return sequence.spread(partial(_on_one_device, scale=scale), q, k, v, scale)
     if bias is not None or min(q.shape[1], k.shape[1]) < KERNEL_LENGTH:
         return plain(q, k, v, bias, scale)
     kernels = {"tpu": partial(splash, scale=scale)}
+    if cudnn_takes(q) and cudnn_is_here():
+        kernels["cuda"] = partial(cudnn, scale=scale)
+    return jax.lax.platform_dependent(q, k, v, default=partial(plain, bias=None, scale=scale), **kernels)
+
+
+def _on_one_device(q: Array, k: Array, v: Array, scale: float) -> Array:
+    """What `attend` does inside `shard_map`, where every array is one device's own."""
+    if min(q.shape[1], k.shape[1]) < KERNEL_LENGTH:
+        return plain(q, k, v, None, scale)
+    kernels = {"tpu": partial(_splash, scale=scale, interpret=False)}
     if cudnn_takes(q) and cudnn_is_here():
         kernels["cuda"] = partial(cudnn, scale=scale)
     return jax.lax.platform_dependent(q, k, v, default=partial(plain, bias=None, scale=scale), **kernels)

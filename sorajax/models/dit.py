@@ -128,8 +128,10 @@ class Attention(nn.Module):
         v = heads(dense(name="v")(source))
         if turn is not None:
             q, k = rotate(q, turn), rotate(k, turn)
-        q, k, v = (shard(a, ("data", "fsdp"), None, "tensor", None) for a in (q, k, v))
-        mixed = attend(q, k, v)
+        own = turn is not None  # its own tokens, which lie on several devices where a clip does
+        q = shard(q, ("data", "fsdp"), "seq", "tensor", None)
+        k, v = (shard(a, ("data", "fsdp"), "seq" if own else None, "tensor", None) for a in (k, v))
+        mixed = attend(q, k, v, spread=own)
         if image is not None:
             mixed = mixed + ImageAttention(config, name="image")(q, image)
         return dense(name="out")(mixed.reshape(*x.shape[:2], config.width))
@@ -171,7 +173,7 @@ class FeedForward(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b s d"]) -> Float[Array, "b s d"]:
         hidden = nn.Dense(self.config.hidden, dtype=self.config.dtype, name="up")(x)
-        hidden = shard(nn.gelu(hidden, approximate=True), ("data", "fsdp"), None, "tensor")
+        hidden = shard(nn.gelu(hidden, approximate=True), ("data", "fsdp"), "seq", "tensor")
         return nn.Dense(self.config.width, dtype=self.config.dtype, name="down")(hidden)
 
 

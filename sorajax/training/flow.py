@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
+from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from sorajax.checkpoint import TOKENIZER, Storage, export_model, load_model, model_folder, write_atomically
@@ -31,11 +32,12 @@ from sorajax.diffusion.flow import interpolate, logit_normal, schedule, velocity
 from sorajax.diffusion.guidance import guided
 from sorajax.diffusion.known import random_known
 from sorajax.diffusion.samplers import euler
+from sorajax.distributed import say
 from sorajax.models.dit import DiT, DiTConfig
-from sorajax.models.sora import SoraConfig, init_dit, init_text
+from sorajax.models.sora import SoraConfig, init_dit, init_text, init_vae
 from sorajax.models.text import TextConfig, TextEncoder, Tokenizer
 from sorajax.models.vae import VAE, VAEConfig
-from sorajax.sharding import gathered, make_mesh
+from sorajax.sharding import divides, gathered, make_mesh
 from sorajax.training.loop import LoopConfig
 from sorajax.training.metrics import Mean
 from sorajax.training.vae import encoder, load_vae
@@ -128,6 +130,17 @@ class FlowStage:
         sizes = [size // p for size, p in zip(shape, self.config.dit.patch, strict=True)]
         return float(batch.size * np.prod(sizes))
 
+    def check(self, mesh: Mesh) -> None:
+        """Raises ValueError where heads, widths or tokens do not divide over the mesh."""
+        config = self.config.dit
+        divides(mesh, "tensor", "heads", config.heads)
+        divides(mesh, "tensor", "hidden units", config.hidden)
+        divides(mesh, "fsdp", "columns of width", config.width)
+        for bucket in self.data.buckets:
+            shape = self.config.vae.latent_shape(*bucket.size)[:3]
+            tokens = int(np.prod([size // p for size, p in zip(shape, config.patch, strict=True)]))
+            divides(mesh, "seq", f"tokens of a clip of {'x'.join(map(str, bucket.size))}", tokens)
+
     def preview(self, params: Any, key: jax.Array) -> np.ndarray:
         """One row of six frames for each of the objective's prompts."""
         bucket = self.data.buckets[0]
@@ -189,6 +202,8 @@ class FlowTraining:
     text: TextConfig
     vae: Path
     """Folder of the trained autoencoder: an exported one, its training directory, or a whole model that has one."""
+    autoencoder: VAEConfig | None = None
+    """What `vae` holds, said beforehand: a plan then needs no such folder."""
     objective: FlowObjective = FlowObjective()
     data: WorldData | VideoData = WorldData()
     latents: Path | None = None
@@ -205,18 +220,9 @@ class FlowTraining:
 
     def build(self, directory: Path) -> tuple[FlowStage, grain.IterDataset]:
         """The stage, and its batches. Keeps the tokenizer in `directory`, so that a resumed run has the same."""
-        self = self._sized(load_vae(self.vae)[0])
         vae, vae_params = load_vae(self.vae)
-        config = SoraConfig(
-            text=self.text,
-            dit=self.model,
-            vae=vae,
-            fps=getattr(self.data, "fps", SoraConfig.fps),
-            sizes=tuple(dict.fromkeys((bucket.height, bucket.width) for bucket in self.data.buckets)),
-            frames=tuple(dict.fromkeys(bucket.frames for bucket in self.data.buckets)),
-            shift=self.objective.sample_shift,
-            guidance_scale=self.objective.guidance_scale,
-        )
+        self = self._sized(vae)
+        config = self._config(vae)
         source = self._tokenizer(directory)
         tokenizer = Tokenizer(source, self.text.tokens)
         if tokenizer.vocabulary > self.text.vocabulary:
@@ -236,7 +242,37 @@ class FlowTraining:
         )
         return stage, self.batches(stage, directory)
 
-    def _sized(self, vae: VAEConfig) -> "FlowTraining":
+    def planned(self, mesh: Mesh) -> tuple[FlowStage, list[WorldBatch]]:
+        """The stage and a batch of each bucket as shapes without arrays, for a mesh that need not be here."""
+        vae = self.autoencoder or load_vae(self.vae)[0]
+        self = self._sized(vae, mesh)
+        config, tokens = self._config(vae), self.text.tokens
+        self._check(config)
+        stage = FlowStage(
+            vae=jax.eval_shape(lambda: init_vae(vae, jax.random.key(0))), prompts=None, config=config,
+            objective=self.objective, data=self.data, tokenizer="")  # fmt: skip
+        batches = []
+        for bucket in self.data.buckets:
+            b = bucket.batch_size
+            latent = jax.ShapeDtypeStruct((b, *vae.latent_shape(*bucket.size)), jnp.float16)
+            ids, mask = (jax.ShapeDtypeStruct((b, tokens), kind) for kind in (jnp.int32, jnp.bool_))
+            batches.append(WorldBatch(latent=latent, ids=ids, mask=mask, bucket=bucket))
+        return stage, batches
+
+    def _config(self, vae: VAEConfig) -> SoraConfig:
+        """The model that is trained."""
+        return SoraConfig(
+            text=self.text,
+            dit=self.model,
+            vae=vae,
+            fps=getattr(self.data, "fps", SoraConfig.fps),
+            sizes=tuple(dict.fromkeys((bucket.height, bucket.width) for bucket in self.data.buckets)),
+            frames=tuple(dict.fromkeys(bucket.frames for bucket in self.data.buckets)),
+            shift=self.objective.sample_shift,
+            guidance_scale=self.objective.guidance_scale,
+        )
+
+    def _sized(self, vae: VAEConfig, mesh: Mesh | None = None) -> "FlowTraining":
         """With the batch sizes that a budget of tokens gives, where there is one."""
         data = self.data
         if not isinstance(data, VideoData) or not data.tokens:
@@ -246,7 +282,7 @@ class FlowTraining:
             shape = vae.latent_shape(*bucket.size)[:3]
             return int(np.prod([size // patch for size, patch in zip(shape, self.model.patch)]))
 
-        mesh = make_mesh(self.loop.mesh)
+        mesh = make_mesh(self.loop.mesh) if mesh is None else mesh
         ways = mesh.shape["data"] * mesh.shape["fsdp"]
         return replace(self, data=replace(data, buckets=balanced(data.buckets, data.tokens, tokens, ways)))
 
@@ -256,7 +292,7 @@ class FlowTraining:
         made_by = signature(stage.vae)
         if isinstance(data, VideoData):
             ready = made_ready(data, self.latents, stage.encode, made_by)
-            return clip_batches(latent_clips(ready, made_by), ready, directory, tokens, print)
+            return clip_batches(latent_clips(ready, made_by), ready, directory, tokens, say)
         if self.latents is None:
             make = caption_maker(data, tokens)
         else:

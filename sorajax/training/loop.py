@@ -25,6 +25,7 @@ from sorajax.checkpoint import Checkpoints, changes
 from sorajax.sharding import gathered, make_mesh, place_batch, shardings
 from sorajax.training.metrics import Meter, Reporter
 from sorajax.training.optimizer import OptimizerConfig, make_optimizer, schedule
+from sorajax.training.posthoc import averages_in, write_snapshot
 from sorajax.training.state import TrainState
 from sorajax.training.step import Flops, Stage, bound, loaded, make_begin, make_update, quick_compile
 
@@ -140,6 +141,8 @@ class Run:
         begin = make_begin(self.optimizer)
         self.abstract = jax.eval_shape(lambda key: begin(stage.init(key)), self.init_key)
         self.where = shardings(self.abstract, mesh)
+        if hasattr(stage, "check"):
+            stage.check(mesh)
         self.stage = jax.device_put(stage, shardings(stage, mesh))
         self.position = data.get_state()
         self.held_out: list[Any] = []
@@ -219,6 +222,8 @@ class Run:
             self.reporter.picture(self.step, picture, self.directory / "previews")
         if self.held_out and config.validate_every and self.step % config.validate_every == 0:
             self.reporter.validated(self.step, self.validate())
+        if config.optimizer.posthoc and (last or self.step % config.optimizer.snapshot_every == 0):
+            self.snapshot()
         if self.step % config.save_every == 0 and not last:
             self.save()
         self.tally.pause_since(paused)  # nor are pictures and checkpoints
@@ -230,6 +235,13 @@ class Run:
             key = jax.random.fold_in(jax.random.key(0), number)  # whatever the run's seed is
             meter.add(jax.device_get(self.measure(self.stage, self.state.ema, batch, key)))
         return meter.means()
+
+    def snapshot(self) -> None:
+        """Writes the averages that `sorajax.average` combines, once every step up to them is known to be sound."""
+        self.tally.settle(0)
+        averages = gathered(averages_in(self.state.opt_state))
+        if self.reporter.main:
+            write_snapshot(self.directory, self.step, averages, self.config.optimizer.posthoc)
 
     def save(self) -> None:
         """Writes a checkpoint, once every step up to it is known to be sound, and the model."""

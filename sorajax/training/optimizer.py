@@ -17,6 +17,7 @@ import optax
 from optax.contrib import MuonDimensionNumbers, muon
 
 from sorajax.sharding import path_name
+from sorajax.training.posthoc import check_widths, track
 
 # Kernels whose input or output is data rather than hidden features.
 BOUNDARY = re.compile(r"(^|/)(patch_in|patch_out|time_in|conv_in|conv_out|moments|latent)/kernel$")
@@ -47,8 +48,14 @@ class OptimizerConfig:
     """Global gradient norm above which gradients are scaled down; 0 never."""
     accumulation: int = 1
     """Batches averaged into one update."""
+    state_dtype: Literal["float32", "bfloat16"] = "float32"
+    """What moments are kept in between updates, which are computed in float32; the average is always float32."""
     ema: float = 0.999
     """Decay of the parameter average per update, reached by a warm-up of (1 + n) / (10 + n)."""
+    posthoc: tuple[float, ...] = ()
+    """Relative widths of power-function averages kept beside that one, e.g. 0.05 0.1, for `sorajax.average`."""
+    snapshot_every: int = 500
+    """Batches between two snapshots of those."""
 
     def __post_init__(self) -> None:
         for name, low, high in (("decay", 0.0, 1.0), ("ema", 0.0, 1.0), ("final", 0.0, 1.0)):
@@ -56,6 +63,9 @@ class OptimizerConfig:
                 raise ValueError(f"optimizer.{name} is {getattr(self, name)}: it must be in [{low:g}, {high:g}]")
         if self.learning_rate <= 0:
             raise ValueError(f"optimizer.learning_rate is {self.learning_rate}: it must be positive")
+        check_widths("optimizer.posthoc", self.posthoc)
+        if self.snapshot_every < 1:
+            raise ValueError(f"optimizer.snapshot_every is {self.snapshot_every}: it must be 1 or more")
         if self.accumulation < 1:
             raise ValueError(f"optimizer.accumulation is {self.accumulation}: it must be 1 or more")
 
@@ -97,10 +107,26 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
         update = optax.adamw(
             rate, config.beta1, config.beta2, weight_decay=config.weight_decay, mask=decayed
         )
+    if config.state_dtype != "float32":
+        update = kept_as(update, jnp.dtype(config.state_dtype))
     chain = optax.chain(optax.clip_by_global_norm(config.clip), update) if config.clip > 0 else update
+    chain = optax.chain(chain, track(config.posthoc)) if config.posthoc else chain
     if config.accumulation > 1:
         return optax.MultiSteps(chain, config.accumulation).gradient_transformation()
     return chain
+
+
+def kept_as(update: optax.GradientTransformation, dtype: Any) -> optax.GradientTransformation:
+    """`update` with the floats of its state kept as `dtype`: half the memory in bfloat16, for moments of 8 bits."""
+
+    def cast(state: Any, wanted: Any) -> Any:
+        return jax.tree.map(lambda x: x.astype(wanted) if jnp.issubdtype(x.dtype, jnp.floating) else x, state)
+
+    def step(gradient: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        change, state = update.update(gradient, cast(state, jnp.float32), params)
+        return change, cast(state, dtype)
+
+    return optax.GradientTransformation(lambda params: cast(update.init(params), dtype), step)
 
 
 def matrices(params: Any) -> Any:

@@ -20,8 +20,9 @@ class Stage(Protocol):
 
     It may also have `preview(params, key) -> uint8 [h w 3]`; `export(directory, params)`, called after each save with
     the averaged parameters; `load(directory) -> params`, the reverse; `tokens(batch) -> float`, those of one step;
-    `validate(params, batch, key) -> metrics` on held-out batches; and `check(mesh)`, which raises ValueError where the
-    model does not divide over the mesh.
+    `validate(params, batch, key) -> metrics` on held-out batches; `check(mesh)`, which raises ValueError where the
+    model does not divide over the mesh; and `at(step: int) -> stage`, asked before each step, for an objective that
+    changes over the run: a leaf may follow the step, and a static field that changes compiles the step anew.
     """
 
     def init(self, key: jax.Array) -> Any:

@@ -34,6 +34,7 @@ from sorajax.data.buckets import Bucket
 from sorajax.data.clips import Clips, VideoData, clip_batches, held_out_batches, pixel_clips
 from sorajax.data.loader import Make, batches
 from sorajax.data.world import Truth, draw
+from sorajax.distributed import say
 from sorajax.models.critic import init_critic
 from sorajax.models.sora import SoraConfig, init_vae
 from sorajax.models.vae import VAE, VAEConfig, stream_encode
@@ -311,7 +312,7 @@ class VAETraining:
             stage = VAEStage(self.model, self.objective, self.data, self.storage)
             return stage, self._batches(scene_maker(self.data))
         found = pixel_clips(self.data, directory)
-        made = clip_batches(found, self.data, directory, None, print)
+        made = clip_batches(found, self.data, directory, None, say)
         stage = VAEStage(self.model, self.objective, self.data, self.storage, self._examples(found))
         return stage, made
 

@@ -1,0 +1,130 @@
+"""Fits before you rent: compiles a training step for machines that are not here, and says what it takes.
+
+    python -m sorajax.plan configs/dit_xl.py --topology v5p:4x4x4 --mesh data=4,fsdp=16
+    python -m sorajax.plan configs/world_large.py --topology v5e:2x4
+    python -m sorajax.plan configs/dit_xl.py --topology h200:8 --mesh fsdp=8 --model.depth 40
+
+Runs on any machine. TPU kinds (v4, v5e, v5p, v6e, tpu7x) need the extra `tpu`, which brings their compiler; h200 needs
+`cuda`. Every field of the experiment is an option, as for `sorajax.train`. Of each bucket of clips it prints bytes a
+device against its memory, FLOPs, collectives and the least time that a roofline allows, which is a bound and no
+measurement. A step that does not fit is named with the compiler's own figure and the meshes that would.
+
+Exit codes: 0 everything fits, 1 something does not, 2 the request makes no sense.
+"""
+
+import dataclasses
+import os
+import sys
+from typing import Any
+
+QUIET = {
+    "JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost", "TPU_WORKER_ID": "0",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-8", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1", "TF_CPP_MIN_LOG_LEVEL": "3",
+}  # fmt: skip
+"""What libtpu wants to be told on a machine without TPU, so that it neither asks nor complains."""
+MOST_TRIED = 4
+GIB = 2**30
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line and returns the exit code."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(__doc__)
+        return 0 if arguments else 2
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    try:
+        topology = taken(arguments, "--topology")
+        if topology is None:
+            raise ValueError("no --topology: say what to plan for, e.g. --topology v5e:2x4")
+        from sorajax.train import parse
+
+        config = parse(arguments[0], arguments[1:])[0]
+        return plan(config, topology)
+    except SystemExit as exit:  # tyro has said what is wrong, or shown the help
+        return int(exit.code or 0)
+    except (ValueError, FileNotFoundError) as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        return 2
+
+
+def taken(arguments: list[str], name: str) -> str | None:
+    """Takes an option and its value out of the arguments."""
+    if name not in arguments:
+        return None
+    place = arguments.index(name)
+    if place + 1 == len(arguments):
+        raise ValueError(f"{name} has no value, e.g. {name} v5e:2x4")
+    value = arguments[place + 1]
+    del arguments[place : place + 2]
+    return value
+
+
+def plan(config: Any, name: str) -> int:
+    """Prints the plan of every bucket. Raises ValueError."""
+    from sorajax.sharding import parse_axes
+    from sorajax.training.ahead import Topology, alternatives, axes_text, mesh_on
+
+    if not hasattr(config, "planned"):
+        raise ValueError(f"{type(config).__name__} cannot be planned: give a training of a transformer")
+    topology = Topology(name)
+    mesh = mesh_on(topology, parse_axes(config.loop.mesh))
+    sizes = {axis: size for axis, size in mesh.shape.items() if size > 1}
+    print(f"{mesh.size} x {topology.kind} as {axes_text(sizes)}: {topology.chip.memory / GIB:.0f} GiB and "
+          f"{topology.chip.flops / 1e12:.0f} TFLOP/s each")  # fmt: skip
+    if not (too_large := planned(config, topology, mesh)):
+        return 0
+    print(f"does not fit: {too_large}")
+    heads = config.model.heads
+    tried = [other for other in alternatives(mesh.size, heads) if other != dict(mesh.shape)]
+    fitting = []
+    for other in tried[:MOST_TRIED]:
+        changed = dataclasses.replace(config, loop=dataclasses.replace(config.loop, mesh=axes_text(other)))
+        try:
+            if not planned(changed, topology, mesh_on(topology, other), quiet=True):
+                fitting.append(axes_text(other))
+        except ValueError:  # this model does not divide over this mesh
+            continue
+    nothing = "no mesh that was tried: take more devices, fewer --data.tokens, or --model.remat full"
+    print(f"would fit: {', '.join(f'--mesh {text}' for text in fitting) or nothing}")
+    return 1
+
+
+def planned(config: Any, topology: Any, mesh: Any, quiet: bool = False) -> str:
+    """Plans each bucket; what does not fit, as one line, or nothing."""
+    from sorajax.training.ahead import TooLarge, plan_step
+
+    stage, batches = config.planned(mesh)
+    stage.check(mesh)
+    for batch in batches:
+        shape = "x".join(map(str, batch.bucket.size))
+        try:
+            step = plan_step(stage, batch, config.loop, mesh)
+        except TooLarge as error:
+            return f"{batch.size} clips of {shape} take {error} of {topology.chip.memory / GIB:.0f} GiB a device"
+        if step.peak > topology.chip.memory:
+            return (f"{batch.size} clips of {shape} take {step.peak / GIB:.1f} of {topology.chip.memory / GIB:.0f} GiB "
+                    "a device")  # fmt: skip
+        if not quiet:
+            report(step, topology.chip, mesh.size, f"{batch.size} clips of {shape}")
+    return ""
+
+
+def report(step: Any, chip: Any, devices: int, what: str) -> None:
+    """Prints one step's plan."""
+    sides = step.seconds(chip, devices)
+    slowest = max(sides, key=lambda name: sides[name])
+    print(f"{what}, {step.parameters / 1e6:.0f} M parameters")
+    print(f"  a device holds   {step.peak / GIB:.2f} GiB at most ({100 * step.peak / chip.memory:.0f}%): "
+          f"{step.arguments / GIB:.2f} of state and batch, {step.temporary / GIB:.2f} temporary")  # fmt: skip
+    print(f"  a step computes  {step.flops / 1e12:.1f} TFLOP")
+    sent = ", ".join(f"{times} {kind} {size / GIB:.2f} GiB" for kind, (times, size) in step.collectives.items())
+    print(f"  and sends        {sent or 'nothing'}")
+    print(f"  at least         {1000 * sides[slowest]:.0f} ms a step, by {slowest}: "
+          + ", ".join(f"{name} {1000 * value:.0f} ms" for name, value in sides.items()))  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,226 @@
+"""What a training step takes on machines that are not here: compiled ahead of time, and read.
+
+A roofline is a bound, not a measurement: the longest of computing at the chip's peak, moving the step's arrays through
+its memory once, and sending what the collectives send (Williams et al. 2009).
+"""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.experimental import topologies
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from sorajax.sharding import AXES, batch_sharding, shardings
+from sorajax.training.flops import training_flops
+from sorajax.training.loop import LoopConfig
+from sorajax.training.optimizer import make_optimizer
+from sorajax.training.step import make_begin, make_update
+
+GIB = 2**30
+COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
+BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f32": 4, "s32": 4, "u32": 4, "f64": 8,
+         "s64": 8, "u64": 8}  # fmt: skip
+
+
+class Chip(NamedTuple):
+    """Of one chip, from its maker's data sheet: dense bfloat16 FLOP/s, bytes of memory, bytes/s of it, and bytes/s of
+    all its links to others."""
+
+    flops: float
+    memory: float
+    bandwidth: float
+    links: float
+
+
+CHIPS = {
+    # cloud.google.com/tpu/docs: the page of each version
+    "v4": Chip(275e12, 32 * GIB, 1228e9, 300e9),
+    "v5e": Chip(197e12, 16 * GIB, 819e9, 200e9),
+    "v5p": Chip(459e12, 95 * GIB, 2765e9, 600e9),
+    "v6e": Chip(918e12, 32 * GIB, 1640e9, 448e9),
+    "tpu7x": Chip(2307e12, 192 * GIB, 7380e9, 1200e9),
+    # NVIDIA H200 data sheet
+    "h200": Chip(989e12, 141e9, 4800e9, 900e9),
+}
+H200 = """gpu_device_info { threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152
+shared_memory_per_core: 233472 threads_per_core_limit: 2048 core_count: 132 fpus_per_core: 128
+block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535 memory_bandwidth: 4800000000000
+l2_cache_size: 52428800 clock_rate_ghz: 1.98 device_memory_size: 150000000000 shared_memory_per_block_optin: 232448
+registers_per_core_limit: 65536 registers_per_block_limit: 65536 cuda_compute_capability { major: 9 minor: 0 } }
+platform_name: "CUDA" dnn_version_info { major: 9 minor: 28 } device_description_str: "NVIDIA H200" """
+
+
+@dataclass(frozen=True)
+class Topology:
+    """Chips that need not be here: "v5p:4x4x4" is a cube of 64, "h200:8" are eight GPUs."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        kind, _, shape = self.name.partition(":")
+        if kind not in CHIPS or not re.fullmatch(r"\d+(x\d+)*", shape):
+            raise ValueError(f"{self.name} is no topology: write KIND:SHAPE, e.g. v5e:2x4 or v5p:4x4x4; the kinds are "
+                             f"{', '.join(CHIPS)}")  # fmt: skip
+
+    @property
+    def kind(self) -> str:
+        return self.name.partition(":")[0]
+
+    @property
+    def chip(self) -> Chip:
+        return CHIPS[self.kind]
+
+    def devices(self) -> list[Any]:
+        """Raises ValueError where the compiler for them is not installed, or knows no such shape."""
+        shape = self.name.partition(":")[2]
+        try:
+            if self.kind == "h200":
+                described = topologies.get_topology_desc(platform="cuda", topology=f"1x1x{shape}", target_config=H200)
+            else:
+                single = {"chips_per_host_bounds": (1, 1, 1)} if set(shape.split("x")) == {"1"} else {}
+                described = topologies.get_topology_desc(platform="tpu", topology_name=self.name, **single)
+        except Exception as error:  # jax and libtpu raise bare and their own exceptions
+            said = " ".join(str(error).split())
+            if re.search(r"libtpu|Unknown platform|not found|No module|Unable to initialize|PJRT plugin", said):
+                extra = "cuda" if self.kind == "h200" else "tpu"
+                raise ValueError(f"the compiler for {self.kind} is not installed: pip install '.[{extra}]'") from error
+            raise ValueError(f"{self.name} is not a shape that {self.kind} comes in: {said[:200]}") from error
+        return list(described.devices)
+
+
+def mesh_on(topology: Topology, sizes: dict[str, int]) -> Mesh:
+    """A mesh of these axes, which must fill the topology; one size may be -1. Raises ValueError."""
+    from sorajax.sharding import make_mesh
+
+    return make_mesh(sizes, topology.devices())
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """What one step takes, of one bucket of clips."""
+
+    parameters: int
+    flops: float
+    """Model FLOPs of the whole step."""
+    arguments: int
+    """Bytes a device: parameters, their average, the optimizer's state, the batch."""
+    temporary: int
+    peak: int
+    collectives: dict[str, tuple[int, int]]
+    """Kind -> (times, bytes a device makes with it), in a whole step."""
+
+    def seconds(self, chip: Chip, devices: int) -> dict[str, float]:
+        """The three sides of the roofline."""
+        moved = 2 * self.arguments + 2 * self.temporary
+        sent = sum(size for _, size in self.collectives.values())
+        return {
+            "computing": self.flops / devices / chip.flops,
+            "memory": moved / chip.bandwidth,
+            "links": sent / chip.links,
+        }
+
+
+class TooLarge(ValueError):
+    """The compiler says that the step does not fit; the message has its figure."""
+
+
+def plan_step(stage: Any, batch: Any, config: LoopConfig, mesh: Mesh) -> StepPlan:
+    """Compiles one training step of abstract arrays for the devices of `mesh`. Raises TooLarge."""
+    optimizer = make_optimizer(config.optimizer, config.steps)
+    begin = make_begin(optimizer)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    abstract = jax.eval_shape(lambda key: begin(stage.init(key)), key)
+    where = shardings(abstract, mesh)
+    split = batch_sharding(mesh)
+
+    def placed(tree: Any, places: Any) -> Any:
+        return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, places)
+
+    whole = NamedSharding(mesh, P())
+    arguments = (
+        placed(abstract, where),
+        placed(stage, shardings(stage, mesh)),
+        placed(batch, jax.tree.map(lambda _: split, batch)),
+        jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=whole),
+    )
+    platform = mesh.devices.flat[0].platform
+    with jax.set_mesh(mesh):
+        step = jax.jit(make_update(optimizer, config.optimizer), donate_argnums=0, out_shardings=(where, whole))
+        lowered = step.trace(*arguments).lower(lowering_platforms=("cuda" if platform == "gpu" else platform,))
+        try:
+            compiled = lowered.compile()
+        except Exception as error:  # XLA's own
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            found = re.search(r"\(?([\d.]+ ?[KMGT])i?B?\)?", str(error).partition("RESOURCE_EXHAUSTED")[2])
+            raise TooLarge(found[1] if found else " ".join(str(error).split())[:200]) from error
+    memory = compiled.memory_analysis()
+    return StepPlan(
+        parameters=sum(leaf.size for leaf in jax.tree.leaves(abstract.params)),
+        flops=training_flops(stage.loss, abstract.params, batch, key),
+        arguments=memory.argument_size_in_bytes,
+        temporary=memory.temp_size_in_bytes,
+        peak=getattr(memory, "peak_memory_in_bytes", 0) or memory.argument_size_in_bytes + memory.temp_size_in_bytes,
+        collectives=collectives(compiled.as_text()),
+    )
+
+
+def collectives(text: str) -> dict[str, tuple[int, int]]:
+    """Kind -> (times, bytes of results) in a compiled program, what a loop repeats counted as often as it runs."""
+    bodies, entry = _computations(text)
+    totals: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+
+    def walk(name: str, times: int) -> None:
+        for line in bodies.get(name, ()):
+            kind = re.search(rf" ({'|'.join(COLLECTIVES)})(-start)?\(", line)
+            if kind:
+                result = line.split(" = ", 1)[1][: line.split(" = ", 1)[1].index(kind[0])]
+                shapes = [_size(t, dims) for t, dims in re.findall(r"(\w+)\[([\d,]*)\]", result)]
+                totals[kind[1]] += times
+                sizes[kind[1]] += times * (max(shapes) if kind[2] else sum(shapes))
+            trips = re.search(r"known_trip_count[^\d]*(\d+)", line)
+            for called in re.findall(r"(?:body|condition|calls|to_apply|(?:true|false)_computation)=%?([\w.-]+)", line):
+                walk(called, times * (int(trips[1]) if trips and " while(" in line else 1))
+
+    walk(entry, 1)
+    return {kind: (totals[kind], sizes[kind]) for kind in COLLECTIVES if totals[kind]}
+
+
+def _computations(text: str) -> tuple[dict[str, list[str]], str]:
+    """Name -> lines of each computation of an HLO module, and the name of its entry."""
+    bodies: dict[str, list[str]] = {}
+    entry = current = ""
+    for line in text.splitlines():
+        head = re.match(r"(ENTRY )?%?([\w.-]+) \(.*\{\s*$", line)
+        if head:
+            current = head[2]
+            bodies[current] = []
+            entry = current if head[1] else entry
+        elif current and " = " in line:
+            bodies[current].append(line)
+    return bodies, entry
+
+
+def _size(kind: str, dims: str) -> int:
+    return BYTES.get(kind, 0) * int(np.prod([int(n) for n in dims.split(",") if n]))
+
+
+def alternatives(devices: int, heads: int) -> list[dict[str, int]]:
+    """Meshes that spread a model further, the ones that send least first."""
+    found: list[dict[str, int]] = []
+    for tensor in (1, 2, 4, 8):
+        for seq in (1, 2, 4, 8):
+            if devices % (tensor * seq) == 0 and heads % tensor == 0:
+                found.append({"fsdp": devices // (tensor * seq), "seq": seq, "tensor": tensor})
+    return sorted(found, key=lambda sizes: (sizes["seq"] * sizes["tensor"], sizes["tensor"]))
+
+
+def axes_text(sizes: dict[str, int]) -> str:
+    """A mesh as --mesh takes it."""
+    return ",".join(f"{name}={sizes[name]}" for name in AXES if sizes.get(name, 1) != 1) or "fsdp=1"

@@ -1,0 +1,169 @@
+"""Adapters: their sum with the weights, their files, and those of other programs."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+from safetensors.numpy import load_file, save_file
+
+import sorajax
+from sorajax.models.dit import DiT, DiTConfig
+from sorajax.models.sora import init_dit
+from sorajax.pretrained.lora import TARGETS, adapted, init_adapters, layers, load_lora, parse_lora, save_lora
+from sorajax.sample import main
+
+CONFIG = DiTConfig(
+    width=40, hidden=56, depth=2, heads=2, in_channels=16, out_channels=16, text_width=24, frequencies=32, remat="none")
+APART = DiTConfig(**{**CONFIG.__dict__, "stacked": False})
+
+
+def random(tree, seed=0):
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda x: np.float32(0.2) * rng.standard_normal(x.shape, np.float32), tree)
+
+
+def shapes_of(config):
+    return jax.eval_shape(lambda key: init_dit(config, key), jax.random.key(0))
+
+
+@pytest.fixture(scope="module", params=[CONFIG, APART], ids=["stacked", "leaves of their own"])
+def model(request):
+    params = random(shapes_of(request.param))
+    return request.param, params, partial(init_adapters, params, 3, TARGETS)
+
+
+def test_new_adapters_change_nothing_and_merged_ones_add_their_product(model):
+    config, params, new = model
+    adapters = new(jax.random.key(1))
+    jax.tree.map(np.testing.assert_array_equal, adapted(params, adapters), params)
+    adapters = random(adapters)
+    changed, before = (flatten_dict(tree, sep="/") for tree in (adapted(params, adapters, 0.5), params))
+    pairs = flatten_dict(adapters, sep="/")
+    touched = {name.rpartition("/")[0] for name in pairs}
+    assert len(touched) == 10 * (1 if config.stacked else 2)
+    for name, leaf in changed.items():
+        layer = name.removesuffix("/kernel")
+        if layer in touched and name.endswith("kernel"):
+            x = np.random.default_rng(0).standard_normal((7, leaf.shape[-2])).astype(np.float32)
+            beside = x @ before[name] + 0.5 * (x @ pairs[f"{layer}/a"]) @ pairs[f"{layer}/b"]
+            np.testing.assert_allclose(x @ leaf, beside, atol=1e-4)
+        else:
+            np.testing.assert_array_equal(leaf, before[name])
+
+
+def test_two_adapters_add_and_their_order_does_not_matter(model):
+    _, params, new = model
+    one, two = (random(new(jax.random.key(1)), seed) for seed in (1, 2))
+    first = adapted(adapted(params, one, 0.5), two, 2.0)
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), first, adapted(adapted(params, two, 2.0), one, 0.5))
+
+
+def test_a_file_holds_what_was_saved_with_alpha_in_it(model, tmp_path):
+    config, params, new = model
+    adapters = random(new(jax.random.key(1)))
+    save_lora(tmp_path / "a.safetensors", adapters, config, alpha=6.0)
+    again = load_lora(tmp_path / "a.safetensors", config)
+    once, twice = adapted(params, adapters, 2.0), adapted(params, again)
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), once, twice)
+    other = APART if config.stacked else CONFIG
+    load_lora(tmp_path / "a.safetensors", other)  # the file does not know how blocks are kept
+    names = set(load_file(tmp_path / "a.safetensors"))
+    assert "transformer.blocks.1.attn2.to_out.0.lora_B.weight" in names
+    assert len(names) == 2 * 10 * 2
+
+
+RELEASE = {"attn1": "self_attn", "attn2": "cross_attn", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "o",
+           "ffn.net.0.proj": "ffn.0", "ffn.net.2": "ffn.2"}  # fmt: skip
+
+
+def other_names(tensors, underscored):
+    """As other trainers name them: the release's layers, down and up, and alpha beside them."""
+    renamed = {}
+    for name, tensor in tensors.items():
+        layer, part = name.removeprefix("transformer.").rsplit(".lora_", 1)
+        for ours, theirs in RELEASE.items():
+            layer = layer.replace(ours, theirs)
+        layer = f"lora_unet_{layer.replace('.', '_')}" if underscored else f"diffusion_model.{layer}"
+        renamed[f"{layer}.lora_{'down' if part[0] == 'A' else 'up'}.weight"] = tensor
+        renamed[f"{layer}.alpha"] = np.array(1.5, np.float32)
+    return renamed
+
+
+@pytest.mark.parametrize("underscored", [False, True])
+def test_other_trainers_names_are_read(model, tmp_path, underscored):
+    config, params, new = model
+    adapters = random(new(jax.random.key(1)))
+    save_lora(tmp_path / "a.safetensors", adapters, config, alpha=3.0)
+    save_file(other_names(load_file(tmp_path / "a.safetensors"), underscored), tmp_path / "b.safetensors")
+    again = adapted(params, load_lora(tmp_path / "b.safetensors", config))
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), again, adapted(params, adapters, 0.5))
+
+
+def test_the_references_own_adapter_gives_the_references_output(tmp_path):
+    torch = pytest.importorskip("torch", reason="the parity extra is not installed")
+    peft = pytest.importorskip("peft", reason="the parity extra is not installed")
+    from diffusers.loaders import WanLoraLoaderMixin
+
+    from sorajax.pretrained import wan
+    from sorajax.pretrained.table import import_parameters
+    from tests.pretrained import reference
+
+    theirs = reference.transformer()
+    state = {name: tensor.numpy() for name, tensor in theirs.state_dict().items()}
+    params = import_parameters(wan.dit_table(CONFIG), state, shapes_of(CONFIG))
+    theirs.add_adapter(peft.LoraConfig(r=4, lora_alpha=4, target_modules=["to_q", "to_k", "to_v", "to_out.0", "proj"]))
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, tensor in theirs.named_parameters():
+            if "lora_" in name:
+                tensor.copy_(torch.randn(tensor.shape, generator=generator) / 4)
+    found = peft.get_peft_model_state_dict(theirs)
+    WanLoraLoaderMixin.save_lora_weights(tmp_path, found)
+    adapters = load_lora(next(tmp_path.glob("*.safetensors")), CONFIG)
+    rng = np.random.default_rng(0)
+    x, text = rng.standard_normal((1, 16, 2, 4, 6), np.float32), rng.standard_normal((1, 7, 24), np.float32)
+    with torch.no_grad():
+        expected = theirs(torch.tensor(x), torch.tensor([700.0]), torch.tensor(text), return_dict=False)[0].numpy()
+    ours = jax.jit(DiT(CONFIG).apply)(
+        {"params": adapted(params, adapters)}, np.moveaxis(x, 1, -1), jnp.full((1, 2), 0.7), text)
+    assert np.abs(np.moveaxis(ours, -1, 1) - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+def test_what_does_not_fit_is_refused_in_one_line(tmp_path, capsys):
+    params = shapes_of(CONFIG)
+    with pytest.raises(ValueError, match="rank 0 is not allowed: use 1 or more"):
+        init_adapters(params, 0, TARGETS, jax.random.key(0))
+    with pytest.raises(ValueError, match="targets 'attn' match no layer: there are cross_attention/k"):
+        init_adapters(params, 2, "attn", jax.random.key(0))
+    save_lora(tmp_path / "a.safetensors", init_adapters(params, 2, TARGETS, jax.random.key(0)), CONFIG, 2.0)
+    wider = DiTConfig(**{**CONFIG.__dict__, "width": 80})
+    with pytest.raises(ValueError, match="is made for 40 x 40, and this model has 80 x 80: it is an"):
+        load_lora(tmp_path / "a.safetensors", wider)
+    save_file({"text_model.layer.lora_A.weight": np.zeros((2, 2), np.float32)}, tmp_path / "b.safetensors")
+    with pytest.raises(ValueError, match=r"holds text_model.layer.lora_A.weight, which fits no layer"):
+        load_lora(tmp_path / "b.safetensors", CONFIG)
+    one = load_file(tmp_path / "a.safetensors")
+    save_file({name: tensor for name, tensor in one.items() if "lora_A" in name}, tmp_path / "c.safetensors")
+    with pytest.raises(ValueError, match="only one of its two matrices"):
+        load_lora(tmp_path / "c.safetensors", CONFIG)
+    assert parse_lora("x.safetensors:0.5")[1] == 0.5
+    with pytest.raises(ValueError, match="'half' is no scale; write FILE or FILE:SCALE"):
+        parse_lora("x.safetensors:half")
+    assert main(["a red ball", "--lora", "nowhere.safetensors", "--out", str(tmp_path / "x.webp")]) == 1
+    assert main(["a red ball", "--lora", str(tmp_path / "a.safetensors"), "--out", str(tmp_path / "x.webp")]) == 1
+    error = capsys.readouterr().err
+    assert "nowhere.safetensors does not exist" in error
+    assert "it is an adapter of another model" in error
+    assert not (tmp_path / "x.webp").exists()
+
+
+def test_an_adapter_is_added_where_a_model_is_loaded(tmp_path):
+    config = sorajax.load().config.dit
+    adapters = random(init_adapters(shapes_of(config), 2, TARGETS, jax.random.key(0)))
+    save_lora(tmp_path / "a.safetensors", adapters, config, 2.0)
+    plain, changed = (sorajax.load(loras=loras).params["dit"] for loras in ((), [f"{tmp_path / 'a.safetensors'}:0.5"]))
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), changed, adapted(plain, adapters, 0.5))
+    assert set(layers(config)) >= {"blocks.0.attn1.to_q", "blocks.5.ffn.net.2"}

@@ -1,0 +1,84 @@
+"""Planning: what it reads from a compiled program, and what it says. Compilers of other machines are CI's own step."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from sorajax.plan import main
+from sorajax.sharding import make_mesh
+from sorajax.train import load_experiment
+from sorajax.training.ahead import CHIPS, StepPlan, Topology, alternatives, axes_text, collectives, plan_step
+
+
+def test_collectives_in_a_loop_count_as_often_as_they_run():
+    mesh = make_mesh("fsdp=8")
+    split = NamedSharding(mesh, P("fsdp"))
+
+    def repeated(x):
+        def turn(x, _):
+            total = jax.shard_map(lambda x: jax.lax.psum(x, "fsdp"), mesh=mesh, in_specs=P("fsdp"), out_specs=P())(x)
+            return x + jnp.tile(total, 8), None
+
+        return jax.lax.scan(turn, x, None, length=5)[0]
+
+    x = jax.ShapeDtypeStruct((8 * 1000,), jnp.float32, sharding=split)
+    found = collectives(jax.jit(repeated).lower(x).compile().as_text())
+    assert found["all-reduce"] == (5, 5 * 4000)
+
+
+def test_text_of_an_asynchronous_program_is_read():
+    text = """HloModule jit_step
+%body.1 (p: (s32[], bf16[8,128])) -> (s32[], bf16[8,128]) {
+  %ag = (bf16[8,128]{1,0}, bf16[64,128]{1,0}) all-gather-start(%x), dimensions={0}
+  %agd = bf16[64,128]{1,0} all-gather-done(%ag)
+}
+
+ENTRY %main.2 (a: f32[4]) -> f32[4] {
+  %w = (s32[], bf16[8,128]) while(%t), condition=%cond.1, body=%body.1, backend_config={"known_trip_count":{"n":"28"}}
+  %r = f32[4]{0} all-reduce(%a), to_apply=%add.1
+}
+"""
+    assert collectives(text) == {"all-gather": (28, 28 * 64 * 128 * 2), "all-reduce": (1, 16)}
+
+
+def test_a_plan_knows_what_the_step_takes():
+    config = load_experiment("tests/configs/small_plan.py")
+    mesh = make_mesh("fsdp=8")
+    small = jax.tree.map(lambda x: x, config.planned(mesh))
+    stage, (batch,) = small
+    assert batch.latent.shape[1:] == (5, 30, 52, 16)
+    assert batch.size % 8 == 0
+    assert batch.size * 5 * 15 * 26 <= 131_072
+    with pytest.raises(ValueError, match="does not divide 4 heads: use tensor=1, 2, 4"):
+        stage.check(make_mesh("tensor=8"))
+
+
+def test_the_slowest_side_of_the_roof_is_the_bound():
+    step = StepPlan(10, 8e15, arguments=2**30, temporary=2**30, peak=2**31, collectives={"all-gather": (3, 10**9)})
+    sides = step.seconds(CHIPS["v5e"], 8)
+    assert sides["computing"] == pytest.approx(1e15 / 197e12)
+    assert sides["memory"] == pytest.approx(2**32 / 819e9)
+    assert sides["links"] == pytest.approx(1e9 / 200e9)
+    assert [axes_text(sizes) for sizes in alternatives(8, 6)[:3]] == ["fsdp=8", "fsdp=4,seq=2", "fsdp=4,tensor=2"]
+    assert Topology("v5p:4x4x4").chip.memory == 95 * 2**30
+    assert callable(plan_step)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["configs/dit_xl.py"], "no --topology: say what to plan for"),
+        (["configs/dit_xl.py", "--topology"], "--topology has no value"),
+        (["configs/dit_xl.py", "--topology", "v9:2x2"], "v9:2x2 is no topology: write KIND:SHAPE, e.g. v5e:2x4"),
+        (["configs/world_vae.py", "--topology", "v5e:2x4"], "VAETraining cannot be planned"),
+        (["configs/nothing.py", "--topology", "v5e:2x4"], "configs/nothing.py is no experiment file"),
+    ],
+)
+def test_a_wrong_request_is_one_line(arguments, message, capsys, monkeypatch):
+    monkeypatch.setattr("os.environ", dict(__import__("os").environ))
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
