@@ -262,7 +262,7 @@ def flow_case(experiment: FlowTraining, vae: VAEConfig, clips: int | None) -> Ca
 def vae_case(experiment: VAETraining, clips: int | None) -> Case:
     bucket = experiment.data.buckets[0]
     bucket = replace(bucket, batch_size=clips or bucket.batch_size)
-    stage = VAEStage(experiment.model, experiment.objective, experiment.data)
+    stage = VAEStage(experiment.model, experiment.objective, experiment.data).at(experiment.loop.steps)
     if isinstance(experiment.data, WorldData):
         batch = scene_maker(experiment.data)(bucket, np.random.default_rng(0))
     else:

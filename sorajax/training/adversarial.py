@@ -15,7 +15,6 @@ always the same. This is the adaptive weight of Esser et al. 2021 (eq. 7), measu
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
@@ -23,7 +22,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sorajax.models.critic import Critic, CriticConfig
-from sorajax.training.metrics import Mean
 
 LARGEST = 1e4  # factor that balancing may apply, as in Esser et al. 2021
 
@@ -70,37 +68,18 @@ def game(
     made: Float[Array, "b t h w 3"],
     step: Int[Array, ""],
     key: jax.Array,
-) -> tuple[Float[Array, ""], dict[str, Any]]:
-    """A scalar of value 0 with the gradients of both players, and metrics; before its time without both.
-
-    `params` are the critic's, from `init_critic`.
-    """
-    played = step >= config.after
-    loss, pull, sure = jax.lax.cond(
-        played, partial(_play, config), _rest, params, video, jax.lax.stop_gradient(made), key
-    )
-    term = loss + share(config, step) * jnp.sum(jax.lax.stop_gradient(pull) * made)
-    count = played.astype(jnp.float32)
-    metrics = {"critic": Mean(loss * count, count), "told_apart": Mean(sure * count, count)}
-    return term - jax.lax.stop_gradient(term), metrics
-
-
-def _play(
-    config: AdversarialConfig, params: Any, video: Float[Array, "b t h w 3"], made: Float[Array, "b t h w 3"], key: Any
-) -> tuple[Float[Array, ""], Float[Array, "b t h w 3"], Float[Array, ""]]:
-    """The critic's loss, the balanced gradient in `made` of the autoencoder's, and the share of right answers."""
+) -> tuple[Float[Array, ""], dict[str, Array]]:
+    """A scalar of value 0 with the gradients of both players, and metrics: the critic's loss, and the share of its
+    answers whose sign is right. `params` are the critic's, from `init_critic`."""
     judge: Callable[..., Any] = Critic(config.critic).apply
+    fixed, frozen = jax.lax.stop_gradient(made), jax.lax.stop_gradient(params)
     shaken_video = video + config.noise * jax.random.normal(key, video.shape)
-    real, false, shaken = (judge({"params": params}, clip) for clip in (video, made, shaken_video))
-    penalty = jnp.mean(jnp.square(shaken - real)) / config.noise**2
-    frozen = jax.lax.stop_gradient(params)
-    pull = jax.grad(lambda x: -jnp.mean(judge({"params": frozen}, x)))(made)
-    sure = (jnp.mean(real > 0, dtype=jnp.float32) + jnp.mean(false < 0, dtype=jnp.float32)) / 2
-    return hinge(real, false) + config.penalty * penalty, balanced(pull), sure
-
-
-def _rest(params: Any, video: Array, made: Array, key: Any) -> tuple[Array, Array, Array]:
-    return jnp.float32(0), jnp.zeros_like(made), jnp.float32(0)
+    real, false, shaken = (judge({"params": params}, clip) for clip in (video, fixed, shaken_video))
+    loss = hinge(real, false) + config.penalty * jnp.mean(jnp.square(shaken - real)) / config.noise**2
+    pull = share(config, step) * balanced(jax.grad(lambda clip: -jnp.mean(judge({"params": frozen}, clip)))(fixed))
+    both = loss + jnp.sum(jax.lax.stop_gradient(pull) * made)
+    right = (jnp.mean(real > 0, dtype=jnp.float32) + jnp.mean(false < 0, dtype=jnp.float32)) / 2
+    return both - jax.lax.stop_gradient(both), {"critic": loss, "told_apart": right}
 
 
 def balanced(gradient: Float[Array, "..."]) -> Float[Array, "..."]:

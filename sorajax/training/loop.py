@@ -27,7 +27,7 @@ from sorajax.training.metrics import Meter, Reporter
 from sorajax.training.optimizer import OptimizerConfig, make_optimizer, schedule
 from sorajax.training.posthoc import averages_in, write_snapshot
 from sorajax.training.state import TrainState
-from sorajax.training.step import Flops, Stage, loaded, make_begin, make_update, quick_compile
+from sorajax.training.step import Flops, Stage, bound, loaded, make_begin, make_update, quick_compile
 
 LAG = 2  # steps whose metrics may still be on the device
 
@@ -150,7 +150,7 @@ class Run:
         self.state = self.restored() or self.started() or self.fresh()
         self.step = int(self.state.step)
         self.tally = Tally(checkpoints)
-        self.flops = Flops(self.stage, self.abstract.params, self.step_key)
+        self.flops = Flops(self.abstract.params, self.step_key)
         count = sum(leaf.size for leaf in jax.tree.leaves(self.abstract.params))
         reporter.say(f"training {count / 1e6:.2f} M parameters on {mesh.size} {jax.devices()[0].device_kind} device(s)")
 
@@ -195,9 +195,10 @@ class Run:
                 batch = place_batch(next(self.data), self.mesh)
                 self.tally.window.waited += monotonic() - asked
                 self.position = self.data.get_state()
-                self.state, metrics = advance(self.state, self.stage, batch, self.step_key)
+                stage = bound(self.stage, self.step)
+                self.state, metrics = advance(self.state, stage, batch, self.step_key)
                 self.step += 1
-                self.tally.add(self.step, metrics, tokens(batch), self.flops(batch))
+                self.tally.add(self.step, metrics, tokens(batch), self.flops(stage, batch))
                 if self.step == first + 1:
                     self.tally.window.since = monotonic()  # compiling is no training speed
                 self.between()

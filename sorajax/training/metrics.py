@@ -72,12 +72,12 @@ class Meter:
         self.flops += flops
 
     def means(self) -> dict[str, float]:
-        """The mean of each metric; one, or a bucket of one, that nothing fell into is left out."""
+        """The mean of each metric; a bucket that nothing fell into is left out."""
         found: dict[str, float] = {}
         for name, total in self.totals.items():
             count = self.counts[name]
             if total.ndim == 0:
-                found |= {name: float(total / count)} if count else {}
+                found[name] = float(total / count) if count else float("nan")
                 continue
             found |= {f"{name}/{i}": float(total[i] / count[i]) for i in range(len(total)) if count[i]}
         return found

@@ -21,8 +21,8 @@ class Stage(Protocol):
     It may also have `preview(params, key) -> uint8 [h w 3]`; `export(directory, params)`, called after each save with
     the averaged parameters; `load(directory) -> params`, the reverse; `tokens(batch) -> float`, those of one step;
     `validate(params, batch, key) -> metrics` on held-out batches; `check(mesh)`, which raises ValueError where the
-    model does not divide over the mesh; and `at(step) -> stage`, itself bound to a step (int32 []), for an objective
-    that changes over the run.
+    model does not divide over the mesh; and `at(step: int) -> stage`, asked before each step, for an objective that
+    changes over the run: a leaf may follow the step, and a static field that changes compiles the step anew.
     """
 
     def init(self, key: jax.Array) -> Any:
@@ -37,6 +37,11 @@ class Stage(Protocol):
 def quick_compile() -> dict[str, int] | None:
     """Compiler options for what runs once. On CPU, optimising the random numbers of an init takes LLVM minutes."""
     return {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+
+
+def bound(stage: Any, step: int) -> Any:
+    """The stage at a step of the run."""
+    return stage.at(step) if hasattr(stage, "at") else stage
 
 
 def make_begin(optimizer: optax.GradientTransformation) -> Callable[[Any], TrainState]:
@@ -60,11 +65,6 @@ def loaded(stage: Stage, directory: Path, abstract: Any) -> Any:
     return params
 
 
-def bound(stage: Stage, step: jax.Array) -> Stage:
-    """The stage at a step."""
-    return stage.at(step) if hasattr(stage, "at") else stage
-
-
 def make_update(
     optimizer: optax.GradientTransformation, config: OptimizerConfig
 ) -> Callable[[TrainState, Stage, Any, jax.Array], tuple[TrainState, dict[str, Any]]]:
@@ -72,8 +72,7 @@ def make_update(
 
     def update(state: TrainState, stage: Stage, batch: Any, key: jax.Array) -> tuple[TrainState, dict[str, Any]]:
         key = jax.random.fold_in(key, state.step)
-        objective = bound(stage, state.step).loss
-        (loss, metrics), gradient = jax.value_and_grad(objective, has_aux=True)(state.params, batch, key)
+        (loss, metrics), gradient = jax.value_and_grad(stage.loss, has_aux=True)(state.params, batch, key)
         change, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, change)
         step = state.step + 1
@@ -85,16 +84,15 @@ def make_update(
 
 
 class Flops:
-    """FLOPs of one training step on a batch, counted once for each shape of batch."""
+    """FLOPs of one training step on a batch, counted once for each shape of batch and form of stage."""
 
-    def __init__(self, stage: Stage, params: Any, key: jax.Array):
-        self.stage, self.params, self.key = stage, params, key
+    def __init__(self, params: Any, key: jax.Array):
+        self.params, self.key = params, key
         self.known: dict[Any, float] = {}
 
-    def __call__(self, batch: Any) -> float:
-        leaves, structure = jax.tree.flatten(batch)
+    def __call__(self, stage: Stage, batch: Any) -> float:
+        leaves, structure = jax.tree.flatten((stage, batch))
         shape = structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
         if shape not in self.known:
-            loss = bound(self.stage, jnp.int32(0)).loss  # of two branches the dearer one counts
-            self.known[shape] = training_flops(loss, self.params, batch, self.key)
+            self.known[shape] = training_flops(stage.loss, self.params, batch, self.key)
         return self.known[shape]

@@ -83,14 +83,20 @@ class VAEStage:
     """A trained network of somebody's own, clips [b t h w 3] in [-1, 1] -> feature maps, as `jax.tree_util.Partial`
     of a function and its parameters: these are then arguments of the step and no constants in it."""
     step: Any = None
-    """Where the run is, int32 []; None is its start."""
+    """Where the run is, int32 [], once the critic plays."""
+    playing: bool = flax.struct.field(pytree_node=False, default=False)
+    """Whether the critic plays. Static: until then a step does without it, and when it begins a new one is compiled; a
+    branch inside the step would be cheaper to compile and, on CPU, ten times slower to run."""
 
     def init(self, key: jax.Array) -> Any:
         return self._with_critic(init_vae(self.config, key), key)
 
-    def at(self, step: jax.Array) -> "VAEStage":
+    def at(self, step: int) -> "VAEStage":
         """The stage at a step of the run: the critic's part depends on it."""
-        return self.replace(step=step)  # type: ignore[attr-defined]
+        adversarial = self.objective.adversarial
+        if not adversarial.weight or step < adversarial.after:
+            return self
+        return self.replace(step=np.int32(step), playing=True)  # type: ignore[attr-defined]
 
     def loss(self, params: Any, batch: WorldBatch, key: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
         objective = self.objective
@@ -118,10 +124,9 @@ class VAEStage:
         if objective.features:
             metrics["features"] = feature_distance(self.features, video, made)
             loss += objective.features * metrics["features"]
-        if "critic" in params:
-            step = jnp.int32(0) if self.step is None else self.step
+        if self.playing:
             game_key = jax.random.fold_in(key, 3)  # beside the three above
-            both, judged = game(objective.adversarial, params["critic"], video, made, step, game_key)
+            both, judged = game(objective.adversarial, params["critic"], video, made, self.step, game_key)
             loss, metrics = loss + both, metrics | judged
         return loss, metrics
 

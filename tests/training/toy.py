@@ -53,7 +53,7 @@ class Clocked(Toy):
     step: jax.Array | None = None
 
     def at(self, step):
-        return self.replace(step=step)
+        return self.replace(step=np.int32(step))
 
     def loss(self, params, batch, key):
         loss, metrics = super().loss(params, batch, key)
