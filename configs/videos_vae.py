@@ -18,7 +18,7 @@ WORLD = Path(__file__).with_name("world_vae.py")
 
 config = VAETraining(
     model=load_experiment(WORLD).model,
-    # Structure and flicker need no network that somebody else trained. On an accelerator, and in longer runs, add a critic:
+    # Structure and flicker need no network that somebody else trained. In longer runs, on an accelerator, add a critic:
     # --objective.adversarial.weight 0.1 --objective.adversarial.after 1000
     objective=VAEObjective(l1=1.0, mse=0.0, kl=1e-5, structure=0.1, flicker=0.5),
     data=VideoData(
