@@ -37,6 +37,7 @@ from sorajax.models.dit import DiT, DiTConfig
 from sorajax.models.sora import SoraConfig, init_dit, init_text, init_vae
 from sorajax.models.text import TextConfig, TextEncoder, Tokenizer
 from sorajax.models.vae import VAE, VAEConfig
+from sorajax.pretrained.opened import is_open_model, open_model
 from sorajax.sharding import divides, gathered, make_mesh
 from sorajax.training.loop import LoopConfig
 from sorajax.training.metrics import Mean
@@ -318,6 +319,8 @@ class FlowTraining:
             return kept.read_text()
         if self.tokenizer is not None:
             source = self.tokenizer.read_text()
+        elif self.loop.start is not None and is_open_model(self.loop.start):
+            source = open_model(self.loop.start).tokenizer
         elif self.loop.start is not None:
             source = (model_folder(self.loop.start) / TOKENIZER).read_text()
         elif isinstance(self.data, VideoData):

@@ -18,6 +18,7 @@ from sorajax.data.batches import WorldBatch, WorldData
 from sorajax.data.clips import VideoData
 from sorajax.models.sora import SoraConfig
 from sorajax.pretrained.lora import TARGETS, adapted, init_adapters, load_lora, save_lora
+from sorajax.pretrained.opened import Dtype, is_open_model, open_model
 from sorajax.training.flow import FlowObjective, FlowStage, FlowTraining
 from sorajax.training.loop import LoopConfig
 
@@ -76,7 +77,9 @@ class LoRATraining:
     """An experiment: adapt a trained model to a style, a subject or a motion."""
 
     base: Path
-    """The model that stays frozen: an exported one or a training directory."""
+    """The model that stays frozen: an exported one, a training directory, or a folder of open weights."""
+    dtype: Dtype = "float32"
+    """What open weights are kept and multiplied in."""
     rank: int = 16
     alpha: float = 16.0
     """The change is alpha / rank times B A: raise it with the rank, and the learning rate can stay."""
@@ -92,13 +95,23 @@ class LoRATraining:
 
     def build(self, directory: Path) -> tuple[LoRAStage, grain.IterDataset]:
         """The stage, and its batches."""
-        config, params, _ = load_model(self.base, SoraConfig)
+        config, base = self._base()
+        if config.known != "clock" and self.objective.known > 0:
+            raise ValueError(f"{self.base} was trained with one clock for all frames and objective.known is "
+                             f"{self.objective.known:g}: say --objective.known 0")  # fmt: skip
+        if config.known == "channels" or config.boundary is not None:
+            raise ValueError(f"{self.base} reads a picture on channels, or has two experts: only text-to-video models "
+                             "of one transformer can be adapted so far")  # fmt: skip
         flow, batches = self._flow(config).build(directory)
-        # What previews and exports say of the model is the base's own.
-        stage = LoRAStage(
-            base={"text": params["text"], "dit": params["dit"]}, flow=flow, rank=self.rank, alpha=self.alpha,
-            targets=self.targets)  # fmt: skip
-        return stage, batches
+        return LoRAStage(base=base, flow=flow, rank=self.rank, alpha=self.alpha, targets=self.targets), batches
+
+    def _base(self) -> tuple[SoraConfig, dict[str, Any]]:
+        """The frozen model's config and its {"text", "dit"}."""
+        if is_open_model(self.base):
+            opened = open_model(self.base, self.dtype)
+            return opened.config, {name: opened.parts[name].load(self.dtype) for name in ("text", "dit")}
+        config, params, _ = load_model(self.base, SoraConfig)
+        return config, {name: params[name] for name in ("text", "dit")}
 
     def held_out(self, stage: LoRAStage, directory: Path) -> list[WorldBatch]:
         """Batches for validation."""

@@ -6,8 +6,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from sorajax.data.batches import WorldBatch
+from sorajax.data.batches import WorldBatch, WorldData
 from sorajax.data.buckets import Bucket
 from sorajax.pretrained.lora import TARGETS
 from sorajax.training.flow import FlowObjective
@@ -19,8 +20,6 @@ BUCKET = Bucket(5, 16, 16, batch_size=4)
 
 
 def test_only_adapters_are_trained_and_the_file_holds_them(tiny_model, tmp_path):
-    from sorajax.data.batches import WorldData
-
     training = LoRATraining(
         base=tiny_model, rank=2, alpha=4.0, data=WorldData(buckets=(BUCKET,)), objective=FlowObjective(known=0.0))
     stage, _ = training.build(tmp_path)
@@ -49,3 +48,31 @@ def test_only_adapters_are_trained_and_the_file_holds_them(tiny_model, tmp_path)
     jax.tree.map(same, stage.whole(again), stage.whole(state.params))
     assert Path(tmp_path / "model" / "lora.safetensors").stat().st_size < 200_000
     assert training.targets == TARGETS
+
+
+def test_open_weights_are_adapted_and_sampled_with_what_was_learned(tmp_path):
+    """From a folder that the reference wrote, through the same stage, to a file that fits the same folder."""
+    pytest.importorskip("torch", reason="the parity extra is not installed")
+    diffusers = pytest.importorskip("diffusers", reason="the parity extra is not installed")
+    import sorajax
+    from tests.pretrained import reference
+
+    folder = tmp_path / "Wan"
+    diffusers.WanPipeline(
+        tokenizer=reference.tokenizer(), text_encoder=reference.text_encoder(), transformer=reference.transformer(),
+        vae=reference.autoencoder(), scheduler=reference.scheduler()).save_pretrained(folder)
+    data = WorldData(buckets=(Bucket(5, 16, 16, batch_size=2),))
+    with pytest.raises(ValueError, match=r"one clock for all frames .*: say --objective.known 0"):
+        LoRATraining(base=folder, data=data).build(tmp_path)
+    stage, _ = LoRATraining(base=folder, rank=2, data=data, objective=FlowObjective(known=0.0)).build(tmp_path)
+    params = jax.jit(stage.init, compiler_options=quick_compile())(jax.random.key(0))
+    latent = jnp.asarray(np.random.default_rng(0).standard_normal((2, 2, 2, 2, 16), np.float32))
+    ids, mask = np.ones((2, 512), np.int32), np.arange(512)[None] < np.array([[3], [5]])
+    batch = WorldBatch(latent=latent, ids=ids, mask=mask, bucket=data.buckets[0])
+    (loss, _), gradient = jax.jit(jax.value_and_grad(stage.loss, has_aux=True))(params, batch, jax.random.key(1))
+    assert np.isfinite(loss)
+    assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(gradient)) > 0
+    moved = jax.tree.map(lambda p, g: p - 0.1 * jnp.sign(g), params, gradient)
+    stage.export(tmp_path / "model", moved)
+    dit = sorajax.load(folder, loras=[str(tmp_path / "model" / "lora.safetensors")]).params["dit"]
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), dit, stage.whole(moved)["dit"])
