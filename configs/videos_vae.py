@@ -18,7 +18,9 @@ WORLD = Path(__file__).with_name("world_vae.py")
 
 config = VAETraining(
     model=load_experiment(WORLD).model,
-    objective=VAEObjective(l1=1.0, mse=1.0, kl=1e-5),
+    # Structure and flicker need no network that somebody else trained. In longer runs, on an accelerator, add a critic:
+    # --objective.adversarial.weight 0.1 --objective.adversarial.after 1000
+    objective=VAEObjective(l1=1.0, mse=0.0, kl=1e-5, structure=0.1, flicker=0.5),
     data=VideoData(
         # The autoencoder is convolutional: squares teach it all shapes, and each bucket compiles for minutes on a CPU.
         buckets=(Bucket(9, 64, 64, batch_size=6, crop=32, weight=5), Bucket(17, 64, 64, batch_size=2)),

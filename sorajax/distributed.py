@@ -4,8 +4,8 @@ On Cloud TPU, GKE and Slurm the processes find each other. By hand they are told
 
     JAX_COORDINATOR_ADDRESS=host:port   JAX_NUM_PROCESSES=2   JAX_PROCESS_ID=0
 
-A process that dies, or whose machine does, is missed after `HEARTBEAT` seconds; the others then stop with one line, and
-the run goes on from its last checkpoint with --resume.
+A process that dies, or whose machine does, is missed after `HEARTBEAT` seconds at most; the others then stop with one
+line (or with JAX's own longer message, where its service notices first), and the run goes on with --resume.
 """
 
 import logging

@@ -100,8 +100,9 @@ class Arguments:
     model: Annotated[str, option("NAME", "world, which comes with sorajax")] = "world"
     """world; or the folder of a training run, of an exported model, or of open Wan weights (either layout, or converted
     by sorajax.convert); or their name on the Hugging Face hub, as in Wan-AI/Wan2.1-T2V-1.3B-Diffusers."""
-    lora: Annotated[tuple[str, ...], option("FILE[:SCALE] ...", "none")] = ()
-    """Adapters for the model, in the layout of PEFT and diffusers or of other trainers; a scale of 1 is all of it."""
+    lora: tyro.conf.UseAppendAction[Annotated[tuple[str, ...], option("FILE[:SCALE]", "none")]] = ()
+    """An adapter for the model, in the layout of PEFT and diffusers or of other trainers; a scale of 1 is all of it.
+    May be given several times."""
     dtype: Annotated[Literal["float32", "bfloat16"] | None, option("TYPE", "bfloat16, and float32 on CPU")] = None
     """What open weights are kept and multiplied in."""
     out: Annotated[str, option("PATH", "samples/")] = "samples/"

@@ -1,5 +1,6 @@
 """Two processes of four devices train as one; one of them dies, the other says so and stops, and both go on."""
 
+import json
 import os
 import re
 import signal
@@ -9,15 +10,13 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from sorajax.checkpoint import load_weights
 from sorajax.distributed import HEARTBEAT, Together
 from sorajax.train import main
 
 ROOT = Path(__file__).parent.parent
-STEPS, SAVE = 60, 5
+STEPS, SAVE = 60, 20
 
 
 def launched(directory, *more):
@@ -29,9 +28,8 @@ def launched(directory, *more):
         "JAX_PLATFORMS": "cpu",
     }
     command = [
-        sys.executable, "-m", "sorajax.train", "tests/configs/tiny_vae.py", "--directory", str(directory),
-        "--loop.steps", str(STEPS), "--loop.save-every", str(SAVE), "--loop.preview-every", "0",
-        "--mesh", "data=2,fsdp=4",
+        sys.executable, "-m", "sorajax.train", "tests/configs/toy.py", "--directory", str(directory),
+        "--loop.steps", str(STEPS), "--loop.save-every", str(SAVE), "--mesh", "data=2,fsdp=4",
         "--coordinator", f"localhost:{port}", "--processes", "2", *more]  # fmt: skip
     return [
         subprocess.Popen([*command, "--process", str(i)], cwd=ROOT, env=environment, text=True,
@@ -46,26 +44,25 @@ def test_two_processes_train_as_one_and_survive_the_death_of_one(tmp_path):
 
     first, second = launched(broken)
     deadline = time.monotonic() + 300
-    while not (broken / "checkpoints" / str(2 * SAVE)).exists() and time.monotonic() < deadline:
+    while not (broken / "checkpoints" / str(SAVE)).exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     second.send_signal(signal.SIGKILL)
     killed = time.monotonic()
     output = first.communicate(timeout=2 * HEARTBEAT)[0]
     assert time.monotonic() - killed < 60
     assert first.returncode != 0
-    assert re.search(r"process 0: another process is gone .* start all processes again with --resume", output), output
+    assert re.search(r"another process is gone .* start all processes again|another task died", output), output
     second.communicate()
 
     outputs = [process.communicate(timeout=400)[0] for process in launched(broken, "--resume")]
     assert re.search(r"resumed .* at step \d+", outputs[0]), outputs
-    for name, leaf in flat(load_weights(whole / "model" / "model.safetensors")):
-        again = dict(flat(load_weights(broken / "model" / "model.safetensors")))[name]
-        np.testing.assert_array_equal(again, leaf, err_msg=name)
+    assert fingerprints(broken) == fingerprints(whole)
 
 
-def flat(tree, prefix=""):
-    for name, value in tree.items():
-        yield from flat(value, f"{prefix}{name}/") if isinstance(value, dict) else [(f"{prefix}{name}", value)]
+def fingerprints(directory):
+    """One number for each leaf of the last state: equal where every bit is."""
+    found = next((directory / "checkpoints" / str(STEPS) / "meta").glob("*"))
+    return json.loads(found.read_text())["fingerprints"]
 
 
 @pytest.mark.parametrize(
@@ -82,5 +79,5 @@ def test_wrong_ways_to_meet_are_one_line(said, message):
 
 
 def test_the_command_line_refuses_half_of_a_meeting(capsys):
-    assert main(["tests/configs/tiny_vae.py", "--processes", "2"]) == 2
+    assert main(["tests/configs/toy.py", "--processes", "2"]) == 2
     assert "all are needed, or none" in capsys.readouterr().err

@@ -35,12 +35,23 @@ def test_text_of_an_asynchronous_program_is_read():
   %agd = bf16[64,128]{1,0} all-gather-done(%ag)
 }
 
+%cond.2 (p: (s32[], bf16[8,128])) -> pred[] {
+  %n = s32[]{:T(128)} constant(5)
+  ROOT %less = pred[] compare(%i, %n), direction=LT
+}
+
+%body.2 (p: (s32[], bf16[8,128])) -> (s32[], bf16[8,128]) {
+  %aa = f32[4]{0} all-to-all(%x), channel_id=3
+  %ab = f32[4]{0} all-to-all(%x), channel_id=3
+}
+
 ENTRY %main.2 (a: f32[4]) -> f32[4] {
   %w = (s32[], bf16[8,128]) while(%t), condition=%cond.1, body=%body.1, backend_config={"known_trip_count":{"n":"28"}}
+  %v = (s32[], bf16[8,128]) while(%t), condition=%cond.2, body=%body.2
   %r = f32[4]{0} all-reduce(%a), to_apply=%add.1
 }
 """
-    assert collectives(text) == {"all-gather": (28, 28 * 64 * 128 * 2), "all-reduce": (1, 16)}
+    assert collectives(text) == {"all-gather": (28, 28 * 64 * 128 * 2), "all-reduce": (1, 16), "all-to-all": (5, 80)}
 
 
 def test_a_plan_knows_what_the_step_takes():
@@ -48,9 +59,9 @@ def test_a_plan_knows_what_the_step_takes():
     mesh = make_mesh("fsdp=8")
     small = jax.tree.map(lambda x: x, config.planned(mesh))
     stage, (batch,) = small
-    assert batch.latent.shape[1:] == (5, 30, 52, 16)
+    assert batch.latent.shape[1:] == (2, 16, 16, 16)
     assert batch.size % 8 == 0
-    assert batch.size * 5 * 15 * 26 <= 131_072
+    assert batch.size * 2 * 8 * 8 <= 16_384
     with pytest.raises(ValueError, match="does not divide 4 heads: use tensor=1, 2, 4"):
         stage.check(make_mesh("tensor=8"))
 

@@ -9,7 +9,7 @@ original release and of other trainers (`diffusion_model.blocks.0.self_attn.q.lo
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from sorajax.checkpoint import write_atomically
@@ -144,7 +145,8 @@ def load_lora(path: str | Path, config: DiTConfig, second: bool = False) -> dict
         shown = ", ".join(unknown[:5]) or "no adapter"
         raise ValueError(f"{path} holds {shown}, which fits no layer of this model: it is an adapter of another model, "
                          "or of another kind")  # fmt: skip
-    pairs = {name: _pair(path, name, parts) for name, parts in found.items()}
+    strength = _strength(path)
+    pairs = {name: _pair(path, name, parts, strength) for name, parts in found.items()}
     return unflatten_dict(dict(_stacked(path, pairs, names, config)), sep="/")
 
 
@@ -160,13 +162,34 @@ def _parsed(name: str, flattened: Mapping[str, str]) -> tuple[str, str | None]:
     return flattened.get(underscored) or rename(f"{name}.", DIT)[:-1], ENDINGS[ending]
 
 
-def _pair(path: str | Path, name: str, parts: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _strength(path: str | Path) -> Callable[[str, int], float]:
+    """(layer, rank) -> what PEFT's own settings, which diffusers keep in the file's metadata, multiply it by; 1 where
+    there are none."""
+    said: dict[str, Any] = {}
+    if Path(path).is_file():
+        with safe_open(path, framework="np") as file:
+            said = json.loads((file.metadata() or {}).get("lora_adapter_metadata", "{}"))
+    said = {name.removeprefix("transformer."): value for name, value in said.items()}
+    if "lora_alpha" not in said:
+        return lambda name, rank: 1.0
+    special = said.get("alpha_pattern") or {}
+
+    def strength(name: str, rank: int) -> float:
+        alpha = next((value for key, value in special.items() if name.endswith(key)), said["lora_alpha"])
+        return float(alpha) / (rank**0.5 if said.get("use_rslora") else rank)
+
+    return strength
+
+
+def _pair(
+    path: str | Path, name: str, parts: Mapping[str, np.ndarray], strength: Callable[[str, int], float]
+) -> tuple[np.ndarray, np.ndarray]:
     """(a [in rank], b [rank out]) with alpha / rank in b."""
     if not {"a", "b"} <= parts.keys():
         raise ValueError(f"{path}: {name} has only one of its two matrices: get the file again")
     a, b = (parts[part].reshape(len(parts[part]), -1).T for part in "ab")
     rank = a.shape[1]
-    return a, b * np.float32(float(parts["alpha"]) / rank if "alpha" in parts else 1.0)
+    return a, b * np.float32(float(parts["alpha"]) / rank if "alpha" in parts else strength(name, rank))
 
 
 def _stacked(

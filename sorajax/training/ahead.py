@@ -172,25 +172,40 @@ def plan_step(stage: Any, batch: Any, config: LoopConfig, mesh: Mesh) -> StepPla
 
 
 def collectives(text: str) -> dict[str, tuple[int, int]]:
-    """Kind -> (times, bytes of results) in a compiled program, what a loop repeats counted as often as it runs."""
+    """Kind -> (times, bytes of results) in a compiled program, what a loop repeats counted as often as it runs.
+
+    A collective that the compiler has spread over several fusions (one channel) counts once.
+    """
     bodies, entry = _computations(text)
     totals: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
+    channels: set[str] = set()
 
     def walk(name: str, times: int) -> None:
         for line in bodies.get(name, ()):
             kind = re.search(rf" ({'|'.join(COLLECTIVES)})(-start)?\(", line)
-            if kind:
-                result = line.split(" = ", 1)[1][: line.split(" = ", 1)[1].index(kind[0])]
-                shapes = [_size(t, dims) for t, dims in re.findall(r"(\w+)\[([\d,]*)\]", result)]
+            channel = re.search(r"channel_id=(\d+)", line)
+            if kind and not (channel and channel[1] in channels):
+                channels.update([channel[1]] if channel else [])
+                result = line.split(" = ", 1)[1]
+                shapes = [_size(*shape) for shape in re.findall(r"(\w+)\[([\d,]*)\]", result[: result.index(kind[0])])]
                 totals[kind[1]] += times
                 sizes[kind[1]] += times * (max(shapes) if kind[2] else sum(shapes))
-            trips = re.search(r"known_trip_count[^\d]*(\d+)", line)
+            inside = times * _trips(line, bodies) if " while(" in line else times
             for called in re.findall(r"(?:body|condition|calls|to_apply|(?:true|false)_computation)=%?([\w.-]+)", line):
-                walk(called, times * (int(trips[1]) if trips and " while(" in line else 1))
+                walk(called, inside)
 
     walk(entry, 1)
     return {kind: (totals[kind], sizes[kind]) for kind in COLLECTIVES if totals[kind]}
+
+
+def _trips(line: str, bodies: dict[str, list[str]]) -> int:
+    """How often a loop runs: as the compiler says, or the number that its condition compares with; 1 if neither."""
+    if known := re.search(r"known_trip_count[^\d]*(\d+)", line):
+        return int(known[1])
+    condition = re.search(r"condition=%?([\w.-]+)", line)
+    found = re.findall(r" s32\[\]\S* constant\((\d+)\)", "\n".join(bodies.get(condition[1], ()) if condition else ()))
+    return max(map(int, found), default=1)
 
 
 def _computations(text: str) -> tuple[dict[str, list[str]], str]:

@@ -1,4 +1,4 @@
-"""A transformer of 28 layers on one bucket of real video's sizes: quick to plan for machines that are not here."""
+"""A transformer of 28 layers on short small clips: quick to plan for machines that are not here."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,5 +11,5 @@ config = replace(
     full,
     model=replace(full.model, width=512, hidden=1024, heads=4, text_width=256),
     text=replace(full.text, vocabulary=1024, width=256, hidden=512, depth=2, heads=4),
-    data=replace(full.data, buckets=(Bucket(17, 240, 416),), phases=(), tokens=131_072),
+    data=replace(full.data, buckets=(Bucket(5, 128, 128),), phases=(), tokens=16_384),
 )

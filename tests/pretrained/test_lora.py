@@ -114,14 +114,15 @@ def test_the_references_own_adapter_gives_the_references_output(tmp_path):
     theirs = reference.transformer()
     state = {name: tensor.numpy() for name, tensor in theirs.state_dict().items()}
     params = import_parameters(wan.dit_table(CONFIG), state, shapes_of(CONFIG))
-    theirs.add_adapter(peft.LoraConfig(r=4, lora_alpha=4, target_modules=["to_q", "to_k", "to_v", "to_out.0", "proj"]))
+    theirs.add_adapter(peft.LoraConfig(r=4, lora_alpha=8, target_modules=["to_q", "to_k", "to_v", "to_out.0", "proj"]))
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, tensor in theirs.named_parameters():
             if "lora_" in name:
                 tensor.copy_(torch.randn(tensor.shape, generator=generator) / 4)
     found = peft.get_peft_model_state_dict(theirs)
-    WanLoraLoaderMixin.save_lora_weights(tmp_path, found)
+    said = theirs.peft_config["default"].to_dict()
+    WanLoraLoaderMixin.save_lora_weights(tmp_path, found, transformer_lora_adapter_metadata=said)
     adapters = load_lora(next(tmp_path.glob("*.safetensors")), CONFIG)
     rng = np.random.default_rng(0)
     x, text = rng.standard_normal((1, 16, 2, 4, 6), np.float32), rng.standard_normal((1, 7, 24), np.float32)
@@ -158,6 +159,8 @@ def test_what_does_not_fit_is_refused_in_one_line(tmp_path, capsys):
     assert "nowhere.safetensors does not exist" in error
     assert "it is an adapter of another model" in error
     assert not (tmp_path / "x.webp").exists()
+    assert main(["a red ball", "--lora", "first:0.5", "--lora", "second", "--out", str(tmp_path / "x.webp")]) == 1
+    assert "first does not exist" in capsys.readouterr().err  # the second does not replace it
 
 
 def test_an_adapter_is_added_where_a_model_is_loaded(tmp_path):

@@ -1,5 +1,8 @@
 """A stage so small that a run of twenty steps takes a second: a two-layer perceptron that learns the identity."""
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -79,3 +82,13 @@ def toy_batches(buckets=BUCKETS[:1], poison_at: float = np.inf, seed: int = 0):
 def toy_loop(steps: int = 12, **changes) -> LoopConfig:
     optimizer = changes.pop("optimizer", OptimizerConfig(learning_rate=3e-2, warmup=2, weight_decay=0.0))
     return LoopConfig(steps=steps, optimizer=optimizer, **{"preview_every": 0, "save_every": 100, **changes})
+
+
+@dataclass(frozen=True)
+class ToyTraining:
+    """The perceptron as an experiment, for `sorajax.train`."""
+
+    loop: LoopConfig = LoopConfig(steps=60, save_every=20, preview_every=0)
+
+    def build(self, directory: Path):
+        return toy(), toy_batches()
