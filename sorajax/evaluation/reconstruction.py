@@ -16,9 +16,9 @@ from sorajax.data.scenes import FULL, WorldMix, sample_scenes
 from sorajax.data.videos import BrokenVideo, read_clip
 from sorajax.data.world import render
 from sorajax.evaluation.world import GROUPS, Results, evaluate_truth
-from sorajax.models.vae import VAE, VAEConfig, stream_decode, stream_encode
+from sorajax.models.vae import VAEConfig
 from sorajax.training.perceptual import flicker, ssim
-from sorajax.training.vae import WHOLE
+from sorajax.training.vae import reconstructed
 
 Clips = Float[np.ndarray, "b t h w c"]
 
@@ -72,23 +72,14 @@ class Autoencoder:
     """Encodes and decodes clips in batches of one size, so that it compiles once; large ones as a stream."""
 
     def __init__(self, config: VAEConfig, params: Any, batch: int = 8):
-        model = VAE(config)
-
-        @jax.jit
-        def reconstruct(params: Any, video: Any) -> Any:
-            if np.prod(video.shape[:-1]) > WHOLE:
-                return stream_decode(params, config, stream_encode(params, config, video))
-            latent = model.apply({"params": params}, video, method="encode")
-            return model.apply({"params": params}, latent, method="decode")
-
-        self._reconstruct, self._params, self._batch = reconstruct, params, batch
+        self._config, self._params, self._batch = config, params, batch
 
     def __call__(self, video: Clips) -> Clips:
         made = []
         for start in range(0, len(video), self._batch):
             part = video[start : start + self._batch]
             padded = np.concatenate([part, np.repeat(part[-1:], self._batch - len(part), 0)])
-            made.append(np.asarray(self._reconstruct(self._params, padded))[: len(part)])
+            made.append(np.asarray(reconstructed(self._config, self._params, padded))[: len(part)])
         return np.concatenate(made)
 
 

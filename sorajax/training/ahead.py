@@ -19,7 +19,7 @@ from sorajax.sharding import AXES, batch_sharding, shardings
 from sorajax.training.flops import training_flops
 from sorajax.training.loop import LoopConfig
 from sorajax.training.optimizer import make_optimizer
-from sorajax.training.step import make_begin, make_update
+from sorajax.training.step import bound, make_begin, make_update
 
 GIB = 2**30
 COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
@@ -130,7 +130,8 @@ class TooLarge(ValueError):
 
 
 def plan_step(stage: Any, batch: Any, config: LoopConfig, mesh: Mesh) -> StepPlan:
-    """Compiles one training step of abstract arrays for the devices of `mesh`. Raises TooLarge."""
+    """Compiles the last training step, of abstract arrays, for the devices of `mesh`. Raises TooLarge."""
+    stage = bound(stage, config.steps)
     optimizer = make_optimizer(config.optimizer, config.steps)
     begin = make_begin(optimizer)
     key = jax.eval_shape(lambda: jax.random.key(0))

@@ -37,7 +37,7 @@ from sorajax.data.world import Truth, draw
 from sorajax.distributed import say
 from sorajax.models.critic import init_critic
 from sorajax.models.sora import SoraConfig, init_vae
-from sorajax.models.vae import VAE, VAEConfig, stream_encode
+from sorajax.models.vae import VAE, VAEConfig, denormalise, stream_decode, stream_encode
 from sorajax.pretrained.opened import is_open_model, open_autoencoder
 from sorajax.sharding import gathered
 from sorajax.training.adversarial import AdversarialConfig, game
@@ -133,7 +133,7 @@ class VAEStage:
     def validate(self, params: Any, batch: WorldBatch, key: jax.Array) -> dict[str, Any]:
         """Quality of whole clips, reconstructed from their mean latents."""
         video = clips(batch)
-        again = _reconstruct(self.config, autoencoder(params), video)
+        again = reconstructed(self.config, autoencoder(params), video)
         return {"l1": jnp.mean(jnp.abs(again - video))} | quality(video, again)
 
     def tokens(self, batch: WorldBatch) -> float:
@@ -146,7 +146,7 @@ class VAEStage:
     def preview(self, params: Any, key: jax.Array) -> np.ndarray:
         """Pairs of rows: six frames of a clip, and their reconstruction."""
         video = self._examples(4, 1)
-        again = gathered(_reconstruct(self.config, autoencoder(params), video))
+        again = gathered(reconstructed(self.config, autoencoder(params), video))
         shown = np.linspace(0, video.shape[1] - 1, min(6, video.shape[1])).round().astype(int)
         grid = rearrange(np.stack([video, again])[:, :, shown], "two b t h w c -> (b two h) (t w) c")
         return np.clip(np.round((grid + 1) * 127.5), 0, 255).astype(np.uint8)
@@ -281,14 +281,16 @@ def quality(video: Float[Array, "b t h w c"], made: Float[Array, "b t h w c"]) -
 
 
 @partial(jax.jit, static_argnums=0)
-def _reconstruct(config: VAEConfig, params: Any, video: Array) -> Any:
+def reconstructed(config: VAEConfig, params: Any, video: Float[Array, "b t h w 3"]) -> Any:
+    """Clips in [-1, 1] -> the same through the autoencoder's mean latents; large ones as a stream."""
+    if np.prod(video.shape[:-1]) > WHOLE:
+        return stream_decode(params, config, stream_encode(params, config, video))
     return VAE(config).apply({"params": params}, video)
 
 
 @partial(jax.jit, static_argnums=0)
 def _mean(config: VAEConfig, params: Any, video: Array) -> Any:
-    moments: Any = VAE(config).apply({"params": params}, video, method="moments")
-    return moments[0]
+    return denormalise(encoder(config, params)(video), config)
 
 
 @dataclass(frozen=True)

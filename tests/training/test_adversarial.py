@@ -20,7 +20,9 @@ def players():
     """The critic's parameters, a video and what was made of it."""
     rng = np.random.default_rng(0)
     video, made = (jnp.asarray(rng.uniform(-1, 1, (2, 5, 16, 16, 3)), jnp.float32) for _ in range(2))
-    return init_critic(CONFIG.critic, jax.random.key(1)), video, made
+    shapes = jax.eval_shape(lambda: init_critic(CONFIG.critic, jax.random.key(0)))
+    params = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(0.02, 0.15, leaf.shape), jnp.float32), shapes)
+    return params, video, made
 
 
 def played(config, step):

@@ -52,7 +52,9 @@ def test_psnr_of_a_known_error():
 def begun():
     """A stage with a critic, its parameters, and a batch."""
     stage = VAEStage(TINY, replace(PLAIN, structure=0.5, flicker=0.5, adversarial=CRITIC))
-    return stage, jax.jit(stage.init)(jax.random.key(0)), filmed(Bucket(5, 32, 32, batch_size=2, crop=16))
+    rng, shapes = np.random.default_rng(0), jax.eval_shape(stage.init, jax.random.key(0))
+    params = jax.tree.map(lambda leaf: rng.normal(0.05, 0.2, leaf.shape).astype(np.float32), shapes)
+    return stage, params, filmed(Bucket(5, 32, 32, batch_size=2, crop=16))
 
 
 def filmed(bucket):

@@ -50,6 +50,7 @@ def vae(videos, tmp_path_factory):
 def test_an_autoencoder_learns_raw_films(vae, capsys):
     config, params, _ = load_model(vae, VAEConfig)
     assert set(params) == {"vae"}
+    assert set(params["vae"]) == {"encoder", "decoder"}  # the critic is no part of the model
     assert min(config.std) > 0
     assert (vae / "previews" / "00000002.png").exists()
     assert "junk.mp4" in (vae / "broken.jsonl").read_text()
