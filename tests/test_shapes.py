@@ -12,8 +12,9 @@ from sorajax.models.dit import DiTConfig
 from sorajax.models.sora import SoraConfig, init
 from sorajax.models.text import Tokenizer
 from sorajax.models.vae import VAEConfig
-from sorajax.pipeline import Pipeline, plan, sample_latents
+from sorajax.pipeline import Pipeline, plan
 from sorajax.request import Request
+from sorajax.sampling import Beside, sample_latents
 from sorajax.tasks import edit
 from sorajax.video import Video
 from tests.conftest import TINY, tiny_tokenizer
@@ -51,12 +52,14 @@ def test_full_size_runs(pipeline, width, height):
 def planned_bytes(frames: int) -> int:
     """Of sampling at full size, as the compiler plans it."""
     decided = plan(Request(("a",), width=1920, height=1080, frames=frames), LARGE)
-    shape, tokens = (1, *decided.latent), LARGE.text.tokens
+    shape = (1, *decided.latent)
     params = jax.eval_shape(partial(init, LARGE), jax.random.key(0))
-    prompt = np.zeros((1, tokens), np.int32), np.ones((1, tokens), bool), np.zeros(1, np.uint32)
-    times = decided.times(), np.float32(1), np.arange(shape[1], dtype=np.float32)
+    context = np.zeros((1, LARGE.text.tokens, LARGE.text.width), np.float32)
+    positions = np.arange(shape[1], dtype=np.float32)
+    known = jax.eval_shape(lambda: nothing_known(shape))
+    arguments = params, context, np.zeros(1, np.uint32), decided.times(), np.ones(2, np.float32), positions, known
     function = jax.jit(partial(sample_latents, LARGE, SAMPLERS["euler"], False, None))
-    program = function.lower(params, *prompt, *times, jax.eval_shape(lambda: nothing_known(shape))).compile()
+    program = function.lower(*arguments, Beside()).compile()
     return program.memory_analysis().temp_size_in_bytes
 
 
