@@ -16,6 +16,7 @@ from dataclasses import dataclass
 HEARTBEAT = 30
 """Seconds without a sign of life after which a process counts as dead."""
 
+
 @dataclass(frozen=True)
 class Together:
     """How processes find each other; None asks the environment, and the cluster."""
@@ -86,6 +87,16 @@ def say(text: str) -> None:
 
     if jax.process_index() == 0:
         print(text, flush=True)
+
+
+def together(name: str) -> None:
+    """Waits until every process has come to the place of this name."""
+    import jax
+
+    if jax.process_count() > 1:
+        from jax.experimental.multihost_utils import sync_global_devices
+
+        sync_global_devices(name)
 
 
 def leave(error: BaseException) -> int:

@@ -2,6 +2,7 @@
 
     python -m sorajax.encode videos --out latents/mine                        shots, filters, resizing
     python -m sorajax.encode videos --out latents/mine --vae runs/videos_vae  and latents, once
+    python -m sorajax.encode videos --out latents/mine --vae Wan2.1-T2V-1.3B --text Wan2.1-T2V-1.3B
     python -m sorajax.encode manifest.csv --out latents/mine --buckets 17x64x64 33x64x64 1x64x64 --fps 8
     python -m sorajax.encode gs-listing.jsonl --out /mnt/shared/mine --beam runner=FlinkRunner flink_master=host:8081
 
@@ -36,6 +37,8 @@ class Options:
     """The folder that clips and latents go to."""
     vae: Path | None = None
     """An autoencoder to encode with: an exported one, its training directory, or a whole model. None only prepares."""
+    text: Path | None = None
+    """A model, ours or open weights, with whose text encoder captions are encoded. None leaves them as they are."""
     buckets: tuple[str, ...] = ("17x64x64", "17x64x96", "17x96x64", "33x64x64")
     """Clip shapes, FRAMESxHEIGHTxWIDTH; each clip goes to the one that wastes least of it."""
     batch: int = 8
@@ -71,6 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         prepare(options.videos, options.out, settings, [f"--{option}" for option in options.beam])
         if options.vae is not None:
             encode(options.out, options.vae)
+        if options.text is not None:
+            encode_text(options.out, options.text)
     except (ValueError, OSError, RuntimeError) as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 1
@@ -91,6 +96,16 @@ def encode(folder: Path, vae: Path) -> None:
     keep_compiled()
     config, params = load_vae(vae)
     encode_clips(folder, encoder(config, params), signature(params))
+
+
+def encode_text(folder: Path, text: Path) -> None:
+    """Encodes the captions of a prepared folder with the text encoder in `text`."""
+    from sorajax.compilation import keep_compiled
+    from sorajax.data.clips import captions_of
+    from sorajax.training.frozen import open_text
+
+    keep_compiled()
+    open_text(text).contexts({folder: captions_of(folder)})
 
 
 def parse_bucket(text: str, batch: int) -> Bucket:

@@ -8,8 +8,10 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial, reduce
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -21,7 +23,7 @@ from sorajax.pretrained.lora import adapted, load_lora, parse_lora
 from sorajax.pretrained.opened import Dtype, Opened, Part, is_open_model, open_model, whole_machine
 
 FULLEST = 0.6  # of the memory that parts may take together; the rest is for what is computed
-CONVERTED = "parts"
+CONVERTED, BORROWED = "parts", "borrowed.json"
 
 
 class Parts(Mapping[str, Any]):
@@ -98,13 +100,51 @@ def open_parts(model: str | Path, dtype: Dtype | None) -> tuple[SoraConfig, Part
         return open_converted(folder)
     if is_open_model(folder):
         opened = open_model(folder, wanted)
-        sizes = {name: part.bytes(wanted) for name, part in opened.parts.items()}
-        loaders = {name: loader_of(part, wanted) for name, part in opened.parts.items()}
-        return opened.config, Parts(loaders, sizes, memory_of_devices()), opened.tokenizer, folder.name
+        return opened.config, parts_read(opened.parts, wanted), opened.tokenizer, folder.name
     config, params, tokenizer = load_model(folder, SoraConfig)
     if tokenizer is None:
         raise FileNotFoundError(f"{folder} has no tokenizer.json: export the model again, with its tokenizer")
-    return config, Parts.of(jax.device_put(params)), tokenizer, folder.name
+    lent: dict[str, Part] = {}
+    for name, lender in borrowed(folder).items():
+        if is_open_model(lender):
+            lent[name] = open_model(lender, wanted).parts[name]
+            config = replace(config, **{name: lent[name].config})
+        else:
+            params[name] = load_model(lender, SoraConfig)[1][name]
+    if not lent:
+        return config, Parts.of(jax.device_put(params)), tokenizer, folder.name
+    return config, parts_read(lent, wanted, params), tokenizer, folder.name
+
+
+def parts_read(open_parts: Mapping[str, Part], dtype: Dtype, params: Mapping[str, Any] = MappingProxyType({})) -> Parts:
+    """Parts of open weights, each read when it is asked for, and others that are in the host's memory."""
+    loaders: dict[str, Callable[[], Any]] = {name: partial(jax.device_put, part) for name, part in params.items()}
+    sizes = {name: sum(leaf.nbytes for leaf in jax.tree.leaves(part)) for name, part in params.items()}
+    loaders |= {name: loader_of(part, dtype) for name, part in open_parts.items()}
+    sizes |= {name: part.bytes(dtype) for name, part in open_parts.items()}
+    return Parts(loaders, sizes, memory_of_devices())
+
+
+def borrow(folder: Path, part: str, lender: Path) -> None:
+    """Says in a model folder that a part is that of another folder, which must stay where it is."""
+    said = json.dumps({part: str(lender.expanduser().absolute())}, indent=2)
+    write_atomically(folder / BORROWED, lambda path: path.write_text(said))
+
+
+def borrowed(folder: Path) -> dict[str, Path]:
+    """Parts that a model folder or training directory has from another model.
+
+    Raises FileNotFoundError where that is gone.
+    """
+    file = next((path for home in (folder, folder / "model") if (path := home / BORROWED).exists()), None)
+    if file is None:
+        return {}
+    lenders = {name: Path(lender) for name, lender in json.loads(file.read_text()).items()}
+    for name, lender in lenders.items():
+        if not lender.is_dir():
+            raise FileNotFoundError(f"{file} says that {name} is in {lender}, which is gone: put that folder back, or "
+                                    "write where it is now into this file")  # fmt: skip
+    return lenders
 
 
 def found(model: str | Path) -> Path:

@@ -22,7 +22,8 @@ Encode = Callable[[list[str]], tuple[np.ndarray, np.ndarray]]
 class WorldBatch:
     """A batch of clips, given as scenes to render, as `pixels` uint8 [b t h w 3] or as `latent`; the others are None.
 
-    `ids` and `mask` [b m] are the captions' tokens, None where no text is needed. The bucket and the renderer's parts
+    `ids` and `mask` [b m] are the captions' tokens, or `context` [b m e] what a frozen text encoder has made of them;
+    None where no text is needed. The bucket and the renderer's parts
     are static: each bucket compiles once.
     """
 
@@ -33,6 +34,7 @@ class WorldBatch:
     bucket: Bucket = flax.struct.field(pytree_node=False, default=Bucket())
     needs: Parts = flax.struct.field(pytree_node=False, default=Parts())
     pixels: Any = None
+    context: Any = None
 
     @property
     def size(self) -> int:

@@ -23,18 +23,20 @@ from jaxtyping import UInt8
 
 from sorajax import distributed
 from sorajax.checkpoint import write_atomically
-from sorajax.data.batches import Encode, WorldBatch
+from sorajax.data.batches import WorldBatch
 from sorajax.data.buckets import Bucket, Phase, check_phases, stem
-from sorajax.data.encoding import Encode as EncodeClips
-from sorajax.data.encoding import encode_clips, encoded_records
+from sorajax.data.encoding import Encode, encode_clips, encoded_records
 from sorajax.data.entry import Entry
 from sorajax.data.listing import listing
 from sorajax.data.loader import mixed, recorded, shuffled
 from sorajax.data.preparation import SETTINGS, Preparation, kept_listing, kept_settings, prepare, prepared_records
 from sorajax.data.records import Records, unpacked
 from sorajax.data.videos import BrokenVideo, Facts, least_waste, probe, read_clip
+from sorajax.models.text import Tokenizer
 
 SURVEY, BROKEN = "survey.jsonl", "broken.jsonl"
+Tell = Callable[[list[str]], dict[str, Any]]
+"""Captions -> what a batch holds of them: {"ids", "mask"} or {"context"}."""
 TRIES = 16  # clips in a row that may be unreadable
 BINS = 1000  # of the hash that holds videos out
 
@@ -274,14 +276,14 @@ def filled(found: list[dict[Bucket, Clips]], data: VideoData, say: Callable[[str
 
 
 def held_out_batches(
-    found: list[dict[Bucket, Clips]], data: VideoData, directory: Path, count: int, encode: Encode | None = None
+    found: list[dict[Bucket, Clips]], data: VideoData, directory: Path, count: int, tell: Tell | None = None
 ) -> list[WorldBatch]:
     """The first `count` batches of held-out clips, without drop-out; none where no video is held out."""
     if not any(len(clips) for by_bucket in found for clips in by_bucket.values()):
         distributed.say(f"no video is held out: nothing is validated; data.held_out is {data.held_out:g}, raise it")
         return []
     quiet = replace(data, phases=(), dropout=0.0, ahead=1)
-    iterator = iter(clip_batches(found, quiet, directory, encode))
+    iterator = iter(clip_batches(found, quiet, directory, tell))
     return [next(iterator) for _ in range(count)]
 
 
@@ -289,10 +291,10 @@ def clip_batches(
     found: list[dict[Bucket, Clips]],
     data: VideoData,
     directory: Path,
-    encode: Encode | None = None,
+    tell: Tell | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> grain.IterDataset:
-    """Endless batches from the sources' clips: of latents where these have them, with captions where `encode` is given.
+    """Endless batches from the sources' clips: of latents where these have them, with captions where `tell` is given.
 
     Each batch is of one bucket, shuffled over all clips; buckets without clips are left out.
     """
@@ -301,7 +303,7 @@ def clip_batches(
     phases = [Phase(phase.steps, tuple(phase.weights[i] for i in places)) for phase in data.phases]
     files = {clips.name(i) for by in found for clips in by.values() for i in range(len(clips))}
     broken = Broken(directory / BROKEN, len(files), data.most_broken)
-    sources = [bucket_batches(found, bucket, number, data, broken, encode) for number, bucket in enumerate(full)]
+    sources = [bucket_batches(found, bucket, number, data, broken, tell) for number, bucket in enumerate(full)]
     return mixed(sources, full, phases, data.threads, data.ahead)
 
 
@@ -311,7 +313,7 @@ def bucket_batches(
     number: int,
     data: VideoData,
     broken: Broken,
-    encode: Encode | None,
+    tell: Tell | None,
 ) -> grain.MapDataset:
     """Endless batches of one bucket."""
     used = [(clips[bucket], source.weight) for clips, source in zip(found, data.sources) if len(clips[bucket])]
@@ -323,10 +325,10 @@ def bucket_batches(
         ]
         stacked = np.stack([row[0] for row in rows])
         rng = np.random.default_rng((data.seed, number, index, len(rows), chosen[0][1]))
-        ids, mask = tokens_of([row[1] for row in rows], encode, data.dropout, rng) if encode else (None, None)
+        told: dict[str, Any] = tell(dropped([row[1] for row in rows], data.dropout, rng)) if tell else {}
         if stacked.dtype == np.uint8:
-            return WorldBatch(pixels=stacked, ids=ids, mask=mask, bucket=bucket)
-        return WorldBatch(latent=stacked, ids=ids, mask=mask, bucket=bucket)
+            return WorldBatch(pixels=stacked, bucket=bucket, **told)
+        return WorldBatch(latent=stacked, bucket=bucket, **told)
 
     order = shuffled([len(clips) for clips, _ in used], [weight for _, weight in used], data.seed + 1000 * number)
     return recorded(order, bucket, read)
@@ -343,19 +345,20 @@ def steady(clips: Clips, number: int, rng: np.random.Generator, broken: Broken) 
     raise RuntimeError(f"{TRIES} clips in a row cannot be read, the last in {clips.name(place)}; see {broken.path}")
 
 
-def tokens_of(
-    captions: list[str], encode: Encode, dropout: float, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Captions as tokens and mask [b m]; some are dropped, for guidance."""
-    ids, mask = encode(captions)
-    kept = rng.random(len(ids)) >= dropout
-    return ids * kept[:, None], mask & kept[:, None]
+def dropped(captions: list[str], dropout: float, rng: np.random.Generator) -> list[str]:
+    """Captions, some of them replaced by the empty one, for guidance."""
+    return [caption if chance >= dropout else "" for caption, chance in zip(captions, rng.random(len(captions)))]
+
+
+def tokens_of(tokenizer: Tokenizer) -> Tell:
+    """Captions told as a batch's `ids` and `mask`; what is too long for the model is cut."""
+    return lambda captions: dict(zip(("ids", "mask"), tokenizer.encode(captions, cut=True)))
 
 
 def made_ready(
     data: VideoData,
     target: Path | None,
-    encode: EncodeClips,
+    encode: Encode,
     made_by: str,
     say: Callable[[str], None] = distributed.say,
 ) -> VideoData:
@@ -373,23 +376,15 @@ def made_ready(
             if jax.process_index() == 0:
                 settings = Preparation(buckets=data.buckets, fps=data.fps, most_broken=data.most_broken)
                 prepare(raw, folder, settings, say=say)
-            _together(f"prepared {folder}")
+            distributed.together(f"prepared {folder}")
         encode_clips(folder, encode, made_by, say)
-        _together(f"encoded {folder}")
+        distributed.together(f"encoded {folder}")
         sources.append(replace(source, folder=folder))
     return replace(data, folder=sources[0].folder, more=tuple(sources[1:]))
 
 
-def _together(name: str) -> None:
-    """Waits until every process is here."""
-    if jax.process_count() > 1:
-        from jax.experimental.multihost_utils import sync_global_devices
-
-        sync_global_devices(name)
-
-
-def captions_of(folder: Path, most: int = 100_000) -> list[str]:
-    """Captions of a source, prepared or raw, for a tokenizer to be trained on."""
+def captions_of(folder: Path) -> list[str]:
+    """Captions of a source, prepared or raw."""
     entries = kept_listing(folder) if is_prepared(folder) else listing(folder)
-    return [entry.caption for entry in entries[:most] if entry.caption]
+    return [entry.caption for entry in entries if entry.caption]
 

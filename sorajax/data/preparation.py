@@ -13,10 +13,14 @@ by default, on any cluster by its own options.
 """
 
 import json
+import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 from sorajax.checkpoint import to_json, write_atomically
@@ -29,6 +33,8 @@ from sorajax.data.videos import BrokenVideo, EndsEarly, least_waste, probe, read
 
 SETTINGS, LISTING, CLIPS, DUPLICATES, REPORT = (
     "settings.json", "listing.jsonl", "clips", "duplicates.json", "report.json")  # fmt: skip
+SECONDS = 15.0
+"""Between two lines that say how far preparation is."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,8 @@ def prepare(
     if left := [part for part in parts if not done(folder, part)]:
         if len(left) < len(parts):
             say(f"{folder}: {len(parts) - len(left)} of {len(parts)} parts are there already")
-        run_parts(folder, left, runner)
+        with told(folder, left, say):
+            run_parts(folder, left, runner)
     return finish(folder, settings, say)
 
 
@@ -118,11 +125,9 @@ def run_parts(folder: Path, parts: Sequence[int], runner: Sequence[str]) -> None
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError as error:
         raise ValueError('preparing videos needs Apache Beam and PySceneDetect: pip install "sorajax[data]"') from error
-    import logging
     import os
 
-    for name in ("apache_beam", "pyscenedetect"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("apache_beam").setLevel(logging.WARNING)
     options = PipelineOptions(
         list(runner) or ["--runner=DirectRunner", "--direct_running_mode=multi_processing",
                          f"--direct_num_workers={min(os.cpu_count() or 1, len(parts))}",
@@ -136,11 +141,30 @@ def run_parts(folder: Path, parts: Sequence[int], runner: Sequence[str]) -> None
         )
 
 
+@contextmanager
+def told(folder: Path, parts: Sequence[int], say: Callable[[str], None]) -> Iterator[None]:
+    """Says every `SECONDS` how many of these parts are done, while others work on them."""
+    over, start = Event(), time.monotonic()
+
+    def watch() -> None:
+        before = 0
+        while not over.wait(SECONDS):
+            if (ready := sum(done(folder, part) for part in parts)) > before:
+                left = (time.monotonic() - start) / ready * (len(parts) - ready)
+                say(f"{folder}: {ready} of {len(parts)} parts prepared, {left / 60:.0f} min left")
+            before = ready
+
+    watcher = Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+
+
 def prepare_part(folder: Path, part: int) -> None:
     """Makes the clips of one part of the listing."""
-    import logging
-
-    logging.getLogger("pyscenedetect").setLevel(logging.WARNING)
     settings = kept_settings(folder)
     entries = kept_listing(folder)[part * settings.videos_per_part : (part + 1) * settings.videos_per_part]
     said: dict[str, list[dict[str, Any]]] = {"clips": [], "rejected": [], "broken": []}
@@ -200,6 +224,8 @@ def found_shots(path: str, start: float, end: float, still: bool, threshold: flo
         return [(start, end)]
     from av.error import FFmpegError
     from scenedetect.video_stream import VideoOpenFailure
+
+    logging.getLogger("pyscenedetect").setLevel(logging.WARNING)  # which importing it has set
 
     try:
         return shots(path, start, end, threshold)

@@ -128,14 +128,22 @@ class Tokenizer:
         """The tokens of a prompt as text, unpadded."""
         return self._tokenizer.encode(prompt).tokens
 
-    def encode(self, prompts: Sequence[str]) -> tuple[Int[np.ndarray, "b m"], Bool[np.ndarray, "b m"]]:
-        """Ids (int32, zero beyond the length) and mask. Raises ValueError where a prompt is too long."""
+    def encode(
+        self, prompts: Sequence[str], cut: bool = False
+    ) -> tuple[Int[np.ndarray, "b m"], Bool[np.ndarray, "b m"]]:
+        """Ids (int32, zero beyond the length) and mask.
+
+        A prompt that is too long is `cut`, its last special token kept, or raises ValueError.
+        """
         ids = np.zeros((len(prompts), self.tokens), np.int32)
         mask = np.zeros((len(prompts), self.tokens), bool)
         for row, encoding in enumerate(self._tokenizer.encode_batch(list(prompts))):
-            length = len(encoding.ids)
+            found, length = encoding.ids, len(encoding.ids)
+            if cut and length > self.tokens:
+                ending = sum(encoding.special_tokens_mask[-1:])
+                found, length = found[: self.tokens - ending] + found[length - ending :], self.tokens
             if length > self.tokens:
                 raise ValueError(f"the prompt has {length} tokens, the model reads {self.tokens}: shorten it to about "
                                  f"{len(prompts[row]) * self.tokens // length} characters")
-            ids[row, :length], mask[row, :length] = encoding.ids, True
+            ids[row, :length], mask[row, :length] = found, True
         return ids, mask

@@ -4,7 +4,7 @@
 
 with logit-normal times (Esser et al. 2024, section 3.1), one time for all unknown frames of a clip; known frames, drawn
 at random, stand at time 0 and do not count. The autoencoder is frozen. Clips are rendered and encoded inside the step,
-or come encoded.
+or come encoded; so may the captions of videos, by a text encoder that is used as it is.
 """
 
 from dataclasses import dataclass, replace
@@ -24,7 +24,16 @@ from jaxtyping import Array, Float
 from sorajax.checkpoint import TOKENIZER, Storage, export_model, load_model, model_folder, write_atomically
 from sorajax.data.batches import WorldBatch, WorldData, caption_maker, clips
 from sorajax.data.buckets import Bucket, balanced
-from sorajax.data.clips import VideoData, captions_of, clip_batches, held_out_batches, latent_clips, made_ready
+from sorajax.data.clips import (
+    Tell,
+    VideoData,
+    captions_of,
+    clip_batches,
+    held_out_batches,
+    latent_clips,
+    made_ready,
+    tokens_of,
+)
 from sorajax.data.latents import latent_maker, signature, write_latents
 from sorajax.data.loader import batches
 from sorajax.data.tokens import train_tokenizer, world_tokenizer
@@ -37,13 +46,17 @@ from sorajax.models.dit import DiT, DiTConfig
 from sorajax.models.sora import SoraConfig, init_dit, init_text, init_vae
 from sorajax.models.text import TextConfig, TextEncoder, Tokenizer
 from sorajax.models.vae import VAE, VAEConfig
-from sorajax.pretrained.opened import is_open_model, open_model
+from sorajax.parts import borrow
+from sorajax.pretrained.opened import is_open_model, open_model, whole_machine
 from sorajax.sharding import divides, gathered, make_mesh
+from sorajax.training.frozen import FrozenText, open_text
 from sorajax.training.loop import LoopConfig
 from sorajax.training.metrics import Mean
 from sorajax.training.vae import encoder, load_vae
 
 LEVELS = 8  # of noise, that the loss is reported by
+MOST_CAPTIONS = 100_000  # of each source, that a tokenizer is trained on
+OPEN_TOKENS = 512  # of a prompt, that the open text encoders read; for plans, which have no encoder
 
 
 @dataclass(frozen=True)
@@ -73,19 +86,24 @@ class FlowObjective:
 
 @flax.struct.dataclass
 class FlowStage:
-    """A transformer and text encoder learning velocities; params are {"text", "dit"}, `vae` holds frozen ones."""
+    """A transformer and text encoder learning velocities; params are {"text", "dit"}, `vae` holds frozen ones.
+
+    Where the text encoder is frozen too, params are {"dit"}, and batches and prompts come as its embeddings.
+    """
 
     vae: Any
-    prompts: Any  # ids and mask of the preview's prompts, the last one empty
+    prompts: Any  # the preview's, the last one empty, as {"ids", "mask"} or {"context"}
     config: SoraConfig = flax.struct.field(pytree_node=False)
     objective: FlowObjective = flax.struct.field(pytree_node=False)
     data: WorldData | VideoData = flax.struct.field(pytree_node=False)
     tokenizer: str = flax.struct.field(pytree_node=False)
     storage: Storage = flax.struct.field(pytree_node=False, default="float32")
+    frozen_text: Path | None = flax.struct.field(pytree_node=False, default=None)
 
     def init(self, key: jax.Array) -> Any:
         text_key, dit_key = jax.random.split(key)
-        return {"text": init_text(self.config.text, text_key), "dit": init_dit(self.config.dit, dit_key)}
+        dit = {"dit": init_dit(self.config.dit, dit_key)}
+        return dit if self.frozen_text else {"text": init_text(self.config.text, text_key), **dit}
 
     def loss(self, params: Any, batch: WorldBatch, key: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
         objective = self.objective
@@ -96,7 +114,7 @@ class FlowStage:
         level = logit_normal(time_key, (b, 1), objective.time_mean, objective.time_std, objective.shift)
         time = jnp.where(known, 0.0, level)
         noise = jax.random.normal(noise_key, data.shape)
-        context = embed(self.config, params, batch.ids, batch.mask)
+        context = embed(self.config, params, batch.ids, batch.mask, batch.context)
         velocity = predict(self.config, params, context, interpolate(data, noise, time), time)
         error = jnp.mean(jnp.square(velocity - velocity_target(data, noise)), axis=(2, 3, 4))
         counts = (~known).astype(jnp.float32)
@@ -110,7 +128,7 @@ class FlowStage:
         b, t = data.shape[:2]
         time = jnp.broadcast_to((jnp.arange(b)[:, None] + 0.5) / b, (b, t))
         noise = jax.random.normal(key, data.shape)
-        context = embed(self.config, params, batch.ids, batch.mask)
+        context = embed(self.config, params, batch.ids, batch.mask, batch.context)
         velocity = predict(self.config, params, context, interpolate(data, noise, time), time)
         error = jnp.mean(jnp.square(velocity - velocity_target(data, noise)), axis=(2, 3, 4))
         return {"loss": jnp.mean(error), "loss_by_time": by_time(error, jnp.ones_like(error), time)}
@@ -152,20 +170,31 @@ class FlowStage:
         return np.clip(np.round((grid + 1) * 127.5), 0, 255).astype(np.uint8)
 
     def export(self, directory: Path, params: Any) -> None:
-        """The whole model, autoencoder and tokenizer included, as a model folder."""
+        """The model with its autoencoder and tokenizer, as a model folder; a frozen text encoder stays where it is."""
         export_model(directory, {**params, "vae": self.vae}, self.config, self.tokenizer, self.storage)
+        if self.frozen_text:
+            borrow(directory, "text", self.frozen_text)
 
     def load(self, directory: Path) -> Any:
-        """The transformer and text encoder of an exported model. Raises ValueError if it has another tokenizer."""
+        """The parameters in an exported model, or in open weights where the text encoder is frozen.
+
+        Raises ValueError if they would be used with another tokenizer.
+        """
+        if self.frozen_text and is_open_model(directory):
+            return {"dit": open_model(directory).parts["dit"].load("float32", whole_machine())}
         _, params, tokenizer = load_model(directory, SoraConfig)
+        if self.frozen_text:
+            return {"dit": params["dit"]}
         if tokenizer != self.tokenizer:
             kept = model_folder(directory) / TOKENIZER
             raise ValueError(f"{directory} has another tokenizer: say --tokenizer {kept}")
         return {"text": params["text"], "dit": params["dit"]}
 
 
-def embed(config: SoraConfig, params: Any, ids: Array, mask: Array) -> Any:
-    """Token ids and mask [b m] -> text embeddings [b m e]."""
+def embed(config: SoraConfig, params: Any, ids: Any = None, mask: Any = None, context: Any = None) -> Any:
+    """Token ids and mask [b m] -> text embeddings [b m e], float32, where these are not there already."""
+    if context is not None:
+        return context.astype(jnp.float32)
     return TextEncoder(config.text).apply({"params": params["text"]}, ids, mask)
 
 
@@ -185,7 +214,7 @@ def by_time(total: Float[Array, "b t"], count: Float[Array, "b t"], time: Float[
 def _sample(stage: FlowStage, params: Any, key: Array, shape: tuple[int, ...]) -> Any:
     """Videos [b t h w 3] of the preview's prompts, with guidance."""
     config, objective = stage.config, stage.objective
-    context = embed(config, params, *stage.prompts)
+    context = embed(config, params, **stage.prompts)
     prompts, empty = context[:-1], jnp.broadcast_to(context[-1:], context[:-1].shape)
     steered = guided(
         partial(predict, config, params, prompts), partial(predict, config, params, empty), objective.guidance_scale
@@ -203,6 +232,9 @@ class FlowTraining:
     text: TextConfig
     vae: Path
     """Folder of the trained autoencoder: an exported one, its training directory, or a whole model that has one."""
+    frozen_text: Path | None = None
+    """Folder of a trained model, ours or open weights, whose text encoder is used as it is, in place of `text`: of
+    videos the captions are encoded once, beside the latents, and the encoder leaves. None trains `text` along."""
     autoencoder: VAEConfig | None = None
     """What `vae` holds, said beforehand: a plan then needs no such folder."""
     objective: FlowObjective = FlowObjective()
@@ -222,7 +254,8 @@ class FlowTraining:
     def build(self, directory: Path) -> tuple[FlowStage, grain.IterDataset]:
         """The stage, and its batches. Keeps the tokenizer in `directory`, so that a resumed run has the same."""
         vae, vae_params = load_vae(self.vae)
-        self = self._sized(vae)
+        frozen = self._frozen()
+        self = self._sized(vae) if frozen is None else replace(self._sized(vae), text=frozen.config)
         config = self._config(vae)
         source = self._tokenizer(directory)
         tokenizer = Tokenizer(source, self.text.tokens)
@@ -234,44 +267,53 @@ class FlowTraining:
         self._check(config)
         stage = FlowStage(
             vae=vae_params,
-            prompts=tokenizer.encode([*self.objective.prompts, ""]),
+            prompts=None,
             config=config,
             objective=self.objective,
             data=self.data,
             tokenizer=source,
             storage=self.storage,
+            frozen_text=self.frozen_text,
         )
-        return stage, self.batches(stage, directory)
+        batches = self.batches(stage, directory)
+        return replace(stage, prompts=self._tell(source, directory)([*self.objective.prompts, ""])), batches
 
     def planned(self, mesh: Mesh) -> tuple[FlowStage, list[WorldBatch]]:
         """The stage and a batch of each bucket as shapes without arrays, for a mesh that need not be here."""
         vae = self.autoencoder or load_vae(self.vae)[0]
         self = self._sized(vae, mesh)
+        if self.frozen_text:
+            self = replace(self, text=replace(self.text, width=self.model.text_width, tokens=OPEN_TOKENS))
         config, tokens = self._config(vae), self.text.tokens
         self._check(config)
         stage = FlowStage(
             vae=jax.eval_shape(lambda: init_vae(vae, jax.random.key(0))), prompts=None, config=config,
-            objective=self.objective, data=self.data, tokenizer="")  # fmt: skip
+            objective=self.objective, data=self.data, tokenizer="",
+            frozen_text=self.frozen_text)  # fmt: skip
         batches = []
         for bucket in self.data.buckets:
             b = bucket.batch_size
             latent = jax.ShapeDtypeStruct((b, *vae.latent_shape(*bucket.size)), jnp.float16)
+            context = jax.ShapeDtypeStruct((b, tokens, self.text.width), jnp.float16)
             ids, mask = (jax.ShapeDtypeStruct((b, tokens), kind) for kind in (jnp.int32, jnp.bool_))
-            batches.append(WorldBatch(latent=latent, ids=ids, mask=mask, bucket=bucket))
+            told: dict[str, Any] = {"context": context} if self.frozen_text else {"ids": ids, "mask": mask}
+            batches.append(WorldBatch(latent=latent, bucket=bucket, **told))
         return stage, batches
 
     def _config(self, vae: VAEConfig) -> SoraConfig:
         """The model that is trained."""
-        return SoraConfig(
-            text=self.text,
-            dit=self.model,
-            vae=vae,
-            fps=getattr(self.data, "fps", SoraConfig.fps),
-            sizes=tuple(dict.fromkeys((bucket.height, bucket.width) for bucket in self.data.buckets)),
-            frames=tuple(dict.fromkeys(bucket.frames for bucket in self.data.buckets)),
-            shift=self.objective.sample_shift,
-            guidance_scale=self.objective.guidance_scale,
-        )
+        trained: dict[str, Any] = {
+            "text": self.text,
+            "dit": self.model,
+            "vae": vae,
+            "fps": getattr(self.data, "fps", SoraConfig.fps),
+            "sizes": tuple(dict.fromkeys((bucket.height, bucket.width) for bucket in self.data.buckets)),
+            "frames": tuple(dict.fromkeys(bucket.frames for bucket in self.data.buckets)),
+        }
+        if self.loop.start is not None and is_open_model(self.loop.start):
+            return replace(open_model(self.loop.start).config, **trained)  # and sampled as before
+        objective = self.objective
+        return SoraConfig(**trained, shift=objective.sample_shift, guidance_scale=objective.guidance_scale)
 
     def _sized(self, vae: VAEConfig, mesh: Mesh | None = None) -> "FlowTraining":
         """With the batch sizes that a budget of tokens gives, where there is one."""
@@ -289,11 +331,12 @@ class FlowTraining:
 
     def batches(self, stage: FlowStage, directory: Path) -> grain.IterDataset:
         """Endless batches for `stage`, of latents wherever these were or can be encoded beforehand."""
-        data, tokens = self.data, Tokenizer(stage.tokenizer, self.text.tokens).encode
-        made_by = signature(stage.vae)
+        data, made_by = self.data, signature(stage.vae)
         if isinstance(data, VideoData):
             ready = made_ready(data, self.latents, stage.encode, made_by)
-            return clip_batches(latent_clips(ready, made_by), ready, directory, tokens, say)
+            tell = self._tell(stage.tokenizer, directory, ready)
+            return clip_batches(latent_clips(ready, made_by), ready, directory, tell, say)
+        tokens = Tokenizer(stage.tokenizer, self.text.tokens).encode
         if self.latents is None:
             make = caption_maker(data, tokens)
         else:
@@ -304,16 +347,36 @@ class FlowTraining:
 
     def held_out(self, stage: FlowStage, directory: Path) -> list[WorldBatch]:
         """Batches for validation: of videos, or of (colour, shape, motion) triples, that training never sees."""
-        data, tokens = stage.data, Tokenizer(stage.tokenizer, self.text.tokens).encode
+        data, config = stage.data, stage.config.text
         if isinstance(data, VideoData):
             made_by = signature(stage.vae)
             ready = made_ready(data, self.latents, stage.encode, made_by)
-            return held_out_batches(latent_clips(ready, made_by, True), ready, directory, self.validation, tokens)
+            tell = replace(self, text=config)._tell(stage.tokenizer, directory, ready)
+            return held_out_batches(latent_clips(ready, made_by, True), ready, directory, self.validation, tell)
+        tokens = Tokenizer(stage.tokenizer, config.tokens).encode
         unseen = replace(data, split="held_out", dropout=0.0, phases=())
         found = iter(batches(caption_maker(unseen, tokens), unseen.buckets, unseen.seed, ahead=1))
         return [next(found) for _ in range(self.validation)]
 
+    def _frozen(self) -> FrozenText | None:
+        """The text encoder that is used as it is, where there is one."""
+        if self.frozen_text is None:
+            return None
+        if isinstance(self.data, WorldData):
+            raise ValueError("captions of the world are drawn anew for each batch, and a frozen text encoder is asked "
+                             "once for each: give videos as data, or train the text encoder along")  # fmt: skip
+        return open_text(self.frozen_text)
+
+    def _tell(self, tokenizer: str, directory: Path, data: VideoData | None = None) -> Tell:
+        """What turns the previews' prompts, and the captions of `data`, into what the transformer is told."""
+        if (frozen := self._frozen()) is None:
+            return tokens_of(Tokenizer(tokenizer, self.text.tokens))
+        captions = {} if data is None else {source.folder: captions_of(source.folder) for source in data.sources}
+        return frozen.contexts({directory: self.objective.prompts, **captions})
+
     def _tokenizer(self, directory: Path) -> str:
+        if (frozen := self._frozen()) is not None:
+            return frozen.tokenizer
         kept = directory / TOKENIZER
         if kept.exists():
             return kept.read_text()
@@ -324,7 +387,7 @@ class FlowTraining:
         elif self.loop.start is not None:
             source = (model_folder(self.loop.start) / TOKENIZER).read_text()
         elif isinstance(self.data, VideoData):
-            captions = [caption for part in self.data.sources for caption in captions_of(part.folder)]
+            captions = [caption for part in self.data.sources for caption in captions_of(part.folder)[:MOST_CAPTIONS]]
             source = train_tokenizer(captions, self.text.vocabulary)
         else:
             source = world_tokenizer(self.text.vocabulary)

@@ -17,17 +17,20 @@ from sorajax.checkpoint import load_model
 from sorajax.data.batches import WorldBatch, WorldData
 from sorajax.data.clips import VideoData
 from sorajax.models.sora import SoraConfig
+from sorajax.parts import borrowed, found
 from sorajax.pretrained.lora import TARGETS, adapted, init_adapters, load_lora, save_lora
-from sorajax.pretrained.opened import Dtype, is_open_model, open_model
+from sorajax.pretrained.opened import Dtype, is_open_model, open_model, whole_machine
 from sorajax.training.flow import FlowObjective, FlowStage, FlowTraining
 from sorajax.training.loop import LoopConfig
+from sorajax.training.tune import check_tunable
 
 FILE = "lora.safetensors"
 
 
 @flax.struct.dataclass
 class LoRAStage:
-    """Adapters learning velocities; `base` holds the frozen {"text", "dit"}, `flow` the objective and the rest."""
+    """Adapters learning velocities; `base` holds the frozen {"dit"} and, where captions come as tokens, {"text"};
+    `flow` the objective and the rest."""
 
     base: Any
     flow: FlowStage
@@ -37,7 +40,7 @@ class LoRAStage:
 
     def whole(self, adapters: Any) -> dict[str, Any]:
         """The model with the adapters in it."""
-        return {"text": self.base["text"], "dit": adapted(self.base["dit"], adapters, self.alpha / self.rank)}
+        return {**self.base, "dit": adapted(self.base["dit"], adapters, self.alpha / self.rank)}
 
     def init(self, key: jax.Array) -> Any:
         return init_adapters(self.base["dit"], self.rank, self.targets, key)
@@ -64,10 +67,10 @@ class LoRAStage:
 
     def load(self, directory: Path) -> Any:
         """The adapters in a file, or in a directory of an earlier run, of the same rank and layers."""
-        found = [path for path in (directory, directory / FILE, directory / "model" / FILE) if path.is_file()]
-        if not found:
+        files = [path for path in (directory, directory / FILE, directory / "model" / FILE) if path.is_file()]
+        if not files:
             raise FileNotFoundError(f"{directory} holds no {FILE}: give an adapter, or a run that trained one")
-        adapters = load_lora(found[0], self.flow.config.dit)
+        adapters = load_lora(files[0], self.flow.config.dit)
         undo = self.rank / self.alpha  # the file's B has alpha / rank in it
         return jax.tree.map_with_path(lambda path, x: x * undo if path[-1].key == "b" else x, adapters)
 
@@ -77,7 +80,8 @@ class LoRATraining:
     """An experiment: adapt a trained model to a style, a subject or a motion."""
 
     base: Path
-    """The model that stays frozen: an exported one, a training directory, or a folder of open weights."""
+    """The model that stays frozen: an exported one, a training directory, a folder of open weights, or the name of such
+    on the Hugging Face hub."""
     dtype: Dtype = "float32"
     """What open weights are kept and multiplied in."""
     rank: int = 16
@@ -93,25 +97,35 @@ class LoRATraining:
     validation: int = 4
     loop: LoopConfig = LoopConfig()
 
+    @property
+    def folder(self) -> Path:
+        """The base's, downloaded where it is a name on the hub."""
+        return found(self.base)
+
     def build(self, directory: Path) -> tuple[LoRAStage, grain.IterDataset]:
         """The stage, and its batches."""
-        config, base = self._base()
-        if config.known != "clock" and self.objective.known > 0:
-            raise ValueError(f"{self.base} was trained with one clock for all frames and objective.known is "
-                             f"{self.objective.known:g}: say --objective.known 0")  # fmt: skip
-        if config.known == "channels" or config.boundary is not None:
-            raise ValueError(f"{self.base} reads a picture on channels, or has two experts: only text-to-video models "
-                             "of one transformer can be adapted so far")  # fmt: skip
-        flow, batches = self._flow(config).build(directory)
+        config = self._config()
+        check_tunable(self.folder, config, self.objective)
+        flow, batches = self._flow(config).build(directory)  # first, so that a text encoder has left
+        base = self._base(with_text=flow.frozen_text is None)
         return LoRAStage(base=base, flow=flow, rank=self.rank, alpha=self.alpha, targets=self.targets), batches
 
-    def _base(self) -> tuple[SoraConfig, dict[str, Any]]:
-        """The frozen model's config and its {"text", "dit"}."""
-        if is_open_model(self.base):
-            opened = open_model(self.base, self.dtype)
-            return opened.config, {name: opened.parts[name].load(self.dtype) for name in ("text", "dit")}
-        config, params, _ = load_model(self.base, SoraConfig)
-        return config, {name: params[name] for name in ("text", "dit")}
+    def _config(self) -> SoraConfig:
+        """The frozen model's."""
+        if is_open_model(self.folder):
+            return open_model(self.folder, self.dtype).config
+        return load_model(self.folder, SoraConfig)[0]
+
+    def _base(self, with_text: bool) -> dict[str, Any]:
+        """The frozen parameters."""
+        names = ("text", "dit") if with_text else ("dit",)
+        if is_open_model(self.folder):
+            parts = open_model(self.folder, self.dtype).parts
+            return {name: parts[name].load(self.dtype, whole_machine()) for name in names}
+        params = load_model(self.folder, SoraConfig)[1]
+        if missing := set(names) - set(params):
+            raise ValueError(f"{self.folder} has {', '.join(missing)} from another model: give videos as data")
+        return {name: params[name] for name in names}
 
     def held_out(self, stage: LoRAStage, directory: Path) -> list[WorldBatch]:
         """Batches for validation."""
@@ -119,7 +133,9 @@ class LoRATraining:
 
     def _flow(self, config: SoraConfig) -> FlowTraining:
         """The training of the whole model that this one is part of, with the base's tokenizer."""
+        large = is_open_model(self.folder) or "text" in borrowed(self.folder)
+        beforehand = large and isinstance(self.data, VideoData)
         return FlowTraining(
-            model=config.dit, text=config.text, vae=self.base, objective=self.objective, data=self.data,
-            latents=self.latents, encoded=self.encoded, validation=self.validation,
-            loop=replace(self.loop, start=self.base))  # fmt: skip
+            model=config.dit, text=config.text, vae=self.folder, frozen_text=self.folder if beforehand else None,
+            objective=self.objective, data=self.data, latents=self.latents, encoded=self.encoded,
+            validation=self.validation, loop=replace(self.loop, start=self.folder))  # fmt: skip

@@ -32,7 +32,7 @@ def lengths(prompts):
     ids = np.zeros((len(prompts), 8), np.int32)
     for row, prompt in enumerate(prompts):
         ids[row, : len(prompt.split())] = [len(word) for word in prompt.split()]
-    return ids, ids > 0
+    return {"ids": ids, "mask": ids > 0}
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -208,3 +209,18 @@ def test_writing_is_seen_and_other_things_are_not():
 def test_wrong_filters_are_one_line(wrong):
     with pytest.raises(ValueError, match=f"filters.{next(iter(wrong))}"):
         Filters(**wrong)
+
+
+def test_progress_is_said_while_others_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(preparation, "SECONDS", 0.01)
+    (tmp_path / "clips").mkdir()
+    said, heard = [], Event()
+
+    def say(text):
+        said.append(text)
+        heard.set()
+
+    with preparation.told(tmp_path, [0, 1, 2], say):
+        (tmp_path / "clips" / "00001.json").write_text("{}")
+        assert heard.wait(10)
+    assert "1 of 3 parts prepared" in said[0]

@@ -10,6 +10,7 @@ import pytest
 
 from sorajax.data.batches import WorldBatch, WorldData, caption_maker
 from sorajax.data.buckets import Bucket
+from sorajax.data.clips import tokens_of
 from sorajax.models.sora import init
 from sorajax.models.text import Tokenizer
 from sorajax.sharding import make_mesh, place_batch, shardings
@@ -27,7 +28,7 @@ def stage(**objective):
     tokenizer = Tokenizer(tiny_tokenizer(), TINY.text.tokens)
     made = FlowStage(
         vae=params.pop("vae"),
-        prompts=tokenizer.encode(["a red ball", ""]),
+        prompts=tokens_of(tokenizer)(["a red ball", ""]),
         config=TINY,
         objective=FlowObjective(sample_steps=2, **objective),
         data=WorldData(buckets=(BUCKET,)),

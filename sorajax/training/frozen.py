@@ -1,0 +1,92 @@
+"""A text encoder that is used as it was trained, while a transformer learns from what it says."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Float
+
+from sorajax.checkpoint import load_model
+from sorajax.data.contexts import TEXT, Contexts, Embed, encode_captions
+from sorajax.data.latents import signature
+from sorajax.models.sora import SoraConfig
+from sorajax.models.text import TextConfig, TextEncoder, Tokenizer, clean
+from sorajax.parts import borrowed
+from sorajax.pretrained.opened import Dtype, Part, is_open_model, open_model, whole_machine
+
+
+@dataclass(frozen=True)
+class FrozenText:
+    """A trained text encoder; its parameters are read when they are asked for."""
+
+    config: TextConfig
+    tokenizer: str
+    """The text of its tokenizer.json."""
+    clean: bool
+    """Whether its prompts are mended first, see `models.text.clean`."""
+    made_by: str
+    """The signature of its parameters."""
+    load: Callable[[], Any]
+
+    def embed(self) -> Embed:
+        """Opens the encoder. It stays in memory as long as what is returned does."""
+        params, tokenizer = self.load(), Tokenizer(self.tokenizer, self.config.tokens)
+        mesh = whole_machine()
+        apply = jax.jit(
+            partial(_encoded, self.config), out_shardings=None if mesh is None else NamedSharding(mesh, P())
+        )
+
+        def embed(captions: Sequence[str]) -> list[Float[np.ndarray, "m e"]]:
+            ids, mask = tokenizer.encode([clean(text) if self.clean else text for text in captions], cut=True)
+            found = np.asarray(apply(params, ids, mask))
+            return [context[:length] for context, length in zip(found, mask.sum(1))]
+
+        return embed
+
+    def contexts(self, captions: Mapping[Path, Iterable[str]]) -> Contexts:
+        """The embeddings of these captions, kept in their folders, encoded now where they are not there."""
+        open_once = cache(self.embed)
+
+        for folder, texts in captions.items():
+            encode_captions(folder, texts, open_once, self.made_by)
+        return Contexts(list(captions), self.made_by, self.config.tokens)
+
+
+def _encoded(config: TextConfig, params: Any, ids: jax.Array, mask: jax.Array) -> Any:
+    return TextEncoder(config).apply({"params": params}, ids, mask)
+
+
+def open_text(folder: Path, dtype: Dtype | None = None) -> FrozenText:
+    """The text encoder of a model folder, a training directory or a folder of open weights, which runs in `dtype`:
+    by default float32 on CPU, bfloat16 elsewhere. Raises FileNotFoundError and ValueError, each on one line."""
+    folder = borrowed(folder).get(TEXT, folder)
+    if is_open_model(folder):
+        wanted: Dtype = dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
+        opened = open_model(folder, wanted)
+        part = opened.parts[TEXT]
+        return FrozenText(
+            opened.config.text, opened.tokenizer, opened.config.clean_prompts, open_signature(part),
+            lambda: part.load(wanted, whole_machine()))  # fmt: skip
+    config, params, tokenizer = load_model(folder, SoraConfig)
+    if tokenizer is None or TEXT not in params:
+        raise ValueError(f"{folder} has no text encoder: name a whole model")
+    return FrozenText(
+        config.text, tokenizer, config.clean_prompts, signature(params[TEXT]), lambda: params[TEXT])  # fmt: skip
+
+
+def open_signature(part: Part) -> str:
+    """A short hash of open weights that reads few of them: all names, and the scales of all norms."""
+    tensors = part.tensors()
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        if "norm" in name:
+            digest.update(np.ascontiguousarray(tensors[name]).tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,73 @@
+"""Training all of an open transformer on a person's videos, as `sorajax.training.flow` does it.
+
+Its text encoder is used as it is, once for each caption, and its autoencoder once for each clip: what trains is the
+transformer alone, and the exported model is sampled by the open model's own conventions.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import grain
+from jax.sharding import Mesh
+
+from sorajax.checkpoint import Storage
+from sorajax.data.batches import WorldBatch
+from sorajax.data.clips import VideoData
+from sorajax.models.sora import SoraConfig
+from sorajax.parts import found
+from sorajax.pretrained.opened import Dtype, open_model
+from sorajax.training.flow import FlowObjective, FlowStage, FlowTraining
+from sorajax.training.loop import LoopConfig
+
+
+@dataclass(frozen=True)
+class TuneTraining:
+    """An experiment: go on training open weights."""
+
+    base: Path
+    """A folder of open text-to-video weights, in either layout, or their name on the Hugging Face hub."""
+    dtype: Dtype = "bfloat16"
+    """What the transformer multiplies in; parameters, their average and the optimizer's state stay float32."""
+    remat: Literal["none", "dots", "full"] = "full"
+    """What of a block is computed again on the way back."""
+    objective: FlowObjective = FlowObjective(known=0.0)
+    data: VideoData = VideoData()
+    latents: Path | None = None
+    """Folder for prepared and encoded clips, as in `FlowTraining`."""
+    validation: int = 4
+    loop: LoopConfig = LoopConfig()
+    storage: Storage = "bfloat16"
+    """Type of the exported weights."""
+
+    def build(self, directory: Path) -> tuple[FlowStage, grain.IterDataset]:
+        """The stage, and its batches."""
+        return self.flow().build(directory)
+
+    def held_out(self, stage: FlowStage, directory: Path) -> list[WorldBatch]:
+        """Batches for validation."""
+        return self.flow().held_out(stage, directory)
+
+    def planned(self, mesh: Mesh) -> tuple[FlowStage, list[WorldBatch]]:
+        """As `FlowTraining.planned`; only the configs and headers of the open weights are read."""
+        return self.flow().planned(mesh)
+
+    def flow(self) -> FlowTraining:
+        """The training that this stands for. Raises ValueError for weights that it cannot train."""
+        base = found(self.base)
+        config = open_model(base, self.dtype, remat=self.remat).config
+        check_tunable(base, config, self.objective)
+        return FlowTraining(
+            model=config.dit, text=config.text, vae=base, frozen_text=base, autoencoder=config.vae,
+            objective=self.objective, data=self.data, latents=self.latents, validation=self.validation,
+            loop=replace(self.loop, start=self.loop.start or base), storage=self.storage)  # fmt: skip
+
+
+def check_tunable(base: Path, config: SoraConfig, objective: FlowObjective) -> None:
+    """Raises ValueError where a model cannot be trained with this objective."""
+    if config.known != "clock" and objective.known > 0:
+        raise ValueError(f"{base} was trained with one clock for all frames and objective.known is "
+                         f"{objective.known:g}: say --objective.known 0")  # fmt: skip
+    if config.known == "channels" or config.boundary is not None:
+        raise ValueError(f"{base} reads a picture on channels, or has two experts: only text-to-video models of one "
+                         "transformer can be trained so far")  # fmt: skip
