@@ -18,12 +18,16 @@ import jax
 import orbax.checkpoint as ocp
 
 from sorajax.checkpoint import CONFIG, TOKENIZER, from_json, load_model, to_json, write_atomically
+from sorajax.models.quantized import Bits, quantize
 from sorajax.models.sora import SoraConfig, init_dit, init_text, init_vae, init_vision
 from sorajax.pretrained.lora import adapted, load_lora, parse_lora
 from sorajax.pretrained.opened import Dtype, Opened, Part, is_open_model, open_model, whole_machine
 
 FULLEST = 0.6  # of the memory that parts may take together; the rest is for what is computed
 CONVERTED, BORROWED = "parts", "borrowed.json"
+QUANTIZED = {"text", "dit", "dit_low"}
+Lora = str | tuple[str | Path, float]
+"""An adapter: "FILE", "FILE:SCALE" or (file, scale)."""
 
 
 class Parts(Mapping[str, Any]):
@@ -41,7 +45,8 @@ class Parts(Mapping[str, Any]):
             if memory is not None and needed > memory:
                 raise ValueError(
                     f"{' and '.join(name for name in together if name in sizes)} take {needed / 1e9:.1f} GB of "
-                    f"{memory / 1e9:.1f} GB: use more devices, or half the bytes with --dtype bfloat16"
+                    f"{memory / 1e9:.1f} GB: use more devices, half the bytes with --dtype bfloat16, or a quarter with "
+                    "--quantize int8"
                 )
 
     @classmethod
@@ -88,19 +93,33 @@ def memory_of_devices() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def open_parts(model: str | Path, dtype: Dtype | None) -> tuple[SoraConfig, Parts, str, str]:
+def open_parts(
+    model: str | Path, dtype: Dtype | None, loras: Sequence[Lora] = (), bits: Bits | None = None
+) -> tuple[SoraConfig, Parts, str, str]:
     """A model's config, parts, the text of its tokenizer, and its name.
 
     `model` is a folder: an exported model, a training directory, open weights in either layout, or converted ones; or
-    the name of open weights on the Hugging Face hub. Raises FileNotFoundError and ValueError, each on one line.
+    the name of open weights on the Hugging Face hub. With `bits` the weights of transformers and text encoder become
+    small, tensor by tensor as they are read, or, where there are adapters, after these were merged.
+    Raises FileNotFoundError and ValueError, each on one line.
     """
-    folder = found(model)
     wanted: Dtype = dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
+    config, parts, tokenizer, name = _opened(found(model), wanted, None if loras else bits)
+    add_loras(config, parts, loras)
+    if bits is not None:
+        for which in parts.keys() & QUANTIZED:
+            parts.change(which, partial(quantize, bits=bits))
+        config = replace(config, text=replace(config.text, quantized=True), dit=replace(config.dit, quantized=True))
+    return config, parts, tokenizer, name
+
+
+def _opened(folder: Path, wanted: Dtype, bits: Bits | None) -> tuple[SoraConfig, Parts, str, str]:
+    """As `open_parts`, before adapters; of open weights kernels are in 8 bits already where `bits` says so."""
     if (folder / CONVERTED).is_dir():
         return open_converted(folder)
     if is_open_model(folder):
         opened = open_model(folder, wanted)
-        return opened.config, parts_read(opened.parts, wanted), opened.tokenizer, folder.name
+        return opened.config, parts_read(opened.parts, wanted, bits), opened.tokenizer, folder.name
     config, params, tokenizer = load_model(folder, SoraConfig)
     if tokenizer is None:
         raise FileNotFoundError(f"{folder} has no tokenizer.json: export the model again, with its tokenizer")
@@ -113,15 +132,18 @@ def open_parts(model: str | Path, dtype: Dtype | None) -> tuple[SoraConfig, Part
             params[name] = load_model(lender, SoraConfig)[1][name]
     if not lent:
         return config, Parts.of(jax.device_put(params)), tokenizer, folder.name
-    return config, parts_read(lent, wanted, params), tokenizer, folder.name
+    return config, parts_read(lent, wanted, bits, params), tokenizer, folder.name
 
 
-def parts_read(open_parts: Mapping[str, Part], dtype: Dtype, params: Mapping[str, Any] = MappingProxyType({})) -> Parts:
+def parts_read(
+    open_parts: Mapping[str, Part], dtype: Dtype, bits: Bits | None, params: Mapping[str, Any] = MappingProxyType({})
+) -> Parts:
     """Parts of open weights, each read when it is asked for, and others that are in the host's memory."""
     loaders: dict[str, Callable[[], Any]] = {name: partial(jax.device_put, part) for name, part in params.items()}
     sizes = {name: sum(leaf.nbytes for leaf in jax.tree.leaves(part)) for name, part in params.items()}
-    loaders |= {name: loader_of(part, dtype) for name, part in open_parts.items()}
-    sizes |= {name: part.bytes(dtype) for name, part in open_parts.items()}
+    small = {name: bits if name in QUANTIZED else None for name in open_parts}
+    loaders |= {name: loader_of(part, dtype, small[name]) for name, part in open_parts.items()}
+    sizes |= {name: part.bytes(dtype, small[name]) for name, part in open_parts.items()}
     return Parts(loaders, sizes, memory_of_devices())
 
 
@@ -155,12 +177,12 @@ def found(model: str | Path) -> Path:
     return folder
 
 
-def loader_of(part: Part, dtype: Dtype) -> Callable[[], Any]:
+def loader_of(part: Part, dtype: Dtype, bits: Bits | None) -> Callable[[], Any]:
     """Reads a part of open weights onto all devices."""
-    return lambda: part.load(dtype, whole_machine())
+    return lambda: part.load(dtype, whole_machine(), bits)
 
 
-def add_loras(config: SoraConfig, params: Parts, loras: Sequence[str | tuple[str | Path, float]]) -> None:
+def add_loras(config: SoraConfig, params: Parts, loras: Sequence[Lora]) -> None:
     """Merges adapters into the transformer, or into both experts. Raises FileNotFoundError and ValueError."""
     files = [parse_lora(lora) if isinstance(lora, str) else lora for lora in loras]
     for which in ("dit", "dit_low"):

@@ -31,7 +31,7 @@ from sorajax.models.sora import SoraConfig
 from sorajax.models.text import Tokenizer, clean
 from sorajax.models.vae import VAE, decode_chunks, decode_to_bytes, stream_encode
 from sorajax.models.vision import Vision, prepared
-from sorajax.parts import Dtype, Parts, add_loras, open_parts
+from sorajax.parts import Bits, Dtype, Lora, Parts, open_parts
 from sorajax.request import BadRequest, Request, SamplerName
 from sorajax.sampling import Beside, compiled, decode_whole, encode_text, interruptible, sample_latents
 from sorajax.video import Film, Frames, Video, Videos
@@ -421,21 +421,24 @@ class _Windows:
 
 
 def load(
-    model: str | Path = EMBEDDED, dtype: Dtype | None = None, loras: Sequence[str | tuple[str | Path, float]] = ()
+    model: str | Path = EMBEDDED,
+    dtype: Dtype | None = None,
+    loras: Sequence[Lora] = (),
+    quantize: Bits | None = None,
 ) -> Pipeline:
     """The model that comes with sorajax (`world`), an exported one, the newest of a training directory, or an open one.
 
     An open model is a folder of Wan weights (either layout), what `sorajax.convert` made of it, or its name on the
     Hugging Face hub. dtype: of its weights and matrix products; bfloat16 on accelerators and float32 on CPU by default.
     loras: adapter files, "FILE", "FILE:SCALE" or (file, scale); several add up.
+    quantize: keeps the weights of transformer and text encoder in 8 bits, see `models.quantized`.
     Turns on jax's persistent compilation cache in the user's cache folder, unless jax is told where, or not to.
     Raises FileNotFoundError where nothing is found and ValueError for damaged files or too little memory.
     """
     keep_compiled()
     embedded = str(model) == EMBEDDED
     folder = Path(__file__).parent / "assets" / EMBEDDED if embedded else model
-    config, params, tokenizer, name = open_parts(folder, dtype)
-    add_loras(config, params, loras)
+    config, params, tokenizer, name = open_parts(folder, dtype, loras, quantize)
     return Pipeline(config, params, Tokenizer(tokenizer, config.text.tokens), EMBEDDED if embedded else name)
 
 

@@ -26,6 +26,7 @@ from jaxtyping import Array, Float
 
 from sorajax.models.attention import attend
 from sorajax.models.layers import RMSNorm, standardize
+from sorajax.models.quantized import made_whole
 from sorajax.models.spacetime import Patch, Rope, patchify, rope, rope_angles, rotate, unpatchify
 from sorajax.sharding import shard
 
@@ -61,6 +62,8 @@ class DiTConfig:
     """What the backward pass computes again: nothing, all but matrix products, or each whole block."""
     dtype: str = "float32"
     """What matrix products run in."""
+    quantized: bool = False
+    """Kernels of the blocks come in 8 bits, see `models.quantized`; for sampling."""
 
     def __post_init__(self):
         if self.width % self.heads or (self.width // self.heads) % 2:
@@ -253,10 +256,10 @@ class DiT(nn.Module):
 
     def _blocks(self):
         """All blocks as one function: scanned over weights with a leading `depth` axis, or one after the other."""
-        block = Block
+        block = made_whole(Block) if self.config.quantized else Block
         if self.config.remat != "none":
             policy = None if self.config.remat == "full" else jax.checkpoint_policies.dots_with_no_batch_dims_saveable
-            block = nn.remat(Block, prevent_cse=False, policy=policy)
+            block = nn.remat(block, prevent_cse=False, policy=policy)
         if not self.config.stacked:
             blocks = [block(self.config, name=f"block_{layer}") for layer in range(self.config.depth)]
             return lambda x, *more: reduce(lambda x, block: block(x, *more)[0], blocks, x)

@@ -25,6 +25,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from sorajax.models.attention import attend
 from sorajax.models.layers import RMSNorm
+from sorajax.models.quantized import made_whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +46,8 @@ class TextConfig:
     """Longest prompt; shorter ones are padded to it."""
     epsilon: float = 1e-6
     dtype: str = "float32"
+    quantized: bool = False
+    """Kernels of the blocks come in 8 bits, see `models.quantized`."""
 
 
 def position_buckets(m: int, buckets: int, max_distance: int) -> Int[np.ndarray, "m m"]:
@@ -92,7 +95,8 @@ class TextEncoder(nn.Module):
         table = self.param("embedding", nn.initializers.normal(1.0), (config.vocabulary, config.width))
         x = table.astype(config.dtype)[ids]
         buckets = jnp.asarray(position_buckets(ids.shape[1], config.buckets, config.max_distance))
-        blocks = nn.scan(TextBlock, variable_axes={"params": 0}, split_rngs={"params": True},
+        block = made_whole(TextBlock) if config.quantized else TextBlock
+        blocks = nn.scan(block, variable_axes={"params": 0}, split_rngs={"params": True},
                          in_axes=nn.broadcast, length=config.depth)
         x, _ = blocks(config, name="blocks")(x, mask, buckets)
         return RMSNorm(config.epsilon, name="norm_out")(x).astype(jnp.float32) * mask[..., None]

@@ -10,6 +10,7 @@ Numbers that files do not say (steps, guidance, frame rate) are those of the rel
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sorajax.models.dit import DiTConfig
+from sorajax.models.quantized import Bits, is_quantized_leaf, quantized_leaf
 from sorajax.models.sora import SoraConfig, init_dit, init_text, init_vae, init_vision
 from sorajax.models.text import TextConfig
 from sorajax.models.vae import VAEConfig
@@ -81,13 +83,22 @@ class Part:
 
         return jax.tree.map_with_path(typed, shapes, where, is_leaf=lambda leaf: leaf is None)
 
-    def bytes(self, dtype: Dtype) -> int:
-        """What the parameters take."""
-        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(self.abstract(dtype)))
+    def bytes(self, dtype: Dtype, bits: Bits | None = None) -> int:
+        """What the parameters take; with `bits`, what 8 of them for kernels of blocks take."""
 
-    def load(self, dtype: Dtype = "float32", mesh: jax.sharding.Mesh | None = None) -> dict:
-        """The parameters, streamed to their places. Raises ValueError where tensors and config do not match."""
-        return stream_parameters(self.rows, self.tensors(), self.abstract(dtype, mesh))
+        def size(path: tuple, leaf: Any) -> int:
+            small = bits is not None and is_quantized_leaf(path_name(path), leaf.ndim)
+            return leaf.size * (1 if small else leaf.dtype.itemsize)
+
+        return sum(jax.tree.leaves(jax.tree.map_with_path(size, self.abstract(dtype))))
+
+    def load(self, dtype: Dtype = "float32", mesh: jax.sharding.Mesh | None = None, bits: Bits | None = None) -> dict:
+        """The parameters, streamed to their places, and with `bits` made small one by one.
+
+        Raises ValueError where tensors and config do not match.
+        """
+        finish = (lambda name, leaf: leaf) if bits is None else partial(quantized_leaf, bits=bits)
+        return stream_parameters(self.rows, self.tensors(), self.abstract(dtype, mesh), finish)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ Reading is strict both ways: a tensor that no row reads and a parameter that no 
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -40,21 +40,27 @@ def import_parameters(rows: Sequence[Row], tensors: Mapping[str, np.ndarray], sh
     return unflatten_dict(filled, sep="/")
 
 
-def stream_parameters(rows: Sequence[Row], tensors: Mapping[str, np.ndarray], shapes: Any) -> dict:
+def stream_parameters(
+    rows: Sequence[Row],
+    tensors: Mapping[str, np.ndarray],
+    shapes: Any,
+    finish: Callable[[str, jax.Array], Any] = lambda name, leaf: leaf,
+) -> dict:
     """As `import_parameters`, tensor by tensor to where each belongs: host memory holds one tensor, not the model.
 
     `shapes` are ShapeDtypeStructs with the type, and where it is wanted the sharding, that each parameter shall have.
+    `finish` gets the name and array of each parameter, and returns what takes its place.
     """
     filled = {}
     for row, leaf in _matched(rows, tensors, shapes):
         if not row.layers:
             part = _part(row, row.theirs, tensors, leaf.shape)
-            filled[row.ours] = jax.device_put(part.astype(leaf.dtype), leaf.sharding)
+            filled[row.ours] = finish(row.ours, jax.device_put(part.astype(leaf.dtype), leaf.sharding))
             continue
         stack = jnp.zeros(leaf.shape, leaf.dtype, device=leaf.sharding)
         for layer, name in enumerate(_names(row)):
             stack = _put_layer(stack, layer, _part(row, name, tensors, leaf.shape).astype(leaf.dtype))
-        filled[row.ours] = jax.block_until_ready(stack)
+        filled[row.ours] = finish(row.ours, jax.block_until_ready(stack))
     return unflatten_dict(filled, sep="/")
 
 

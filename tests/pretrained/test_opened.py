@@ -250,7 +250,7 @@ def test_bad_folders_are_refused_in_one_line(copied, tmp_path, monkeypatch):
     save_file({name: tensor.to(torch.int8) for name, tensor in tensors.items()}, shard)
     refused("is int8, and weights are float32, bfloat16 or float16")
     monkeypatch.setattr("sorajax.parts.memory_of_devices", lambda: 1000)
-    with pytest.raises(ValueError, match=r"text take 0.0 GB of 0.0 GB: use more devices, or half the bytes"):
+    with pytest.raises(ValueError, match=r"text take 0.0 GB of 0.0 GB: use more devices, half the bytes with"):
         sorajax.load(copied)
 
 
@@ -261,3 +261,14 @@ def test_an_image_model_wants_an_image_and_a_hub_name_needs_the_hub(tmp_path):
         pipeline("a red ball", frames=5, width=32, height=32)
     with pytest.raises(FileNotFoundError, match="neither a folder nor could it be downloaded"):
         sorajax.load("nobody/no-such-model")
+
+
+@pytest.mark.parametrize("bits", ["int8", "fp8"])
+def test_weights_of_8_bits_are_made_small_while_they_are_read(bits, tmp_path):
+    text_to_video().save_pretrained(tmp_path)
+    whole, small = sorajax.load(tmp_path), sorajax.load(tmp_path, quantize=bits)
+    assert small.params["dit"]["blocks"]["feed_forward"]["up"]["kernel"].qvalue.dtype.itemsize == 1
+    assert small.params._sizes["dit"] < 0.6 * whole.params._sizes["dit"]
+    settings = {"frames": 5, "height": HEIGHT, "width": WIDTH, "steps": 2}
+    (one,), (other,) = whole(PROMPT, **settings), small(PROMPT, **settings)
+    assert 25 < psnr(one.frames, other.frames) < 90
