@@ -219,10 +219,11 @@ def save_converted(opened: Opened, folder: Path, dtype: Dtype) -> None:
     The folder's config.json is written last. Raises OSError.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with ocp.StandardCheckpointer() as writer:
+    handler = ocp.PyTreeCheckpointHandler(use_compression=False)  # weights hardly shrink, and open twice as fast
+    with ocp.Checkpointer(handler) as writer:
         for name, part in opened.parts.items():
-            writer.save((folder / CONVERTED / name).absolute(), part.load(dtype, whole_machine()), force=True)
-            writer.wait_until_finished()
+            params = part.load(dtype, whole_machine())
+            writer.save((folder / CONVERTED / name).absolute(), args=ocp.args.PyTreeSave(params), force=True)
     write_atomically(folder / TOKENIZER, lambda path: path.write_text(opened.tokenizer, encoding="utf-8"))
     said = json.dumps({"kind": "SoraConfig", "config": to_json(opened.config), "dtype": dtype}, indent=2)
     write_atomically(folder / CONFIG, lambda path: path.write_text(said))
