@@ -95,7 +95,7 @@ def encode(folder: Path, vae: Path) -> None:
 
     keep_compiled()
     config, params = load_vae(vae)
-    encode_clips(folder, encoder(config, params), signature(params))
+    encode_clips(folder, encoder(config, params), signature(params["encoder"]))
 
 
 def encode_text(folder: Path, text: Path) -> None:

@@ -28,7 +28,7 @@ from sorajax.diffusion.samplers import SAMPLERS
 from sorajax.film import Kept, Shot, film, windows_for
 from sorajax.given import Given, channels_of, known_of
 from sorajax.models.sora import SoraConfig
-from sorajax.models.text import Tokenizer, clean
+from sorajax.models.text import Tokenizer, clean, spelled_out
 from sorajax.models.vae import VAE, decode_chunks, decode_to_bytes, stream_encode
 from sorajax.models.vision import Vision, prepared
 from sorajax.parts import Bits, Dtype, Lora, Parts, open_parts
@@ -37,13 +37,11 @@ from sorajax.sampling import Beside, compiled, decode_whole, encode_text, interr
 from sorajax.video import Film, Frames, Video, Videos
 
 EMBEDDED = "world"
-PUNCTUATION = "!\"'(),.:;?-"
 LATEST = 1 - 1e-6  # where the open models' schedulers begin
 SMALL = 10_000  # tokens of a vocabulary that does not know every word
 MOST_CONTEXTS = 64  # prompts whose context is kept
 LEAST_STRENGTH = 1e-3  # of an edit: where sampling begins so close to time 0, nothing that can be seen changes
 WHOLE = 2**20  # pixels in all frames of a batch up to which decoding in one piece takes little memory
-UNKNOWN = ("[UNK]", "<unk>", "<UNK>")
 
 
 @dataclass(frozen=True)
@@ -440,13 +438,3 @@ def load(
     folder = Path(__file__).parent / "assets" / EMBEDDED if embedded else model
     config, params, tokenizer, name = open_parts(folder, dtype, loras, quantize)
     return Pipeline(config, params, Tokenizer(tokenizer, config.text.tokens), EMBEDDED if embedded else name)
-
-
-def spelled_out(tokenizer: Tokenizer, text: str) -> list[str]:
-    """Words that the tokenizer has no good token for: unknown ones, and ones in pieces of under 3 letters each."""
-    words = (word.strip(PUNCTUATION) for word in text.split())
-    return [word for word in words if word and unfamiliar(tokenizer.pieces(word), word)]
-
-
-def unfamiliar(pieces: Sequence[str], word: str) -> bool:
-    return not pieces or any(piece in UNKNOWN for piece in pieces) or (len(pieces) > 1 and len(word) < 3 * len(pieces))

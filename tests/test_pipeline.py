@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import sorajax
-from sorajax.pipeline import Pipeline, interruptible, plan, spelled_out
+from sorajax.models.text import spelled_out
+from sorajax.pipeline import Pipeline, interruptible, plan
 from sorajax.request import BadRequest, Request
 from tests.conftest import TINY
 

@@ -3,7 +3,7 @@
     FOLDER/latents/SIGNATURE/00003.17x64x64.arrayrecord     latents (float16) and captions of part 3, by bucket
     FOLDER/latents/SIGNATURE/00003.json                     the file that each of them comes from; written last
 
-SIGNATURE is a hash of the autoencoder's parameters, so that latents of another one never mix. A part is done when its
+SIGNATURE is a hash of the encoder's parameters, so that latents of another one never mix. A part is done when its
 .json is there. Processes of a multi-host run take parts in turn; each spreads its batches over its own devices.
 """
 

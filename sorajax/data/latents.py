@@ -23,7 +23,7 @@ INDEX = "latents.json"
 
 
 def signature(params: Any) -> str:
-    """A short hash of an autoencoder's parameters."""
+    """A short hash of an encoder's parameters; a decoder has no part in what latents are."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(params):
         digest.update(np.asarray(leaf).tobytes())

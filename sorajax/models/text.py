@@ -27,6 +27,9 @@ from sorajax.models.attention import attend
 from sorajax.models.layers import RMSNorm
 from sorajax.models.quantized import made_whole
 
+PUNCTUATION = "!\"'(),.:;?-"
+UNKNOWN = ("[UNK]", "<unk>", "<UNK>")
+
 
 @dataclasses.dataclass(frozen=True)
 class TextConfig:
@@ -151,3 +154,13 @@ class Tokenizer:
                                  f"{len(prompts[row]) * self.tokens // length} characters")
             ids[row, :length], mask[row, :length] = found, True
         return ids, mask
+
+
+def spelled_out(tokenizer: Tokenizer, text: str) -> list[str]:
+    """Words that the tokenizer has no good token for: unknown ones, and ones in pieces of under 3 letters each."""
+    words = (word.strip(PUNCTUATION) for word in text.split())
+    return [word for word in words if word and unfamiliar(tokenizer.pieces(word), word)]
+
+
+def unfamiliar(pieces: Sequence[str], word: str) -> bool:
+    return not pieces or any(piece in UNKNOWN for piece in pieces) or (len(pieces) > 1 and len(word) < 3 * len(pieces))

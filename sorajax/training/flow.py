@@ -331,7 +331,7 @@ class FlowTraining:
 
     def batches(self, stage: FlowStage, directory: Path) -> grain.IterDataset:
         """Endless batches for `stage`, of latents wherever these were or can be encoded beforehand."""
-        data, made_by = self.data, signature(stage.vae)
+        data, made_by = self.data, signature(stage.vae["encoder"])
         if isinstance(data, VideoData):
             ready = made_ready(data, self.latents, stage.encode, made_by)
             tell = self._tell(stage.tokenizer, directory, ready)
@@ -349,7 +349,7 @@ class FlowTraining:
         """Batches for validation: of videos, or of (colour, shape, motion) triples, that training never sees."""
         data, config = stage.data, stage.config.text
         if isinstance(data, VideoData):
-            made_by = signature(stage.vae)
+            made_by = signature(stage.vae["encoder"])
             ready = made_ready(data, self.latents, stage.encode, made_by)
             tell = replace(self, text=config)._tell(stage.tokenizer, directory, ready)
             return held_out_batches(latent_clips(ready, made_by, True), ready, directory, self.validation, tell)

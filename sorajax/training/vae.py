@@ -87,9 +87,11 @@ class VAEStage:
     playing: bool = flax.struct.field(pytree_node=False, default=False)
     """Whether the critic plays. Static: until then a step does without it, and when it begins a new one is compiled; a
     branch inside the step would be cheaper to compile and, on CPU, ten times slower to run."""
+    encoder: Any = None
+    """A frozen encoder's parameters, which are then none of those that train; its latents' moments are the config's."""
 
     def init(self, key: jax.Array) -> Any:
-        return self._with_critic(init_vae(self.config, key), key)
+        return self._trained(init_vae(self.config, key), key)
 
     def at(self, step: int) -> "VAEStage":
         """The stage at a step of the run: the critic's part depends on it."""
@@ -102,7 +104,7 @@ class VAEStage:
         objective = self.objective
         crop_key, sample_key, noise_key = jax.random.split(key, 3)
         video, near = views(batch, crop_key)
-        apply: Callable[..., Any] = partial(VAE(self.config).apply, {"params": autoencoder(params)})
+        apply: Callable[..., Any] = partial(VAE(self.config).apply, {"params": self.autoencoder(params)})
         mean, log_variance = apply(video, method="moments")
         z = mean + jnp.exp(0.5 * log_variance) * jax.random.normal(sample_key, mean.shape)
         if objective.noise:
@@ -133,7 +135,7 @@ class VAEStage:
     def validate(self, params: Any, batch: WorldBatch, key: jax.Array) -> dict[str, Any]:
         """Quality of whole clips, reconstructed from their mean latents."""
         video = clips(batch)
-        again = reconstructed(self.config, autoencoder(params), video)
+        again = reconstructed(self.config, self.autoencoder(params), video)
         return {"l1": jnp.mean(jnp.abs(again - video))} | quality(video, again)
 
     def tokens(self, batch: WorldBatch) -> float:
@@ -146,14 +148,17 @@ class VAEStage:
     def preview(self, params: Any, key: jax.Array) -> np.ndarray:
         """Pairs of rows: six frames of a clip, and their reconstruction."""
         video = self._examples(4, 1)
-        again = gathered(reconstructed(self.config, autoencoder(params), video))
+        again = gathered(reconstructed(self.config, self.autoencoder(params), video))
         shown = np.linspace(0, video.shape[1] - 1, min(6, video.shape[1])).round().astype(int)
         grid = rearrange(np.stack([video, again])[:, :, shown], "two b t h w c -> (b two h) (t w) c")
         return np.clip(np.round((grid + 1) * 127.5), 0, 255).astype(np.uint8)
 
     def export(self, directory: Path, params: Any) -> None:
         """The autoencoder as a model folder, its config completed by the measured moments of its latents."""
-        params, groups = autoencoder(params), max(1, self.objective.moments // 8)
+        params, groups = self.autoencoder(params), max(1, self.objective.moments // 8)
+        if self.encoder is not None:
+            export_model(directory, {"vae": params}, self.config, None, self.storage)
+            return
         raw = [_mean(self.config, params, self._examples(8, seed)) for seed in range(groups)]
         values = np.concatenate([np.asarray(z, np.float64).reshape(-1, z.shape[-1]) for z in raw])
         mean, std = (tuple(round(float(x), 5) for x in f(values, 0)) for f in (np.mean, np.std))
@@ -162,11 +167,18 @@ class VAEStage:
 
     def load(self, directory: Path) -> Any:
         """The parameters in a folder that `load_vae` reads, and a fresh critic."""
-        return self._with_critic(load_vae(directory)[1], jax.random.key(0))
+        return self._trained(load_vae(directory)[1], jax.random.key(0))
 
-    def _with_critic(self, params: Any, key: jax.Array) -> Any:
-        """The autoencoder's parameters, and the critic's where there is one."""
+    def autoencoder(self, params: Any) -> Any:
+        """The whole autoencoder's parameters: without the critic's, with those of a frozen encoder."""
+        whole = {name: part for name, part in params.items() if name != "critic"}
+        return whole if self.encoder is None else {**whole, "encoder": self.encoder}
+
+    def _trained(self, params: Any, key: jax.Array) -> Any:
+        """Those of an autoencoder's parameters that train, and the critic's where there is one."""
         config = self.objective.adversarial
+        if self.encoder is not None:
+            params = {"decoder": params["decoder"]}
         if not config.weight:
             return params
         return {**params, "critic": init_critic(config.critic, jax.random.fold_in(key, 1))}
@@ -178,11 +190,6 @@ class VAEStage:
             return clips(WorldBatch(pixels=self.seen[chosen]))
         bucket = dataclasses.replace(self.data.buckets[0], batch_size=count, crop=0)
         return clips(scene_maker(self.data)(bucket, np.random.default_rng((self.data.seed, 2**32 - 1, seed))))
-
-
-def autoencoder(params: Any) -> Any:
-    """The parameters of an autoencoder's stage without the critic's."""
-    return {name: part for name, part in params.items() if name != "critic"}
 
 
 def load_vae(directory: Path) -> tuple[VAEConfig, Any]:
@@ -301,6 +308,9 @@ class VAETraining:
     objective: VAEObjective = VAEObjective()
     data: WorldData | VideoData = WorldData()
     loop: LoopConfig = LoopConfig()
+    decoder_only: bool = False
+    """Trains the decoder of `loop.start`, with its encoder frozen and its shape for `model`: latents, and whatever was
+    trained on them, stay good."""
     validation: int = 2
     """Batches of held-out clips that `loop.validate_every` measures."""
     storage: Storage = "float32"
@@ -308,6 +318,16 @@ class VAETraining:
 
     def build(self, directory: Path) -> tuple[VAEStage, grain.IterDataset]:
         """The stage, and its batches."""
+        stage, batches = self._built(directory)
+        if not self.decoder_only:
+            return stage, batches
+        if self.loop.start is None:
+            raise ValueError("decoder_only needs an autoencoder to begin from: say --loop.start FOLDER")
+        config, params = load_vae(self.loop.start)
+        return dataclasses.replace(stage, config=config, encoder=params["encoder"]), batches
+
+    def _built(self, directory: Path) -> tuple[VAEStage, grain.IterDataset]:
+        """Those of a whole autoencoder."""
         for bucket in self.data.buckets:
             self.model.latent_shape(bucket.frames, bucket.crop or bucket.height, bucket.crop or bucket.width)
         if not isinstance(self.data, VideoData):

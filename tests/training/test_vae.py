@@ -14,7 +14,8 @@ from sorajax.data.scenes import CORE
 from sorajax.models.critic import CriticConfig
 from sorajax.models.vae import VAE, VAEConfig, stream_encode
 from sorajax.training.adversarial import AdversarialConfig
-from sorajax.training.vae import VAEObjective, VAEStage, autoencoder, load_vae, psnr, views
+from sorajax.training.loop import LoopConfig
+from sorajax.training.vae import VAEObjective, VAEStage, VAETraining, load_vae, psnr, views
 
 TINY = VAEConfig(base=4, multipliers=(1, 1), strides=((2, 2),), residual_blocks=1, pixel_patch=4, latent_channels=4)
 CRITIC = AdversarialConfig(weight=0.3, after=2, ramp=1, critic=CriticConfig(base=4, levels=2))
@@ -86,8 +87,8 @@ def test_without_a_critic_parameters_and_loss_are_what_they_always_were(begun):
         kl = 0.5 * jnp.mean(mean**2 + jnp.exp(log_variance) - 1 - log_variance)
         return jnp.mean(0.3 * jnp.abs(error) + 8 * error**2) + 3e-5 * kl
 
-    (value, _), gradient = slopes(stage, 0, autoencoder(params), clips)
-    wanted, by_hand = jax.jit(jax.value_and_grad(loss))(autoencoder(params))
+    (value, _), gradient = slopes(stage, 0, stage.autoencoder(params), clips)
+    wanted, by_hand = jax.jit(jax.value_and_grad(loss))(stage.autoencoder(params))
     assert value == pytest.approx(float(wanted), rel=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), gradient, by_hand)
 
@@ -96,15 +97,15 @@ def test_a_critic_changes_the_autoencoder_from_its_time_on_and_the_loss_never(be
     """Before: gradients as without it, bit for bit, and none for the critic. After: both learn, the value stays."""
     stage, params, clips = begun
     alone = VAEStage(TINY, replace(stage.objective, adversarial=AdversarialConfig()))
-    (value, _), without = slopes(alone, 0, autoencoder(params), clips)
+    (value, _), without = slopes(alone, 0, stage.autoencoder(params), clips)
     (early_value, early), before = slopes(stage, 1, params, clips)
     (late_value, late), after = slopes(stage, 3, params, clips)
-    assert jax.tree.all(jax.tree.map(np.array_equal, autoencoder(before), without))
+    assert jax.tree.all(jax.tree.map(np.array_equal, stage.autoencoder(before), without))
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(before["critic"]))
     assert value == early_value == late_value
     assert late.keys() - early.keys() == {"critic", "told_apart"}
     assert all(np.any(leaf) for leaf in jax.tree.leaves(after["critic"]["conv_out"]))
-    assert not jax.tree.all(jax.tree.map(np.array_equal, autoencoder(after), without))
+    assert not jax.tree.all(jax.tree.map(np.array_equal, stage.autoencoder(after), without))
 
 
 def test_measures_leave_the_critic_out(begun):
@@ -113,6 +114,26 @@ def test_measures_leave_the_critic_out(begun):
     assert set(found) == {"l1", "psnr", "ssim", "flicker"}
     stills = filmed(Bucket(1, 32, 32, batch_size=2))
     assert set(jax.jit(stage.validate)(params, stills, jax.random.key(0))) == {"l1", "psnr", "ssim"}
+
+
+def test_a_decoder_alone_learns_and_the_encoder_stays_to_the_bit(begun, tmp_path):
+    stage, params, clips = begun
+    start = tmp_path / "start"
+    stage.export(start, params)
+    experiment = VAETraining(model=TINY, objective=PLAIN, decoder_only=True, loop=LoopConfig(start=start))
+    alone, _ = experiment.build(tmp_path)
+    trained = alone.load(start)
+    assert set(trained) == {"decoder"}
+    (value, _), gradient = slopes(alone, 0, trained, clips)
+    (both, _), _ = slopes(VAEStage(TINY, PLAIN), 0, stage.autoencoder(params), clips)
+    assert value == pytest.approx(float(both), rel=1e-5)
+    alone.export(tmp_path / "end", jax.tree.map(lambda p, g: p - 0.1 * g, trained, gradient))
+    (before, old), (after, new) = load_vae(start), load_vae(tmp_path / "end")
+    assert before == after  # the latents' moments too
+    jax.tree.map(np.testing.assert_array_equal, old["encoder"], new["encoder"])
+    assert not jax.tree.all(jax.tree.map(np.array_equal, old["decoder"], new["decoder"]))
+    with pytest.raises(ValueError, match="decoder_only needs an autoencoder to begin from"):
+        replace(experiment, loop=LoopConfig()).build(tmp_path)
 
 
 @pytest.fixture(scope="module")

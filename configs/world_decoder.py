@@ -1,0 +1,28 @@
+"""The embedded autoencoder's decoder alone, trained on: its latents, and the transformer that makes them, stay good.
+
+    python -m sorajax.train configs/world_decoder.py
+    python -m sorajax.train configs/world_dit.py --vae runs/world_decoder --resume      exports it with the transformer
+
+Hardware and time: 2 CPU cores; see the model card in sorajax/assets/world.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from sorajax.train import load_experiment
+from sorajax.training.loop import LoopConfig
+from sorajax.training.optimizer import OptimizerConfig
+
+WHOLE = load_experiment(Path(__file__).with_name("world_vae.py"))
+
+config = replace(
+    WHOLE,
+    decoder_only=True,
+    objective=replace(WHOLE.objective, kl=0.0),
+    loop=LoopConfig(
+        steps=4_000,
+        start=Path("runs/world_vae"),
+        optimizer=OptimizerConfig(
+            name="muon", learning_rate=1.5e-3, schedule="linear", decay=0.95, warmup=50, weight_decay=0.0, ema=0.998),
+    ),
+)
