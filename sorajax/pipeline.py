@@ -29,6 +29,7 @@ from sorajax.film import Kept, Shot, film, windows_for
 from sorajax.given import Given, channels_of, known_of
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import Tokenizer, clean, spelled_out
+from sorajax.models.tiles import LARGEST, decode_tiles
 from sorajax.models.vae import VAE, decode_chunks, decode_to_bytes, stream_encode
 from sorajax.models.vision import Vision, prepared
 from sorajax.parts import Bits, Dtype, Lora, Parts, open_parts
@@ -337,8 +338,10 @@ class Pipeline:
         return self._compiled[kind]
 
     def _decoded(self, latents: Float[Array, "b t h w c"], decided: Plan) -> UInt8[np.ndarray, "b t y x 3"]:
-        """Frames of the latents: in one piece where that is small, else chunk by chunk."""
+        """Frames of the latents: in one piece where that is small, else chunk by chunk, or tile by tile."""
         params, config, shown = self.params["vae"], self.config.vae, np.s_[:, :, : decided.height, : decided.width]
+        if decided.height * decided.width > LARGEST:
+            return interruptible(lambda: decode_tiles(params, config, latents, {}))[0][shown]
         if latents.shape[0] * decided.frames * decided.height * decided.width > WHOLE:
             return np.concatenate([part[shown] for part in decode_chunks(params, config, latents)], 1)
         kind = ("decoder", latents.shape)
@@ -414,7 +417,9 @@ class _Windows:
 
     def decode(self, latents: Float[np.ndarray, "t h w c"], cache: Any) -> tuple[Frames, Any]:
         params, config = self.pipeline.params["vae"], self.pipeline.config.vae
-        frames, cache = interruptible(lambda: decode_to_bytes(params, config, latents[None], cache))
+        tiled = self.decided.height * self.decided.width > LARGEST
+        decode = decode_tiles if tiled else decode_to_bytes
+        frames, cache = interruptible(lambda: decode(params, config, latents[None], cache))
         return np.asarray(frames)[0, :, : self.decided.height, : self.decided.width], cache
 
 
