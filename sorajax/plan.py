@@ -1,13 +1,17 @@
-"""Fits before you rent: compiles a training step for machines that are not here, and says what it takes.
+"""Fits before you rent: compiles training or sampling for machines that are not here, and says what it takes.
 
     python -m sorajax.plan configs/dit_xl.py --topology v5p:4x4x4 --mesh data=4,fsdp=16
     python -m sorajax.plan configs/world_large.py --topology v5e:2x4
     python -m sorajax.plan configs/dit_xl.py --topology h200:8 --mesh fsdp=8 --model.depth 40
+    python -m sorajax.plan Wan2.1-T2V-1.3B --topology v5e:1x1 --size 832x480 --frames 81
 
 Runs on any machine. TPU kinds (v4, v5e, v5p, v6e, tpu7x) need the extra `tpu`, which brings their compiler; h200 needs
-`cuda`. Every field of the experiment is an option, as for `sorajax.train`. Of each bucket of clips it prints bytes a
+`cuda`. Every field of an experiment is an option, as for `sorajax.train`. Of each bucket of clips it prints bytes a
 device against its memory, FLOPs, collectives and the least time that a roofline allows, which is a bound and no
 measurement. A step that does not fit is named with the compiler's own figure and the meshes that would.
+
+Of a model (a folder of ours or of open weights, whose configs alone are read, or an open model's name) the stages of
+sampling one guided clip are planned: what our own arithmetic says that each takes, and the compiler.
 
 Exit codes: 0 everything fits, 1 something does not, 2 the request makes no sense.
 """
@@ -15,7 +19,9 @@ Exit codes: 0 everything fits, 1 something does not, 2 the request makes no sens
 import dataclasses
 import os
 import sys
-from typing import Any
+from typing import Any, Literal
+
+import tyro
 
 QUIET = {
     "JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost", "TPU_WORKER_ID": "0",
@@ -39,6 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
         topology = taken(arguments, "--topology")
         if topology is None:
             raise ValueError("no --topology: say what to plan for, e.g. --topology v5e:2x4")
+        if not arguments[0].endswith(".py"):
+            return plan_sampling(arguments, topology)
         from sorajax.train import parse
 
         config = parse(arguments[0], arguments[1:])[0]
@@ -60,6 +68,102 @@ def taken(arguments: list[str], name: str) -> str | None:
     value = arguments[place + 1]
     del arguments[place : place + 2]
     return value
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """What is sampled."""
+
+    model: tyro.conf.Positional[str]
+    """A model's folder, or Wan2.1-T2V-1.3B, Wan2.1-T2V-14B or Wan2.2-TI2V-5B."""
+    size: str = ""
+    """WIDTHxHEIGHT in pixels; the model's own by default."""
+    frames: int = 0
+    """0: the model's own."""
+    steps: int = 0
+    """0: the model's own."""
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    quantize: Literal["int8", "fp8"] | None = None
+    stages: tuple[Literal["text", "transformer", "decoder"], ...] = ("text", "transformer", "decoder")
+    """Which to compile; the decoder takes longest, minutes."""
+
+
+def plan_sampling(arguments: list[str], name: str) -> int:
+    """Prints the plan of each stage of sampling. Raises ValueError and FileNotFoundError."""
+    asked = tyro.cli(Sampling, args=arguments, prog="python -m sorajax.plan MODEL --topology KIND:SHAPE")
+    from sorajax.pipeline import plan as decide
+    from sorajax.request import BadRequest, Request
+    from sorajax.stages import nbytes, stages
+    from sorajax.training.ahead import TooLarge, Topology, compile_stage, mesh_on, peak_of
+
+    config, weights = described(asked)
+    width, height = parse_size(asked.size) if asked.size else config.sizes[0][::-1]
+    request = Request(("a",), width=width, height=height, frames=asked.frames or None, steps=asked.steps or None)
+    try:
+        decided = decide(request, config)
+    except BadRequest as error:
+        raise ValueError(str(error)) from error
+    topology = Topology(name)
+    mesh = mesh_on(topology, {"fsdp": -1})
+    memory, fits = topology.chip.memory, True
+    print(f"{config.name}, {width}x{height}, {decided.frames} frames, {decided.steps} steps, on {mesh.size} x "
+          f"{topology.kind} of {memory / GIB:.0f} GiB; GiB a device:")  # fmt: skip
+    for stage in stages(config, weights, decided.latent, decided.steps):
+        if stage.name.partition(",")[0] not in asked.stages:
+            continue
+        held = nbytes(stage.arguments[0]) / mesh.size / GIB
+        line = f"  {stage.name:<16} weights {held:6.2f}   planned {stage.planned / mesh.size / GIB:6.2f}"
+        try:
+            peak = peak_of(compile_stage(stage, mesh).memory_analysis())
+        except TooLarge as error:
+            print(f"{line}   does not fit: {error} of {memory / GIB:.0f} GiB")
+            fits = False
+            continue
+        fits = fits and peak <= memory
+        least = stage.calls * stage.flops / mesh.size / topology.chip.flops
+        print(f"{line}   compiled {peak / GIB:6.2f}" + (f"   at least {least:.1f} s" if least else ""))
+    if not fits:
+        print("does not fit: take more devices, --quantize int8, fewer --frames or a smaller --size")
+    return 0 if fits else 1
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Width and height. Raises ValueError."""
+    sizes = text.lower().split("x")
+    if len(sizes) != 2 or not all(size.isdigit() for size in sizes):
+        raise ValueError(f"--size {text} is not WIDTHxHEIGHT, e.g. 832x480")
+    return int(sizes[0]), int(sizes[1])
+
+
+def described(asked: Sampling) -> tuple[Any, dict[str, Any]]:
+    """A model's config, and its weights' shapes by part. Raises ValueError and FileNotFoundError."""
+    import jax
+
+    from sorajax.checkpoint import load_model
+    from sorajax.models.quantized import quantize
+    from sorajax.models.sora import SoraConfig, init_dit, init_text, init_vae
+    from sorajax.parts import found
+    from sorajax.pretrained.opened import SHAPES, abstract_parameters, is_open_model, known_config, open_model
+
+    if asked.model in SHAPES:
+        config = known_config(asked.model, asked.dtype)
+    elif is_open_model(folder := found(asked.model)):
+        config = open_model(folder, asked.dtype).config
+    else:
+        config = load_model(folder, SoraConfig)[0]
+    if config.known == "channels" or config.boundary is not None:
+        raise ValueError(f"{asked.model} reads a picture, or has two experts: only text-to-video models of one "
+                         "transformer can be planned so far")  # fmt: skip
+    weights = {
+        "text": abstract_parameters(init_text, config.text, asked.dtype),
+        "dit": abstract_parameters(init_dit, config.dit, asked.dtype),
+        "vae": abstract_parameters(init_vae, config.vae, "float32"),
+    }
+    if bits := asked.quantize:
+        weights |= {name: jax.eval_shape(lambda x: quantize(x, bits), weights[name]) for name in ("text", "dit")}
+        config = dataclasses.replace(config, text=dataclasses.replace(config.text, quantized=True),
+                                     dit=dataclasses.replace(config.dit, quantized=True))  # fmt: skip
+    return config, weights
 
 
 def plan(config: Any, name: str) -> int:

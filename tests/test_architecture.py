@@ -25,6 +25,7 @@ ROOMS = (
     "given",
     "film",
     "sampling",
+    "stages",
     "pipeline",
     "tasks",
     "sample",

@@ -6,10 +6,20 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from sorajax.plan import main
+from sorajax.plan import Sampling, described, main
 from sorajax.sharding import make_mesh
+from sorajax.stages import nbytes, stages
 from sorajax.train import load_experiment
-from sorajax.training.ahead import CHIPS, StepPlan, Topology, alternatives, axes_text, collectives, plan_step
+from sorajax.training.ahead import (
+    CHIPS,
+    StepPlan,
+    Topology,
+    alternatives,
+    axes_text,
+    collectives,
+    compile_stage,
+    plan_step,
+)
 
 
 def test_collectives_in_a_loop_count_as_often_as_they_run():
@@ -66,6 +76,34 @@ def test_a_plan_knows_what_the_step_takes():
         stage.check(make_mesh("tensor=8"))
 
 
+@pytest.mark.parametrize("bits", [None, "int8"])
+def test_what_is_planned_for_sampling_is_about_what_the_compiler_plans(bits):
+    """Of the model in the box, for one CPU device; nothing is computed, so no weights are there."""
+    asked = Sampling("sorajax/assets/world", dtype="float32", quantize=bits)
+    config, weights = described(asked)
+    mesh = make_mesh({}, jax.devices()[:1])
+    found = stages(config, weights, config.vae.latent_shape(17, 64, 64), 30)
+    assert [stage.name for stage in found] == ["text", "transformer", "decoder"]
+    for stage in found:
+        held = nbytes(stage.arguments[0])
+        compiled = compile_stage(stage, mesh).memory_analysis()
+        assert compiled.argument_size_in_bytes > (held if stage.name != "decoder" else held / 2)  # half is the encoder
+        assert 0.4 < stage.planned / (held + compiled.temp_size_in_bytes) < 2.5
+    whole = described(Sampling("sorajax/assets/world", dtype="float32"))[1]
+    assert (nbytes(weights["dit"]) < 0.4 * nbytes(whole["dit"])) == (bits is not None)
+
+
+def test_open_models_are_known_by_name():
+    config, weights = described(Sampling("Wan2.1-T2V-1.3B"))
+    assert sum(leaf.size for leaf in jax.tree.leaves(weights["dit"])) == 1_418_996_800
+    assert sum(leaf.size for leaf in jax.tree.leaves(weights["text"])) == 5_680_910_336
+    large = stages(config, weights, config.vae.latent_shape(81, 480, 832), 50)[2]
+    assert (large.name, large.calls) == ("decoder, a tile", 2 * 3 * 21)
+    larger = stages(config, weights, config.vae.latent_shape(81, 1080, 1920), 50)[2]
+    assert larger.planned == large.planned  # the memory of a tile
+    assert described(Sampling("Wan2.2-TI2V-5B"))[0].vae.stride == (4, 16, 16)
+
+
 def test_the_slowest_side_of_the_roof_is_the_bound():
     step = StepPlan(10, 8e15, arguments=2**30, temporary=2**30, peak=2**31, collectives={"all-gather": (3, 10**9)})
     sides = step.seconds(CHIPS["v5e"], 8)
@@ -85,6 +123,9 @@ def test_the_slowest_side_of_the_roof_is_the_bound():
         (["configs/dit_xl.py", "--topology", "v9:2x2"], "v9:2x2 is no topology: write KIND:SHAPE, e.g. v5e:2x4"),
         (["configs/world_vae.py", "--topology", "v5e:2x4"], "VAETraining cannot be planned"),
         (["configs/nothing.py", "--topology", "v5e:2x4"], "configs/nothing.py is no experiment file"),
+        (["nowhere", "--topology", "v5e:1x1"], "nowhere does not exist"),
+        (["Wan2.1-T2V-1.3B", "--topology", "v5e:1x1", "--size", "832"], "--size 832 is not WIDTHxHEIGHT, e.g. 832x480"),
+        (["Wan2.1-T2V-1.3B", "--topology", "v5e:1x1", "--frames", "-3"], "frames -3 is not allowed"),
     ],
 )
 def test_a_wrong_request_is_one_line(arguments, message, capsys, monkeypatch):

@@ -61,6 +61,12 @@ STD = {
 """Statistics of the raw latents of the two autoencoders, by channels: the release's `modules/vae.py`, `vae2_2.py`."""
 
 Dtype = Literal["float32", "bfloat16"]
+SHAPES = {
+    "Wan2.1-T2V-1.3B": DiTConfig(),
+    "Wan2.1-T2V-14B": DiTConfig(width=5120, hidden=13824, depth=40, heads=40),
+    "Wan2.2-TI2V-5B": DiTConfig(width=3072, hidden=14336, depth=30, heads=24, in_channels=48, out_channels=48),
+}
+"""Transformers of the release's `wan/configs`, for plans that are made before anything is downloaded."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,20 @@ class Opened:
     parts: dict[str, Part]
     tokenizer: str
     """The text of its tokenizer.json."""
+
+
+def known_config(name: str, dtype: Dtype) -> SoraConfig:
+    """The config of an open model by its name alone, one of `SHAPES`."""
+    dit = replace(SHAPES[name], dtype=dtype)
+    vae = VAEConfig(latent_channels=(channels := dit.out_channels), mean=MEAN[channels], std=STD[channels])
+    if channels == 48:
+        vae = replace(vae, base=160, decoder_base=256, shortcuts=True, pixel_patch=2)
+    return _conventions(name, dit, vae, TextConfig(dtype=dtype), None)
+
+
+def abstract_parameters(init: Callable[[Any, jax.Array], dict], config: Any, dtype: Dtype) -> Any:
+    """Shapes and types that a part's parameters have in memory, without any."""
+    return Part([], dict, init, config).abstract(dtype)
 
 
 def is_open_model(folder: Path) -> bool:

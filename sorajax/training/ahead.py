@@ -153,22 +153,45 @@ def plan_step(stage: Any, batch: Any, config: LoopConfig, mesh: Mesh) -> StepPla
     with jax.set_mesh(mesh):
         step = jax.jit(make_update(optimizer, config.optimizer), donate_argnums=0, out_shardings=(where, whole))
         lowered = step.trace(*arguments).lower(lowering_platforms=("cuda" if platform == "gpu" else platform,))
-        try:
-            compiled = lowered.compile()
-        except Exception as error:  # XLA's own
-            if "RESOURCE_EXHAUSTED" not in str(error):
-                raise
-            found = re.search(r"\(?([\d.]+ ?[KMGT])i?B?\)?", str(error).partition("RESOURCE_EXHAUSTED")[2])
-            raise TooLarge(found[1] if found else " ".join(str(error).split())[:200]) from error
+        compiled = compile_lowered(lowered)
     memory = compiled.memory_analysis()
     return StepPlan(
         parameters=sum(leaf.size for leaf in jax.tree.leaves(abstract.params)),
         flops=training_flops(stage.loss, abstract.params, batch, key),
         arguments=memory.argument_size_in_bytes,
         temporary=memory.temp_size_in_bytes,
-        peak=getattr(memory, "peak_memory_in_bytes", 0) or memory.argument_size_in_bytes + memory.temp_size_in_bytes,
+        peak=peak_of(memory),
         collectives=collectives(compiled.as_text()),
     )
+
+
+def compile_lowered(lowered: Any) -> Any:
+    """Compiles what was lowered for devices that need not be here. Raises TooLarge."""
+    try:
+        return lowered.compile()
+    except Exception as error:  # XLA's own
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        found = re.search(r"\(?([\d.]+ ?[KMGT])i?B?\)?", str(error).partition("RESOURCE_EXHAUSTED")[2])
+        raise TooLarge(found[1] if found else " ".join(str(error).split())[:200]) from error
+
+
+def peak_of(memory: Any) -> int:
+    """The most bytes that a device holds at once, of a program's memory analysis."""
+    return getattr(memory, "peak_memory_in_bytes", 0) or memory.argument_size_in_bytes + memory.temp_size_in_bytes
+
+
+def compile_stage(stage: Any, mesh: Mesh) -> Any:
+    """Compiles a stage of sampling (`sorajax.stages`) with its weights spread over `mesh`. Raises TooLarge."""
+    weights, *rest = stage.arguments
+    placed = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), weights,
+                          shardings(weights, mesh))  # fmt: skip
+    whole = NamedSharding(mesh, P())
+    rest = [jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), part) for part in rest]
+    platform = mesh.devices.flat[0].platform
+    with jax.set_mesh(mesh):
+        traced = jax.jit(stage.function).trace(placed, *rest)
+        return compile_lowered(traced.lower(lowering_platforms=("cuda" if platform == "gpu" else platform,)))
 
 
 def collectives(text: str) -> dict[str, tuple[int, int]]:
