@@ -34,6 +34,7 @@ ROOMS = (
     "convert",
     "average",
     "evaluate",
+    "cases",
     "benchmark",
 )
 FILES = sorted(SOURCE.rglob("*.py"))

@@ -15,9 +15,9 @@ def test_calls_take_turns_and_the_first_is_not_counted(monkeypatch):
     called, clock = [], iter([0, 9, 10, 19, 20, 21, 30, 33, 40, 42, 50, 56, 60, 63, 70, 79])
     monkeypatch.setattr(speed.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(speed.time, "perf_counter", lambda: next(clock))
-    found = speed.alternating(partial(called.append, "ours"), partial(called.append, "theirs"), 3)
+    found = speed.alternating({name: partial(called.append, name) for name in ("ours", "theirs")}, 3)
     assert called == ["ours", "theirs"] * 4
-    assert found == {"seconds": 2, "reference_seconds": 6, "ratio": 3}
+    assert found == {"ours": 2, "theirs": 6}
 
 
 def test_utilisation_is_the_share_of_the_devices_that_ran(monkeypatch):
