@@ -81,7 +81,7 @@ class Benchmark:
     part: tuple[Literal["dit", "vae", "vae22", "text"], ...] = ("dit", "vae", "vae22", "text")
     """Of `reference`, what to compare: Wan's transformer, its autoencoders (2.1 and 2.2), UMT5."""
     remat: bool = False
-    """Only the training step, with each remat policy of the transformer."""
+    """Only the training step, with each remat policy of the transformer, whose blocks are scanned for that."""
     loader: bool = False
     """Only the experiment's batches as training reads them; what they are made of must be there."""
     mesh: str = ""

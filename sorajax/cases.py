@@ -107,9 +107,10 @@ def experiment_in(name: str) -> FlowTraining | VAETraining:
 
 
 def with_remat(case: Case, policy: Any) -> Case:
-    """The case with another remat policy of its transformer."""
+    """The case with another remat policy, its blocks in one scan: of unrolled ones XLA keeps on CPU what it is told to
+    compute again."""
     assert case.dit is not None
-    dit, stage = replace(case.dit, remat=policy), case.stage
+    dit, stage = replace(case.dit, remat=policy, stacked=True, unroll=1), case.stage
     config = dit if isinstance(stage, TransformerStage) else replace(stage.config, dit=dit)  # type: ignore[attr-defined]
     return replace(case, dit=dit, stage=stage.replace(config=config))  # type: ignore[attr-defined]
 

@@ -83,6 +83,8 @@ def test_the_policy_that_is_measured_is_the_one_that_runs():
     for name in DIT, "wan2.1-1.3b":
         changed = cases.with_remat(cases.make_case(name, 1), "dots")
         assert "dots" == changed.dit.remat == getattr(changed.stage.config, "dit", changed.stage.config).remat
+        assert changed.dit.stacked
+        assert changed.dit.unroll == 1
 
 
 def test_the_data_of_an_experiment_are_measured_alone(tmp_path):

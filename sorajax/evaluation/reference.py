@@ -263,13 +263,13 @@ def dit() -> tuple[str, dict[str, Call]]:
 
 def vae() -> tuple[str, dict[str, Call]]:
     config = VAEConfig(base=32)
-    return "Wan 2.1's autoencoder, base 32 of 96, 17 frames of 96x96", autoencoder(config, (17, 96, 96))
+    return "Wan 2.1's autoencoder, base 32 of 96, 9 frames of 64x64", autoencoder(config, (9, 64, 64))
 
 
 def vae22() -> tuple[str, dict[str, Call]]:
     config = VAEConfig(base=40, decoder_base=64, shortcuts=True, pixel_patch=2, latent_channels=48)
-    return "Wan 2.2's autoencoder, base 40 and 64 of 160 and 256, 17 frames of 128x128", autoencoder(
-        config, (17, 128, 128))  # fmt: skip
+    return "Wan 2.2's autoencoder, base 40 and 64 of 160 and 256, 9 frames of 96x96", autoencoder(
+        config, (9, 96, 96))  # fmt: skip
 
 
 def text() -> tuple[str, dict[str, Call]]:
