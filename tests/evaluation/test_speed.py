@@ -29,6 +29,11 @@ def test_utilisation_is_the_share_of_the_devices_that_ran(monkeypatch):
     assert found.bytes >= 2 * 8 * 8 * 4
 
 
+def test_temporary_values_count_as_memory():
+    program = jax.jit(lambda x: jnp.sum((x @ x) @ jnp.cos(x @ x.T))).lower(jnp.ones((256, 256))).compile()
+    assert speed.planned_bytes(program) >= 2 * 256 * 256 * 4  # one product at least lives beside the argument
+
+
 def test_the_cache_is_off_while_compile_times_count_and_on_again_after():
     before = jax.config.jax_enable_compilation_cache
     with speed.compiling_anew():
