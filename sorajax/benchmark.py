@@ -1,7 +1,10 @@
 """Measures speed and memory: the command line.
 
-    python -m sorajax.benchmark dit-12x384 --reference
+    python -m sorajax.benchmark dit-12x384
     python -m sorajax.benchmark configs/world_dit.py --batch 8 --json speed.json
+    python -m sorajax.benchmark configs/world_dit.py --remat     the training step, by what its backward pass repeats
+    python -m sorajax.benchmark configs/videos_dit.py --loader   the experiment's data alone
+    python -m sorajax.benchmark reference --part dit vae         beside diffusers and transformers
 
 Measured are the training step of an experiment's first bucket (random weights and latents: nothing has to be trained or
 rendered before), a denoising step with guidance as the pipeline samples one clip, and the autoencoder on one clip.
@@ -9,8 +12,8 @@ FLOPs are the model's, counted from the traced architecture; utilisation is thei
 is known. Seconds are medians over --repeats calls, compile times those without the cache on disk. Other programs that
 run at the same time falsify all of them, comparisons too: the load is said.
 
---reference (needs the extra `parity`) times diffusers' WanTransformer3DModel, eager, with the same weights beside ours,
-call by call in turns on the CPU, and compares what both compute.
+`reference` (needs the extra `parity`) times the reference implementations of the open models' parts, eager and by
+torch.compile, with the same weights beside ours, call by call in turns on the CPU, once both compute the same.
 
 Exit codes: 0 done, 1 it failed on the way, 2 the request makes no sense, 130 interrupted.
 """
@@ -18,14 +21,15 @@ Exit codes: 0 done, 1 it failed on the way, 2 the request makes no sense, 130 in
 import json
 import os
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_type_hints
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,12 +37,10 @@ import tyro
 from jaxtyping import Array, Float
 
 from sorajax import __version__
-from sorajax.checkpoint import load_model
-from sorajax.data.batches import WorldBatch, WorldData, scene_maker
-from sorajax.diffusion.flow import interpolate, logit_normal, velocity_target
+from sorajax.cases import NAMED, Case, experiment_in, make_case, with_remat
 from sorajax.diffusion.guidance import guided_pair
 from sorajax.diffusion.samplers import euler
-from sorajax.evaluation.reference import compare
+from sorajax.evaluation import reference
 from sorajax.evaluation.speed import (
     Figures,
     compiling_anew,
@@ -51,41 +53,19 @@ from sorajax.evaluation.speed import (
     timed_compile,
 )
 from sorajax.models.dit import DiT, DiTConfig
-from sorajax.models.sora import SoraConfig, init_dit, init_vae
+from sorajax.models.sora import init_dit, init_vae
 from sorajax.models.vae import VAE, VAEConfig, decode_chunks
 from sorajax.pipeline import compiled, decode_whole
 from sorajax.request import BadRequest
 from sorajax.sharding import make_mesh, place_batch, shardings
-from sorajax.train import load_experiment
 from sorajax.training.flops import forward_flops, training_flops
-from sorajax.training.flow import FlowStage, FlowTraining
-from sorajax.training.optimizer import OptimizerConfig, make_optimizer
-from sorajax.training.step import Stage, make_begin, make_update
-from sorajax.training.vae import VAEStage, VAETraining
+from sorajax.training.optimizer import make_optimizer
+from sorajax.training.step import make_begin, make_update
 from sorajax.video import whole_file
 
-
-@dataclass(frozen=True)
-class Shape:
-    """A transformer alone, at one size of latents and text; the text arrives embedded."""
-
-    dit: DiTConfig
-    latent: tuple[int, int, int]
-    """Latent frames, rows and columns."""
-    tokens: int
-    """Of text."""
-
-
+REFERENCE = "reference"
 STREAMED = (33, 481)
 """Frames of the clips whose decoding's memory is compared."""
-
-NAMED = {
-    "dit-12x384": Shape(
-        DiTConfig(width=384, hidden=1536, depth=12, heads=6, stacked=False, remat="none"), latent=(7, 16, 16), tokens=64
-    ),
-    # 81 frames of 832x480; training takes an accelerator of 80 GB.
-    "wan2.1-1.3b": Shape(DiTConfig(dtype="bfloat16"), latent=(21, 60, 104), tokens=512),
-}
 
 
 @dataclass(frozen=True)
@@ -93,57 +73,21 @@ class Benchmark:
     """What to measure, and how often."""
 
     config: tyro.conf.Positional[str]
-    """`dit-12x384`, `wan2.1-1.3b`, or an experiment file, e.g. configs/world_dit.py."""
+    """`reference`, `dit-12x384`, `wan2.1-1.3b`, or an experiment file, e.g. configs/world_dit.py."""
     batch: int | None = None
-    """Clips of a training step, and of the comparison; the experiment's own by default, 1 for a named shape."""
+    """Clips of a training step; the experiment's own by default, 1 for a named shape."""
     repeats: int = 10
     """Calls that are timed, after one that is not."""
-    reference: bool = False
-    """Also time the reference transformer beside ours."""
+    part: tuple[Literal["dit", "vae", "vae22", "text"], ...] = ("dit", "vae", "vae22", "text")
+    """Of `reference`, what to compare: Wan's transformer, its autoencoders (2.1 and 2.2), UMT5."""
+    remat: bool = False
+    """Only the training step, with each remat policy of the transformer, whose blocks are scanned for that."""
+    loader: bool = False
+    """Only the experiment's batches as training reads them; what they are made of must be there."""
     mesh: str = ""
     """Mesh axes of the training step, e.g. data=2,fsdp=4; one device by default."""
     json: Path | None = None
     """Also write the figures to this file; an existing one is replaced."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """What there is to measure. A batch is one of the stage; `dit` or `vae` is None where the config has none."""
-
-    stage: Stage
-    batch: Any
-    clips: int
-    optimizer: OptimizerConfig
-    latent: tuple[int, ...]
-    """t, h, w and c of one clip."""
-    dit: DiTConfig | None = None
-    tokens: int = 0
-    """Of text."""
-    vae: VAEConfig | None = None
-    size: tuple[int, int, int] = (0, 0, 0)
-    """Frames, rows and columns of a clip in pixels."""
-
-    @property
-    def dtype(self) -> str:
-        return (self.dit or self.vae).dtype  # type: ignore[union-attr]
-
-
-@flax.struct.dataclass
-class TransformerStage:
-    """Flow matching of a transformer alone, on batches of latents and embedded text."""
-
-    config: DiTConfig = flax.struct.field(pytree_node=False)
-
-    def init(self, key: jax.Array) -> Any:
-        return init_dit(self.config, key)
-
-    def loss(self, params: Any, batch: dict[str, Array], key: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
-        data, (time_key, noise_key) = batch["latent"], jax.random.split(key)
-        clock = jnp.broadcast_to(logit_normal(time_key, (len(data), 1)), data.shape[:2])
-        noise = jax.random.normal(noise_key, data.shape)
-        x = interpolate(data, noise, clock)
-        velocity: Any = DiT(self.config).apply({"params": params}, x, clock, batch["context"])
-        return jnp.mean(jnp.square(velocity - velocity_target(data, noise))), {}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -157,11 +101,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             config=(tyro.conf.FlagCreatePairsOff,),
         )
         check(command)
-        case = make_case(command.config, command.batch)
-        mesh = training_mesh(command, case)
-        check_reference(command, case)
         with compiling_anew():
-            figures = measure(command, case, mesh)
+            figures = measure(command)
         if command.json:
             with whole_file(command.json.expanduser()) as temporary:
                 temporary.write_text(json.dumps(figures, indent=2) + "\n")
@@ -192,8 +133,10 @@ def check(command: Benchmark) -> None:
         raise BadRequest(f"--json {command.json}: the folder does not exist; create it first")
     if command.json and command.json.expanduser().is_dir():
         raise BadRequest(f"--json {command.json} is a folder: name a file in it")
-    if command.config not in NAMED and not Path(command.config).is_file():
-        near = ", ".join([*NAMED, *map(str, sorted(Path("configs").glob("*.py")))])
+    if command.config == REFERENCE:
+        check_reference(command)
+    elif command.config not in NAMED and not Path(command.config).is_file():
+        near = ", ".join([REFERENCE, *NAMED, *map(str, sorted(Path("configs").glob("*.py")))])
         raise BadRequest(f"{command.config} is neither a named config nor an experiment file: there are {near}")
 
 
@@ -209,113 +152,68 @@ def training_mesh(command: Benchmark, case: Case) -> jax.sharding.Mesh:
     return mesh
 
 
-def check_reference(command: Benchmark, case: Case) -> None:
-    """Raises BadRequest where --reference is asked for and nothing could be compared."""
-    if not command.reference:
-        return
-    if missing := [name for name in ("torch", "diffusers") if find_spec(name) is None]:
-        raise BadRequest(f'--reference needs {" and ".join(missing)}: pip install "sorajax[parity]"')
-    if case.dit is None:
-        raise BadRequest(f"--reference compares transformers, and {command.config} has none: use e.g. dit-12x384")
-    if case.dit.pooled_text:
-        raise BadRequest("--reference: pooled_text=True has no counterpart in the reference; use e.g. dit-12x384")
-    if case.dit.dtype != "float32":
-        raise BadRequest(f"--reference compares in float32, and {command.config} runs in {case.dit.dtype}")
+def check_reference(command: Benchmark) -> None:
+    """Raises BadRequest where the reference cannot be run, or something is asked that it has not."""
+    if missing := [name for name in reference.LIBRARIES if find_spec(name) is None]:
+        raise BadRequest(f'{REFERENCE} needs {" and ".join(missing)}: pip install "sorajax[parity]"')
     if jax.default_backend() != "cpu":
-        raise BadRequest("--reference compares on the CPU only: set JAX_PLATFORMS=cpu")
+        raise BadRequest(f"{REFERENCE} compares on the CPU only: set JAX_PLATFORMS=cpu")
+    if command.remat or command.loader:
+        raise BadRequest(f"{REFERENCE} has no training: name an experiment with --remat and --loader")
 
 
-def make_case(name: str, clips: int | None) -> Case:
-    """The named shape, or the experiment in a file. Raises BadRequest for a file that holds no experiment."""
-    if name in NAMED:
-        return transformer_case(NAMED[name], clips or 1)
-    try:
-        experiment = load_experiment(name)
-    except (SyntaxError, ValueError) as error:
-        raise BadRequest(f"{name} is no experiment file: {error}") from error
-    if isinstance(experiment, FlowTraining):
-        return flow_case(experiment, autoencoder(experiment.vae, Path(name)), clips)
-    if isinstance(experiment, VAETraining):
-        return vae_case(experiment, clips)
-    raise BadRequest(f"{name} defines a {type(experiment).__name__}: FlowTraining and VAETraining can be measured")
-
-
-def transformer_case(shape: Shape, clips: int) -> Case:
-    latent = (*shape.latent, shape.dit.in_channels)
-    batch = {"latent": normal(clips, *latent), "context": normal(clips, shape.tokens, shape.dit.text_width)}
-    return Case(TransformerStage(shape.dit), batch, clips, OptimizerConfig(), latent, shape.dit, shape.tokens)
-
-
-def flow_case(experiment: FlowTraining, vae: VAEConfig, clips: int | None) -> Case:
-    bucket = experiment.data.buckets[0]
-    bucket = replace(bucket, batch_size=clips or bucket.batch_size)
-    latent, text = vae.latent_shape(*bucket.size), experiment.text
-    config = SoraConfig(text, experiment.model, vae)
-    stage = FlowStage(None, None, config, experiment.objective, experiment.data, tokenizer="")
-    ids = np.random.default_rng(0).integers(0, text.vocabulary, (bucket.batch_size, text.tokens), np.int32)
-    batch = WorldBatch(None, normal(bucket.batch_size, *latent), ids, np.ones_like(ids, bool), bucket)
-    return Case(
-        stage, batch, bucket.batch_size, experiment.loop.optimizer, latent, config.dit, text.tokens, vae, bucket.size
-    )
-
-
-def vae_case(experiment: VAETraining, clips: int | None) -> Case:
-    bucket = experiment.data.buckets[0]
-    bucket = replace(bucket, batch_size=clips or bucket.batch_size)
-    stage = VAEStage(experiment.model, experiment.objective, experiment.data).at(experiment.loop.steps)
-    if isinstance(experiment.data, WorldData):
-        batch = scene_maker(experiment.data)(bucket, np.random.default_rng(0))
-    else:
-        batch = WorldBatch(pixels=np.zeros((bucket.batch_size, *bucket.size, 3), np.uint8), bucket=bucket)
-    latent = experiment.model.latent_shape(*bucket.size)
-    return Case(
-        stage, batch, bucket.batch_size, experiment.loop.optimizer, latent, vae=experiment.model, size=bucket.size
-    )
-
-
-def autoencoder(folder: Path, experiment: Path) -> VAEConfig:
-    """The autoencoder that an experiment names by its folder: the config of the experiment of that name beside it, so
-    that none has to be trained, or else of the trained one. Raises BadRequest where there is neither."""
-    beside = experiment.with_name(f"{folder.name}.py")
-    if beside.is_file():
-        return load_experiment(beside).model
-    if folder.is_dir():
-        return load_model(folder, VAEConfig)[0]
-    raise BadRequest(f"{experiment} has its autoencoder in {folder}, and neither that nor {beside} exists: train it")
-
-
-def measure(command: Benchmark, case: Case, mesh: jax.sharding.Mesh) -> dict[str, Any]:
+def measure(command: Benchmark) -> dict[str, Any]:
     """Measures and prints, line by line; returns the figures as JSON values."""
-    count = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(case.stage.init, jax.random.key(0))))
     figures: dict[str, Any] = {
         "config": command.config,
-        "batch": case.clips,
-        "latent": list(case.latent),
-        "text_tokens": case.tokens,
-        "parameters": count,
-        "dtype": case.dtype,
         "device": jax.devices()[0].device_kind,
-        "devices": mesh.size,
         "repeats": command.repeats,
         "load": busy(),
         "versions": {"sorajax": __version__, "jax": jax.__version__},
     }
     if figures["load"] and figures["load"] > 0.5:
         print(f"note: other programs keep {figures['load']:.1f} processors busy; the times are not this machine's best")
+    if command.config == REFERENCE:
+        return figures | comparison(command.part, command.repeats)
+    if command.loader:
+        return figures | loading(command)
+    case = make_case(command.config, command.batch)
+    mesh = training_mesh(command, case)
+    figures |= described(command.config, case, mesh)
+    return figures | (policies if command.remat else speeds)(case, mesh, command.repeats)
+
+
+def described(name: str, case: Case, mesh: jax.sharding.Mesh) -> dict[str, Any]:
+    """Says what is measured."""
+    count = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(case.stage.init, jax.random.key(0))))
     print(
-        f"{command.config}: {count / 1e6:.2f} M parameters, latents {'x'.join(map(str, case.latent))}, {case.dtype}, "
-        f"batch {case.clips} in training, {mesh.size} {figures['device']} device(s)\n{HEADER}",
+        f"{name}: {count / 1e6:.2f} M parameters, latents {'x'.join(map(str, case.latent))}, {case.dtype}, "
+        f"batch {case.clips} in training, {mesh.size} {jax.devices()[0].device_kind} device(s)",
         flush=True,
     )
+    return {
+        "batch": case.clips,
+        "latent": list(case.latent),
+        "text_tokens": case.tokens,
+        "parameters": count,
+        "dtype": case.dtype,
+        "devices": mesh.size,
+    }
+
+
+def speeds(case: Case, mesh: jax.sharding.Mesh, repeats: int) -> dict[str, Any]:
+    """Seconds, FLOPs and memory of each thing that the case can do."""
+    print(HEADER, flush=True)
+    figures: dict[str, Any] = {}
     if case.vae is not None:
         figures["streamed_decoding"] = streamed_decoding(case.vae)  # first: the system remembers the peak of all
     parts: dict[str, Callable[[], Figures]] = {}
     if case.dit is not None:
-        parts["denoising_step"] = partial(denoising_step, case.dit, case, command.repeats)
+        parts["denoising_step"] = partial(denoising_step, case.dit, case, repeats)
     if case.vae is not None:
-        parts["decode"] = partial(decoding, case.vae, case, command.repeats)
-        parts["encode"] = partial(encoding, case.vae, case, command.repeats)
-    parts["training_step"] = partial(training_step, case, mesh, command.repeats)
+        parts["decode"] = partial(decoding, case.vae, case, repeats)
+        parts["encode"] = partial(encoding, case.vae, case, repeats)
+    parts["training_step"] = lambda: training_step(case, mesh, repeats)[0]
     for name, part in parts.items():
         found = part()
         figures[name] = asdict(found)
@@ -324,9 +222,6 @@ def measure(command: Benchmark, case: Case, mesh: jax.sharding.Mesh) -> dict[str
         print(streamed_line(figures["streamed_decoding"]), flush=True)
     memory = figures["peak_memory"] = peak_memory([figures[name]["bytes"] for name in parts])
     print(f"peak memory {memory['bytes'] / 1e6:,.1f} MB, {memory['source']}", flush=True)
-    if command.reference and case.dit is not None:
-        figures["reference"] = compare(case.dit, case.clips, case.latent[:3], case.tokens, command.repeats)
-        print(comparison(figures["reference"], command.repeats), flush=True)
     return figures
 
 
@@ -349,8 +244,8 @@ def row(name: str, found: Figures) -> str:
     )
 
 
-def training_step(case: Case, mesh: jax.sharding.Mesh, repeats: int) -> Figures:
-    """Loss, gradient, update and average, as the training loop runs them."""
+def training_step(case: Case, mesh: jax.sharding.Mesh, repeats: int) -> tuple[Figures, list[float]]:
+    """Loss, gradient, update and average, as the training loop runs them; beside the figures, each step's loss."""
     optimizer, key = make_optimizer(case.optimizer, 1000), jax.random.key(0)
     with jax.set_mesh(mesh):
         params = random_parameters(case.stage.init)
@@ -361,12 +256,68 @@ def training_step(case: Case, mesh: jax.sharding.Mesh, repeats: int) -> Figures:
         update = jax.jit(make_update(optimizer, case.optimizer), donate_argnums=0, out_shardings=(where, None))
         program, seconds = timed_compile(lambda: update.lower(state, case.stage, batch, key).compile())
 
+        losses = []
+
         def step() -> Any:
             nonlocal state
             state, metrics = program(state, case.stage, batch, key)
+            losses.append(metrics["loss"])
             return metrics
 
-        return summary(program, seconds, timed(step, repeats), flops, mesh.size)
+        found = summary(program, seconds, timed(step, repeats), flops, mesh.size)
+        return found, [float(loss) for loss in losses]
+
+
+def policies(case: Case, mesh: jax.sharding.Mesh, repeats: int) -> dict[str, Any]:
+    """The training step with each remat policy: seconds, memory, and how far its losses are from the first one's."""
+    if case.dit is None:
+        raise BadRequest("--remat is about transformers, and this experiment trains none")
+    print(f"{'remat':16}{'compile s':>10}{'seconds':>10}{'MB':>9}{'losses differ by':>18}", flush=True)
+    rows, first = {}, None
+    for policy in get_args(get_type_hints(DiTConfig)["remat"]):
+        found, losses = training_step(with_remat(case, policy), mesh, repeats)
+        first = losses if first is None else first
+        apart = float(np.max(np.abs(np.subtract(losses, first)) / np.abs(first)))
+        rows[policy] = asdict(found) | {"losses": losses, "difference": apart}
+        size = (found.bytes or 0) / 1e6
+        print(f"{policy:16}{found.compile_seconds:10.2f}{found.seconds:10.4f}{size:9,.1f}{apart:18.1e}", flush=True)
+    return {"remat": rows}
+
+
+def loading(command: Benchmark) -> dict[str, Any]:
+    """Batches of an experiment as its training reads them, without the training; the first ones are not counted."""
+    experiment = experiment_in(command.config)
+    with tempfile.TemporaryDirectory() as directory:
+        _, batches = experiment.build(Path(directory))
+        data, clips = iter(batches), 0
+        for _ in range(experiment.data.ahead + 1):  # made before anybody asked
+            next(data)
+        start = time.perf_counter()
+        for _ in range(command.repeats):
+            clips += next(data).size
+        seconds = time.perf_counter() - start
+    found = {"batches": command.repeats, "samples": clips, "seconds": seconds, "samples_per_second": clips / seconds}
+    print(f"{clips} clips in {command.repeats} batches, {experiment.data.threads} thread(s): "
+          f"{clips / seconds:,.1f} samples/s, {seconds / command.repeats * 1e3:,.1f} ms a batch")  # fmt: skip
+    return {"loader": found}
+
+
+def comparison(parts: Sequence[str], repeats: int) -> dict[str, Any]:
+    """Ours and the reference's, part by part."""
+    found = reference.conditions()
+    libraries = ", ".join(f"{name} {value}" for name, value in found["versions"].items())
+    print(f"{libraries}, {found['threads']} thread(s); medians of {repeats} calls each, in turns, milliseconds")
+    print(f"{'':24}{'ours':>9}{'eager':>9}{'compiled':>9}{'ratio':>8}{'difference':>12}", flush=True)
+    for part in dict.fromkeys(parts):
+        shape, calls = reference.PARTS[part]()
+        print(f"{part}: {shape}", flush=True)
+        found[part] = {"shape": shape}
+        for name, call in calls.items():
+            one = found[part][name] = reference.compare(f"{part} {name}", call, repeats)
+            times = "".join(f"{one[way] * 1e3:9.1f}" if one[way] else f"{'-':>9}" for way in reference.WAYS)
+            label = f"  {name.replace('_', ' + ')}"
+            print(f"{label:24}{times}{one['ratio']:7.2f}x{one['difference']:12.1e}  {one['failure'] or ''}", flush=True)
+    return {"reference": found}
 
 
 def denoising_step(config: DiTConfig, case: Case, repeats: int) -> Figures:
@@ -430,19 +381,6 @@ def called(function: Callable[..., Any], repeats: int, *arguments: Any) -> Figur
     flops = forward_flops(function, *arguments)
     program, seconds = timed_compile(lambda: compiled(function, *arguments))
     return summary(program, seconds, timed(lambda: program(*arguments), repeats), flops)
-
-
-def comparison(found: dict[str, Any], repeats: int) -> str:
-    """Two lines and a title."""
-    libraries = ", ".join(f"{name} {value}" for name, value in found["versions"].items())
-    lines = [f"reference: {libraries}, {found['threads']} thread(s), eager; medians of {repeats} calls each, in turns"]
-    for name in ("forward", "forward_backward"):
-        one = found[name]
-        lines.append(
-            f"{name.replace('_', ' + '):20} ours {one['seconds']:.4f} s, reference {one['reference_seconds']:.4f} s: "
-            f"{one['ratio']:.2f}x as fast, largest relative difference {one['difference']:.1e}"
-        )
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ ROOMS = (
     "convert",
     "average",
     "evaluate",
+    "cases",
     "benchmark",
 )
 FILES = sorted(SOURCE.rglob("*.py"))

@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from sorajax import benchmark
+from sorajax import benchmark, cases
+from sorajax.evaluation import reference
+from sorajax.evaluation.speed import Figures
 from sorajax.models.dit import DiT
 from sorajax.models.sora import init_dit
 from sorajax.train import load_experiment
@@ -16,7 +18,6 @@ from sorajax.training.flops import forward_flops, training_flops
 
 CONFIGS = Path(__file__).parent / "configs"
 VAE, DIT = str(CONFIGS / "tiny_vae.py"), str(CONFIGS / "tiny_dit.py")
-WORLD = str(Path(__file__).parent.parent / "configs" / "world_dit.py")
 FIGURES = {
     "compile_seconds",
     "seconds",
@@ -32,7 +33,8 @@ FIGURES = {
 def measured(tmp_path, *arguments):
     path = tmp_path / "speed.json"
     path.write_text("an older file, to be replaced")
-    assert benchmark.main([*arguments, "--repeats", "2", "--json", str(path)]) == 0
+    repeats = () if "--repeats" in arguments else ("--repeats", "2")
+    assert benchmark.main([*arguments, *repeats, "--json", str(path)]) == 0
     return json.loads(path.read_text())
 
 
@@ -57,16 +59,56 @@ def test_an_experiment_is_measured_before_its_autoencoder_is_trained(tmp_path, c
     planned = max(found[name]["bytes"] for name in parts)
     assert found["peak_memory"] == {"bytes": planned, "source": "planned by the compiler"}
     tiny = load_experiment(DIT)
-    assert found["denoising_step"]["flops"] == 2 * on_paper(benchmark.Shape(tiny.model, (3, 4, 4), 160))  # guided
+    assert found["denoising_step"]["flops"] == 2 * on_paper(cases.Shape(tiny.model, (3, 4, 4), 160))  # guided
     short, long = found["streamed_decoding"].values()
     assert 0 < short <= long < 1.5 * short
     printed = capsys.readouterr().out
     assert all(name.replace("_", " ") in printed for name in (*parts, "streamed decoding"))
 
 
+def test_remat_policies_are_told_apart_by_time_memory_and_losses(tmp_path, monkeypatch):
+    def step(case, mesh, repeats):
+        full = case.dit.remat == "full"
+        return Figures(1.0, 2.0 + full, 2.0, 1.0, 1.0, None, 7 - full), [2.0, 1.5 if full else 1.0]
+
+    monkeypatch.setattr(benchmark, "training_step", step)
+    found = measured(tmp_path, "dit-12x384", "--remat")["remat"]
+    assert list(found) == ["none", "dots", "full"]
+    assert [row["seconds"] for row in found.values()] == [2.0, 2.0, 3.0]
+    assert [row["bytes"] for row in found.values()] == [7, 7, 6]
+    assert [row["difference"] for row in found.values()] == [0.0, 0.0, 0.5]
+
+
+def test_the_policy_that_is_measured_is_the_one_that_runs():
+    for name in DIT, "wan2.1-1.3b":
+        changed = cases.with_remat(cases.make_case(name, 1), "dots")
+        assert "dots" == changed.dit.remat == getattr(changed.stage.config, "dit", changed.stage.config).remat
+        assert changed.dit.stacked
+        assert changed.dit.unroll == 1
+
+
+def test_the_data_of_an_experiment_are_measured_alone(tmp_path):
+    found = measured(tmp_path, VAE, "--loader", "--repeats", "3")["loader"]
+    batch = load_experiment(VAE).data.buckets[0].batch_size
+    assert (found["batches"], found["samples"]) == (3, 3 * batch)
+    assert found["samples_per_second"] * found["seconds"] == pytest.approx(found["samples"])
+
+
+def test_parts_are_compared_with_the_reference(tmp_path, capsys, monkeypatch):
+    row = {"ours": 0.5, "eager": 1.0, "compiled": None, "ratio": 2.0, "difference": 1e-6, "failure": "it failed"}
+    monkeypatch.setattr(benchmark, "find_spec", lambda name: name)
+    monkeypatch.setattr(reference, "conditions", lambda: {"versions": {"torch": "2"}, "threads": 2})
+    monkeypatch.setattr(reference, "PARTS", dict.fromkeys(("vae", "text"), lambda: ("small", {"encode": None})))
+    monkeypatch.setattr(reference, "compare", lambda name, call, repeats: {**row, "name": name})
+    found = measured(tmp_path, "reference", "--part", "vae")["reference"]
+    assert found["vae"] == {"shape": "small", "encode": {**row, "name": "vae encode"}}
+    assert "text" not in found
+    assert "500.0   1000.0        -   2.00x     1.0e-06  it failed" in capsys.readouterr().out
+
+
 def test_a_training_step_counts_as_on_paper():
-    shape = benchmark.NAMED["dit-12x384"]
-    case = benchmark.make_case("dit-12x384", 3)
+    shape = cases.NAMED["dit-12x384"]
+    case = cases.make_case("dit-12x384", 3)
     params = jax.eval_shape(case.stage.init, jax.random.key(0))
     # Backward costs two forwards, but for the gradients of what is data: latents, text and features of the clock.
     patch = shape.dit.in_channels * math.prod(shape.dit.patch)
@@ -76,15 +118,15 @@ def test_a_training_step_counts_as_on_paper():
 
 
 def test_an_autoencoder_has_a_training_step_and_no_denoising():
-    case = benchmark.make_case(VAE, 2)
+    case = cases.make_case(VAE, 2)
     assert (case.clips, case.dit, case.latent, case.size) == (2, None, (3, 4, 4, 4), (5, 32, 32))
     params = jax.eval_shape(case.stage.init, jax.random.key(0))
     assert training_flops(case.stage.loss, params, case.batch, jax.random.key(0)) > 0
 
 
-@pytest.mark.parametrize("name", benchmark.NAMED)
+@pytest.mark.parametrize("name", cases.NAMED)
 def test_forward_flops_are_those_on_paper(name):
-    shape = benchmark.NAMED[name]
+    shape = cases.NAMED[name]
     params = jax.eval_shape(lambda key: init_dit(shape.dit, key), jax.random.key(0))
     x = jax.ShapeDtypeStruct((1, *shape.latent, shape.dit.in_channels), jnp.float32)
     clock = jax.ShapeDtypeStruct((1, shape.latent[0]), jnp.float32)
@@ -113,16 +155,16 @@ def on_paper(shape):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["dit-1x1"], "dit-1x1 is neither a named config nor an experiment file: there are dit-12x384"),
+        (["dit-1x1"], "dit-1x1 is neither a named config nor an experiment file: there are reference, dit-12x384"),
         (["dit-12x384", "--repeats", "0"], "--repeats 0 is not allowed: use at least 1"),
         (["dit-12x384", "--batch", "-1"], "--batch -1 is not allowed: use at least 1"),
         (["dit-12x384", "--json", "/nowhere/at/all.json"], "--json /nowhere/at/all.json: the folder does not exist"),
         (["dit-12x384", "--json", "/"], "--json / is a folder: name a file in it"),
         (["dit-12x384", "--mesh", "width=2"], "--mesh width=2: mesh axis 'width' does not exist"),
         (["dit-12x384", "--mesh", "fsdp=-1"], "--batch 1 does not divide over the 8 devices of --mesh fsdp=-1"),
-        ([VAE, "--reference"], f"--reference compares transformers, and {VAE} has none"),
-        ([WORLD, "--reference"], "--reference: pooled_text=True has no counterpart"),
-        (["wan2.1-1.3b", "--reference"], "--reference compares in float32, and wan2.1-1.3b runs in bfloat16"),
+        (["reference", "--loader"], "reference has no training: name an experiment with --remat and --loader"),
+        ([VAE, "--remat"], "--remat is about transformers, and this experiment trains none"),
+        (["dit-12x384", "--loader"], "dit-12x384 is no experiment file"),
     ],
 )
 def test_mistakes_are_one_line(arguments, line, capsys, monkeypatch):
@@ -132,7 +174,8 @@ def test_mistakes_are_one_line(arguments, line, capsys, monkeypatch):
 
 def test_what_the_reference_needs_is_said(capsys, monkeypatch):
     monkeypatch.setattr(benchmark, "find_spec", lambda name: None)
-    assert_refused(["dit-12x384", "--reference"], 'needs torch and diffusers: pip install "sorajax[parity]"', capsys)
+    needed = 'reference needs torch and diffusers and transformers: pip install "sorajax[parity]"'
+    assert_refused(["reference"], needed, capsys)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ persistent cache; memory is what the device says it held, or where it says nothi
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +24,7 @@ from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from sorajax.sharding import path_name
 from sorajax.training.metrics import peak_flops
 
-PAUSE = 0.05  # seconds before each call in turns: threads of the other library still spin after its own
+PAUSE = 0.05  # seconds before each call in turns: threads of another library still spin after its own
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,8 @@ def planned_bytes(program: Any) -> int | None:
     if plan is None:
         return None
     whole = plan.argument_size_in_bytes + plan.output_size_in_bytes + plan.temp_size_in_bytes - plan.alias_size_in_bytes
+    if jax.default_backend() == "cpu":  # whose own peak leaves temporary values out
+        return int(whole)
     return int(getattr(plan, "peak_memory_in_bytes", 0) or whole)
 
 
@@ -120,14 +122,13 @@ def random_parameters(init: Callable[[jax.Array], Any]) -> Any:
     return jax.tree.map_with_path(one, jax.eval_shape(init, jax.random.key(0)))
 
 
-def alternating(ours: Callable[[], Any], theirs: Callable[[], Any], repeats: int) -> dict[str, Any]:
-    """Median seconds of both, called in turns; `ratio` above 1 is ours being faster."""
-    seconds: tuple[list[float], list[float]] = ([], [])
+def alternating(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+    """Median seconds of each call, made in turns; the first of each does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats + 1):
-        for call, kept in zip((ours, theirs), seconds, strict=True):
+        for name, call in calls.items():
             time.sleep(PAUSE)
             start = time.perf_counter()
             jax.block_until_ready(call())
-            kept.append(time.perf_counter() - start)
-    mine, reference = (statistics.median(kept[1:]) for kept in seconds)  # the first calls do not count
-    return {"seconds": mine, "reference_seconds": reference, "ratio": reference / mine}
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(each[1:]) for name, each in seconds.items()}

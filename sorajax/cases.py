@@ -1,0 +1,159 @@
+"""What a benchmark measures: a transformer of a named shape, or a training experiment, with random weights and data."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from sorajax.checkpoint import load_model
+from sorajax.data.batches import WorldBatch, WorldData, scene_maker
+from sorajax.diffusion.flow import interpolate, logit_normal, velocity_target
+from sorajax.evaluation.speed import normal
+from sorajax.models.dit import DiT, DiTConfig
+from sorajax.models.sora import SoraConfig, init_dit
+from sorajax.models.vae import VAEConfig
+from sorajax.request import BadRequest
+from sorajax.train import load_experiment
+from sorajax.training.flow import FlowStage, FlowTraining
+from sorajax.training.optimizer import OptimizerConfig
+from sorajax.training.step import Stage
+from sorajax.training.vae import VAEStage, VAETraining
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A transformer alone, at one size of latents and text; the text arrives embedded."""
+
+    dit: DiTConfig
+    latent: tuple[int, int, int]
+    """Latent frames, rows and columns."""
+    tokens: int
+    """Of text."""
+
+
+NAMED = {
+    "dit-12x384": Shape(
+        DiTConfig(width=384, hidden=1536, depth=12, heads=6, stacked=False, remat="none"), latent=(7, 16, 16), tokens=64
+    ),
+    # 81 frames of 832x480; training takes an accelerator of 80 GB.
+    "wan2.1-1.3b": Shape(DiTConfig(dtype="bfloat16"), latent=(21, 60, 104), tokens=512),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What there is to measure. A batch is one of the stage; `dit` or `vae` is None where the config has none."""
+
+    stage: Stage
+    batch: Any
+    clips: int
+    optimizer: OptimizerConfig
+    latent: tuple[int, ...]
+    """t, h, w and c of one clip."""
+    dit: DiTConfig | None = None
+    tokens: int = 0
+    """Of text."""
+    vae: VAEConfig | None = None
+    size: tuple[int, int, int] = (0, 0, 0)
+    """Frames, rows and columns of a clip in pixels."""
+
+    @property
+    def dtype(self) -> str:
+        return (self.dit or self.vae).dtype  # type: ignore[union-attr]
+
+
+@flax.struct.dataclass
+class TransformerStage:
+    """Flow matching of a transformer alone, on batches of latents and embedded text."""
+
+    config: DiTConfig = flax.struct.field(pytree_node=False)
+
+    def init(self, key: jax.Array) -> Any:
+        return init_dit(self.config, key)
+
+    def loss(self, params: Any, batch: dict[str, Array], key: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
+        data, (time_key, noise_key) = batch["latent"], jax.random.split(key)
+        clock = jnp.broadcast_to(logit_normal(time_key, (len(data), 1)), data.shape[:2])
+        noise = jax.random.normal(noise_key, data.shape)
+        x = interpolate(data, noise, clock)
+        velocity: Any = DiT(self.config).apply({"params": params}, x, clock, batch["context"])
+        return jnp.mean(jnp.square(velocity - velocity_target(data, noise))), {}
+
+
+def make_case(name: str, clips: int | None) -> Case:
+    """The named shape, or the experiment in a file. Raises BadRequest for a file that holds no experiment."""
+    if name in NAMED:
+        return transformer_case(NAMED[name], clips or 1)
+    experiment = experiment_in(name)
+    if isinstance(experiment, FlowTraining):
+        return flow_case(experiment, autoencoder(experiment.vae, Path(name)), clips)
+    return vae_case(experiment, clips)
+
+
+def experiment_in(name: str) -> FlowTraining | VAETraining:
+    """The experiment in a file. Raises BadRequest for a file that holds none."""
+    try:
+        experiment = load_experiment(name)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise BadRequest(f"{name} is no experiment file: {error}") from error
+    if not isinstance(experiment, FlowTraining | VAETraining):
+        raise BadRequest(f"{name} defines a {type(experiment).__name__}: FlowTraining and VAETraining can be measured")
+    return experiment
+
+
+def with_remat(case: Case, policy: Any) -> Case:
+    """The case with another remat policy, its blocks in one scan: of unrolled ones XLA keeps on CPU what it is told to
+    compute again."""
+    assert case.dit is not None
+    dit, stage = replace(case.dit, remat=policy, stacked=True, unroll=1), case.stage
+    config = dit if isinstance(stage, TransformerStage) else replace(stage.config, dit=dit)  # type: ignore[attr-defined]
+    return replace(case, dit=dit, stage=stage.replace(config=config))  # type: ignore[attr-defined]
+
+
+def transformer_case(shape: Shape, clips: int) -> Case:
+    latent = (*shape.latent, shape.dit.in_channels)
+    batch = {"latent": normal(clips, *latent), "context": normal(clips, shape.tokens, shape.dit.text_width)}
+    return Case(TransformerStage(shape.dit), batch, clips, OptimizerConfig(), latent, shape.dit, shape.tokens)
+
+
+def flow_case(experiment: FlowTraining, vae: VAEConfig, clips: int | None) -> Case:
+    bucket = experiment.data.buckets[0]
+    bucket = replace(bucket, batch_size=clips or bucket.batch_size)
+    latent, text = vae.latent_shape(*bucket.size), experiment.text
+    config = SoraConfig(text, experiment.model, vae)
+    stage = FlowStage(None, None, config, experiment.objective, experiment.data, tokenizer="")
+    ids = np.random.default_rng(0).integers(0, text.vocabulary, (bucket.batch_size, text.tokens), np.int32)
+    batch = WorldBatch(None, normal(bucket.batch_size, *latent), ids, np.ones_like(ids, bool), bucket)
+    return Case(
+        stage, batch, bucket.batch_size, experiment.loop.optimizer, latent, config.dit, text.tokens, vae, bucket.size
+    )
+
+
+def vae_case(experiment: VAETraining, clips: int | None) -> Case:
+    bucket = experiment.data.buckets[0]
+    bucket = replace(bucket, batch_size=clips or bucket.batch_size)
+    stage = VAEStage(experiment.model, experiment.objective, experiment.data).at(experiment.loop.steps)
+    if isinstance(experiment.data, WorldData):
+        batch = scene_maker(experiment.data)(bucket, np.random.default_rng(0))
+    else:
+        batch = WorldBatch(pixels=np.zeros((bucket.batch_size, *bucket.size, 3), np.uint8), bucket=bucket)
+    latent = experiment.model.latent_shape(*bucket.size)
+    return Case(
+        stage, batch, bucket.batch_size, experiment.loop.optimizer, latent, vae=experiment.model, size=bucket.size
+    )
+
+
+def autoencoder(folder: Path, experiment: Path) -> VAEConfig:
+    """The autoencoder that an experiment names by its folder: the config of the experiment of that name beside it, so
+    that none has to be trained, or else of the trained one. Raises BadRequest where there is neither."""
+    beside = experiment.with_name(f"{folder.name}.py")
+    if beside.is_file():
+        return load_experiment(beside).model
+    if folder.is_dir():
+        return load_model(folder, VAEConfig)[0]
+    raise BadRequest(f"{experiment} has its autoencoder in {folder}, and neither that nor {beside} exists: train it")
