@@ -78,8 +78,10 @@ class Benchmark:
     """Clips of a training step; the experiment's own by default, 1 for a named shape."""
     repeats: int = 10
     """Calls that are timed, after one that is not."""
-    part: tuple[Literal["dit", "vae", "vae22", "text"], ...] = ("dit", "vae", "vae22", "text")
-    """Of `reference`, what to compare: Wan's transformer, its autoencoders (2.1 and 2.2), UMT5."""
+    part: tuple[Literal["dit", "dit12", "vae", "vae22", "text"], ...] = ("dit", "vae", "vae22", "text")
+    """Of `reference`, what to compare: Wan's transformer of 4 or 12 blocks, its autoencoders (2.1 and 2.2), UMT5."""
+    eager: bool = False
+    """Of `reference`, only eager mode: torch.compile takes minutes."""
     remat: bool = False
     """Only the training step, with each remat policy of the transformer, whose blocks are scanned for that."""
     loader: bool = False
@@ -174,7 +176,7 @@ def measure(command: Benchmark) -> dict[str, Any]:
     if figures["load"] and figures["load"] > 0.5:
         print(f"note: other programs keep {figures['load']:.1f} processors busy; the times are not this machine's best")
     if command.config == REFERENCE:
-        return figures | comparison(command.part, command.repeats)
+        return figures | comparison(command.part, command.repeats, command.eager)
     if command.loader:
         return figures | loading(command)
     case = make_case(command.config, command.batch)
@@ -302,7 +304,7 @@ def loading(command: Benchmark) -> dict[str, Any]:
     return {"loader": found}
 
 
-def comparison(parts: Sequence[str], repeats: int) -> dict[str, Any]:
+def comparison(parts: Sequence[str], repeats: int, eager: bool) -> dict[str, Any]:
     """Ours and the reference's, part by part."""
     found = reference.conditions()
     libraries = ", ".join(f"{name} {value}" for name, value in found["versions"].items())
@@ -313,7 +315,7 @@ def comparison(parts: Sequence[str], repeats: int) -> dict[str, Any]:
         print(f"{part}: {shape}", flush=True)
         found[part] = {"shape": shape}
         for name, call in calls.items():
-            one = found[part][name] = reference.compare(f"{part} {name}", call, repeats)
+            one = found[part][name] = reference.compare(f"{part} {name}", call, repeats, eager)
             times = "".join(f"{one[way] * 1e3:9.1f}" if one[way] else f"{'-':>9}" for way in reference.WAYS)
             label = f"  {name.replace('_', ' + ')}"
             print(f"{label:24}{times}{one['ratio']:7.2f}x{one['difference']:12.1e}  {one['failure'] or ''}", flush=True)

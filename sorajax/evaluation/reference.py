@@ -38,20 +38,22 @@ class Call(NamedTuple):
     """What `ours` returns, under the names and in the layout of what the others return."""
 
 
-def compare(name: str, call: Call, repeats: int) -> dict[str, Any]:
+def compare(name: str, call: Call, repeats: int, eager: bool = False) -> dict[str, Any]:
     """Median seconds of a call in three ways, and `ratio`, above 1 where ours is faster than the faster of theirs.
 
-    Raises RuntimeError where ours and theirs disagree, before anything is timed. Where torch.compile fails, `compiled`
-    is None, `failure` says why, and the ratio is to eager.
+    `eager` leaves torch.compile out, which takes minutes. Where that fails, `compiled` is None, `failure` says why, and
+    the ratio is to eager. Raises RuntimeError where ours and theirs disagree, before anything is timed.
     """
     apart = difference(call.read(call.ours()), {key: value.numpy() for key, value in call.eager().items()})
     if not apart < AGREEMENT:
         raise RuntimeError(f"{name}: ours and theirs differ by {apart:.1e}, more than {AGREEMENT:g}: nothing is timed")
     ways, failure = {"ours": call.ours, "eager": call.eager, "compiled": call.compiled}, None
     try:
-        call.compiled()
+        if not eager:
+            call.compiled()
     except Exception as error:  # torch.compile needs a C++ compiler, and raises what it likes
         failure = f"torch.compile failed: {type(error).__name__}"
+    if eager or failure:
         del ways["compiled"]
     seconds = alternating(ways, repeats)
     faster = min(value for way, value in seconds.items() if way != "ours")
@@ -254,10 +256,10 @@ def filled(model: Any, rows: Sequence[Row], params: Any) -> Any:
     return model.eval()
 
 
-def dit() -> tuple[str, dict[str, Call]]:
+def dit(depth: int = 4) -> tuple[str, dict[str, Call]]:
     """Blocks have leaves of their own, as training on CPU has them."""
-    config = DiTConfig(width=384, hidden=1536, depth=4, heads=6, stacked=False, remat="none")
-    return "Wan's transformer, width 384 of 1536, 4 of 30 blocks, latents 7x16x16, 64 text tokens", transformer(
+    config = DiTConfig(width=384, hidden=1536, depth=depth, heads=6, stacked=False, remat="none")
+    return f"Wan's transformer, width 384 of 1536, {depth} of 30 blocks, latents 7x16x16, 64 text tokens", transformer(
         config, clips=1, latent=(7, 16, 16), tokens=64)  # fmt: skip
 
 
@@ -277,5 +279,6 @@ def text() -> tuple[str, dict[str, Call]]:
     return "UMT5, width 512 of 4096, 8 of 24 blocks, 512 tokens", text_encoder(config, prompts=1)
 
 
-PARTS: dict[str, Callable[[], tuple[str, dict[str, Call]]]] = {"dit": dit, "vae": vae, "vae22": vae22, "text": text}
+PARTS: dict[str, Callable[[], tuple[str, dict[str, Call]]]] = {
+    "dit": dit, "dit12": partial(dit, 12), "vae": vae, "vae22": vae22, "text": text}  # fmt: skip
 """What can be compared, by name: (its shape in words, calls). Real structure; widths and depths that two cores bear."""
