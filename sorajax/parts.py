@@ -56,6 +56,16 @@ class Parts(Mapping[str, Any]):
         parts._there = dict(params)
         return parts
 
+    def check(self, name: str, values: int, what: str) -> None:
+        """Raises ValueError where a part and so many bytes of values that it makes, of `what`, do not fit."""
+        needed = self._sizes.get(name, 0) + values
+        if self._memory is not None and needed > self._memory:
+            raise ValueError(
+                f"{what} takes {needed / 1e9:.1f} GB, {values / 1e9:.1f} of them beside the weights, and there are "
+                f"{self._memory / 1e9:.1f} GB: ask for fewer frames or a smaller size, use more devices, or say "
+                "--quantize int8"
+            )
+
     def change(self, name: str, function: Callable[[Any], Any]) -> None:
         """Puts a part's parameters through `function`, now or whenever they are read."""
         load = self._loaders[name]

@@ -25,7 +25,7 @@ from sorajax.diffusion.flow import schedule
 from sorajax.diffusion.known import Known, nothing_known
 from sorajax.diffusion.progress import Bar
 from sorajax.diffusion.samplers import SAMPLERS
-from sorajax.film import Kept, Shot, film, windows_for
+from sorajax.film import Kept, Shot, film, latents_for, windows_for
 from sorajax.given import Given, channels_of, known_of
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import Tokenizer, clean, spelled_out
@@ -35,6 +35,7 @@ from sorajax.models.vision import Vision, prepared
 from sorajax.parts import Bits, Dtype, Lora, Parts, open_parts
 from sorajax.request import BadRequest, Request, SamplerName
 from sorajax.sampling import Beside, compiled, decode_whole, encode_text, interruptible, sample_latents
+from sorajax.stages import alive
 from sorajax.video import Film, Frames, Video, Videos
 
 EMBEDDED = "world"
@@ -168,9 +169,13 @@ class Pipeline:
         """What the request comes to with this model. Raises BadRequest where it cannot be met."""
         try:
             self.tokenizer.encode([self._cleaned(prompt) for prompt in (*request.prompts, request.negative)])
+            decided = plan(request, self.config)
+            longest = latents_for(self.window, self.config.vae.stride[0])
+            shape = (min(longest, decided.latent[0]), *decided.latent[1:])
+            clip = f"{decided.width}x{decided.height}, {min(decided.frames, self.window)} frames at once,"
+            self.params.check("dit", alive(self.config, shape, decided.guided), clip)
         except ValueError as error:
             raise BadRequest(str(error)) from error
-        decided = plan(request, self.config)
         if self.tokenizer.vocabulary > SMALL:
             return decided
         unknown = dict.fromkeys(word for text in request.prompts for word in spelled_out(self.tokenizer, text))

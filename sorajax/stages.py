@@ -12,8 +12,9 @@ import jax.numpy as jnp
 from sorajax.diffusion.known import nothing_known
 from sorajax.diffusion.samplers import SAMPLERS
 from sorajax.models.sora import SoraConfig
+from sorajax.models.text import TextConfig
 from sorajax.models.tiles import LARGEST, OVERLAP, TILE, starts
-from sorajax.models.vae import VAE
+from sorajax.models.vae import VAE, VAEConfig
 from sorajax.sampling import Beside, encode_text, sample_latents
 
 
@@ -33,39 +34,67 @@ class Stage(NamedTuple):
 
 def stages(config: SoraConfig, weights: Mapping[str, Any], shape: tuple[int, ...], steps: int) -> list[Stage]:
     """The stages of sampling one guided clip of latents [t h w c]; `weights` are shapes of "text", "dit" and "vae"."""
+    return [
+        text_stage(config.text, weights["text"]),
+        transformer_stage(config, weights["dit"], shape, steps),
+        decoder_stage(config.vae, weights["vae"], shape),
+    ]
+
+
+def text_stage(config: TextConfig, weights: Any) -> Stage:
+    """The prompt, and the negative one."""
+    m, item = config.tokens, jnp.dtype(config.dtype).itemsize
+    scores, values = 8 * config.heads * m * m, m * (3 * config.hidden + 6 * config.width) * item
+    arguments = weights, array(1, m, kind=jnp.int32), array(1, m, kind=bool)
+    function = partial(encode_text, config)
+    return Stage("text", function, arguments, nbytes(weights) + scores + values, 2, 2 * m * matrices(weights))
+
+
+def transformer_stage(config: SoraConfig, weights: Any, shape: tuple[int, ...], steps: int) -> Stage:
+    """All steps, each of both prompts in one batch."""
     config = replace(config, dit=replace(config.dit, unroll=1))  # as the pipeline does
-    text, dit, vae, known = config.text, config.dit, config.vae, jax.eval_shape(lambda: nothing_known((1, *shape)))
-
-    def array(shape: tuple[int, ...], kind: Any = jnp.float32) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(shape, kind)
-
-    m, item = text.tokens, jnp.dtype(text.dtype).itemsize
-    said = nbytes(weights["text"]) + 8 * text.heads * m * m + m * (3 * text.hidden + 6 * text.width) * item
-    first = Stage("text", partial(encode_text, text), (weights["text"], array((1, m), jnp.int32), array((1, m), bool)),
-                  said, 2, 2 * m * matrices(weights["text"]))  # fmt: skip
-
-    tokens, item = math.prod(n // p for n, p in zip(shape, dit.patch)), jnp.dtype(dit.dtype).itemsize
-    alive = 2 * tokens * (dit.hidden + 12 * dit.width) * item
-    sample = partial(sample_latents, config, SAMPLERS["unipc"], True, None)
-    noisy = ({"dit": weights["dit"]}, array((2, m, text.width)), array((1,), jnp.uint32), array((steps + 1,)),
-             array((2,)), array(shape[:1]), known, Beside())  # fmt: skip
+    dit, m, tokens = config.dit, config.text.tokens, tokens_of(config, shape)
+    known = jax.eval_shape(lambda: nothing_known((1, *shape)))
+    arguments = ({"dit": weights}, array(2, m, config.text.width), array(1, kind=jnp.uint32), array(steps + 1),
+                 array(2), array(shape[0]), known, Beside())  # fmt: skip
     attention = 4 * tokens * (tokens + m) * dit.width * dit.depth
-    second = Stage("transformer", sample, noisy, nbytes(weights["dit"]) + alive, 1,
-                   steps * 2 * (2 * tokens * matrices(weights["dit"]) + attention))  # fmt: skip
+    flops = steps * 2 * (2 * tokens * matrices(weights) + attention)
+    function = partial(sample_latents, config, SAMPLERS["unipc"], True, None)
+    return Stage("transformer", function, arguments, nbytes(weights) + alive(config, shape), 1, flops)
 
-    time, rows, columns = vae.stride
-    large = shape[1] * rows * shape[2] * columns > LARGEST
-    tile = [min(TILE // stride, size) if large else size for stride, size in zip((rows, columns), shape[1:3])]
-    decode = partial(VAE(vae).apply, method="decode_part")
-    latent, params = array((1, 1, *tile, shape[3])), {"params": weights["vae"]}
+
+def alive(config: SoraConfig, shape: tuple[int, ...], guided: bool = True) -> int:
+    """Bytes of the transformer's values that are there together: hidden units, and its tokens a dozen times."""
+    dit = config.dit
+    each = (dit.hidden + 12 * dit.width) * jnp.dtype(dit.dtype).itemsize
+    return (2 if guided else 1) * tokens_of(config, shape) * each
+
+
+def tokens_of(config: SoraConfig, shape: tuple[int, ...]) -> int:
+    """Patches of a clip of latents."""
+    return math.prod(size // patch for size, patch in zip(shape, config.dit.patch))
+
+
+def decoder_stage(config: VAEConfig, weights: Any, shape: tuple[int, ...]) -> Stage:
+    """One latent frame after the first, of the whole frame or, where that is large, of a tile."""
+    time, *strides = config.stride
+    sizes = shape[1:3]
+    large = math.prod(size * stride for size, stride in zip(sizes, strides)) > LARGEST
+    tile = [min(TILE // stride, size) if large else size for size, stride in zip(sizes, strides)]
+    tiles = [len(starts(size, side, max(1, side - OVERLAP // stride)))
+             for size, side, stride in zip(sizes, tile, strides)]  # fmt: skip
+    decode = partial(VAE(config).apply, method="decode_part")
+    latent, params = array(1, 1, *tile, shape[3]), {"params": weights}
     _, cache = jax.eval_shape(decode, params, latent, {})
-    pixels = time * tile[0] * rows * tile[1] * columns
-    widest = pixels * vae.multipliers[0] * (vae.decoder_base or vae.base) * jnp.dtype(vae.dtype).itemsize
-    count = math.prod(len(starts(n, t, max(1, t - OVERLAP // s)))
-                      for n, t, s in zip(shape[1:3], tile, (rows, columns))) * shape[0]  # fmt: skip
-    third = Stage("decoder, a tile" if large else "decoder", decode, (params, latent, cache),
-                  nbytes(weights["vae"]) + 2 * nbytes(cache) + 4 * widest, count, 0.0)  # fmt: skip
-    return [first, second, third]
+    pixels = time * math.prod(side * stride for side, stride in zip(tile, strides))
+    widest = pixels * config.multipliers[0] * (config.decoder_base or config.base) * jnp.dtype(config.dtype).itemsize
+    planned = nbytes(weights) + 2 * nbytes(cache) + 4 * widest
+    name = "decoder, a tile" if large else "decoder"
+    return Stage(name, decode, (params, latent, cache), planned, math.prod(tiles) * shape[0], 0.0)
+
+
+def array(*shape: int, kind: Any = jnp.float32) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, kind)
 
 
 def nbytes(tree: Any) -> int:

@@ -269,6 +269,10 @@ def test_weights_of_8_bits_are_made_small_while_they_are_read(bits, tmp_path):
     whole, small = sorajax.load(tmp_path), sorajax.load(tmp_path, quantize=bits)
     assert small.params["dit"]["blocks"]["feed_forward"]["up"]["kernel"].qvalue.dtype.itemsize == 1
     assert small.params._sizes["dit"] < 0.6 * whole.params._sizes["dit"]
+    whole.params._memory = whole.params._sizes["dit"] + 1_000
+    with pytest.raises(BadRequest, match=r"48x32, 9 frames at once, takes .* ask for fewer frames or a smaller size"):
+        whole.plan(Request((PROMPT,), frames=9, height=HEIGHT, width=WIDTH))
+    whole.params._memory = None
     settings = {"frames": 5, "height": HEIGHT, "width": WIDTH, "steps": 2}
     (one,), (other,) = whole(PROMPT, **settings), small(PROMPT, **settings)
     assert 25 < psnr(one.frames, other.frames) < 90
