@@ -66,6 +66,12 @@ class Parts(Mapping[str, Any]):
                 "--quantize int8"
             )
 
+    def most(self, clips: int, name: str, values: int) -> int:
+        """How many clips, halved until they fit, a part can make at once that makes so many bytes of each."""
+        while clips > 1 and self._memory is not None and self._sizes.get(name, 0) + clips * values > self._memory:
+            clips //= 2
+        return clips
+
     def change(self, name: str, function: Callable[[Any], Any]) -> None:
         """Puts a part's parameters through `function`, now or whenever they are read."""
         load = self._loaders[name]

@@ -25,7 +25,7 @@ from sorajax.diffusion.flow import schedule
 from sorajax.diffusion.known import Known, nothing_known
 from sorajax.diffusion.progress import Bar
 from sorajax.diffusion.samplers import SAMPLERS
-from sorajax.film import Kept, Shot, film, latents_for, windows_for
+from sorajax.film import Kept, Shot, film, windows_for
 from sorajax.given import Given, channels_of, known_of
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import Tokenizer, clean, spelled_out
@@ -35,7 +35,7 @@ from sorajax.models.vision import Vision, prepared
 from sorajax.parts import Bits, Dtype, Lora, Parts, open_parts
 from sorajax.request import BadRequest, Request, SamplerName
 from sorajax.sampling import Beside, compiled, decode_whole, encode_text, interruptible, sample_latents
-from sorajax.stages import alive
+from sorajax.stages import alive, check_fits
 from sorajax.video import Film, Frames, Video, Videos
 
 EMBEDDED = "world"
@@ -170,10 +170,7 @@ class Pipeline:
         try:
             self.tokenizer.encode([self._cleaned(prompt) for prompt in (*request.prompts, request.negative)])
             decided = plan(request, self.config)
-            longest = latents_for(self.window, self.config.vae.stride[0])
-            shape = (min(longest, decided.latent[0]), *decided.latent[1:])
-            clip = f"{decided.width}x{decided.height}, {min(decided.frames, self.window)} frames at once,"
-            self.params.check("dit", alive(self.config, shape, decided.guided), clip)
+            check_fits(self.params, self.config, decided.latent, decided.guided)
         except ValueError as error:
             raise BadRequest(str(error)) from error
         if self.tokenizer.vocabulary > SMALL:
@@ -190,7 +187,7 @@ class Pipeline:
     ) -> Iterator[Video]:
         """The videos one after another: `num` of the first prompt, then of the next.
 
-        batch: clips made at once, 1 on CPU and up to 8 on accelerators by default. given: what is known of each.
+        batch: clips made at once, by default 1 on CPU, up to 8 on accelerators. given: what is known of each.
         Clips longer than the model's window are films, unless something is given: see `film`.
         """
         if given is None and decided.frames > self.window:
@@ -199,7 +196,9 @@ class Pipeline:
                     yield self.film(request, [Shot(prompt, decided.frames)], request.seed + index).whole()
             return
         clips = [(prompt, request.seed + index) for prompt in request.prompts for index in range(request.num)]
-        batch = min(batch or (1 if jax.default_backend() == "cpu" else 8), len(clips))
+        most = 1 if jax.default_backend() == "cpu" else 8
+        values = alive(self.config, decided.latent, decided.guided)
+        batch = min(batch or self.params.most(most, "dit", values), len(clips))
         groups = [clips[start : start + batch] for start in range(0, len(clips), batch)]
         times = decided.times(1.0 if given is None else given.strength)
         known, beside = self._known(given, (batch, *decided.latent))

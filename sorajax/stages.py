@@ -11,10 +11,12 @@ import jax.numpy as jnp
 
 from sorajax.diffusion.known import nothing_known
 from sorajax.diffusion.samplers import SAMPLERS
+from sorajax.film import latents_for
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextConfig
 from sorajax.models.tiles import LARGEST, OVERLAP, TILE, starts
 from sorajax.models.vae import VAE, VAEConfig
+from sorajax.parts import Parts
 from sorajax.sampling import Beside, encode_text, sample_latents
 
 
@@ -64,10 +66,18 @@ def transformer_stage(config: SoraConfig, weights: Any, shape: tuple[int, ...], 
 
 
 def alive(config: SoraConfig, shape: tuple[int, ...], guided: bool = True) -> int:
-    """Bytes of the transformer's values that are there together: hidden units, and its tokens a dozen times."""
-    dit = config.dit
-    each = (dit.hidden + 12 * dit.width) * jnp.dtype(dit.dtype).itemsize
+    """Bytes of the values that are there together in a block: its tokens and hidden units, before and after."""
+    each = 2 * (config.dit.width + config.dit.hidden) * jnp.dtype(config.dit.dtype).itemsize
     return (2 if guided else 1) * tokens_of(config, shape) * each
+
+
+def check_fits(params: Parts, config: SoraConfig, shape: tuple[int, ...], guided: bool) -> None:
+    """Raises ValueError where the transformer and what it makes of one window of latents [t h w c] do not fit."""
+    window = (min(shape[0], latents_for(max(config.frames), config.vae.stride[0])), *shape[1:])
+    stride, rows, columns = config.vae.stride
+    frames = 1 + (window[0] - 1) * stride
+    what = f"{window[2] * columns}x{window[1] * rows}, {frames} frames at once,"
+    params.check("dit", alive(config, window, guided), what)
 
 
 def tokens_of(config: SoraConfig, shape: tuple[int, ...]) -> int:

@@ -272,6 +272,9 @@ def test_weights_of_8_bits_are_made_small_while_they_are_read(bits, tmp_path):
     whole.params._memory = whole.params._sizes["dit"] + 1_000
     with pytest.raises(BadRequest, match=r"48x32, 9 frames at once, takes .* ask for fewer frames or a smaller size"):
         whole.plan(Request((PROMPT,), frames=9, height=HEIGHT, width=WIDTH))
+    size = whole.params._sizes["dit"]
+    whole.params._memory = size + 5_000
+    assert [whole.params.most(8, "dit", values) for values in (600, 1_000, 5_000, 9_000)] == [8, 4, 1, 1]
     whole.params._memory = None
     settings = {"frames": 5, "height": HEIGHT, "width": WIDTH, "steps": 2}
     (one,), (other,) = whole(PROMPT, **settings), small(PROMPT, **settings)
