@@ -86,7 +86,7 @@ class Topology:
                 described = topologies.get_topology_desc(platform="tpu", topology_name=self.name, **single)
         except Exception as error:  # jax and libtpu raise bare and their own exceptions
             said = " ".join(str(error).split())
-            if re.search(r"libtpu|not installed|Unknown platform|not found|No module|Unable to initialize|PJRT plugin", said):
+            if re.search(r"libtpu|not (installed|found)|Unknown platform|No module|Unable to init|PJRT plugin", said):
                 extra = "cuda" if self.kind == "h200" else "tpu"
                 raise ValueError(f"the compiler for {self.kind} is not installed: pip install '.[{extra}]'") from error
             raise ValueError(f"{self.name} is not a shape that {self.kind} comes in: {said[:200]}") from error
