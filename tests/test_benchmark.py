@@ -99,7 +99,7 @@ def test_parts_are_compared_with_the_reference(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(benchmark, "find_spec", lambda name: name)
     monkeypatch.setattr(reference, "conditions", lambda: {"versions": {"torch": "2"}, "threads": 2})
     monkeypatch.setattr(reference, "PARTS", dict.fromkeys(("vae", "text"), lambda: ("small", {"encode": None})))
-    monkeypatch.setattr(reference, "compare", lambda name, call, repeats: {**row, "name": name})
+    monkeypatch.setattr(reference, "compare", lambda name, call, repeats, eager: {**row, "name": name})
     found = measured(tmp_path, "reference", "--part", "vae")["reference"]
     assert found["vae"] == {"shape": "small", "encode": {**row, "name": "vae encode"}}
     assert "text" not in found
