@@ -1,4 +1,4 @@
-"""The embedded autoencoder's decoder alone, trained on: its latents, and the transformer that makes them, stay good.
+"""A decoder twice as wide for the embedded autoencoder: its latents, and the transformer that makes them, stay good.
 
     python -m sorajax.train configs/world_decoder.py
     python -m sorajax.train configs/world_dit.py --vae runs/world_decoder --resume      exports it with the transformer
@@ -17,12 +17,13 @@ WHOLE = load_experiment(Path(__file__).with_name("world_vae.py"))
 
 config = replace(
     WHOLE,
+    model=replace(WHOLE.model, decoder_base=64),
     decoder_only=True,
     objective=replace(WHOLE.objective, kl=0.0),
     loop=LoopConfig(
-        steps=4_000,
+        steps=4_500,
         start=Path("runs/world_vae"),
         optimizer=OptimizerConfig(
-            name="muon", learning_rate=1.5e-3, schedule="linear", decay=0.95, warmup=50, weight_decay=0.0, ema=0.998),
+            name="muon", learning_rate=2.5e-3, schedule="linear", decay=0.9, warmup=50, weight_decay=0.0, ema=0.998),
     ),
 )

@@ -90,12 +90,10 @@ def encode(folder: Path, vae: Path) -> None:
     """Encodes a prepared folder with the autoencoder in `vae`."""
     from sorajax.compilation import keep_compiled
     from sorajax.data.encoding import encode_clips
-    from sorajax.data.latents import signature
-    from sorajax.training.vae import encoder, load_vae
+    from sorajax.training.picture import open_encoder
 
     keep_compiled()
-    config, params = load_vae(vae)
-    encode_clips(folder, encoder(config, params), signature(params["encoder"]))
+    encode_clips(folder, *open_encoder(vae))
 
 
 def encode_text(folder: Path, text: Path) -> None:

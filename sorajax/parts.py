@@ -19,15 +19,15 @@ import orbax.checkpoint as ocp
 
 from sorajax.checkpoint import CONFIG, TOKENIZER, from_json, load_model, to_json, write_atomically
 from sorajax.models.quantized import Bits, quantize
-from sorajax.models.sora import SoraConfig, init_dit, init_text, init_vae, init_vision
-from sorajax.pretrained.lora import adapted, load_lora, parse_lora
+from sorajax.models.sora import EXPERTS, SoraConfig, init_dit, init_text, init_vae, init_vision
+from sorajax.pretrained.lora import Adapter, adapted, load_lora, parse_lora, trained_expert
 from sorajax.pretrained.opened import Dtype, Opened, Part, is_open_model, open_model, whole_machine
 
 FULLEST = 0.6  # of the memory that parts may take together; the rest is for what is computed
 CONVERTED, BORROWED = "parts", "borrowed.json"
 QUANTIZED = {"text", "dit", "dit_low"}
 Lora = str | tuple[str | Path, float]
-"""An adapter: "FILE", "FILE:SCALE" or (file, scale)."""
+"""An adapter: "FILE", "FILE:SCALE" or (file, scale); of one of two experts also "high=FILE", "low=FILE:SCALE"."""
 
 
 class Parts(Mapping[str, Any]):
@@ -143,7 +143,8 @@ def _opened(folder: Path, wanted: Dtype, bits: Bits | None) -> tuple[SoraConfig,
     for name, lender in borrowed(folder).items():
         if is_open_model(lender):
             lent[name] = open_model(lender, wanted).parts[name]
-            config = replace(config, **{name: lent[name].config})
+            if name == "text":
+                config = replace(config, text=lent[name].config)
         else:
             params[name] = load_model(lender, SoraConfig)[1][name]
     if not lent:
@@ -163,9 +164,9 @@ def parts_read(
     return Parts(loaders, sizes, memory_of_devices())
 
 
-def borrow(folder: Path, part: str, lender: Path) -> None:
-    """Says in a model folder that a part is that of another folder, which must stay where it is."""
-    said = json.dumps({part: str(lender.expanduser().absolute())}, indent=2)
+def borrow(folder: Path, lenders: Mapping[str, Path]) -> None:
+    """Says in a model folder that parts are those of other folders, which must stay where they are."""
+    said = json.dumps({part: str(lender.expanduser().absolute()) for part, lender in lenders.items()}, indent=2)
     write_atomically(folder / BORROWED, lambda path: path.write_text(said))
 
 
@@ -199,11 +200,17 @@ def loader_of(part: Part, dtype: Dtype, bits: Bits | None) -> Callable[[], Any]:
 
 
 def add_loras(config: SoraConfig, params: Parts, loras: Sequence[Lora]) -> None:
-    """Merges adapters into the transformer, or into both experts. Raises FileNotFoundError and ValueError."""
-    files = [parse_lora(lora) if isinstance(lora, str) else lora for lora in loras]
-    for which in ("dit", "dit_low"):
-        if files and which in params:
-            adapters = [(load_lora(path, config.dit, which == "dit_low"), scale) for path, scale in files]
+    """Merges adapters into the transformer, or into the experts that they are for. Raises FileNotFoundError and
+    ValueError."""
+    files = [parse_lora(lora) if isinstance(lora, str) else Adapter(Path(lora[0]), lora[1]) for lora in loras]
+    if named := [file for file in files if file.expert is not None and config.boundary is None]:
+        raise ValueError(f"--lora {named[0].expert}={named[0].path}: the model has one transformer, leave out "
+                         f"{named[0].expert}=")  # fmt: skip
+    files = [file._replace(expert=file.expert or trained_expert(file.path)) for file in files]
+    for expert, which in EXPERTS.items():
+        own = [file for file in files if file.expert in (None, expert)]
+        if own and which in params:
+            adapters = [(load_lora(path, config.dit, which == "dit_low"), scale) for path, scale, _ in own]
             params.change(which, partial(merged, adapters))
 
 

@@ -39,9 +39,9 @@ def test_videos_become_latents_and_captions_once(videos, tmp_path, capfd):
     data = VideoData(folder=out, buckets=(Bucket(5, 32, 32),), held_out=0.0)
     (clips,) = latent_clips(data, made_by)[0].values()
     assert len(clips) == report["clips"] > 0
-    latent, caption = clips.read(0, np.random.default_rng(0))
-    assert latent.shape == (2, 4, 4, 12)
-    assert np.isfinite(latent.astype(np.float32)).all()
+    row, caption = clips.read(0, np.random.default_rng(0))
+    assert row["latent"].shape == (2, 4, 4, 12)
+    assert np.isfinite(row["latent"].astype(np.float32)).all()
     contexts = Contexts([out], next((out / "text").iterdir()).name, 48)
     assert contexts([caption])["context"].shape == (1, 48, 128)
 

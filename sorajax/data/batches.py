@@ -23,8 +23,8 @@ class WorldBatch:
     """A batch of clips, given as scenes to render, as `pixels` uint8 [b t h w 3] or as `latent`; the others are None.
 
     `ids` and `mask` [b m] are the captions' tokens, or `context` [b m e] what a frozen text encoder has made of them;
-    None where no text is needed. The bucket and the renderer's parts
-    are static: each bucket compiles once.
+    None where no text is needed. `channels` [b t h w k] and `image` [b i e] are what some models read of the first
+    frame, beside latents and as tokens. The bucket and the renderer's parts are static: each bucket compiles once.
     """
 
     scene: Any = None
@@ -35,6 +35,8 @@ class WorldBatch:
     needs: Parts = flax.struct.field(pytree_node=False, default=Parts())
     pixels: Any = None
     context: Any = None
+    channels: Any = None
+    image: Any = None
 
     @property
     def size(self) -> int:

@@ -19,7 +19,6 @@ from typing import Any, Protocol
 import grain
 import jax
 import numpy as np
-from jaxtyping import UInt8
 
 from sorajax import distributed
 from sorajax.checkpoint import write_atomically
@@ -37,6 +36,10 @@ from sorajax.models.text import Tokenizer
 SURVEY, BROKEN = "survey.jsonl", "broken.jsonl"
 Tell = Callable[[list[str]], dict[str, Any]]
 """Captions -> what a batch holds of them: {"ids", "mask"} or {"context"}."""
+Row = dict[str, np.ndarray]
+"""Of one clip: {"pixels": uint8 [t h w 3]}, or {"latent": [t h w c]} and what else a batch has beside it."""
+BESIDE = ("channels", "image")
+"""What some models read of the first frame, see `WorldBatch`."""
 TRIES = 16  # clips in a row that may be unreadable
 BINS = 1000  # of the hash that holds videos out
 
@@ -98,8 +101,8 @@ class Clips(Protocol):
         """The file a clip comes from."""
         ...
 
-    def read(self, number: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:
-        """(pixels uint8 [t h w 3] or a latent [t h w c], caption). Raises ValueError where it cannot be read."""
+    def read(self, number: int, rng: np.random.Generator) -> tuple[Row, str]:
+        """What there is of a clip, and its caption. Raises ValueError where it cannot be read."""
         ...
 
 
@@ -117,13 +120,13 @@ class RawClips:
     def name(self, number: int) -> str:
         return self.videos[number][0].path
 
-    def read(self, number: int, rng: np.random.Generator) -> tuple[UInt8[np.ndarray, "t h w 3"], str]:
+    def read(self, number: int, rng: np.random.Generator) -> tuple[Row, str]:
         entry, facts = self.videos[number]
         first, last = span(entry, facts)
         latest = max(first, last - self.bucket.frames / self.fps)
         start = 0.0 if facts.still else float(rng.uniform(first, latest))
         size = self.bucket.height, self.bucket.width
-        return read_clip(entry.path, start, self.bucket.frames, self.fps, size), entry.caption
+        return {"pixels": read_clip(entry.path, start, self.bucket.frames, self.fps, size)}, entry.caption
 
 
 @dataclass(frozen=True)
@@ -139,10 +142,11 @@ class StoredClips:
     def name(self, number: int) -> str:
         return str(self.records.where(number)[0])
 
-    def read(self, number: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:
+    def read(self, number: int, rng: np.random.Generator) -> tuple[Row, str]:
         record = self.records[number]
-        clip = record["latent"] if "latent" in record else unpacked(record["pixels"])
-        return clip[:1] if self.frames == 1 else clip, record["caption"]
+        name, clip = ("latent", record["latent"]) if "latent" in record else ("pixels", unpacked(record["pixels"]))
+        beside = {other: record[other] for other in BESIDE if other in record}
+        return {name: clip[:1] if self.frames == 1 else clip, **beside}, record["caption"]
 
 
 def span(entry: Entry, facts: Facts) -> tuple[float, float]:
@@ -323,18 +327,16 @@ def bucket_batches(
             steady(used[source][0], record, np.random.default_rng((data.seed, number, source, record, index)), broken)
             for source, record in chosen
         ]
-        stacked = np.stack([row[0] for row in rows])
+        stacked: dict[str, Any] = {name: np.stack([row[name] for row, _ in rows]) for name in rows[0][0]}
         rng = np.random.default_rng((data.seed, number, index, len(rows), chosen[0][1]))
         told: dict[str, Any] = tell(dropped([row[1] for row in rows], data.dropout, rng)) if tell else {}
-        if stacked.dtype == np.uint8:
-            return WorldBatch(pixels=stacked, bucket=bucket, **told)
-        return WorldBatch(latent=stacked, bucket=bucket, **told)
+        return WorldBatch(bucket=bucket, **stacked, **told)
 
     order = shuffled([len(clips) for clips, _ in used], [weight for _, weight in used], data.seed + 1000 * number)
     return recorded(order, bucket, read)
 
 
-def steady(clips: Clips, number: int, rng: np.random.Generator, broken: Broken) -> tuple[np.ndarray, str]:
+def steady(clips: Clips, number: int, rng: np.random.Generator, broken: Broken) -> tuple[Row, str]:
     """A clip, or the next that can be read. Raises RuntimeError where too many cannot."""
     for attempt in range(TRIES):
         place = (number + attempt) % len(clips)
@@ -358,13 +360,14 @@ def tokens_of(tokenizer: Tokenizer) -> Tell:
 def made_ready(
     data: VideoData,
     target: Path | None,
-    encode: Encode,
+    open_encode: Callable[[], Encode],
     made_by: str,
     say: Callable[[str], None] = distributed.say,
 ) -> VideoData:
     """`data` with every source prepared and encoded: raw ones into `target` (or below it, where there are several).
 
-    Nothing that is there already is made again. With several processes the first one prepares, all encode.
+    `open_encode` and `made_by` as `encode_clips` takes them. Nothing that is there already is made again. With several
+    processes the first one prepares, all encode.
     """
     sources = []
     for number, source in enumerate(data.sources):
@@ -377,7 +380,7 @@ def made_ready(
                 settings = Preparation(buckets=data.buckets, fps=data.fps, most_broken=data.most_broken)
                 prepare(raw, folder, settings, say=say)
             distributed.together(f"prepared {folder}")
-        encode_clips(folder, encode, made_by, say)
+        encode_clips(folder, open_encode, made_by, say)
         distributed.together(f"encoded {folder}")
         sources.append(replace(source, folder=folder))
     return replace(data, folder=sources[0].folder, more=tuple(sources[1:]))

@@ -1,6 +1,7 @@
 """From prepared clips to latents, once, on the accelerator.
 
-    FOLDER/latents/SIGNATURE/00003.17x64x64.arrayrecord     latents (float16) and captions of part 3, by bucket
+    FOLDER/latents/SIGNATURE/00003.17x64x64.arrayrecord     latents (float16) and captions of part 3, by bucket; where
+                                                            a model reads more beside them (a picture), that too
     FOLDER/latents/SIGNATURE/00003.json                     the file that each of them comes from; written last
 
 SIGNATURE is a hash of the encoder's parameters, so that latents of another one never mix. A part is done when its
@@ -16,6 +17,9 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+from jax.tree_util import Partial
 
 from sorajax.checkpoint import write_atomically
 from sorajax.data.buckets import Bucket, stem
@@ -24,26 +28,36 @@ from sorajax.data.records import Records, unpacked, write_records
 from sorajax.sharding import batch_sharding, make_mesh
 
 LATENTS = "latents"
-Encode = Callable[[jax.Array], jax.Array]
+Encode = Callable[[jax.Array], jax.Array | dict[str, jax.Array]]
+"""Clips [b t h w 3] in [-1, 1] -> latents, or {"latent": latents, ...} with what a batch has beside them. A
+`jax.tree_util.Partial` has its parameters as arguments of what is compiled, any other function as constants in it."""
 
 
-def encode_clips(folder: Path, encode: Encode, made_by: str, say: Callable[[str], None] = print) -> Path:
+def encode_clips(
+    folder: Path, open_encode: Callable[[], Encode], made_by: str, say: Callable[[str], None] = print
+) -> Path:
     """Encodes every prepared clip that is no duplicate; returns the folder of the latents.
 
-    `encode` maps clips [b t h w 3] in [-1, 1] to latents, `made_by` is the autoencoder's signature. Goes on where an
-    earlier call ended. Raises ValueError, naming the file, where a prepared part is damaged.
+    `open_encode` opens the encoder, whose signature is `made_by`; it is not called where nothing is left to do. Goes on
+    where an earlier call ended. Raises ValueError, naming the file, where a prepared part is damaged.
     """
     target = folder / LATENTS / made_by
     target.mkdir(parents=True, exist_ok=True)
     doubled = json.loads((folder / DUPLICATES).read_text())
     buckets = {stem(bucket): bucket for bucket in kept_settings(folder).buckets}
     mesh = make_mesh(devices=jax.local_devices())
-    step = jax.jit(partial(_encoded, encode), in_shardings=batch_sharding(mesh))
+    everywhere = NamedSharding(mesh, P())
+    jitted = jax.jit(_encoded, in_shardings=(everywhere, batch_sharding(mesh)))
     parts = parts_of_clips(folder)[jax.process_index() :: jax.process_count()]
+    step: Callable[[Any], dict[str, jax.Array]] | None = None
     for number, (path, said) in enumerate(parts):
         index = target / f"{path.stem}.json"
         if index.exists():
             continue
+        if step is None:
+            encode = open_encode()
+            whole = encode if isinstance(encode, Partial) else Partial(encode)
+            step = partial(jitted, jax.device_put(whole, everywhere))
         held: dict[str, list[str]] = {}
         kept = [i for i, clip in enumerate(said["clips"]) if not is_duplicate(clip, doubled)]
         for name in dict.fromkeys(said["clips"][i]["bucket"] for i in kept):
@@ -58,14 +72,17 @@ def encode_clips(folder: Path, encode: Encode, made_by: str, say: Callable[[str]
     return target
 
 
-def _encoded(encode: Encode, pixels: jax.Array) -> jax.Array:
-    return encode(pixels.astype(np.float32) / 127.5 - 1).astype(np.float16)
+def _encoded(encode: Encode, pixels: jax.Array) -> dict[str, jax.Array]:
+    made = encode(pixels.astype(np.float32) / 127.5 - 1)
+    named = made if isinstance(made, dict) else {"latent": made}
+    return {name: value.astype(np.float16) for name, value in named.items()}
 
 
 def latents_of(
-    records: Records, chosen: list[int], bucket: Bucket, step: Callable[[Any], jax.Array], devices: int
+    records: Records, chosen: list[int], bucket: Bucket, step: Callable[[Any], dict[str, jax.Array]], devices: int
 ) -> Iterator[dict[str, Any]]:
-    """Records with latents in place of pixels. Files are decoded ahead by threads, and the last batch is filled up."""
+    """Records with what `step` makes of pixels in place of these. Files are decoded ahead by threads, and the last
+    batch is filled up."""
     size = -(-bucket.batch_size // devices) * devices
     groups = [chosen[start : start + size] for start in range(0, len(chosen), size)]
 
@@ -80,9 +97,9 @@ def latents_of(
             found, pixels = waiting.pop(0).result()
             if number + 2 < len(groups):
                 waiting.append(ahead.submit(read, groups[number + 2]))
-            latents = np.asarray(step(pixels))
-            for record, latent in zip(found, latents):
-                yield {**record, "latent": latent}
+            made = {name: np.asarray(value) for name, value in step(pixels).items()}
+            for row, record in enumerate(found):
+                yield {**record, **{name: value[row] for name, value in made.items()}}
 
 
 def encoded_records(folder: Path, made_by: str, bucket: Bucket) -> tuple[Records, list[str]]:

@@ -40,10 +40,24 @@ def shift_time(time: Float[Array, "*any"], shift: float) -> Float[Array, "*any"]
 
 
 def logit_normal(
-    key: jax.Array, shape: tuple[int, ...], mean: float = 0.0, std: float = 1.0, shift: float = 1.0
+    key: jax.Array,
+    shape: tuple[int, ...],
+    mean: float = 0.0,
+    std: float = 1.0,
+    shift: float = 1.0,
+    within: tuple[float, float] = (0.0, 1.0),
 ) -> Float[Array, "*shape"]:
-    """Training times in (0, 1): sigmoid of a normal, then shifted (Esser et al. 2024, section 3.1)."""
-    return shift_time(jax.nn.sigmoid(mean + std * jax.random.normal(key, shape)), shift)
+    """Training times in (0, 1): sigmoid of a normal, then shifted (Esser et al. 2024, section 3.1).
+
+    `within`: only times of this interval, as often relative to each other as without it.
+    """
+    if within == (0.0, 1.0):
+        normal = jax.random.normal(key, shape)
+    else:
+        ends = shift_time(jnp.array(within), 1 / shift)
+        low, high = (jax.scipy.special.logit(ends) - mean) / std
+        normal = jax.random.truncated_normal(key, low, high, shape)
+    return shift_time(jax.nn.sigmoid(mean + std * normal), shift)
 
 
 def schedule(steps: int, shift: float = 1.0, start: float = 1.0, last: float = 0.0) -> Float[Array, " steps+1"]:

@@ -12,6 +12,11 @@ from sorajax.models.text import TextConfig, TextEncoder
 from sorajax.models.vae import VAE, VAEConfig
 from sorajax.models.vision import Vision, VisionConfig
 
+Expert = Literal["high", "low"]
+"""Of two transformers the one for noise, or the one for times below `SoraConfig.boundary`."""
+EXPERTS: dict[str, str] = {"high": "dit", "low": "dit_low"}
+"""The parts of a model that they are; the transformer of a model without experts stands where the first does."""
+
 
 @dataclasses.dataclass(frozen=True)
 class SoraConfig:

@@ -48,6 +48,11 @@ class VisionConfig:
     epsilon: float = 1e-5
     dtype: str = "float32"
 
+    @property
+    def tokens(self) -> int:
+        """Of an image: its patches and the class token."""
+        return 1 + (self.size // self.patch) ** 2
+
 
 class VisionBlock(nn.Module):
     config: VisionConfig

@@ -23,6 +23,7 @@ from safetensors.numpy import save_file
 
 from sorajax.checkpoint import write_atomically
 from sorajax.models.dit import DiTConfig
+from sorajax.models.sora import EXPERTS
 from sorajax.pretrained.original import DIT, Names, rename
 from sorajax.pretrained.safetensors import Tensors
 from sorajax.pretrained.wan import dit_table
@@ -39,6 +40,14 @@ UNDERSCORED: Names = [
     (r"(_attn[12])_o\.", r"\1_to_out_0."), (r"_ffn_0\.", "_ffn_net_0_proj."), (r"_ffn_2\.", "_ffn_net_2."),
 ]  # fmt: skip
 """Names of the original release whose dots some trainers replace."""
+
+
+class Adapter(NamedTuple):
+    """A file of adapters, what they are multiplied by, and the expert that they are for; None: both."""
+
+    path: Path
+    scale: float = 1.0
+    expert: str | None = None
 
 
 class Layer(NamedTuple):
@@ -165,10 +174,7 @@ def _parsed(name: str, flattened: Mapping[str, str]) -> tuple[str, str | None]:
 def _strength(path: str | Path) -> Callable[[str, int], float]:
     """(layer, rank) -> what PEFT's own settings, which diffusers keep in the file's metadata, multiply it by; 1 where
     there are none."""
-    said: dict[str, Any] = {}
-    if Path(path).is_file():
-        with safe_open(path, framework="np") as file:
-            said = json.loads((file.metadata() or {}).get("lora_adapter_metadata", "{}"))
+    said = json.loads(_metadata(path).get("lora_adapter_metadata", "{}"))
     said = {name.removeprefix("transformer."): value for name, value in said.items()}
     if "lora_alpha" not in said:
         return lambda name, rank: 1.0
@@ -221,13 +227,30 @@ def _stacked(
         yield f"{layer}/b", whole_b
 
 
-def parse_lora(text: str) -> tuple[Path, float]:
-    """A file and its scale from "FILE" or "FILE:SCALE". Raises ValueError for a scale that is no number."""
+def parse_lora(text: str) -> Adapter:
+    """An adapter from "FILE" or "FILE:SCALE", and either after "high=" or "low=".
+
+    Raises ValueError for a scale that is no number.
+    """
+    before, _, rest = text.partition("=")
+    expert, text = (before, rest) if before in EXPERTS and not Path(text).exists() else (None, text)
     name, colon, scale = text.rpartition(":")
     if not colon or Path(text).exists():
-        return Path(text).expanduser(), 1.0
+        return Adapter(Path(text).expanduser(), 1.0, expert)
     try:
-        return Path(name).expanduser(), float(scale)
+        return Adapter(Path(name).expanduser(), float(scale), expert)
     except ValueError:
         raise ValueError(f"{text}: {scale!r} is no scale; write FILE or FILE:SCALE, e.g. a.safetensors:0.8") from None
+
+
+def trained_expert(path: Path) -> str | None:
+    """The expert that a file of ours was trained for, where it was one."""
+    return json.loads(_metadata(path).get("sorajax", "{}")).get("expert")
+
+
+def _metadata(path: str | Path) -> dict[str, str]:
+    if not Path(path).is_file():
+        return {}
+    with safe_open(path, framework="np") as file:
+        return file.metadata() or {}
 

@@ -7,6 +7,7 @@ Wan 2.1 text to video and image to video, Wan 2.2 text-and-image to video (5B) a
 Numbers that files do not say (steps, guidance, frame rate) are those of the release's own `wan/configs`.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -338,6 +339,17 @@ def _original_vision(tensors: Mapping[str, np.ndarray]) -> VisionConfig:
 
 def _count(tensors: Mapping[str, Any], prefix: str) -> int:
     return 1 + max(int(name.removeprefix(prefix).split(".")[0]) for name in tensors if name.startswith(prefix))
+
+
+def open_signature(part: Part) -> str:
+    """A short hash of open weights that reads few of them: all names, and the scales of all norms."""
+    tensors = part.tensors()
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        if "norm" in name:
+            digest.update(np.ascontiguousarray(tensors[name]).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def whole_machine() -> jax.sharding.Mesh | None:

@@ -7,6 +7,7 @@ at random, stand at time 0 and do not count. The autoencoder is frozen. Clips ar
 or come encoded; so may the captions of videos, by a text encoder that is used as it is.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,8 @@ from sorajax.data.clips import (
     made_ready,
     tokens_of,
 )
+from sorajax.data.contexts import TEXT
+from sorajax.data.encoding import Encode
 from sorajax.data.latents import latent_maker, signature, write_latents
 from sorajax.data.loader import batches
 from sorajax.data.tokens import train_tokenizer, world_tokenizer
@@ -42,19 +45,19 @@ from sorajax.diffusion.guidance import guided
 from sorajax.diffusion.known import random_known
 from sorajax.diffusion.samplers import euler
 from sorajax.distributed import say
-from sorajax.models.dit import DiT, DiTConfig
-from sorajax.models.sora import SoraConfig, init_dit, init_text, init_vae
-from sorajax.models.text import TextConfig, TextEncoder, Tokenizer
+from sorajax.models.dit import DiTConfig
+from sorajax.models.sora import EXPERTS, Expert, SoraConfig, init_dit, init_text, init_vae
+from sorajax.models.text import TextConfig, Tokenizer
 from sorajax.models.vae import VAE, VAEConfig
 from sorajax.parts import borrow
 from sorajax.pretrained.opened import is_open_model, open_model, whole_machine
 from sorajax.sharding import divides, gathered, make_mesh
 from sorajax.training.frozen import FrozenText, open_text
 from sorajax.training.loop import LoopConfig
-from sorajax.training.metrics import Mean
+from sorajax.training.picture import picture_encoder
 from sorajax.training.vae import encoder, load_vae
+from sorajax.training.velocity import by_time, embed, predict
 
-LEVELS = 8  # of noise, that the loss is reported by
 MOST_CAPTIONS = 100_000  # of each source, that a tokenizer is trained on
 OPEN_TOKENS = 512  # of a prompt, that the open text encoders read; for plans, which have no encoder
 
@@ -88,7 +91,8 @@ class FlowObjective:
 class FlowStage:
     """A transformer and text encoder learning velocities; params are {"text", "dit"}, `vae` holds frozen ones.
 
-    Where the text encoder is frozen too, params are {"dit"}, and batches and prompts come as its embeddings.
+    Where the text encoder is frozen too, params are {"dit"}, and batches and prompts come as its embeddings. "dit" may
+    be one of two experts: `expert` says which, and `within` its times.
     """
 
     vae: Any
@@ -98,7 +102,20 @@ class FlowStage:
     data: WorldData | VideoData = flax.struct.field(pytree_node=False)
     tokenizer: str = flax.struct.field(pytree_node=False)
     storage: Storage = flax.struct.field(pytree_node=False, default="float32")
-    frozen_text: Path | None = flax.struct.field(pytree_node=False, default=None)
+    lenders: tuple[tuple[str, Path], ...] = flax.struct.field(pytree_node=False, default=())
+    """Parts of the exported model that stay in other folders."""
+    expert: Expert | None = flax.struct.field(pytree_node=False, default=None)
+    within: tuple[float, float] = flax.struct.field(pytree_node=False, default=(0.0, 1.0))
+
+    @property
+    def frozen_text(self) -> bool:
+        """Whether the text encoder is used as it is."""
+        return TEXT in dict(self.lenders)
+
+    @property
+    def part(self) -> str:
+        """The part of a whole model that "dit" is."""
+        return EXPERTS[self.expert or "high"]
 
     def init(self, key: jax.Array) -> Any:
         text_key, dit_key = jax.random.split(key)
@@ -111,12 +128,12 @@ class FlowStage:
         data = self.latents(batch)
         b, t = data.shape[:2]
         known = random_known(known_key, b, t, objective.known)
-        level = logit_normal(time_key, (b, 1), objective.time_mean, objective.time_std, objective.shift)
+        level = logit_normal(
+            time_key, (b, 1), objective.time_mean, objective.time_std, objective.shift, self.within
+        )
         time = jnp.where(known, 0.0, level)
         noise = jax.random.normal(noise_key, data.shape)
-        context = embed(self.config, params, batch.ids, batch.mask, batch.context)
-        velocity = predict(self.config, params, context, interpolate(data, noise, time), time)
-        error = jnp.mean(jnp.square(velocity - velocity_target(data, noise)), axis=(2, 3, 4))
+        error = self.error(params, batch, data, noise, time)
         counts = (~known).astype(jnp.float32)
         loss = jnp.sum(error * counts) / jnp.sum(counts)
         return loss, {"loss_by_time": by_time(error * counts, counts, jnp.broadcast_to(level, (b, t)))}
@@ -126,22 +143,29 @@ class FlowStage:
         each key."""
         data = self.latents(batch)
         b, t = data.shape[:2]
-        time = jnp.broadcast_to((jnp.arange(b)[:, None] + 0.5) / b, (b, t))
-        noise = jax.random.normal(key, data.shape)
-        context = embed(self.config, params, batch.ids, batch.mask, batch.context)
-        velocity = predict(self.config, params, context, interpolate(data, noise, time), time)
-        error = jnp.mean(jnp.square(velocity - velocity_target(data, noise)), axis=(2, 3, 4))
+        low, high = self.within
+        time = jnp.broadcast_to(low + (high - low) * (jnp.arange(b)[:, None] + 0.5) / b, (b, t))
+        error = self.error(params, batch, data, jax.random.normal(key, data.shape), time)
         return {"loss": jnp.mean(error), "loss_by_time": by_time(error, jnp.ones_like(error), time)}
+
+    def error(self, params: Any, batch: WorldBatch, data: Array, noise: Array, time: Float[Array, "b t"]) -> Any:
+        """The mean squared error of the velocity of each latent frame, [b t]."""
+        context = embed(self.config, params, batch.ids, batch.mask, batch.context)
+        x = interpolate(data, noise, time)
+        velocity = predict(self.config, params, context, x, time, batch.channels, batch.image)
+        return jnp.mean(jnp.square(velocity - velocity_target(data, noise)), axis=(2, 3, 4))
 
     def latents(self, batch: WorldBatch) -> Float[Array, "b t h w c"]:
         """Normalised latents of a batch, float32."""
         if batch.latent is not None:
             return batch.latent.astype(jnp.float32)
-        return jax.lax.stop_gradient(self.encode(clips(batch)))
+        return jax.lax.stop_gradient(encoder(self.config.vae, self.vae)(clips(batch)))
 
-    def encode(self, video: Float[Array, "b t y x 3"]) -> Any:
-        """Clips in [-1, 1] -> normalised latents."""
-        return encoder(self.config.vae, self.vae)(video)
+    def encoding(self) -> tuple[Callable[[], Encode], str]:
+        """What opens the encoder of clips, as `encode_clips` takes it, and its signature."""
+        if self.config.known == "channels":
+            return picture_encoder(self.config, self.vae, dict(self.lenders)[TEXT])
+        return lambda: encoder(self.config.vae, self.vae), signature(self.vae["encoder"])
 
     def tokens(self, batch: WorldBatch) -> float:
         """Patches of all clips."""
@@ -170,10 +194,11 @@ class FlowStage:
         return np.clip(np.round((grid + 1) * 127.5), 0, 255).astype(np.uint8)
 
     def export(self, directory: Path, params: Any) -> None:
-        """The model with its autoencoder and tokenizer, as a model folder; a frozen text encoder stays where it is."""
-        export_model(directory, {**params, "vae": self.vae}, self.config, self.tokenizer, self.storage)
-        if self.frozen_text:
-            borrow(directory, "text", self.frozen_text)
+        """The model with its autoencoder and tokenizer, as a model folder; what did not train stays where it is."""
+        trained = {self.part if name == "dit" else name: part for name, part in params.items()}
+        export_model(directory, {**trained, "vae": self.vae}, self.config, self.tokenizer, self.storage)
+        if self.lenders:
+            borrow(directory, dict(self.lenders))
 
     def load(self, directory: Path) -> Any:
         """The parameters in an exported model, or in open weights where the text encoder is frozen.
@@ -181,33 +206,16 @@ class FlowStage:
         Raises ValueError if they would be used with another tokenizer.
         """
         if self.frozen_text and is_open_model(directory):
-            return {"dit": open_model(directory).parts["dit"].load("float32", whole_machine())}
+            return {"dit": open_model(directory).parts[self.part].load("float32", whole_machine())}
         _, params, tokenizer = load_model(directory, SoraConfig)
+        if self.frozen_text and self.part not in params:
+            raise ValueError(f"{directory} has no trained {self.part}: begin from a run of the same --expert")
         if self.frozen_text:
-            return {"dit": params["dit"]}
+            return {"dit": params[self.part]}
         if tokenizer != self.tokenizer:
             kept = model_folder(directory) / TOKENIZER
             raise ValueError(f"{directory} has another tokenizer: say --tokenizer {kept}")
         return {"text": params["text"], "dit": params["dit"]}
-
-
-def embed(config: SoraConfig, params: Any, ids: Any = None, mask: Any = None, context: Any = None) -> Any:
-    """Token ids and mask [b m] -> text embeddings [b m e], float32, where these are not there already."""
-    if context is not None:
-        return context.astype(jnp.float32)
-    return TextEncoder(config.text).apply({"params": params["text"]}, ids, mask)
-
-
-def predict(config: SoraConfig, params: Any, context: Array, x: Array, time: Array) -> Any:
-    """Text embeddings, latents [b t h w c] and times [b t] -> velocity."""
-    return DiT(config.dit).apply({"params": params["dit"]}, x, time, context)
-
-
-def by_time(total: Float[Array, "b t"], count: Float[Array, "b t"], time: Float[Array, "b t"]) -> Mean:
-    """Sums of errors and counts in LEVELS equal intervals of time, the last one noise."""
-    bucket = jnp.clip((time * LEVELS).astype(jnp.int32), 0, LEVELS - 1)
-    where = jax.nn.one_hot(bucket, LEVELS, axis=0)
-    return Mean(jnp.sum(where * total, (1, 2)), jnp.sum(where * count, (1, 2)))
 
 
 @partial(jax.jit, static_argnums=3)
@@ -235,6 +243,10 @@ class FlowTraining:
     frozen_text: Path | None = None
     """Folder of a trained model, ours or open weights, whose text encoder is used as it is, in place of `text`: of
     videos the captions are encoded once, beside the latents, and the encoder leaves. None trains `text` along."""
+    expert: Expert | None = None
+    """Which of two experts trains; the other one is that of `partner`."""
+    partner: Path | None = None
+    """A run that trained the other expert; None takes the one in `frozen_text`."""
     autoencoder: VAEConfig | None = None
     """What `vae` holds, said beforehand: a plan then needs no such folder."""
     objective: FlowObjective = FlowObjective()
@@ -273,7 +285,9 @@ class FlowTraining:
             data=self.data,
             tokenizer=source,
             storage=self.storage,
-            frozen_text=self.frozen_text,
+            lenders=self._lenders(config),
+            expert=self.expert,
+            within=self._within(config),
         )
         batches = self.batches(stage, directory)
         return replace(stage, prompts=self._tell(source, directory)([*self.objective.prompts, ""])), batches
@@ -288,8 +302,8 @@ class FlowTraining:
         self._check(config)
         stage = FlowStage(
             vae=jax.eval_shape(lambda: init_vae(vae, jax.random.key(0))), prompts=None, config=config,
-            objective=self.objective, data=self.data, tokenizer="",
-            frozen_text=self.frozen_text)  # fmt: skip
+            objective=self.objective, data=self.data, tokenizer="", lenders=self._lenders(config), expert=self.expert,
+            within=self._within(config))  # fmt: skip
         batches = []
         for bucket in self.data.buckets:
             b = bucket.batch_size
@@ -297,6 +311,11 @@ class FlowTraining:
             context = jax.ShapeDtypeStruct((b, tokens, self.text.width), jnp.float16)
             ids, mask = (jax.ShapeDtypeStruct((b, tokens), kind) for kind in (jnp.int32, jnp.bool_))
             told: dict[str, Any] = {"context": context} if self.frozen_text else {"ids": ids, "mask": mask}
+            if config.known == "channels":
+                more = config.dit.in_channels - config.dit.out_channels
+                told["channels"] = jax.ShapeDtypeStruct((*latent.shape[:-1], more), jnp.float16)
+            if config.vision is not None:
+                told["image"] = jax.ShapeDtypeStruct((b, config.vision.tokens, config.vision.width), jnp.float16)
             batches.append(WorldBatch(latent=latent, bucket=bucket, **told))
         return stage, batches
 
@@ -310,8 +329,9 @@ class FlowTraining:
             "sizes": tuple(dict.fromkeys((bucket.height, bucket.width) for bucket in self.data.buckets)),
             "frames": tuple(dict.fromkeys(bucket.frames for bucket in self.data.buckets)),
         }
-        if self.loop.start is not None and is_open_model(self.loop.start):
-            return replace(open_model(self.loop.start).config, **trained)  # and sampled as before
+        for folder in (self.frozen_text, self.loop.start):
+            if folder is not None and is_open_model(folder):
+                return replace(open_model(folder).config, **trained)  # and sampled as before
         objective = self.objective
         return SoraConfig(**trained, shift=objective.sample_shift, guidance_scale=objective.guidance_scale)
 
@@ -331,9 +351,9 @@ class FlowTraining:
 
     def batches(self, stage: FlowStage, directory: Path) -> grain.IterDataset:
         """Endless batches for `stage`, of latents wherever these were or can be encoded beforehand."""
-        data, made_by = self.data, signature(stage.vae["encoder"])
+        data, (open_encode, made_by) = self.data, stage.encoding()
         if isinstance(data, VideoData):
-            ready = made_ready(data, self.latents, stage.encode, made_by)
+            ready = made_ready(data, self.latents, open_encode, made_by)
             tell = self._tell(stage.tokenizer, directory, ready)
             return clip_batches(latent_clips(ready, made_by), ready, directory, tell, say)
         tokens = Tokenizer(stage.tokenizer, self.text.tokens).encode
@@ -341,7 +361,7 @@ class FlowTraining:
             make = caption_maker(data, tokens)
         else:
             if self.encoded:
-                write_latents(self.latents, data, self.encoded, stage.encode, made_by)
+                write_latents(self.latents, data, self.encoded, encoder(stage.config.vae, stage.vae), made_by)
             make = latent_maker(self.latents, data, tokens, made_by)
         return batches(make, data.buckets, data.seed, data.threads, data.ahead, data.phases)
 
@@ -349,8 +369,8 @@ class FlowTraining:
         """Batches for validation: of videos, or of (colour, shape, motion) triples, that training never sees."""
         data, config = stage.data, stage.config.text
         if isinstance(data, VideoData):
-            made_by = signature(stage.vae["encoder"])
-            ready = made_ready(data, self.latents, stage.encode, made_by)
+            open_encode, made_by = stage.encoding()
+            ready = made_ready(data, self.latents, open_encode, made_by)
             tell = replace(self, text=config)._tell(stage.tokenizer, directory, ready)
             return held_out_batches(latent_clips(ready, made_by, True), ready, directory, self.validation, tell)
         tokens = Tokenizer(stage.tokenizer, config.tokens).encode
@@ -394,7 +414,28 @@ class FlowTraining:
         write_atomically(kept, lambda path: path.write_text(source))
         return source
 
+    def _lenders(self, config: SoraConfig) -> tuple[tuple[str, Path], ...]:
+        """The parts of the model that do not train, and the folders that have them."""
+        if self.frozen_text is None:
+            return ()
+        found = {TEXT: self.frozen_text}
+        if config.vision is not None:
+            found["vision"] = self.frozen_text
+        if self.expert is not None:
+            found[EXPERTS["high" if self.expert == "low" else "low"]] = self.partner or self.frozen_text
+        return tuple(found.items())
+
+    def _within(self, config: SoraConfig) -> tuple[float, float]:
+        """The times that train."""
+        if self.expert is None or config.boundary is None:
+            return 0.0, 1.0
+        return (config.boundary, 1.0) if self.expert == "high" else (0.0, config.boundary)
+
     def _check(self, config: SoraConfig) -> None:
+        if (self.expert or config.known == "channels") and self.loop.preview_every:
+            raise ValueError("a preview would need a picture, or both experts: say --loop.preview-every 0")
+        if config.known == "channels" and (short := [b for b in self.data.buckets if b.frames == 1]):
+            raise ValueError(f"bucket {short[0].size} is a picture, which the model is given: leave such buckets out")
         for bucket in self.data.buckets:
             shape = config.vae.latent_shape(*bucket.size)
             for name, size, patch in zip(("frames", "height", "width"), shape, self.model.patch, strict=False):

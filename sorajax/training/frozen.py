@@ -1,6 +1,5 @@
 """A text encoder that is used as it was trained, while a transformer learns from what it says."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -19,7 +18,7 @@ from sorajax.data.latents import signature
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextConfig, TextEncoder, Tokenizer, clean
 from sorajax.parts import borrowed
-from sorajax.pretrained.opened import Dtype, Part, is_open_model, open_model, whole_machine
+from sorajax.pretrained.opened import Dtype, is_open_model, open_model, open_signature, whole_machine
 
 
 @dataclass(frozen=True)
@@ -79,14 +78,3 @@ def open_text(folder: Path, dtype: Dtype | None = None) -> FrozenText:
         raise ValueError(f"{folder} has no text encoder: name a whole model")
     return FrozenText(
         config.text, tokenizer, config.clean_prompts, signature(params[TEXT]), lambda: params[TEXT])  # fmt: skip
-
-
-def open_signature(part: Part) -> str:
-    """A short hash of open weights that reads few of them: all names, and the scales of all norms."""
-    tensors = part.tensors()
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        if "norm" in name:
-            digest.update(np.ascontiguousarray(tensors[name]).tobytes())
-    return digest.hexdigest()[:16]

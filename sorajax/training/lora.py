@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from sorajax.checkpoint import load_model
 from sorajax.data.batches import WorldBatch, WorldData
 from sorajax.data.clips import VideoData
-from sorajax.models.sora import SoraConfig
+from sorajax.models.sora import EXPERTS, Expert, SoraConfig
 from sorajax.parts import borrowed, found
 from sorajax.pretrained.lora import TARGETS, adapted, init_adapters, load_lora, save_lora
 from sorajax.pretrained.opened import Dtype, is_open_model, open_model, whole_machine
@@ -62,7 +62,7 @@ class LoRAStage:
 
     def export(self, directory: Path, params: Any) -> None:
         """`lora.safetensors`, for `sorajax.sample --lora`."""
-        said = {"rank": self.rank, "alpha": self.alpha, "targets": self.targets}
+        said = {"rank": self.rank, "alpha": self.alpha, "targets": self.targets, "expert": self.flow.expert}
         save_lora(directory / FILE, params, self.flow.config.dit, self.alpha, said)
 
     def load(self, directory: Path) -> Any:
@@ -82,6 +82,8 @@ class LoRATraining:
     base: Path
     """The model that stays frozen: an exported one, a training directory, a folder of open weights, or the name of such
     on the Hugging Face hub."""
+    expert: Expert | None = None
+    """Of a model with two experts the one that is adapted: high (noise) or low."""
     dtype: Dtype = "float32"
     """What open weights are kept and multiplied in."""
     rank: int = 16
@@ -105,7 +107,7 @@ class LoRATraining:
     def build(self, directory: Path) -> tuple[LoRAStage, grain.IterDataset]:
         """The stage, and its batches."""
         config = self._config()
-        check_tunable(self.folder, config, self.objective)
+        check_tunable(self.folder, config, self.objective, self.expert)
         flow, batches = self._flow(config).build(directory)  # first, so that a text encoder has left
         base = self._base(with_text=flow.frozen_text is None)
         return LoRAStage(base=base, flow=flow, rank=self.rank, alpha=self.alpha, targets=self.targets), batches
@@ -121,7 +123,8 @@ class LoRATraining:
         names = ("text", "dit") if with_text else ("dit",)
         if is_open_model(self.folder):
             parts = open_model(self.folder, self.dtype).parts
-            return {name: parts[name].load(self.dtype, whole_machine()) for name in names}
+            chosen = {name: EXPERTS[self.expert or "high"] if name == "dit" else name for name in names}
+            return {name: parts[part].load(self.dtype, whole_machine()) for name, part in chosen.items()}
         params = load_model(self.folder, SoraConfig)[1]
         if missing := set(names) - set(params):
             raise ValueError(f"{self.folder} has {', '.join(missing)} from another model: give videos as data")
@@ -137,5 +140,5 @@ class LoRATraining:
         beforehand = large and isinstance(self.data, VideoData)
         return FlowTraining(
             model=config.dit, text=config.text, vae=self.folder, frozen_text=self.folder if beforehand else None,
-            objective=self.objective, data=self.data, latents=self.latents, encoded=self.encoded,
+            expert=self.expert, objective=self.objective, data=self.data, latents=self.latents, encoded=self.encoded,
             validation=self.validation, loop=replace(self.loop, start=self.folder))  # fmt: skip

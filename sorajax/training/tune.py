@@ -1,7 +1,8 @@
 """Training all of an open transformer on a person's videos, as `sorajax.training.flow` does it.
 
-Its text encoder is used as it is, once for each caption, and its autoencoder once for each clip: what trains is the
-transformer alone, and the exported model is sampled by the open model's own conventions.
+Its text encoder is used as it is, once for each caption, and its autoencoder once for each clip, as is what an
+image-to-video model reads of the first frame: what trains is the transformer alone, or one of two experts, and the
+exported model is sampled by the open model's own conventions.
 """
 
 from dataclasses import dataclass, replace
@@ -14,9 +15,9 @@ from jax.sharding import Mesh
 from sorajax.checkpoint import Storage
 from sorajax.data.batches import WorldBatch
 from sorajax.data.clips import VideoData
-from sorajax.models.sora import SoraConfig
+from sorajax.models.sora import Expert, SoraConfig
 from sorajax.parts import found
-from sorajax.pretrained.opened import Dtype, open_model
+from sorajax.pretrained.opened import Dtype, is_open_model, open_model
 from sorajax.training.flow import FlowObjective, FlowStage, FlowTraining
 from sorajax.training.loop import LoopConfig
 
@@ -26,7 +27,11 @@ class TuneTraining:
     """An experiment: go on training open weights."""
 
     base: Path
-    """A folder of open text-to-video weights, in either layout, or their name on the Hugging Face hub."""
+    """A folder of open weights, in either layout, or their name on the Hugging Face hub."""
+    expert: Expert | None = None
+    """Of a model with two experts the one that trains: high (noise) or low. Each is a run of its own."""
+    partner: Path | None = None
+    """The run that trained the other expert, for the exported model to use; None leaves that one as it was."""
     dtype: Dtype = "bfloat16"
     """What the transformer multiplies in; parameters, their average and the optimizer's state stay float32."""
     remat: Literal["none", "dots", "full"] = "full"
@@ -56,18 +61,21 @@ class TuneTraining:
         """The training that this stands for. Raises ValueError for weights that it cannot train."""
         base = found(self.base)
         config = open_model(base, self.dtype, remat=self.remat).config
-        check_tunable(base, config, self.objective)
+        check_tunable(base, config, self.objective, self.expert)
         return FlowTraining(
-            model=config.dit, text=config.text, vae=base, frozen_text=base, autoencoder=config.vae,
-            objective=self.objective, data=self.data, latents=self.latents, validation=self.validation,
-            loop=replace(self.loop, start=self.loop.start or base), storage=self.storage)  # fmt: skip
+            model=config.dit, text=config.text, vae=base, frozen_text=base, expert=self.expert, partner=self.partner,
+            autoencoder=config.vae, objective=self.objective, data=self.data, latents=self.latents,
+            validation=self.validation, storage=self.storage,
+            loop=replace(self.loop, start=self.loop.start or base))  # fmt: skip
 
 
-def check_tunable(base: Path, config: SoraConfig, objective: FlowObjective) -> None:
+def check_tunable(base: Path, config: SoraConfig, objective: FlowObjective, expert: Expert | None) -> None:
     """Raises ValueError where a model cannot be trained with this objective."""
     if config.known != "clock" and objective.known > 0:
         raise ValueError(f"{base} was trained with one clock for all frames and objective.known is "
                          f"{objective.known:g}: say --objective.known 0")  # fmt: skip
-    if config.known == "channels" or config.boundary is not None:
-        raise ValueError(f"{base} reads a picture on channels, or has two experts: only text-to-video models of one "
-                         "transformer can be trained so far")  # fmt: skip
+    if (config.boundary is None) != (expert is None):
+        raise ValueError(f"{base} has one transformer: leave out --expert" if expert else
+                         f"{base} has two experts, and one is trained at a time: say --expert high or --expert low")
+    if (config.known == "channels" or expert) and not is_open_model(base):
+        raise ValueError(f"{base} is no folder of open weights: name those it was trained from")

@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
+from jax.tree_util import Partial
 from jaxtyping import Array, Float, UInt8
 
 from sorajax.checkpoint import Storage, export_model, load_model, model_kind
@@ -166,8 +167,11 @@ class VAEStage:
         export_model(directory, {"vae": params}, config, None, self.storage)
 
     def load(self, directory: Path) -> Any:
-        """The parameters in a folder that `load_vae` reads, and a fresh critic."""
-        return self._trained(load_vae(directory)[1], jax.random.key(0))
+        """The parameters in a folder that `load_vae` reads, and a fresh critic; of another width, a fresh decoder."""
+        config, params = load_vae(directory)
+        if self.encoder is not None and config.decoder_base != self.config.decoder_base:
+            return self.init(jax.random.key(0))
+        return self._trained(params, jax.random.key(0))
 
     def autoencoder(self, params: Any) -> Any:
         """The whole autoencoder's parameters: without the critic's, with those of a frozen encoder."""
@@ -223,14 +227,17 @@ WHOLE = 2**23  # pixels of a batch up to which it is encoded in one piece
 
 
 def encoder(config: VAEConfig, params: Any) -> Callable[[Float[Array, "b t y x 3"]], Any]:
-    """Clips in [-1, 1] -> normalised latents; large ones are encoded as a stream, in the memory of a few frames."""
+    """Clips in [-1, 1] -> normalised latents; large ones are encoded as a stream, in the memory of a few frames.
 
-    def encode(video: Float[Array, "b t y x 3"]) -> Any:
-        if np.prod(video.shape[:-1]) > WHOLE:
-            return stream_encode(params, config, video)
-        return VAE(config).apply({"params": params}, video, method="encode")
+    A function with its parameters, which may be an argument of a compiled one.
+    """
+    return Partial(partial(_encoded, config), params)
 
-    return encode
+
+def _encoded(config: VAEConfig, params: Any, video: Float[Array, "b t y x 3"]) -> Any:
+    if np.prod(video.shape[:-1]) > WHOLE:
+        return stream_encode(params, config, video)
+    return VAE(config).apply({"params": params}, video, method="encode")
 
 
 def views(batch: WorldBatch, key: jax.Array) -> tuple[Float[Array, "b t h w 3"], Float[Array, "b t h w 1"]]:
@@ -310,7 +317,7 @@ class VAETraining:
     loop: LoopConfig = LoopConfig()
     decoder_only: bool = False
     """Trains the decoder of `loop.start`, with its encoder frozen and its shape for `model`: latents, and whatever was
-    trained on them, stay good."""
+    trained on them, stay good. Where `model.decoder_base` is another than there, a new decoder of that width."""
     validation: int = 2
     """Batches of held-out clips that `loop.validate_every` measures."""
     storage: Storage = "float32"
@@ -324,6 +331,7 @@ class VAETraining:
         if self.loop.start is None:
             raise ValueError("decoder_only needs an autoencoder to begin from: say --loop.start FOLDER")
         config, params = load_vae(self.loop.start)
+        config = dataclasses.replace(config, decoder_base=self.model.decoder_base or config.decoder_base)
         return dataclasses.replace(stage, config=config, encoder=params["encoder"]), batches
 
     def _built(self, directory: Path) -> tuple[VAEStage, grain.IterDataset]:
@@ -356,4 +364,4 @@ class VAETraining:
         chosen = [by[bucket] for by in found if len(by[bucket])]
         count, rng = max(4, self.objective.moments), np.random.default_rng(0)
         places = [(i % len(chosen), i // len(chosen)) for i in range(count)]
-        return np.stack([chosen[k].read(i % len(chosen[k]), rng)[0] for k, i in places])
+        return np.stack([chosen[k].read(i % len(chosen[k]), rng)[0]["pixels"] for k, i in places])

@@ -138,7 +138,7 @@ def encoded(videos, tmp_path, monkeypatch):
     for name, source in (("a", videos), ("b", other)):
         preparation.prepare(source, tmp_path / name, settings, say=lambda text: None)
     data = VideoData(folder=tmp_path / "a", more=(Source(tmp_path / "b", 3.0),), buckets=(WIDE, IMAGE), held_out=0.0)
-    made_ready(data, None, encode, "me", say=lambda text: None)
+    made_ready(data, None, lambda: encode, "me", say=lambda text: None)
     return data
 
 
@@ -200,7 +200,7 @@ def test_mistakes_are_one_line(encoded, videos, tmp_path):
     with pytest.raises(FileNotFoundError, match="encode"):
         latent_clips(encoded, "you")
     with pytest.raises(ValueError, match="holds raw videos: say --latents"):
-        made_ready(VideoData(folder=videos), None, encode, "me")
+        made_ready(VideoData(folder=videos), None, lambda: encode, "me")
     nothing = replace(encoded, buckets=(Bucket(9, 64, 64),))
     with pytest.raises(ValueError, match="has no clip for any bucket: 9x64x64"):
         clip_batches(latent_clips(nothing, "me"), nothing, tmp_path)

@@ -126,7 +126,7 @@ def encode(video):
 def test_latents_are_those_of_the_clips_and_made_once(videos, tmp_path, local):
     prepare(videos, tmp_path, SETTINGS, say=lambda text: None)
     said = []
-    target = encode_clips(tmp_path, encode, "me", said.append)
+    target = encode_clips(tmp_path, lambda: encode, "me", said.append)
     assert said
     latents, paths = encoded_records(tmp_path, "me", BUCKETS[1])
     clips, same = prepared_records(tmp_path, BUCKETS[1])
@@ -143,7 +143,7 @@ def test_latents_are_those_of_the_clips_and_made_once(videos, tmp_path, local):
     gone.unlink()
     with pytest.raises(FileNotFoundError, match="not complete"):
         encoded_records(tmp_path, "me", BUCKETS[1])
-    encode_clips(tmp_path, encode, "me", said.append)
+    encode_clips(tmp_path, lambda: encode, "me", said.append)
     again, _ = encoded_records(tmp_path, "me", BUCKETS[1])
     assert [again[i]["start"] for i in range(len(again))] == [latents[i]["start"] for i in range(len(latents))]
 

@@ -14,7 +14,8 @@ from sorajax.data.clips import tokens_of
 from sorajax.models.sora import init
 from sorajax.models.text import Tokenizer
 from sorajax.sharding import make_mesh, place_batch, shardings
-from sorajax.training.flow import LEVELS, FlowObjective, FlowStage, by_time
+from sorajax.training.flow import FlowObjective, FlowStage
+from sorajax.training.velocity import LEVELS, by_time
 from tests.conftest import TINY, tiny_tokenizer
 
 BUCKET = Bucket(5, 16, 16, batch_size=4)

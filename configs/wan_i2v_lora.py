@@ -1,0 +1,32 @@
+"""An adapter for an image-to-video model on your own videos; each clip's first frame is the picture it goes on from.
+
+    python -m sorajax.train configs/wan_i2v_lora.py --base Wan2.2-I2V-A14B --data.folder videos --expert high
+    python -m sorajax.train configs/wan_i2v_lora.py --base Wan2.2-I2V-A14B --data.folder videos --expert low \
+        --directory runs/wan_i2v_lora_low
+    python -m sorajax.sample "..." --model Wan2.2-I2V-A14B --image cat.png \
+        --lora runs/wan_i2v_lora/model/lora.safetensors --lora runs/wan_i2v_lora_low/model/lora.safetensors
+
+Of two experts each has a run of its own, on its own times; both read the same latents. Wan 2.1's one transformer is
+trained without --expert, and all of a model by the same options of configs/wan_tune.py. The frozen transformer stays in
+bfloat16, 28 GB: `--mesh fsdp=-1` splits it over the devices. Not run on the real weights yet; on tiny random ones in
+tests/training/test_picture.py.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from sorajax.data.buckets import Bucket
+from sorajax.train import load_experiment
+
+ADAPTER = load_experiment(Path(__file__).with_name("wan_lora.py"))
+
+config = replace(
+    ADAPTER,
+    base=Path("Wan2.2-I2V-A14B"),
+    data=replace(
+        ADAPTER.data,
+        buckets=(Bucket(33, 480, 832), Bucket(33, 832, 480), Bucket(81, 480, 832), Bucket(81, 832, 480)),
+        phases=(),
+    ),
+    latents=Path("latents/wan_i2v"),
+)
