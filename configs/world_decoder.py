@@ -21,9 +21,9 @@ config = replace(
     decoder_only=True,
     objective=replace(WHOLE.objective, kl=0.0),
     loop=LoopConfig(
-        steps=4_500,
+        steps=3_300,
         start=Path("runs/world_vae"),
         optimizer=OptimizerConfig(
-            name="muon", learning_rate=2.5e-3, schedule="linear", decay=0.9, warmup=50, weight_decay=0.0, ema=0.998),
+            name="muon", learning_rate=1.2e-3, schedule="linear", decay=0.95, warmup=100, weight_decay=0.0, ema=0.998),
     ),
 )

@@ -44,6 +44,7 @@ from sorajax.sharding import gathered
 from sorajax.training.adversarial import AdversarialConfig, game
 from sorajax.training.loop import LoopConfig
 from sorajax.training.perceptual import feature_distance, flicker, ssim, structure
+from sorajax.training.wider import wider_decoder
 
 
 @dataclass(frozen=True)
@@ -167,10 +168,17 @@ class VAEStage:
         export_model(directory, {"vae": params}, config, None, self.storage)
 
     def load(self, directory: Path) -> Any:
-        """The parameters in a folder that `load_vae` reads, and a fresh critic; of another width, a fresh decoder."""
+        """The parameters in a folder that `load_vae` reads, and a fresh critic; the decoder made as wide as here.
+
+        Raises ValueError where that is no multiple.
+        """
         config, params = load_vae(directory)
-        if self.encoder is not None and config.decoder_base != self.config.decoder_base:
-            return self.init(jax.random.key(0))
+        old, new = (c.decoder_base or c.base for c in (config, self.config))
+        if self.encoder is not None and old != new:
+            if new % old or config.shortcuts:
+                raise ValueError(f"model.decoder_base is {new} and the decoder in {directory} has {old}: a decoder is "
+                                 "widened by a whole factor, and only without shortcuts")  # fmt: skip
+            params["decoder"] = wider_decoder(params["decoder"], new // old, jax.random.key(0))
         return self._trained(params, jax.random.key(0))
 
     def autoencoder(self, params: Any) -> Any:
@@ -317,7 +325,8 @@ class VAETraining:
     loop: LoopConfig = LoopConfig()
     decoder_only: bool = False
     """Trains the decoder of `loop.start`, with its encoder frozen and its shape for `model`: latents, and whatever was
-    trained on them, stay good. Where `model.decoder_base` is another than there, a new decoder of that width."""
+    trained on them, stay good. Where `model.decoder_base` is a multiple of its width, a wider decoder that begins as
+    the same function."""
     validation: int = 2
     """Batches of held-out clips that `loop.validate_every` measures."""
     storage: Storage = "float32"

@@ -1,0 +1,58 @@
+"""A wider decoder decodes the same, whole and streamed, and its copies learn apart."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sorajax.models.sora import init_vae
+from sorajax.models.vae import VAE, VAEConfig, stream_decode
+from sorajax.training.loop import LoopConfig
+from sorajax.training.vae import VAEStage, VAETraining
+from sorajax.training.wider import wider_decoder
+
+NARROW = VAEConfig(base=4, multipliers=(1, 2, 2), strides=((2, 2), (2, 1)), residual_blocks=1, pixel_patch=4,
+                   latent_channels=3)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def params():
+    """Random values everywhere, also where a fresh model has zeros and ones."""
+    shapes = init_vae(NARROW, jax.random.key(0))
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda x: x + jnp.asarray(rng.normal(0, 0.1, x.shape), jnp.float32), shapes)
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_it_decodes_the_same(params, factor):
+    wide = replace(NARROW, decoder_base=4 * factor)
+    grown = {**params, "decoder": wider_decoder(params["decoder"], factor, jax.random.key(1))}
+    expected = jax.tree.map(jnp.shape, init_vae(wide, jax.random.key(0)))
+    assert jax.tree.map(jnp.shape, grown) == expected
+    latent = jax.random.normal(jax.random.key(2), (2, 3, 2, 3, 3))
+    before = VAE(NARROW).apply({"params": params}, latent, method="decode")
+    assert float(jnp.std(before)) > 0.05
+    np.testing.assert_allclose(VAE(wide).apply({"params": grown}, latent, method="decode"), before, atol=2e-5)
+    np.testing.assert_allclose(stream_decode(grown, wide, latent), before, atol=2e-5)
+
+
+def test_a_run_begins_with_it_and_its_copies_learn_apart(params, tmp_path):
+    VAEStage(NARROW).export(tmp_path / "start", params)
+    loop = LoopConfig(start=tmp_path / "start")
+    training = VAETraining(model=replace(NARROW, decoder_base=8), decoder_only=True, loop=loop)
+    stage, _ = training.build(tmp_path)
+    trained = stage.load(tmp_path / "start")
+
+    def loss(trained):
+        made = VAE(stage.config).apply({"params": stage.autoencoder(trained)}, latent, method="decode")
+        return jnp.mean(jnp.square(made - 0.3))
+
+    latent = jax.random.normal(jax.random.key(2), (1, 2, 2, 2, 3))
+    slope = jax.grad(loss)(trained)["decoder"]["level0_block0"]["conv1"]["kernel"]
+    first, second = jnp.split(slope, 2, -1)
+    assert float(jnp.abs(first - second).max()) > 0.1 * float(jnp.abs(slope).max())
+    wrong = replace(training, model=replace(NARROW, decoder_base=6)).build(tmp_path)[0]
+    with pytest.raises(ValueError, match=r"decoder_base is 6 and the decoder in .* has 4: a decoder is"):
+        wrong.load(tmp_path / "start")
