@@ -17,7 +17,7 @@ def wider_decoder(decoder: Any, factor: int, key: jax.Array) -> Any:
     Each channel stands there `factor` times. A layer that reads it shares its weight among the copies at random, so
     that they learn apart; norms see the same lengths, and queries are scaled to what attention expects.
     """
-    wide = {}
+    wide: dict[str, Any] = {}
     for name, leaf in flatten_dict(decoder, sep="/").items():
         layer, kind = name.split("/")[-2:]
         own = jax.random.fold_in(key, len(wide))
