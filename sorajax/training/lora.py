@@ -109,7 +109,7 @@ class LoRATraining:
         config = self._config()
         check_tunable(self.folder, config, self.objective, self.expert)
         flow, batches = self._flow(config).build(directory)  # first, so that a text encoder has left
-        base = self._base(with_text=flow.frozen_text is None)
+        base = self._base(with_text=not flow.frozen_text)
         return LoRAStage(base=base, flow=flow, rank=self.rank, alpha=self.alpha, targets=self.targets), batches
 
     def _config(self) -> SoraConfig:
