@@ -432,6 +432,10 @@ class FlowTraining:
         return (config.boundary, 1.0) if self.expert == "high" else (0.0, config.boundary)
 
     def _check(self, config: SoraConfig) -> None:
+        if self.expert and config.boundary is None:
+            raise ValueError(f"{config.name} has one transformer: leave out --expert")
+        if config.boundary is not None and not self.expert:
+            raise ValueError(f"{config.name} has two experts, and one is trained at a time: say --expert high, or low")
         if (self.expert or config.known == "channels") and self.loop.preview_every:
             raise ValueError("a preview would need a picture, or both experts: say --loop.preview-every 0")
         if config.known == "channels" and (short := [b for b in self.data.buckets if b.frames == 1]):

@@ -107,7 +107,7 @@ class LoRATraining:
     def build(self, directory: Path) -> tuple[LoRAStage, grain.IterDataset]:
         """The stage, and its batches."""
         config = self._config()
-        check_tunable(self.folder, config, self.objective, self.expert)
+        check_tunable(self.folder, config, self.objective)
         flow, batches = self._flow(config).build(directory)  # first, so that a text encoder has left
         base = self._base(with_text=not flow.frozen_text)
         return LoRAStage(base=base, flow=flow, rank=self.rank, alpha=self.alpha, targets=self.targets), batches

@@ -61,7 +61,7 @@ class TuneTraining:
         """The training that this stands for. Raises ValueError for weights that it cannot train."""
         base = found(self.base)
         config = open_model(base, self.dtype, remat=self.remat).config
-        check_tunable(base, config, self.objective, self.expert)
+        check_tunable(base, config, self.objective)
         return FlowTraining(
             model=config.dit, text=config.text, vae=base, frozen_text=base, expert=self.expert, partner=self.partner,
             autoencoder=config.vae, objective=self.objective, data=self.data, latents=self.latents,
@@ -69,13 +69,10 @@ class TuneTraining:
             loop=replace(self.loop, start=self.loop.start or base))  # fmt: skip
 
 
-def check_tunable(base: Path, config: SoraConfig, objective: FlowObjective, expert: Expert | None) -> None:
+def check_tunable(base: Path, config: SoraConfig, objective: FlowObjective) -> None:
     """Raises ValueError where a model cannot be trained with this objective."""
     if config.known != "clock" and objective.known > 0:
         raise ValueError(f"{base} was trained with one clock for all frames and objective.known is "
                          f"{objective.known:g}: say --objective.known 0")  # fmt: skip
-    if (config.boundary is None) != (expert is None):
-        raise ValueError(f"{base} has one transformer: leave out --expert" if expert else
-                         f"{base} has two experts, and one is trained at a time: say --expert high or --expert low")
-    if (config.known == "channels" or expert) and not is_open_model(base):
+    if (config.known == "channels" or config.boundary is not None) and not is_open_model(base):
         raise ValueError(f"{base} is no folder of open weights: name those it was trained from")

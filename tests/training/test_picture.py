@@ -11,6 +11,7 @@ import pytest
 
 import sorajax
 from sorajax.checkpoint import load_model
+from sorajax.convert import main as convert
 from sorajax.data import preparation
 from sorajax.diffusion.flow import logit_normal
 from sorajax.given import Given
@@ -103,6 +104,9 @@ def test_an_expert_learns_its_own_times_and_stands_beside_the_other(home, capsys
     request = Request(("a red ball",), frames=5, width=16, height=16, steps=2)
     (video,) = tuned.stream(request, tuned.plan(request), given=still)
     assert video.frames.shape == (5, 16, 16, 3)
+    assert convert([str(low), "--to", "diffusers", "--out", str(home / "whole"), "--dtype", "float32"]) == 0
+    whole = sorajax.load(home / "whole")
+    assert all(same(whole.params[name], tuned.params[name]) for name in ("dit", "dit_low", "text", "vae"))
 
     other = home / "run_high"
     quiet = loop.LoopConfig(steps=1, preview_every=0)
@@ -153,7 +157,7 @@ def test_what_cannot_be_trained_is_one_line(home, tmp_path, capsys):
     pair = experiment(home, "pair", "tune", "TuneTraining", "")
     single = experiment(home, "I2V", "tune", "TuneTraining", "")
     for said, message in (
-        (pair, "has two experts, and one is trained at a time: say --expert high or --expert low"),
+        (pair, "has two experts, and one is trained at a time: say --expert high, or low"),
         ([*single, "--expert", "low"], "has one transformer: leave out --expert"),
         ([single[0], "--loop.preview-every", "5"], "say --loop.preview-every 0"),
         ([*single, "--data.buckets.0.frames", "1"], "is a picture, which the model is given"),
