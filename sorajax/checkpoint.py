@@ -12,8 +12,11 @@ and, where there is text, `tokenizer.json`.
 import json
 import logging
 import os
+import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -101,14 +104,16 @@ class Checkpoints:
     def save(self, step: int, state: Any, config: dict[str, Any], data: dict[str, Any], metric: float) -> None:
         """Starts writing `state` as `step`; `metric` is a loss, `config` and `data` are JSON values.
 
-        Returns before the arrays are on disk; a crash until then leaves the older steps as they were.
+        Returns before the arrays are on disk; a crash until then leaves the older steps as they were. Raises OSError
+        where this or an earlier one cannot be written, as `wait` and `close` do.
         """
         for broken in self.unusable:
             self.manager.delete(broken)
         self.unusable = []
         meta = {"config": config, "data": data, "fingerprints": _named(fingerprints(state))}
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
-        self.manager.save(step, args=items, metrics={"loss": float(metric)}, force=True)
+        with self._writing():
+            self.manager.save(step, args=items, metrics={"loss": float(metric)}, force=True)
 
     def steps(self) -> list[int]:
         """All steps on disk, oldest first."""
@@ -150,11 +155,25 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Returns when everything is on disk."""
-        self.manager.wait_until_finished()
+        with self._writing():
+            self.manager.wait_until_finished()
 
     def close(self) -> None:
         """Waits, then frees the threads."""
-        self.manager.close()
+        with self._writing():
+            self.manager.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """What may fail inside in any of Orbax's threads, and be raised as anything, becomes one line."""
+        try:
+            yield
+        except Exception as error:
+            steps = self.manager.all_steps(read=True)
+            left = f"the last whole one is step {max(steps)}" if steps else "there is none yet"
+            free = shutil.disk_usage(self.directory).free / 2**30
+            raise OSError(f"a checkpoint could not be written to {self.directory}, where {free:.1f} GiB are free "
+                          f"({_one_line(error)}): {left}; make room and continue with --resume") from error  # fmt: skip
 
 
 def _one_line(error: BaseException) -> str:

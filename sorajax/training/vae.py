@@ -44,7 +44,7 @@ from sorajax.sharding import gathered
 from sorajax.training.adversarial import AdversarialConfig, game
 from sorajax.training.loop import LoopConfig
 from sorajax.training.perceptual import feature_distance, flicker, ssim, structure
-from sorajax.training.wider import wider_decoder
+from sorajax.training.wider import wider
 
 
 @dataclass(frozen=True)
@@ -168,17 +168,20 @@ class VAEStage:
         export_model(directory, {"vae": params}, config, None, self.storage)
 
     def load(self, directory: Path) -> Any:
-        """The parameters in a folder that `load_vae` reads, and a fresh critic; the decoder made as wide as here.
+        """The parameters in a folder that `load_vae` reads, made as wide as here, and a fresh critic.
 
-        Raises ValueError where that is no multiple.
+        Raises ValueError where a width here is no multiple of theirs.
         """
         config, params = load_vae(directory)
-        old, new = (c.decoder_base or c.base for c in (config, self.config))
-        if self.encoder is not None and old != new:
+        for part, old, new in (("encoder", config.base, self.config.base),
+                               ("decoder", config.decoder_base or config.base,
+                                self.config.decoder_base or self.config.base)):  # fmt: skip
+            if old == new:
+                continue
             if new % old or config.shortcuts:
-                raise ValueError(f"model.decoder_base is {new} and the decoder in {directory} has {old}: a decoder is "
+                raise ValueError(f"the {part} is to have {new} channels and that in {directory} has {old}: one is "
                                  "widened by a whole factor, and only without shortcuts")  # fmt: skip
-            params["decoder"] = wider_decoder(params["decoder"], new // old, jax.random.key(0))
+            params[part] = wider(part, params[part], new // old, jax.random.key(0))
         return self._trained(params, jax.random.key(0))
 
     def autoencoder(self, params: Any) -> Any:
