@@ -15,12 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
+from scipy import ndimage
 
 from sorajax.diffusion.known import Known
 from sorajax.request import BadRequest
 from sorajax.video import Frames, Video
 
-STILL = 12.0  # of 255: a pixel that changes by much less stands still
+STILL = 12.0  # of 255: a pixel that changes by much less stands still,
+AROUND = 5  # if so do all in a square of this side around it: the edge of what moves away changes little
 RUN_UP = 2  # latent frames of a still before a tail: a causal encoder needs a past
 
 
@@ -74,15 +76,16 @@ class Given:
 def in_colours_of(ends: Sequence[tuple[int, UInt8[np.ndarray, "y x 3"]]], clip: Frames) -> Frames:
     """A decoded clip without what the autoencoder did to the given frames, (number in the clip, pixels), at its ends.
 
-    The mean difference of each channel is taken back everywhere, and that of each pixel where the picture stands still
-    since the given frame, so that neither a seam nor a still background shows where the given frames end. Between two
-    ends the nearer one counts more.
+    The mean difference of each channel is taken back everywhere, and that of each pixel where the picture around it
+    stands still since the given frame, so that neither a seam nor a still background shows where the given frames end.
+    Between two ends the nearer one counts more.
     """
     moved, weights = [], []
     for number, given in ends:
         difference = given.astype(np.float32) - clip[number]
         shift = difference.mean((0, 1))
         change = np.abs(clip.astype(np.float32) - clip[number]).max(-1, keepdims=True)
+        change = ndimage.maximum_filter(change, (1, AROUND, AROUND, 1))
         moved.append(shift + (difference - shift) * np.exp(-np.square(change / STILL)))
         weights.append(1 / np.maximum(np.abs(np.arange(len(clip)) - number), 0.5))
     share = np.stack(weights) / np.sum(weights, 0)

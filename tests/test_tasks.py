@@ -5,10 +5,11 @@ import json
 import av
 import numpy as np
 import pytest
+from scipy import ndimage
 
 import sorajax
 from sorajax import tasks
-from sorajax.given import Given, fitted, known_of
+from sorajax.given import Given, fitted, in_colours_of, known_of
 from sorajax.pipeline import Pipeline, _Windows
 from sorajax.request import BadRequest, Request, Scene, read_storyboard
 from sorajax.sample import main
@@ -118,6 +119,17 @@ def test_seams_have_the_given_colours():
     back = Given(head=given).put_back(made)
     assert np.array_equal(back[0, :5], given)
     assert np.array_equal(back[0, 5:], given)
+
+
+def test_what_moves_away_leaves_no_outline():
+    """A disc is blurred, the ground is darker: where the disc was, only the ground's error is taken back."""
+    y, x = np.mgrid[:32, :32]
+    disc = np.hypot(y - 16, x - 16) < 6
+    given = np.where(disc[..., None], 200, 90).astype(np.uint8) * np.ones(3, np.uint8)
+    blurred = ndimage.gaussian_filter(given.astype(float), (1.5, 1.5, 0)) - 4
+    gone = np.full((4, 32, 32, 3), 86.0)
+    back = in_colours_of([(0, given)], np.concatenate([blurred[None], gone]).round().astype(np.uint8))
+    assert np.abs(back[1:].astype(int) - 90).max() <= 2
 
 
 def test_fitting_covers_and_cuts_and_keeps_time():

@@ -276,12 +276,14 @@ def style(ask: Ask, num: int, seed: int, fps: float) -> Row:
 
 def minute(ask: Ask, num: int, seed: int, fps: float, seconds: float = 60) -> Row:
     """One film of a bouncing ball: words of every second, the background's colour, and whether cost grows linearly."""
-    started = time.perf_counter()
-    clip = ask("text", "a red ball bounces on a grey floor", seed, seconds=seconds)
-    spent = time.perf_counter() - started
-    started = time.perf_counter()
-    ask("text", "a red ball bounces on a grey floor", seed, seconds=seconds / 2)
-    half = time.perf_counter() - started
+
+    def made(length: float) -> tuple[Clip, float]:
+        started = time.perf_counter()
+        return ask("text", "a red ball bounces on a grey floor", seed, seconds=length), time.perf_counter() - started
+
+    made(seconds / 2)  # compiles all that the other two need
+    clip, spent = made(seconds)
+    half = made(seconds / 2)[1]
     parts = [clip[start : start + LENGTH] for start in range(0, len(clip) - LENGTH + 1, LENGTH - 1)]
     readings = [read(part, fps) for part in parts]
     ground = np.median(clip.astype(np.float32), (1, 2))
