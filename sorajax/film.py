@@ -59,8 +59,8 @@ class Model(Protocol):
 
 
 def overlap(window: int) -> int:
-    """Kept latents at the beginning of a window of so many."""
-    return (window - 1) // 3
+    """Kept latents at the beginning of a window of so many: two at least where one is left to make, to show a pace."""
+    return max(0, min(max(2, (window - 1) // 3), window - 2))
 
 
 def runs(shots: Sequence[Shot]) -> list[list[Shot]]:

@@ -114,9 +114,13 @@ def after(pipeline: Pipeline, one: Request, start: Frames, wanted: int) -> Frame
 
 
 def before(pipeline: Pipeline, one: Request, end: Frames, wanted: int) -> Frames:
-    """So many frames that lead to a clip, window by window, each of which knows the beginning of what there is."""
+    """So many frames that lead to a clip, window by window, each of which knows the beginning of what there is.
+
+    A half of it, or three latents: of less a pace is guessed.
+    """
     stride, window = pipeline.config.vae.stride[0], pipeline.window
-    groups = max(1, (window - 1) // stride // 2)
+    most = (window - 1) // stride
+    groups = max(1, most // 2, min(3, most - 1))
     film = end
     for number in count():
         if len(film) >= len(end) + wanted:

@@ -79,13 +79,13 @@ def played(model, shots, **more):
 
 def test_a_window_knows_the_end_of_what_there_is():
     model = Recorder()
-    frames = played(model, [Shot("a", 41)])
-    assert len(frames) == 41
-    assert [known.mask.sum() for known in model.known] == [0, 2, 2]
-    np.testing.assert_array_equal(model.known[1].latent[0, :2], 1)
+    frames = played(model, [Shot("a", 33)])
+    assert len(frames) == 33
+    assert [known.mask.sum() for known in model.known] == [0, 3, 3]
+    np.testing.assert_array_equal(model.known[1].latent[0, :3], 1)
     assert len(set(model.seeds)) == 3
     np.testing.assert_array_equal(frames[:17], 1)
-    np.testing.assert_array_equal(frames[17:29], 2)
+    np.testing.assert_array_equal(frames[17:25], 2)
 
 
 def test_a_cut_knows_nothing_or_its_image_and_each_shot_has_its_prompt():
@@ -94,7 +94,7 @@ def test_a_cut_knows_nothing_or_its_image_and_each_shot_has_its_prompt():
     frames = played(model, [Shot("a", 9), Shot("b", 8), Shot("c", 5, cut=True), Shot("d", 5, cut=True, image=image)])
     assert len(frames) == 27
     assert model.prompts == ["a", "b", "c", "d"]
-    assert [known.mask.sum() for known in model.known] == [0, 2, 0, 1]
+    assert [known.mask.sum() for known in model.known] == [0, 3, 0, 1]
     np.testing.assert_array_equal(frames[22], 9)
 
 
@@ -108,7 +108,7 @@ def test_given_frames_come_first_and_are_known():
 
 
 def test_an_interrupted_film_goes_on_as_if_nothing_had_been(tmp_path):
-    shots, folder = [Shot("a", 41)], tmp_path / "a.mp4.windows"
+    shots, folder = [Shot("a", 33)], tmp_path / "a.mp4.windows"
     expected = played(Recorder(), shots)
 
     class Dying(Recorder):
