@@ -1,11 +1,14 @@
-"""The whole embedded autoencoder, trained on with a wider encoder and more weight on objects.
+"""The whole embedded autoencoder, trained on with a wider encoder, on objects of which every second is a small star.
 
     python -m sorajax.train configs/world_encoder.py
+    python -m sorajax.train configs/world_encoder.py --loop.start runs/world_encoder --directory runs/world_encoder2 \
+        --objective.objects 10 --loop.steps 950 --loop.seed 1 --data.seed 1 --loop.optimizer.learning-rate 7e-4 \
+        --loop.optimizer.decay 0.9 --loop.optimizer.warmup 30
 
 What the narrow encoder loses are the points of small stars, and no decoder brings them back
-(configs/world_decoder.py). Latents change, so they are encoded anew and the transformer follows:
+(configs/world_decoder.py). Latents change, so clips are encoded anew and the transformer follows:
 
-    python -m sorajax.train configs/world_dit.py --vae runs/world_encoder --loop.start MODEL
+    python -m sorajax.train configs/world_dit.py --vae runs/world_encoder2 --loop.start MODEL --latents latents/FOLDER
 
 Hardware and time: 2 CPU cores; see the model card in sorajax/assets/world.
 """
@@ -13,6 +16,7 @@ Hardware and time: 2 CPU cores; see the model card in sorajax/assets/world.
 from dataclasses import replace
 from pathlib import Path
 
+from sorajax.data.scenes import WorldMix
 from sorajax.train import load_experiment
 from sorajax.training.loop import LoopConfig
 from sorajax.training.optimizer import OptimizerConfig
@@ -23,6 +27,7 @@ config = replace(
     WHOLE,
     model=replace(WHOLE.model, base=64),
     objective=replace(WHOLE.objective, l1=1.0, objects=6.0),
+    data=replace(WHOLE.data, mix=WorldMix(small_stars=0.5)),
     loop=LoopConfig(
         steps=1_900,
         start=Path("runs/world_decoder2"),

@@ -14,10 +14,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from sorajax.checkpoint import to_json, write_atomically
+from sorajax.checkpoint import from_json, to_json, write_atomically
 from sorajax.data.batches import Encode, WorldBatch, WorldData, clips, scene_maker, written
 from sorajax.data.buckets import Bucket, stem
-from sorajax.data.scenes import Scene
+from sorajax.data.scenes import Scene, WorldMix
 
 INDEX = "latents.json"
 
@@ -48,7 +48,7 @@ def write_latents(
     done: dict[str, int] = {}
     if (directory / INDEX).exists():
         found = json.loads((directory / INDEX).read_text())
-        done = found.pop("clips")
+        done, found["mix"] = found.pop("clips"), to_json(from_json(found["mix"], WorldMix))  # fields may be newer
         if found != said:
             raise ValueError(f"{directory} was made by another autoencoder, mix or seed: choose another folder")
     directory.mkdir(parents=True, exist_ok=True)

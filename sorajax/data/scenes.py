@@ -122,6 +122,7 @@ class WorldMix:
     slowly: float = 0.25
     quickly: float = 0.25
     held_still: float = 1 / len(MOTIONS)  # share of `stands still` among the motions
+    small_stars: float = 0.0  # share of objects made small stars, the finest shape: for autoencoders
 
     def __post_init__(self):
         for field in fields(self):
@@ -165,6 +166,9 @@ def _draw(rng: np.random.Generator, n: int, mix: WorldMix) -> Scene:
     sideways = rng.integers(0, 2, n)
     shape = np.where(collides[:, None], _choose(rng, (n, 2), (0, 1, 4)), shape)
     size = np.where((collides | wall)[:, None], 0, size)
+    if mix.small_stars:  # mixes without it draw what they always drew
+        fine = (rng.random((n, 2)) < mix.small_stars) & ~(collides | wall)[:, None]
+        shape, size = np.where(fine, SHAPES.index("star"), shape), np.where(fine, SIZES.index("small"), size)
     motion[:, 0, 0] = np.where(collides | wall, sideways, motion[:, 0, 0])
     answer = np.where(rng.random(n) < 0.3, STILL, 1 - sideways)
     motion[:, 0, 1] = np.where(collides, answer, motion[:, 0, 1])

@@ -152,6 +152,13 @@ def test_splits_keep_their_promise():
         assert split == "train" or secret[:, 0, 0].all()
 
 
+def test_small_stars_are_added_to_a_mix():
+    scene = scenes(2000, WorldMix(small_stars=0.5, two_objects=0, wall=0))
+    star = (scene.shape == words.SHAPES.index("star")) & (scene.size == words.SIZES.index("small"))
+    assert star[:, 0].mean() == pytest.approx(0.5 + 0.5 * 0.1, abs=0.04)
+    assert scene.radius[star].max() < scene.radius[scene.size == words.SIZES.index("large")].min()
+
+
 def test_a_probability_out_of_range_is_named():
     with pytest.raises(ValueError, match=r"WorldMix.camera is 1.5"):
         WorldMix(camera=1.5)
