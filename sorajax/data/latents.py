@@ -7,6 +7,7 @@ which is written last and says which autoencoder and mix made them.
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,8 @@ def write_latents(
     made_by: str,
     say: Callable[[str], None] = print,
 ) -> Path:
-    """Renders and encodes `count` clips for each bucket; `encode` maps clips in [-1, 1] to latents [b t h w c].
+    """Renders and encodes clips, `count` for the bucket that is drawn most and as many for each other one as its share
+    of what is drawn, so that all are seen equally often. `encode` maps clips in [-1, 1] to latents [b t h w c].
 
     `made_by` is the autoencoder's `signature`. A folder that already holds what is asked for is left as it is; one made
     otherwise raises ValueError.
@@ -52,10 +54,12 @@ def write_latents(
         if found != said:
             raise ValueError(f"{directory} was made by another autoencoder, mix or seed: choose another folder")
     directory.mkdir(parents=True, exist_ok=True)
+    drawn = [bucket.weight * bucket.batch_size for bucket in data.buckets]
     for number, bucket in enumerate(data.buckets):
-        if done.get(stem(bucket), 0) < count:
-            _write_bucket(directory, data, number, bucket, count, encode, say)
-            done[stem(bucket)] = count
+        wanted = math.ceil(count * drawn[number] / max(drawn))
+        if done.get(stem(bucket), 0) < wanted:
+            _write_bucket(directory, data, number, bucket, wanted, encode, say)
+            done[stem(bucket)] = wanted
             text = json.dumps(said | {"clips": done}, indent=2)
             write_atomically(directory / INDEX, lambda path, text=text: path.write_text(text))
     return directory

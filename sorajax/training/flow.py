@@ -254,7 +254,8 @@ class FlowTraining:
     latents: Path | None = None
     """Folder of encoded clips. None renders and encodes the world inside the step; for raw videos it must be named."""
     encoded: int = 0
-    """World clips to encode into `latents` before training starts, for each bucket; 0 takes those that are there."""
+    """World clips to encode into `latents` before training starts, of the bucket drawn most and of the others in
+    proportion to what is drawn of them; 0 takes those that are there."""
     validation: int = 4
     """Batches of held-out clips that `loop.validate_every` measures."""
     tokenizer: Path | None = None

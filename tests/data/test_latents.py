@@ -1,6 +1,7 @@
 """Cached latents are what the encoder makes of the rendered scenes; captions are drawn anew."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -43,6 +44,13 @@ def test_latents_are_those_of_the_rendered_scenes(tmp_path):
     dropped = np.mean([not row.any() for batch in batches for row in batch.mask])
     assert 0.1 < dropped < 0.45
     assert len({batch.ids.tobytes() for batch in batches}) == 20
+
+
+def test_clips_of_each_bucket_are_as_many_as_are_drawn_of_it(tmp_path):
+    wide = Bucket(5, 16, 32, batch_size=2, weight=0.5)
+    write_latents(tmp_path, replace(DATA, buckets=(wide, BUCKET)), 10, encode, "me", say=lambda text: None)
+    assert json.loads((tmp_path / INDEX).read_text())["clips"] == {"5x16x32": 3, "5x16x16": 10}  # 1 to 4, rounded up
+    assert [len(np.load(tmp_path / f"{stem}.npy")) for stem in ("5x16x32", "5x16x16")] == [3, 10]
 
 
 def test_a_finished_folder_is_kept_and_a_foreign_one_refused(tmp_path):
