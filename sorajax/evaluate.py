@@ -18,7 +18,7 @@ Exit codes: 0 done, 1 a file or model failed, 2 the request makes no sense, 130 
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -236,8 +236,8 @@ def measure_tasks(command: Tasks) -> None:
     pipeline = load(command.model)
 
     def ask(task: str, prompt: str, seed: int, *given: Any, **settings: Any) -> Any:
-        length = {name: settings.pop(name) for name in ("frames", "seconds") if name in settings}
-        request = Request((prompt or "storyboard",), seed=seed, **length)
+        asked = {field.name: settings.pop(field.name) for field in fields(Request) if field.name in settings}
+        request = Request((prompt or "storyboard",), seed=seed, **asked)
         if "scenes" in settings:
             settings["scenes"] = [Scene(text, s, "cut" if cut else "continue") for text, s, cut in settings["scenes"]]
         videos = [Video(frames, pipeline.config.fps) for frames in given]

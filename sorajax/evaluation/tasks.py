@@ -168,6 +168,28 @@ def extend_backward(ask: Ask, num: int, seed: int, fps: float) -> Row:
     return extend(ask, num, seed, fps, "backward")
 
 
+def remix(ask: Ask, num: int, seed: int, fps: float) -> Row:
+    """The best part of a clip, grown both ways."""
+    new, found, change = 8, [], 0
+    for i, case in enumerate(cases(num, seed, GIVEN + 2 * new, SIDEWAYS)):
+        part = case.clip[new : new + GIVEN]
+        clip = ask("extend", case.prompt, seed + i, part, direction="both", frames=new)
+        change = max(change, int(np.abs(clip[new : new + GIVEN].astype(int) - part).max()))
+        found.append(clip)
+    return {"given frames changed": Figure(float(change), "of 255", len(found), 0, False)} | seams(
+        (clip, seam) for clip in found for seam in (new, new + GIVEN)
+    )
+
+
+def seams(where: Iterable[tuple[Clip, int]]) -> Row:
+    """What two seams of each clip show."""
+    where = list(where)
+    return {
+        "no jump at the seams": share(no_jump(clip, seam) for clip, seam in where),
+        "colour drift at the seams": middle((drift(clip, seam) for clip, seam in where), "% of range", 1, False),
+    }
+
+
 def between(ask: Ask, num: int, seed: int, fps: float) -> Row:
     held, monotone = [], []
     for i, case in enumerate(cases(num, seed, 14, SIDEWAYS)):
@@ -189,12 +211,20 @@ def connect(ask: Ask, num: int, seed: int, fps: float) -> Row:
         kept = np.concatenate([clip[:GIVEN], clip[-GIVEN:]])
         change = max(change, int(np.abs(kept.astype(int) - np.concatenate([first, second])).max()))
         found.append(clip)
-    seams = [(clip, seam) for clip in found for seam in (GIVEN, len(clip) - GIVEN)]
-    return {
-        "given frames changed": Figure(float(change), "of 255", len(found), 0, False),
-        "no jump at the seams": share(no_jump(clip, seam) for clip, seam in seams),
-        "colour drift at the seams": middle((drift(clip, seam) for clip, seam in seams), "% of range", 1, False),
-    }
+    return {"given frames changed": Figure(float(change), "of 255", len(found), 0, False)} | seams(
+        (clip, seam) for clip in found for seam in (GIVEN, len(clip) - GIVEN)
+    )
+
+
+def blend(ask: Ask, num: int, seed: int, fps: float) -> Row:
+    """One clip becomes the other: its ground at the beginning, the other's at the end, nothing sudden between."""
+    ends, smooth = [], []
+    for i, (first, second) in enumerate(zip(cases(num, seed), cases(num, seed + 1), strict=True)):
+        clip = ask("blend", second.prompt, seed + i, first.clip, second.clip, strength=0.6)
+        for case, part in (first, clip[:SEAM]), (second, clip[-SEAM:]):
+            ends.append(seen(read(part, fps), "background") == case.words["shots"][0]["background"])
+        smooth.append(all(no_jump(clip, seam) for seam in range(SEAM, len(clip) - SEAM)))
+    return {"each end stands on its clip's ground": share(ends), "no jump within": share(smooth)}
 
 
 def loop(ask: Ask, num: int, seed: int, fps: float) -> Row:
@@ -274,6 +304,32 @@ def style(ask: Ask, num: int, seed: int, fps: float) -> Row:
     return {"style as asked": share(found)}
 
 
+def image(ask: Ask, num: int, seed: int, fps: float) -> Row:
+    """One frame, in four sizes."""
+    sizes, found = ((64, 64), (96, 64), (64, 96), (96, 96)), []
+    for i, case in enumerate(cases(num, seed)):
+        words, (width, height) = thing(case.words) | case.words["shots"][0], sizes[i % len(sizes)]
+        prompt = f"a {words['size']} {words['colour']} {words['shape']} on a {words['background']} floor"
+        picture = ask("text", prompt, seed + i, frames=1, width=width, height=height)
+        found.append((words, read(picture, fps)))
+    return {
+        word: share(seen(reading, word) == words[word] for words, reading in found)
+        for word in ("colour", "shape", "background")
+    }
+
+
+def negative(ask: Ask, num: int, seed: int, fps: float) -> Row:
+    """A prompt that leaves the colour open is made once, and again with the colour that came in the negative prompt."""
+    other = []
+    for i, case in enumerate(cases(num, seed)):
+        shape = thing(case.words)["shape"]
+        prompt = f"a {shape} {thing(case.words)['motion']}"
+        colour = seen(read(ask("text", prompt, seed + i), fps), "colour")
+        again = ask("text", prompt, seed + i, negative=f"a {colour} {shape}")
+        other.append(seen(read(again, fps), "colour") not in (colour, None))
+    return {"another colour than the one named": share(other)}
+
+
 def minute(ask: Ask, num: int, seed: int, fps: float, seconds: float = 60) -> Row:
     """One film of a bouncing ball: words of every second, the background's colour, and whether cost grows linearly."""
 
@@ -301,12 +357,16 @@ ROWS: dict[str, Callable[..., Row]] = {
     "animate": animate,
     "extend forward": extend,
     "extend backward": extend_backward,
+    "remix": remix,
     "between": between,
     "connect": connect,
+    "blend": blend,
     "loop": loop,
     "edit": edit,
     "storyboard": storyboard,
     "cut to": cut_to,
+    "image": image,
+    "negative": negative,
     "style": style,
     "minute": minute,
 }

@@ -53,6 +53,49 @@ def test_the_truth_is_animated_and_edited_as_asked():
     assert [row[word].value for word in ("colour", "shape", "motion")] == [100, 100, 100]
 
 
+def test_what_grows_both_ways_and_what_becomes_another():
+    found = cases(2, 3, GIVEN + 16, SIDEWAYS)
+
+    def truth(task, prompt, seed, given, **settings):
+        assert settings == {"direction": "both", "frames": 8}
+        return next(case.clip for case in found if case.prompt == prompt)
+
+    assert all(figure.met for figure in tasks.remix(truth, 2, 3, FPS).values())
+
+    def crossfade(task, prompt, seed, first, second, strength):
+        share = np.linspace(0, 1, len(first))[:, None, None, None] ** 2
+        return np.round((1 - share) * first + share * second).astype(np.uint8)
+
+    def cut(task, prompt, seed, first, second, strength):
+        return np.concatenate([first[:8], second[8:]])
+
+    assert all(figure.met for figure in tasks.blend(crossfade, 3, 0, FPS).values())
+    row = tasks.blend(cut, 3, 0, FPS)
+    assert [figure.met for figure in row.values()] == [True, False]
+
+
+def test_images_and_negative_prompts():
+    drawn = iter(cases(4, 4))  # in the order in which they are asked for
+
+    def truth(task, prompt, seed, frames, width, height):
+        case = next(drawn)
+        words = tasks.thing(case.words)
+        assert words["colour"] in prompt
+        assert words["shape"] in prompt
+        return case.clip[:frames]
+
+    assert [figure.value for figure in tasks.image(truth, 4, 4, FPS).values()] == [100, 100, 100]
+
+    red, blue = (next(case.clip for case in cases(32, 5) if tasks.thing(case.words)["colour"] == colour)
+                 for colour in ("red", "blue"))  # fmt: skip
+
+    def turns_away(task, prompt, seed, negative=""):
+        return blue if "red" in negative else red
+
+    assert tasks.negative(turns_away, 2, 0, FPS)["another colour than the one named"].met
+    assert not tasks.negative(lambda *asked, **settings: red, 2, 0, FPS)["another colour than the one named"].met
+
+
 def test_a_film_that_changes_colour_is_caught():
     (case,) = cases(1, 2)
 
