@@ -26,8 +26,11 @@ import tyro
 QUIET = {
     "JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost", "TPU_WORKER_ID": "0",
     "TPU_ACCELERATOR_TYPE": "v5litepod-8", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1", "TF_CPP_MIN_LOG_LEVEL": "3",
+    "JAX_SKIP_CUDA_CONSTRAINTS_CHECK": "1",
 }  # fmt: skip
-"""What libtpu wants to be told on a machine without TPU, so that it neither asks nor complains."""
+"""What libtpu and CUDA want to be told on a machine without TPU or GPU, so that they neither ask nor complain."""
+UNTUNED = "--xla_gpu_enable_triton_gemm=false --xla_gpu_autotune_level=0"
+"""For XLA, of GPUs that are not here: nothing can be tried out on them, so libraries multiply matrices."""
 MOST_TRIED = 4
 GIB = 2**30
 
@@ -45,6 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
         topology = taken(arguments, "--topology")
         if topology is None:
             raise ValueError("no --topology: say what to plan for, e.g. --topology v5e:2x4")
+        if topology.startswith("h200"):
+            os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {UNTUNED}"
         if not arguments[0].endswith(".py"):
             return plan_sampling(arguments, topology)
         from sorajax.train import parse
