@@ -38,6 +38,7 @@ from jaxtyping import Array, Float
 
 from sorajax import __version__
 from sorajax.cases import NAMED, Case, experiment_in, make_case, with_remat
+from sorajax.compilation import keep_freed_memory
 from sorajax.diffusion.guidance import guided_pair
 from sorajax.diffusion.samplers import euler
 from sorajax.evaluation import reference
@@ -386,4 +387,5 @@ def called(function: Callable[..., Any], repeats: int, *arguments: Any) -> Figur
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     sys.exit(main())
