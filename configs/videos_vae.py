@@ -2,7 +2,7 @@
 
     python -m sorajax.train configs/videos_vae.py --data.folder videos
 
-Hardware and time: 2 CPU cores, about 0.5 s a step; `held out: psnr` is what to watch.
+Hardware and time: 2 CPU cores, about 0.6 s a step; `held out: psnr` is what to watch.
 """
 
 from pathlib import Path
@@ -14,10 +14,10 @@ from sorajax.training.loop import LoopConfig
 from sorajax.training.optimizer import OptimizerConfig
 from sorajax.training.vae import VAEObjective, VAETraining
 
-WORLD = Path(__file__).with_name("world_vae.py")
+BOX = Path(__file__).with_name("world_encoder.py")  # trained the autoencoder in the box
 
 config = VAETraining(
-    model=load_experiment(WORLD).model,
+    model=load_experiment(BOX).model,
     # Structure and flicker need no network that somebody else trained. In longer runs, on an accelerator, add a critic:
     # --objective.adversarial.weight 0.1 --objective.adversarial.after 1000
     objective=VAEObjective(l1=1.0, mse=0.0, kl=1e-5, structure=0.1, flicker=0.5),

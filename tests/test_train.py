@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -13,8 +14,10 @@ from sorajax.models.vae import VAEConfig
 from sorajax.sharding import make_mesh
 from sorajax.train import load_experiment, main
 from sorajax.training import loop
+from sorajax.training.vae import VAEStage
 
 CONFIGS = Path(__file__).parent / "configs"
+EXPERIMENTS = Path(__file__).parents[1] / "configs"
 VAE, DIT = str(CONFIGS / "tiny_vae.py"), str(CONFIGS / "tiny_dit.py")
 
 
@@ -116,5 +119,16 @@ def test_a_run_that_diverged_exits_with_one_line(tmp_path, monkeypatch, capsys):
 
 
 def test_every_shipped_experiment_constructs():
-    for path in (Path(__file__).parents[1] / "configs").glob("*.py"):
+    for path in EXPERIMENTS.glob("*.py"):
         assert load_experiment(path).loop.steps > 0
+
+
+def test_recipes_for_videos_fit_the_weights_in_the_box():
+    """Their autoencoder can begin from it, and their transformer and text encoder have its shapes."""
+    recipe = load_experiment(EXPERIMENTS / "videos_vae.py")
+    stage = VAEStage(recipe.model)
+    found, wanted = stage.load(recipe.loop.start), jax.eval_shape(stage.init, jax.random.key(0))
+    assert jax.tree.map(jnp.shape, found) == jax.tree.map(jnp.shape, wanted)
+    recipe = load_experiment(EXPERIMENTS / "videos_dit.py")
+    config, _, _ = load_model(recipe.loop.start, SoraConfig)
+    assert (config.dit, config.text) == (recipe.model, recipe.text)
