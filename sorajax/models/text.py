@@ -26,6 +26,7 @@ from jaxtyping import Array, Bool, Float, Int
 from sorajax.models.attention import attend
 from sorajax.models.layers import RMSNorm
 from sorajax.models.quantized import made_whole
+from sorajax.sharding import BATCH, shard
 
 PUNCTUATION = "!\"'(),.:;?-"
 UNKNOWN = ("[UNK]", "<unk>", "<UNK>")
@@ -75,7 +76,7 @@ class TextBlock(nn.Module):
         h = RMSNorm(config.epsilon, name="norm_attention")(x)
         narrow = nn.initializers.normal((config.width * config.head_width) ** -0.5)  # scores are not scaled
         q = dense(inner, kernel_init=narrow, name="q")(h)
-        q, k, v = (rearrange(a, "b m (n k) -> b m n k", n=config.heads)
+        q, k, v = (shard(rearrange(a, "b m (n k) -> b m n k", n=config.heads), BATCH, None, "tensor", None)
                    for a in (q, dense(inner, name="k")(h), dense(inner, name="v")(h)))
         table = self.param("position_bias", nn.initializers.normal(0.02), (config.buckets, config.heads))
         bias = rearrange(table[buckets], "s m n -> 1 n s m") + jnp.where(mask, 0.0, -1e9)[:, None, None, :]
@@ -84,7 +85,8 @@ class TextBlock(nn.Module):
 
         h = RMSNorm(config.epsilon, name="norm_feed_forward")(x)
         h = nn.gelu(dense(config.hidden, name="gate")(h), approximate=True) * dense(config.hidden, name="up")(h)
-        return x + dense(config.width, name="down")(h), None
+        h = shard(h, BATCH, None, "tensor")
+        return shard(x + dense(config.width, name="down")(h), BATCH, None, None), None
 
 
 class TextEncoder(nn.Module):
@@ -96,7 +98,7 @@ class TextEncoder(nn.Module):
         config = self.config
         mask = mask.astype(bool)
         table = self.param("embedding", nn.initializers.normal(1.0), (config.vocabulary, config.width))
-        x = table.astype(config.dtype)[ids]
+        x = shard(table.astype(config.dtype)[ids], BATCH, None, None)
         buckets = jnp.asarray(position_buckets(ids.shape[1], config.buckets, config.max_distance))
         block = made_whole(TextBlock) if config.quantized else TextBlock
         blocks = nn.scan(block, variable_axes={"params": 0}, split_rngs={"params": True},
