@@ -100,11 +100,13 @@ def shardings(tree: Any, mesh: Mesh) -> Any:
 
 
 def shard(x: jax.Array, *spec: Any) -> jax.Array:
-    """Constrains `x` to these mesh axes, one entry per dimension; the identity where no mesh is set."""
+    """Constrains `x` to these mesh axes, one entry per dimension, the first ones at least; the identity where no mesh
+    is set, or where none of the axes divides its dimension."""
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
         return x
-    return jax.lax.with_sharding_constraint(x, fitting(P(*spec), x.shape, mesh))
+    fit = fitting(P(*spec), x.shape, mesh)
+    return jax.lax.with_sharding_constraint(x, fit) if any(axes is not None for axes in fit) else x
 
 
 def gathered(tree: Any) -> Any:

@@ -7,7 +7,11 @@ import optax
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from sorajax.sharding import make_mesh, place_batch, shard, shardings
+from sorajax.models.dit import DiT, DiTConfig
+from sorajax.models.sora import init_dit, init_text, init_vae
+from sorajax.models.text import TextConfig, TextEncoder
+from sorajax.models.vae import VAE, VAEConfig
+from sorajax.sharding import batch_sharding, make_mesh, place_batch, shard, shardings
 from sorajax.training.state import TrainState
 
 SHAPES = {
@@ -55,6 +59,36 @@ def test_shard_is_the_identity_without_a_mesh_and_keeps_values_with_one():
     assert tuple(y.sharding.spec) == ("data", "tensor")
     np.testing.assert_array_equal(x, y)
     np.testing.assert_array_equal(x[:3], z)
+
+
+DIT = DiTConfig(width=48, hidden=96, depth=2, heads=2, in_channels=4, out_channels=4, text_width=32, frequencies=32)
+TEXT = TextConfig(vocabulary=64, width=64, hidden=128, depth=2, heads=4, head_width=16, tokens=32)
+CLIPS = {
+    "dit": (init_dit, DIT, DiT, [((3, 16, 16, 4), "float32"), ((3,), "float32"), ((32, 32), "float32")]),
+    "text": (init_text, TEXT, TextEncoder, [((32,), "int32"), ((32,), "bool")]),
+    "vae": (init_vae, VAEConfig(base=16, latent_channels=8), VAE, [((5, 32, 32, 3), "float32")]),
+}
+
+
+@pytest.mark.parametrize("model", CLIPS)
+def test_every_device_computes_its_own_clips(model):
+    """The gradient over 16 clips, split over eight devices, needs little more than an eighth of one device's memory."""
+    init, config, module, arguments = CLIPS[model]
+
+    def temporary(mesh):
+        params = jax.eval_shape(lambda key: init(config, key), jax.random.key(0))
+        where = shardings(params, mesh)
+        params = jax.tree.map(lambda s, at: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=at), params, where)
+        clips = [jax.ShapeDtypeStruct((16, *s), d, sharding=batch_sharding(mesh)) for s, d in arguments]
+
+        def loss(params, *clips):
+            return jnp.mean(jnp.square(module(config).apply({"params": params}, *clips)))
+
+        with jax.set_mesh(mesh):
+            compiled = jax.jit(jax.grad(loss), out_shardings=where).lower(params, *clips).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    assert temporary(make_mesh("fsdp=8")) < 0.17 * temporary(make_mesh({}, jax.devices()[:1]))
 
 
 def test_meshes_fill_the_devices():

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from sorajax.sharding import BATCH, shard
+
 
 class RMSNorm(nn.Module):
     """Root-mean-square norm over the last axis (Zhang & Sennrich 2019, eq. 4), computed in float32."""
@@ -50,7 +52,7 @@ def convolve(
     Where compiled for CPU the temporal taps are concatenated on the channels and one 2-D convolution runs over them:
     XLA's 3-D convolution is 5 to 18 times slower there. Elsewhere the plain 3-D one is as fast and leaner.
     """
-    kernel = kernel.astype(x.dtype)
+    kernel, x = kernel.astype(x.dtype), shard(x, BATCH)
     if kernel.shape[:3] == (1, 1, 1) and stride == (1, 1, 1):
         return x @ kernel[0, 0, 0]
     return jax.lax.platform_dependent(

@@ -86,7 +86,7 @@ class TextBlock(nn.Module):
         h = RMSNorm(config.epsilon, name="norm_feed_forward")(x)
         h = nn.gelu(dense(config.hidden, name="gate")(h), approximate=True) * dense(config.hidden, name="up")(h)
         h = shard(h, BATCH, None, "tensor")
-        return shard(x + dense(config.width, name="down")(h), BATCH, None, None), None
+        return shard(x + dense(config.width, name="down")(h), BATCH), None
 
 
 class TextEncoder(nn.Module):
@@ -98,7 +98,7 @@ class TextEncoder(nn.Module):
         config = self.config
         mask = mask.astype(bool)
         table = self.param("embedding", nn.initializers.normal(1.0), (config.vocabulary, config.width))
-        x = shard(table.astype(config.dtype)[ids], BATCH, None, None)
+        x = shard(table.astype(config.dtype)[ids], BATCH)
         buckets = jnp.asarray(position_buckets(ids.shape[1], config.buckets, config.max_distance))
         block = made_whole(TextBlock) if config.quantized else TextBlock
         blocks = nn.scan(block, variable_axes={"params": 0}, split_rngs={"params": True},

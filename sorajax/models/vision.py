@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, UInt8
 from PIL import Image
 
 from sorajax.models.attention import attend
+from sorajax.sharding import BATCH, shard
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -68,7 +69,7 @@ class VisionBlock(nn.Module):
         x = x + dense(config.width, name="out")(rearrange(attend(q, k, v), "b p n k -> b p (n k)"))
         h = norm(name="norm_feed_forward")(x).astype(config.dtype)
         h = ACTIVATIONS[config.activation](dense(config.hidden, name="up")(h))
-        return x + dense(config.width, name="down")(h), None
+        return shard(x + dense(config.width, name="down")(h), BATCH), None
 
 
 class Vision(nn.Module):
