@@ -99,8 +99,9 @@ def known_of(
     """What is known of latents of shape [b t h w c], each latent frame `stride` frames but the first, which is one.
 
     A head has stride * n + 1 frames. So has a tail: its first frame belongs to a latent frame that is not known, and is
-    the encoder's past, so that it sees motion; with stride * n frames the past is still. `encode` turns stride * n + 1
-    frames into n + 1 latents.
+    the encoder's past, so that it sees motion; with stride * n frames the past is still. Before that a still runs up,
+    because latents at the beginning of a clip are unlike all others. `encode` turns stride * n + 1 frames into n + 1
+    latents.
     """
     _, t, h, w, _ = shape
     latent, mask = np.zeros(shape[1:], np.float32), np.zeros((t, h, w), bool)
@@ -116,7 +117,7 @@ def known_of(
         latent[: len(head)], mask[: len(head)] = head, True
     if given.tail is not None:
         count = len(given.tail) // stride
-        past = np.repeat(given.tail[:1], 0 if len(given.tail) % stride == 1 else stride * RUN_UP + 1, 0)
+        past = np.repeat(given.tail[:1], stride * RUN_UP + (len(given.tail) % stride != 1), 0)
         latent[-count:], mask[-count:] = encode(np.concatenate([past, given.tail]))[-count:], True
     known = mask if given.region is not None else mask.all((1, 2))
     start = jnp.float32(given.strength)

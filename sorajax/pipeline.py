@@ -228,6 +228,11 @@ class Pipeline:
         """Frames of the longest clip that is made at once."""
         return max(self.config.frames)
 
+    @property
+    def film_window(self) -> int:
+        """Frames of a film's windows: the length that the model knows best."""
+        return self.config.frames[0]
+
     def film(
         self,
         request: Request,
@@ -242,7 +247,7 @@ class Pipeline:
         """
         if self.config.known == "channels":
             raise BadRequest(f"{self.name} makes {self.window} frames at most: ask for no more")
-        decided = self.plan(replace(request, frames=self.window, seconds=None))
+        decided = self.plan(replace(request, frames=self.film_window, seconds=None))
         stride, count = self.config.vae.stride[0], sum(shot.frames for shot in shots)
         given = 0 if head is None else (len(head) - 1) // stride + 1
         windows = windows_for(shots, decided.latent[0], stride, given)

@@ -107,7 +107,7 @@ def extend(pipeline: Pipeline, request: Request, clip: Video, direction: Directi
 def after(pipeline: Pipeline, one: Request, start: Frames, wanted: int) -> Frames:
     """So many frames that follow a clip: a film of which its end is given. See `in_colours_of`."""
     stride = pipeline.config.vae.stride[0]
-    most = overlap((pipeline.window - 1) // stride + 1)
+    most = overlap((pipeline.film_window - 1) // stride + 1)
     head = start[-(min(most, (len(start) - 1) // stride) * stride + 1) :]
     film = pipeline.film(one, [Shot(one.prompts[0], len(head) + wanted)], one.seed, head).whole().frames
     return in_colours_of([(len(head) - 1, head[-1])], film)[len(head) :]
@@ -118,7 +118,7 @@ def before(pipeline: Pipeline, one: Request, end: Frames, wanted: int) -> Frames
 
     A half of it, or three latents: of less a pace is guessed.
     """
-    stride, window = pipeline.config.vae.stride[0], pipeline.window
+    stride, window = pipeline.config.vae.stride[0], pipeline.film_window
     most = (window - 1) // stride
     groups = max(1, most // 2, min(3, most - 1))
     film = end
@@ -193,7 +193,7 @@ def blend(pipeline: Pipeline, request: Request, first: Video, second: Video, str
 
 def bridged(pipeline: Pipeline, request: Request, before: Frames, after: Frames) -> Video:
     """Both clips, and between them a bridge; half a window of each is known to the model where they are so long."""
-    stride, window = pipeline.config.vae.stride[0], pipeline.config.frames[0]
+    stride, window = pipeline.config.vae.stride[0], pipeline.film_window
     groups = max(1, (window - 1) // stride // 4)
     head = min(groups, (len(before) - 1) // stride) * stride + 1
     tail = min(groups, max(1, (len(after) - 1) // stride)) * stride + 1
