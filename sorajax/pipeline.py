@@ -21,7 +21,6 @@ from jaxtyping import Array, Float, UInt8
 
 from sorajax import __version__
 from sorajax.compilation import keep_compiled
-from sorajax.diffusion.flow import schedule
 from sorajax.diffusion.known import Known, nothing_known
 from sorajax.diffusion.progress import Bar
 from sorajax.diffusion.samplers import SAMPLERS
@@ -35,100 +34,14 @@ from sorajax.models.vision import Vision, prepared
 from sorajax.parts import Bits, Dtype, Lora, Parts, open_parts
 from sorajax.request import BadRequest, Request, SamplerName
 from sorajax.sampling import Beside, compiled, decode_whole, encode_text, interruptible, sample_latents
+from sorajax.settings import Settings, decide
 from sorajax.stages import alive, check_fits
 from sorajax.video import Film, Frames, Video, Videos
 
 EMBEDDED = "world"
-LATEST = 1 - 1e-6  # where the open models' schedulers begin
 SMALL = 10_000  # tokens of a vocabulary that does not know every word
 MOST_CONTEXTS = 64  # prompts whose context is kept
-LEAST_STRENGTH = 1e-3  # of an edit: where sampling begins so close to time 0, nothing that can be seen changes
 WHOLE = 2**20  # pixels in all frames of a batch up to which decoding in one piece takes little memory
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A request with every setting decided for one model."""
-
-    frames: int
-    height: int
-    width: int
-    fps: float
-    steps: int
-    guidance_scale: float
-    sampler: SamplerName
-    shift: float
-    model: SoraConfig
-    latent: tuple[int, int, int, int]
-    """t, h, w, c: whole patches, so that there may be more rows and columns than `height` and `width` show."""
-    notes: tuple[str, ...]
-
-    @property
-    def guided(self) -> bool:
-        return self.guidance_scale != 1
-
-    def times(self, start: float = 1.0) -> Float[np.ndarray, " steps+1"]:
-        """The sampler's times, from `start` to 0."""
-        steps = max(1, round(self.steps * start))
-        times = np.array(schedule(steps, self.shift, max(start, LEAST_STRENGTH), self.model.last_time))
-        times[0] = min(times[0], LATEST if self.model.whole_times else 1.0)
-        return times
-
-
-def plan(request: Request, config: SoraConfig) -> Plan:
-    """Fills in the model's defaults. Raises BadRequest for a size or length that the strides do not allow."""
-    stride, rows, columns = config.vae.stride
-    _, ph, pw = config.dit.patch
-    fps = request.fps or config.fps
-    frames, notes = clip_length(request, config, fps)
-    height, width = request.height or config.sizes[0][0], request.width or config.sizes[0][1]
-    for name, size, unit in (("height", height, rows), ("width", width, columns)):
-        if size % unit:
-            below, above = size // unit * unit, (size // unit + 1) * unit
-            nearest = f"{below} or {above}" if below else f"{above}"
-            raise BadRequest(f"{name} {size} is not allowed: the model makes multiples of {unit}, nearest {nearest}")
-    window = max(config.frames)
-    if frames > window > 1:
-        notes += (f"{frames} frames are made in overlapping windows of {window}, the longest the model was trained on",)
-    if (height, width) not in config.sizes:
-        trained = ", ".join(f"{w}x{h}" for h, w in config.sizes)
-        notes += (f"the model was trained at {trained}; {width}x{height} may look worse",)
-    if fps != config.fps and frames > 1:
-        notes += (f"the model was trained at {config.fps:g} fps; {fps:g} fps may look worse",)
-    return Plan(
-        frames=frames,
-        height=height,
-        width=width,
-        fps=fps,
-        steps=request.steps or config.steps,
-        guidance_scale=config.guidance_scale if request.guidance_scale is None else request.guidance_scale,
-        sampler=request.sampler,
-        shift=request.shift or config.shift,
-        model=config,
-        latent=(
-            (frames - 1) // stride + 1,
-            -(-height // (rows * ph)) * ph,
-            -(-width // (columns * pw)) * pw,
-            config.vae.latent_channels,
-        ),
-        notes=notes,
-    )
-
-
-def clip_length(request: Request, config: SoraConfig, fps: float) -> tuple[int, tuple[str, ...]]:
-    """Frames of the clip, and a note where seconds had to be rounded. Raises BadRequest for a length not allowed."""
-    stride = config.vae.stride[0]
-    if request.seconds is not None:
-        frames = max(round((request.seconds * fps - 1) / stride), 0) * stride + 1
-        exact = abs(request.seconds * fps - frames) < 1e-6
-        return frames, () if exact else (f"{request.seconds:g} s at {fps:g} fps is rounded to {frames} frames",)
-    frames = request.frames or config.frames[0]
-    if (frames - 1) % stride:
-        below = (frames - 1) // stride * stride + 1
-        raise BadRequest(
-            f"{frames} frames are not allowed: the model makes {stride}n+1, nearest {below} or {below + stride}"
-        )
-    return frames, ()
 
 
 class Pipeline:
@@ -165,11 +78,11 @@ class Pipeline:
         )
         return Videos(video.whole() for video in self.stream(request, self.plan(request)))
 
-    def plan(self, request: Request) -> Plan:
+    def plan(self, request: Request) -> Settings:
         """What the request comes to with this model. Raises BadRequest where it cannot be met."""
         try:
             self.tokenizer.encode([self._cleaned(prompt) for prompt in (*request.prompts, request.negative)])
-            decided = plan(request, self.config)
+            decided = decide(request, self.config)
             check_fits(self.params, self.config, decided.latent, decided.guided)
         except ValueError as error:
             raise BadRequest(str(error)) from error
@@ -183,7 +96,7 @@ class Pipeline:
         return replace(decided, notes=(*decided.notes, note))
 
     def stream(
-        self, request: Request, decided: Plan, batch: int | None = None, given: Given | None = None
+        self, request: Request, decided: Settings, batch: int | None = None, given: Given | None = None
     ) -> Iterator[Video]:
         """The videos one after another: `num` of the first prompt, then of the next.
 
@@ -289,7 +202,7 @@ class Pipeline:
         self,
         clips: Sequence[tuple[str, int]],
         negative: str,
-        decided: Plan,
+        decided: Settings,
         times: np.ndarray,
         known: Known,
         beside: Beside,
@@ -333,7 +246,9 @@ class Pipeline:
             )
         return self._compiled["vision",](params, image)[0]
 
-    def _sampling(self, arguments: tuple, decided: Plan, watching: bool) -> Callable[..., Float[Array, "b t h w c"]]:
+    def _sampling(
+        self, arguments: tuple, decided: Settings, watching: bool
+    ) -> Callable[..., Float[Array, "b t h w c"]]:
         """`sample_latents` compiled for these shapes and this sampler; kept for the next call."""
         shapes = tuple(jax.tree.map(np.shape, arguments[1:]))
         kind = (shapes, decided.sampler, decided.guided, watching)
@@ -346,7 +261,7 @@ class Pipeline:
             self._compiled[kind] = compiled(function, *arguments)
         return self._compiled[kind]
 
-    def _decoded(self, latents: Float[Array, "b t h w c"], decided: Plan) -> UInt8[np.ndarray, "b t y x 3"]:
+    def _decoded(self, latents: Float[Array, "b t h w c"], decided: Settings) -> UInt8[np.ndarray, "b t y x 3"]:
         """Frames of the latents: in one piece where that is small, else chunk by chunk, or tile by tile."""
         params, config, shown = self.params["vae"], self.config.vae, np.s_[:, :, : decided.height, : decided.width]
         if decided.height * decided.width > LARGEST:
@@ -383,7 +298,7 @@ class Pipeline:
             self._compiled[kind] = compiled(encode, self.params["vae"], video)
         return np.asarray(interruptible(lambda: self._compiled[kind](self.params["vae"], video)))[0]
 
-    def metadata(self, request: Request, decided: Plan, prompt: str, seed: int) -> dict[str, Any]:
+    def metadata(self, request: Request, decided: Settings, prompt: str, seed: int) -> dict[str, Any]:
         """What it takes to make the clip again."""
         return {
             "prompt": prompt,
@@ -404,7 +319,8 @@ class _Windows:
 
     pipeline: Pipeline
     negative: str
-    decided: Plan
+    decided: Settings
+
     @property
     def stride(self) -> int:
         return self.pipeline.config.vae.stride[0]

@@ -96,8 +96,8 @@ class Sampling:
 def plan_sampling(arguments: list[str], name: str) -> int:
     """Prints the plan of each stage of sampling. Raises ValueError and FileNotFoundError."""
     asked = tyro.cli(Sampling, args=arguments, prog="python -m sorajax.plan MODEL --topology KIND:SHAPE")
-    from sorajax.pipeline import plan as decide
     from sorajax.request import BadRequest, Request
+    from sorajax.settings import decide
     from sorajax.stages import nbytes, stages
     from sorajax.training.ahead import TooLarge, Topology, compile_stage, mesh_on, peak_of
 

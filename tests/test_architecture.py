@@ -22,6 +22,7 @@ ROOMS = (
     "safety",
     "evaluation",
     "request",
+    "settings",
     "given",
     "film",
     "sampling",

@@ -5,8 +5,9 @@ import pytest
 
 import sorajax
 from sorajax.models.text import spelled_out
-from sorajax.pipeline import Pipeline, interruptible, plan
+from sorajax.pipeline import Pipeline, interruptible
 from sorajax.request import BadRequest, Request
+from sorajax.settings import decide
 from tests.conftest import TINY
 
 
@@ -122,7 +123,7 @@ def test_a_prompt_beyond_the_models_tokens_is_refused(pipeline):
     ("seconds", "frames"), [(0.01, 1), (0.5, 5), (0.7, 5), (1.0, 9), (2.0, 17), (4.0, 33), (60.0, 481)]
 )
 def test_seconds_become_the_nearest_length(seconds, frames):
-    decided = plan(Request(("a",), seconds=seconds), TINY)
+    decided = decide(Request(("a",), seconds=seconds), TINY)
     assert decided.frames == frames
     assert "is rounded to" in decided.notes[0]
 

@@ -12,9 +12,10 @@ from sorajax.models.dit import DiTConfig
 from sorajax.models.sora import SoraConfig, init
 from sorajax.models.text import Tokenizer
 from sorajax.models.vae import VAEConfig
-from sorajax.pipeline import Pipeline, plan
+from sorajax.pipeline import Pipeline
 from sorajax.request import Request
 from sorajax.sampling import Beside, sample_latents
+from sorajax.settings import decide
 from sorajax.tasks import edit
 from sorajax.video import Video
 from tests.conftest import TINY, tiny_tokenizer
@@ -51,7 +52,7 @@ def test_full_size_runs(pipeline, width, height):
 
 def planned_bytes(frames: int) -> int:
     """Of sampling at full size, as the compiler plans it."""
-    decided = plan(Request(("a",), width=1920, height=1080, frames=frames), LARGE)
+    decided = decide(Request(("a",), width=1920, height=1080, frames=frames), LARGE)
     shape = (1, *decided.latent)
     params = jax.eval_shape(partial(init, LARGE), jax.random.key(0))
     context = np.zeros((1, LARGE.text.tokens, LARGE.text.width), np.float32)

@@ -1,0 +1,98 @@
+"""A request becomes settings: what it leaves open is filled in from the model that is to meet it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from sorajax.diffusion.flow import schedule
+from sorajax.models.sora import SoraConfig
+from sorajax.request import BadRequest, Request, SamplerName
+
+LATEST = 1 - 1e-6  # where the open models' schedulers begin
+LEAST_STRENGTH = 1e-3  # of an edit: where sampling begins so close to time 0, nothing that can be seen changes
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A request with every setting decided for one model."""
+
+    frames: int
+    height: int
+    width: int
+    fps: float
+    steps: int
+    guidance_scale: float
+    sampler: SamplerName
+    shift: float
+    model: SoraConfig
+    latent: tuple[int, int, int, int]
+    """t, h, w, c: whole patches, so that there may be more rows and columns than `height` and `width` show."""
+    notes: tuple[str, ...]
+
+    @property
+    def guided(self) -> bool:
+        return self.guidance_scale != 1
+
+    def times(self, start: float = 1.0) -> Float[np.ndarray, " steps+1"]:
+        """The sampler's times, from `start` to 0."""
+        steps = max(1, round(self.steps * start))
+        times = np.array(schedule(steps, self.shift, max(start, LEAST_STRENGTH), self.model.last_time))
+        times[0] = min(times[0], LATEST if self.model.whole_times else 1.0)
+        return times
+
+
+def decide(request: Request, config: SoraConfig) -> Settings:
+    """Fills in the model's defaults. Raises BadRequest for a size or length that the strides do not allow."""
+    stride, rows, columns = config.vae.stride
+    _, ph, pw = config.dit.patch
+    fps = request.fps or config.fps
+    frames, notes = clip_length(request, config, fps)
+    height, width = request.height or config.sizes[0][0], request.width or config.sizes[0][1]
+    for name, size, unit in (("height", height, rows), ("width", width, columns)):
+        if size % unit:
+            below, above = size // unit * unit, (size // unit + 1) * unit
+            nearest = f"{below} or {above}" if below else f"{above}"
+            raise BadRequest(f"{name} {size} is not allowed: the model makes multiples of {unit}, nearest {nearest}")
+    window = max(config.frames)
+    if frames > window > 1:
+        notes += (f"{frames} frames are made in overlapping windows of {window}, the longest the model was trained on",)
+    if (height, width) not in config.sizes:
+        trained = ", ".join(f"{w}x{h}" for h, w in config.sizes)
+        notes += (f"the model was trained at {trained}; {width}x{height} may look worse",)
+    if fps != config.fps and frames > 1:
+        notes += (f"the model was trained at {config.fps:g} fps; {fps:g} fps may look worse",)
+    return Settings(
+        frames=frames,
+        height=height,
+        width=width,
+        fps=fps,
+        steps=request.steps or config.steps,
+        guidance_scale=config.guidance_scale if request.guidance_scale is None else request.guidance_scale,
+        sampler=request.sampler,
+        shift=request.shift or config.shift,
+        model=config,
+        latent=(
+            (frames - 1) // stride + 1,
+            -(-height // (rows * ph)) * ph,
+            -(-width // (columns * pw)) * pw,
+            config.vae.latent_channels,
+        ),
+        notes=notes,
+    )
+
+
+def clip_length(request: Request, config: SoraConfig, fps: float) -> tuple[int, tuple[str, ...]]:
+    """Frames of the clip, and a note where seconds had to be rounded. Raises BadRequest for a length not allowed."""
+    stride = config.vae.stride[0]
+    if request.seconds is not None:
+        frames = max(round((request.seconds * fps - 1) / stride), 0) * stride + 1
+        exact = abs(request.seconds * fps - frames) < 1e-6
+        return frames, () if exact else (f"{request.seconds:g} s at {fps:g} fps is rounded to {frames} frames",)
+    frames = request.frames or config.frames[0]
+    if (frames - 1) % stride:
+        below = (frames - 1) // stride * stride + 1
+        raise BadRequest(
+            f"{frames} frames are not allowed: the model makes {stride}n+1, nearest {below} or {below + stride}"
+        )
+    return frames, ()
