@@ -22,6 +22,7 @@ from sorajax.request import BadRequest
 from sorajax.video import Frames, Video
 
 STILL = 12.0  # of 255: a pixel that changes by much less stands still,
+LOST = 32.0  # of 255: what the autoencoder does to a pixel is less; more is an object that lies elsewhere
 AROUND = 5  # if so do all in a square of this side around it: the edge of what moves away changes little
 RUN_UP = 2  # latent frames of a still before a tail: a causal encoder needs a past
 
@@ -78,6 +79,7 @@ def in_colours_of(ends: Sequence[tuple[int, UInt8[np.ndarray, "y x 3"]]], clip: 
 
     The mean difference of each channel is taken back everywhere, and that of each pixel where the picture around it
     stands still since the given frame, so that neither a seam nor a still background shows where the given frames end.
+    A difference far beyond what the autoencoder makes is not taken back: it would paste a ghost of the given object.
     Between two ends the nearer one counts more.
     """
     moved, weights = [], []
@@ -86,7 +88,9 @@ def in_colours_of(ends: Sequence[tuple[int, UInt8[np.ndarray, "y x 3"]]], clip: 
         shift = difference.mean((0, 1))
         change = np.abs(clip.astype(np.float32) - clip[number]).max(-1, keepdims=True)
         change = ndimage.maximum_filter(change, (1, AROUND, AROUND, 1))
-        moved.append(shift + (difference - shift) * np.exp(-np.square(change / STILL)))
+        own = difference - shift
+        own *= np.exp(-np.square(np.abs(own).max(-1, keepdims=True) / LOST))
+        moved.append(shift + own * np.exp(-np.square(change / STILL)))
         weights.append(1 / np.maximum(np.abs(np.arange(len(clip)) - number), 0.5))
     share = np.stack(weights) / np.sum(weights, 0)
     corrected = clip + np.einsum("et,etyxc->tyxc", share, np.stack(moved))

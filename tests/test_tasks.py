@@ -132,6 +132,13 @@ def test_what_moves_away_leaves_no_outline():
     assert np.abs(back[1:].astype(int) - 90).max() <= 2
 
 
+def test_an_object_made_elsewhere_gets_no_ghost_of_the_given_one():
+    y, x = np.mgrid[:32, :32]
+    given, made = (np.where((np.hypot(y - 16, x - at) < 5)[..., None], 200, 90) * np.ones(3) for at in (9, 22))
+    back = in_colours_of([(3, given.astype(np.uint8))], np.repeat(made[None], 4, 0).astype(np.uint8) - np.uint8(4))
+    assert np.abs(back - made).max() <= 2
+
+
 def test_fitting_covers_and_cuts_and_keeps_time():
     moments = np.arange(8, dtype=np.uint8)[:, None, None, None] * 30
     video = Video(np.broadcast_to(moments, (8, 8, 24, 3)), 8)
