@@ -19,6 +19,7 @@ from sorajax.data.encoding import encode_clips, encoded_records
 from sorajax.data.filters import BITS, Filters, duplicates, looks, shots, written
 from sorajax.data.preparation import Preparation, prepare, prepare_part, prepared_records
 from sorajax.data.records import Records, packed, unpacked, write_records
+from sorajax.data.videos import read_clip
 from tests.data.films import film, moving
 
 BUCKETS = (Bucket(9, 32, 32, batch_size=4), Bucket(9, 32, 48, batch_size=4), Bucket(1, 32, 48, batch_size=4))
@@ -79,6 +80,17 @@ def test_pixels_and_captions_survive_on_disk(videos, tmp_path, local):
     expected = moving(2, 18)[:9]
     assert record["caption"] == "clip 2"
     assert np.abs(unpacked(record["pixels"]).astype(int) - expected).mean() < 8  # two codecs lie between
+
+
+def test_the_same_frames_are_the_same_bytes_on_disk(videos):
+    frames, rng = read_clip(str(videos / "cut.mp4"), 0, 9, 8.0, (32, 48)), np.random.default_rng(0)
+
+    def bytes_in_other_memory():
+        dirt = [rng.integers(0, 255, rng.integers(1_000, 300_000), np.uint8) for _ in range(5)]
+        del dirt
+        return packed(frames)
+
+    assert len({bytes_in_other_memory() for _ in range(100)}) == 1
 
 
 def test_a_finished_folder_is_kept_and_another_request_refused(videos, tmp_path, local, monkeypatch):
