@@ -61,7 +61,7 @@ from sorajax.request import BadRequest
 from sorajax.sharding import make_mesh, place_batch, shardings
 from sorajax.training.flops import forward_flops, training_flops
 from sorajax.training.optimizer import make_optimizer
-from sorajax.training.step import make_begin, make_update
+from sorajax.training.step import make_begin, make_update, step_options
 from sorajax.video import whole_file
 
 REFERENCE = "reference"
@@ -256,7 +256,9 @@ def training_step(case: Case, mesh: jax.sharding.Mesh, repeats: int) -> tuple[Fi
         where = shardings(jax.eval_shape(make_begin(optimizer), params), mesh)
         state = jax.jit(make_begin(optimizer), out_shardings=where)(params)
         batch = place_batch(case.batch, mesh)
-        update = jax.jit(make_update(optimizer, case.optimizer), donate_argnums=0, out_shardings=(where, None))
+        update = jax.jit(
+            make_update(optimizer, case.optimizer), donate_argnums=0, out_shardings=(where, None),
+            compiler_options=step_options(case.stage))  # fmt: skip
         program, seconds = timed_compile(lambda: update.lower(state, case.stage, batch, key).compile())
 
         losses = []

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array
 
 from sorajax.checkpoint import load_model
+from sorajax.compilation import products_alone
 from sorajax.data.batches import WorldBatch, WorldData, scene_maker
 from sorajax.diffusion.flow import interpolate, logit_normal, velocity_target
 from sorajax.evaluation.speed import normal
@@ -75,6 +76,8 @@ class TransformerStage:
 
     def init(self, key: jax.Array) -> Any:
         return init_dit(self.config, key)
+
+    compiler_options = staticmethod(products_alone)
 
     def loss(self, params: Any, batch: dict[str, Array], key: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
         data, (time_key, noise_key) = batch["latent"], jax.random.split(key)

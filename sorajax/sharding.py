@@ -99,13 +99,18 @@ def shardings(tree: Any, mesh: Mesh) -> Any:
     )
 
 
+def on_several_devices() -> bool:
+    """Whether what is traced now runs on a mesh of more than one device."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return not mesh.empty and mesh.size > 1
+
+
 def shard(x: jax.Array, *spec: Any) -> jax.Array:
     """Constrains `x` to these mesh axes, one entry per dimension, the first ones at least; the identity where no mesh
     is set, or where none of the axes divides its dimension."""
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or mesh.size == 1:
+    if not on_several_devices():
         return x
-    fit = fitting(P(*spec), x.shape, mesh)
+    fit = fitting(P(*spec), x.shape, jax.sharding.get_abstract_mesh())
     return jax.lax.with_sharding_constraint(x, fit) if any(axes is not None for axes in fit) else x
 
 

@@ -1,4 +1,4 @@
-"""The compilation cache is on by default, where the user or jax says; freed memory is kept where the CPU computes."""
+"""The compilation cache is on by default, where the user or jax says; the CPU keeps memory, and options of its own."""
 
 import ctypes
 import os
@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import pytest
 
-from sorajax.compilation import cache_folder, keep_compiled
+from sorajax.compilation import cache_folder, keep_compiled, products_alone
 
 OPTIONS = ("compilation_cache_dir", "persistent_cache_min_entry_size_bytes", "persistent_cache_min_compile_time_secs")
 
@@ -80,3 +81,31 @@ print(int(statistics.median(faults[10:])))
 
     assert faults("kept") < 1000 < faults("plain")
     assert faults("kept", MALLOC_TRIM_THRESHOLD_="131072") > 1000  # what the environment says stays
+
+
+@pytest.fixture
+def asked_anew():
+    products_alone.cache_clear()
+    yield
+    products_alone.cache_clear()
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="the CPU's compiler")
+def test_a_sum_of_products_is_left_out_of_the_librarys_fusions(asked_anew):
+    def compiled(options):
+        x = jnp.ones((7, 64, 384))
+        return jax.jit(lambda x, y: jnp.sum(x * y, 1), compiler_options=options).lower(x, x).compile().as_text()
+
+    if "ynn" not in compiled(None):
+        pytest.skip("this jaxlib fuses no sum of products: where none does any more, products_alone can go")
+    assert "ynn" not in compiled(products_alone())
+
+
+def test_options_that_a_compiler_does_not_know_are_left_out(asked_anew, monkeypatch):
+    monkeypatch.setattr("sorajax.compilation.ALONE", {"xla_cpu_no_such_option": "1"})
+    assert products_alone() is None
+
+
+def test_an_accelerator_has_no_options_of_the_cpu(asked_anew, monkeypatch):
+    monkeypatch.setattr("sorajax.compilation.jax.default_backend", lambda: "tpu")
+    assert products_alone() is None

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from sorajax.compilation import products_alone
 from sorajax.evaluation.speed import alternating, normal, random_parameters
 from sorajax.models.dit import TIME_UNITS, DiT, DiTConfig
 from sorajax.models.sora import init_dit, init_text, init_vae
@@ -102,7 +103,8 @@ def transformer(config: DiTConfig, clips: int, latent: Sequence[int], tokens: in
         return {name: parameter.grad for name, parameter in model.named_parameters()}
 
     fast, rows = torch.compile(model), dit_table(config)
-    forward, backward = compiled(apply, params, x, context), compiled(jax.grad(loss), params, x, context, target)
+    forward = compiled(apply, params, x, context)
+    backward = compiled(jax.grad(loss), params, x, context, target, options=products_alone())
     return {
         "forward": Call(forward, partial(their_forward, model), partial(their_forward, fast),
                         lambda made: {"velocity": np.moveaxis(made, -1, 1)}),
@@ -169,10 +171,12 @@ def text_encoder(config: TextConfig, prompts: int) -> dict[str, Call]:
                             lambda made: {"": np.asarray(made)})}  # fmt: skip
 
 
-def compiled(function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
+def compiled(
+    function: Callable[..., Any], *arguments: Any, options: dict[str, str] | None = None
+) -> Callable[[], Any]:
     """Ours, compiled for these arguments, which wait on the device."""
     arguments = jax.device_put(arguments)
-    program = jax.jit(function).lower(*arguments).compile()
+    program = jax.jit(function, compiler_options=options).lower(*arguments).compile()
     return lambda: jax.block_until_ready(program(*arguments))
 
 

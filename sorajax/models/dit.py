@@ -25,7 +25,7 @@ from einops import rearrange
 from jaxtyping import Array, Float
 
 from sorajax.models.attention import attend
-from sorajax.models.layers import RMSNorm, standardize
+from sorajax.models.layers import RMSNorm, standardize, times
 from sorajax.models.quantized import made_whole
 from sorajax.models.spacetime import Patch, Rope, patchify, rope, rope_angles, rotate, unpatchify
 from sorajax.sharding import shard
@@ -124,7 +124,7 @@ class Attention(nn.Module):
         image: Float[Array, "b i d"] | None = None,
     ):
         config = self.config
-        dense = partial(nn.Dense, config.width, dtype=config.dtype)
+        dense = partial(nn.Dense, config.width, dtype=config.dtype, dot_general=times)
         heads = partial(rearrange, pattern="b s (n k) -> b s n k", n=config.heads)
         q = heads(RMSNorm(config.epsilon, name="norm_q")(dense(name="q")(x)))
         k = heads(RMSNorm(config.epsilon, name="norm_k")(dense(name="k")(source)))
@@ -148,7 +148,7 @@ class ImageAttention(nn.Module):
     @nn.compact
     def __call__(self, q: Float[Array, "b s n k"], image: Float[Array, "b i d"]) -> Float[Array, "b s n k"]:
         config = self.config
-        dense = partial(nn.Dense, config.width, dtype=config.dtype)
+        dense = partial(nn.Dense, config.width, dtype=config.dtype, dot_general=times)
         heads = partial(rearrange, pattern="b s (n k) -> b s n k", n=config.heads)
         k = heads(RMSNorm(config.epsilon, name="norm_k")(dense(name="k")(image)))
         v = heads(dense(name="v")(image))
@@ -175,9 +175,9 @@ class FeedForward(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b s d"]) -> Float[Array, "b s d"]:
-        hidden = nn.Dense(self.config.hidden, dtype=self.config.dtype, name="up")(x)
+        hidden = nn.Dense(self.config.hidden, dtype=self.config.dtype, dot_general=times, name="up")(x)
         hidden = shard(nn.gelu(hidden, approximate=True), ("data", "fsdp"), "seq", "tensor")
-        return nn.Dense(self.config.width, dtype=self.config.dtype, name="down")(hidden)
+        return nn.Dense(self.config.width, dtype=self.config.dtype, dot_general=times, name="down")(hidden)
 
 
 class Block(nn.Module):

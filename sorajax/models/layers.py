@@ -1,12 +1,25 @@
 """Layers that more than one model uses. Parameters are float32; `dtype` is what the matrix products run in."""
 from __future__ import annotations
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sorajax.sharding import BATCH, shard
+from sorajax.sharding import BATCH, on_several_devices, shard
+
+
+def times(x: Float[Array, "... d"], kernel: Float[Array, "d o"], _: Any = None, **how: Any) -> Float[Array, "... o"]:
+    """x @ kernel, with one row for each token of all clips; takes the place of `dot_general` in `nn.Dense`.
+
+    The gradient of the kernel then sums over one axis: over several, XLA transposes both sides on CPU before it begins.
+    Where clips and their tokens lie on several devices the axes stay apart.
+    """
+    rows = x if on_several_devices() else x.reshape(-1, x.shape[-1])
+    product = jax.lax.dot_general(rows, kernel, (((rows.ndim - 1,), (0,)), ((), ())), **how)
+    return product.reshape(*x.shape[:-1], kernel.shape[-1])
 
 
 class RMSNorm(nn.Module):

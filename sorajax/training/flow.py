@@ -23,6 +23,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from sorajax.checkpoint import TOKENIZER, Storage, export_model, load_model, model_folder, write_atomically
+from sorajax.compilation import products_alone
 from sorajax.data.batches import WorldBatch, WorldData, caption_maker, clips
 from sorajax.data.buckets import Bucket, balanced
 from sorajax.data.clips import (
@@ -128,9 +129,7 @@ class FlowStage:
         data = self.latents(batch)
         b, t = data.shape[:2]
         known = random_known(known_key, b, t, objective.known)
-        level = logit_normal(
-            time_key, (b, 1), objective.time_mean, objective.time_std, objective.shift, self.within
-        )
+        level = logit_normal(time_key, (b, 1), objective.time_mean, objective.time_std, objective.shift, self.within)
         time = jnp.where(known, 0.0, level)
         noise = jax.random.normal(noise_key, data.shape)
         error = self.error(params, batch, data, noise, time)
@@ -166,6 +165,8 @@ class FlowStage:
         if self.config.known == "channels":
             return picture_encoder(self.config, self.vae, dict(self.lenders)[TEXT])
         return lambda: encoder(self.config.vae, self.vae), signature(self.vae["encoder"])
+
+    compiler_options = staticmethod(products_alone)
 
     def tokens(self, batch: WorldBatch) -> float:
         """Patches of all clips."""

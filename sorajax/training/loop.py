@@ -27,7 +27,7 @@ from sorajax.training.metrics import Meter, Reporter
 from sorajax.training.optimizer import OptimizerConfig, make_optimizer, schedule
 from sorajax.training.posthoc import averages_in, write_snapshot
 from sorajax.training.state import TrainState
-from sorajax.training.step import Flops, Stage, bound, loaded, make_begin, make_update, quick_compile
+from sorajax.training.step import Flops, Stage, bound, loaded, make_begin, make_update, quick_compile, step_options
 
 LAG = 2  # steps whose metrics may still be on the device
 
@@ -187,7 +187,9 @@ class Run:
         config, first = self.config, self.step
         replicated = NamedSharding(self.mesh, P())
         update = make_update(self.optimizer, config.optimizer)
-        advance = jax.jit(update, donate_argnums=0, out_shardings=(self.where, replicated))  # once per batch shape
+        advance = jax.jit(  # once per batch shape
+            update, donate_argnums=0, out_shardings=(self.where, replicated), compiler_options=step_options(self.stage)
+        )
         tokens = getattr(self.stage, "tokens", lambda batch: 0.0)
         with Signals() as signals:
             while self.step < config.steps and not signals.stop(self.checkpoints, self.step):

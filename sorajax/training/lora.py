@@ -54,6 +54,9 @@ class LoRAStage:
     def check(self, mesh: Mesh) -> None:
         self.flow.check(mesh)
 
+    def compiler_options(self) -> dict[str, Any] | None:
+        return self.flow.compiler_options()
+
     def tokens(self, batch: WorldBatch) -> float:
         return self.flow.tokens(batch)
 

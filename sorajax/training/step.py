@@ -22,7 +22,8 @@ class Stage(Protocol):
     the averaged parameters; `load(directory) -> params`, the reverse; `tokens(batch) -> float`, those of one step;
     `validate(params, batch, key) -> metrics` on held-out batches; `check(mesh)`, which raises ValueError where the
     model does not divide over the mesh; and `at(step: int) -> stage`, asked before each step, for an objective that
-    changes over the run: a leaf may follow the step, and a static field that changes compiles the step anew.
+    changes over the run: a leaf may follow the step, and a static field that changes compiles the step anew; and
+    `compiler_options()`, those of the compiled step.
     """
 
     def init(self, key: jax.Array) -> Any:
@@ -37,6 +38,11 @@ class Stage(Protocol):
 def quick_compile() -> dict[str, int] | None:
     """Compiler options for what runs once. On CPU, optimising the random numbers of an init takes LLVM minutes."""
     return {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+
+
+def step_options(stage: Any) -> dict[str, Any] | None:
+    """Compiler options for a stage's step."""
+    return stage.compiler_options() if hasattr(stage, "compiler_options") else None
 
 
 def bound(stage: Any, step: int) -> Any:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from sorajax.models import layers
-from sorajax.models.layers import ChannelNorm, RMSNorm, convolve, standardize
+from sorajax.models.layers import ChannelNorm, RMSNorm, convolve, standardize, times
+from sorajax.sharding import make_mesh
 
 X = jax.random.normal(jax.random.key(0), (2, 3, 16)) * 3 + 1
 NORMS = {
@@ -118,3 +119,22 @@ def test_the_kernel_takes_the_input_s_dtype():
     x, kernel = jnp.ones((1, 3, 4, 4, 2), jnp.bfloat16), jnp.ones((3, 3, 3, 2, 2), jnp.float32)
     assert convolve(x, kernel).dtype == jnp.bfloat16
     np.testing.assert_array_equal(convolve(x, kernel), 54.0)  # valid everywhere: 27 taps, 2 channels
+
+
+def test_a_product_of_rows_is_the_product_and_so_is_its_gradient():
+    x, kernel = jax.random.normal(jax.random.key(1), (2, 3, 5, 8)), jax.random.normal(jax.random.key(2), (8, 4))
+
+    def gradient(product):
+        return jax.grad(lambda x, kernel: jnp.sum(jnp.sin(product(x, kernel))), (0, 1))(x, kernel)
+
+    np.testing.assert_allclose(times(x, kernel), x @ kernel, rtol=1e-6)
+    for ours, plain in zip(gradient(times), gradient(jnp.matmul), strict=True):
+        np.testing.assert_allclose(ours, plain, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("devices", "axes"), [(1, 2), (8, 3)])
+def test_rows_are_laid_together_on_one_device_alone(devices, axes):
+    with jax.set_mesh(make_mesh("", jax.devices()[:devices])):
+        traced = jax.make_jaxpr(times)(X, jnp.ones((16, 4)))
+    (product,) = (equation for equation in traced.eqns if equation.primitive.name == "dot_general")
+    assert product.invars[0].aval.ndim == axes
