@@ -82,7 +82,8 @@ def test_a_run_starts_from_another_ones_weights(dit, tmp_path, capsys):
     assert np.abs(before - after).max() < 0.05
     once, again = (load_model(folder, SoraConfig)[1]["vae"] for folder in (dit, tmp_path / "fits"))
     jax.tree.map(np.testing.assert_array_equal, once, again)
-    assert main([*common, "--directory", str(tmp_path / "deeper"), "--model.depth", "4"]) == 1
+    assert main([*common, "--directory", str(tmp_path / "deeper"), "--model.depth", "4"]) == 0
+    assert main([*common, "--directory", str(tmp_path / "shallower"), "--model.depth", "2"]) == 1
     assert "does not fit: dit/blocks/" in capsys.readouterr().err
 
 

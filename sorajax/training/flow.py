@@ -53,6 +53,7 @@ from sorajax.models.vae import VAE, VAEConfig
 from sorajax.parts import borrow
 from sorajax.pretrained.opened import is_open_model, open_model, whole_machine
 from sorajax.sharding import divides, gathered, make_mesh
+from sorajax.training.deeper import deeper
 from sorajax.training.frozen import FrozenText, open_text
 from sorajax.training.loop import LoopConfig
 from sorajax.training.picture import picture_encoder
@@ -204,7 +205,7 @@ class FlowStage:
     def load(self, directory: Path) -> Any:
         """The parameters in an exported model, or in open weights where the text encoder is frozen.
 
-        Raises ValueError if they would be used with another tokenizer.
+        Fewer layers become as many as train (`deeper`). Raises ValueError if they would be used with another tokenizer.
         """
         if self.frozen_text and is_open_model(directory):
             return {"dit": open_model(directory).parts[self.part].load("float32", whole_machine())}
@@ -212,11 +213,11 @@ class FlowStage:
         if self.frozen_text and self.part not in params:
             raise ValueError(f"{directory} has no trained {self.part}: begin from a run of the same --expert")
         if self.frozen_text:
-            return {"dit": params[self.part]}
+            return {"dit": deeper(params[self.part], self.config.dit.depth)}
         if tokenizer != self.tokenizer:
             kept = model_folder(directory) / TOKENIZER
             raise ValueError(f"{directory} has another tokenizer: say --tokenizer {kept}")
-        return {"text": params["text"], "dit": params["dit"]}
+        return {"text": params["text"], "dit": deeper(params["dit"], self.config.dit.depth)}
 
 
 @partial(jax.jit, static_argnums=3)
