@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from jax.sharding import SingleDeviceSharding
 
 from sorajax.checkpoint import CONFIG, TOKENIZER, from_json, load_model, to_json, write_atomically
 from sorajax.models.quantized import Bits, quantize
@@ -271,8 +272,10 @@ def open_converted(folder: Path) -> tuple[SoraConfig, Parts, str, str]:
 
     def restorer(name: str, part: Part) -> Callable[[], Any]:
         def restore() -> Any:
+            here = SingleDeviceSharding(jax.local_devices()[0])  # without a place Orbax takes the way through numpy
+            target = part.abstract(dtype, whole_machine())
+            target = jax.tree.map(lambda leaf: leaf.update(sharding=leaf.sharding or here), target)
             with ocp.StandardCheckpointer() as reader:
-                target = part.abstract(dtype, whole_machine())
                 try:
                     return reader.restore((folder / CONVERTED / name).absolute(), target)
                 except Exception as error:  # Orbax raises bare Exceptions for damaged files
