@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, UInt8
 from sorajax import __version__
 from sorajax.compilation import keep_compiled
 from sorajax.diffusion.known import Known, nothing_known
+from sorajax.diffusion.looped import Cycle
 from sorajax.diffusion.progress import Bar
 from sorajax.diffusion.samplers import SAMPLERS
 from sorajax.film import Kept, Shot, film, windows_for
@@ -96,14 +97,20 @@ class Pipeline:
         return replace(decided, notes=(*decided.notes, note))
 
     def stream(
-        self, request: Request, decided: Settings, batch: int | None = None, given: Given | None = None
+        self,
+        request: Request,
+        decided: Settings,
+        batch: int | None = None,
+        given: Given | None = None,
+        cycle: Cycle | None = None,
     ) -> Iterator[Video]:
         """The videos one after another: `num` of the first prompt, then of the next.
 
         batch: clips made at once, by default 1 on CPU, up to 8 on accelerators. given: what is known of each.
-        Clips longer than the model's window are films, unless something is given: see `film`.
+        cycle: each is a loop, and what is decided is one view of it. Clips longer than the model's window are films,
+        unless something is given: see `film`.
         """
-        if given is None and decided.frames > self.window:
+        if given is None and cycle is None and decided.frames > self.window:
             for prompt in request.prompts:
                 for index in range(request.num):
                     yield self.film(request, [Shot(prompt, decided.frames)], request.seed + index).whole()
@@ -114,7 +121,8 @@ class Pipeline:
         batch = min(batch or self.params.most(most, "dit", values), len(clips))
         groups = [clips[start : start + batch] for start in range(0, len(clips), batch)]
         times = decided.times(1.0 if given is None else given.strength)
-        known, beside = self._known(given, (batch, *decided.latent))
+        count = decided.latent[0] if cycle is None else cycle.latents
+        known, beside = self._known(given, (batch, count, *decided.latent[1:]))
         contexts = {prompt for prompt, _ in clips} | ({request.negative} if decided.guided else set())
         self._encode_prompts(contexts)
         watching = sys.stderr.isatty()
@@ -122,13 +130,17 @@ class Pipeline:
             for number, group in enumerate(groups):
                 padded = group + group[-1:] * (batch - len(group))
                 arguments = self._arguments(padded, request.negative, decided, times, known, beside)
-                sampling = self._sampling(arguments, decided, watching)
+                sampling = self._sampling(arguments, decided, watching, cycle)
                 if watching and number == 0:
                     self._bar.open(len(groups), times)
                 latents = interruptible(lambda: jax.block_until_ready(sampling(*arguments)))  # noqa: B023
                 self._bar.finish_sampling()
                 self._bar.hide()
-                pixels = self._decoded(latents, decided)
+                if cycle is None:
+                    pixels = self._decoded(latents, decided)
+                else:
+                    pixels = self._decoded(cycle.unrolled(latents), decided)
+                    pixels = pixels[:, -cycle.size * self.config.vae.stride[0] :]
                 if given is not None:
                     pixels = given.put_back(pixels)
                 for (prompt, seed), frames in zip(group, pixels, strict=False):
@@ -247,17 +259,17 @@ class Pipeline:
         return self._compiled["vision",](params, image)[0]
 
     def _sampling(
-        self, arguments: tuple, decided: Settings, watching: bool
+        self, arguments: tuple, decided: Settings, watching: bool, cycle: Cycle | None = None
     ) -> Callable[..., Float[Array, "b t h w c"]]:
         """`sample_latents` compiled for these shapes and this sampler; kept for the next call."""
         shapes = tuple(jax.tree.map(np.shape, arguments[1:]))
-        kind = (shapes, decided.sampler, decided.guided, watching)
+        kind = (shapes, decided.sampler, decided.guided, watching, cycle)
         if kind not in self._compiled:
             report = self._bar.report if watching else None
             config = replace(
                 self.config, dit=replace(self.config.dit, unroll=1)
             )  # a loop compiles sooner, runs as fast
-            function = partial(sample_latents, config, SAMPLERS[decided.sampler], decided.guided, report)
+            function = partial(sample_latents, config, SAMPLERS[decided.sampler], decided.guided, report, cycle=cycle)
             self._compiled[kind] = compiled(function, *arguments)
         return self._compiled[kind]
 
@@ -266,7 +278,7 @@ class Pipeline:
         params, config, shown = self.params["vae"], self.config.vae, np.s_[:, :, : decided.height, : decided.width]
         if decided.height * decided.width > LARGEST:
             return interruptible(lambda: decode_tiles(params, config, latents, {}))[0][shown]
-        if latents.shape[0] * decided.frames * decided.height * decided.width > WHOLE:
+        if latents.shape[0] * latents.shape[1] * self.config.vae.stride[0] * decided.height * decided.width > WHOLE:
             return np.concatenate([part[shown] for part in decode_chunks(params, config, latents)], 1)
         kind = ("decoder", latents.shape)
         if kind not in self._compiled:

@@ -149,7 +149,7 @@ class Arguments:
     """A first and a last picture, of which the middle is made."""
     connect: Annotated[tuple[Path, Path] | None, option("FILE FILE", "none")] = None
     """Two clips to join; --seconds or --frames say how long the bridge is."""
-    loop: tyro.conf.FlagCreatePairsOff[Annotated[bool, option("", "the clip ends where it ends")]] = False
+    loop: tyro.conf.FlagCreatePairsOff[Annotated[bool, option("", "the clip ends where it begins")]] = False
     """Adds what leads from the clip's end back to its start."""
     edit: Annotated[Path | None, option("FILE", "none")] = None
     """A clip to make again as the prompt says."""

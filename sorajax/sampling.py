@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt8, UInt32
 from sorajax.diffusion.flow import whole_times
 from sorajax.diffusion.guidance import guided_pair
 from sorajax.diffusion.known import Known, Velocity, held, initial
+from sorajax.diffusion.looped import Cycle, looped
 from sorajax.diffusion.progress import watched
 from sorajax.models.dit import DiT
 from sorajax.models.sora import SoraConfig
@@ -54,10 +55,13 @@ def sample_latents(
     positions: Float[Array, " t"],
     known: Known,
     beside: Beside,
+    *,
+    cycle: Cycle | None = None,
 ) -> Float[Array, "b t h w c"]:
     """Context to latents. `context` holds b prompts and, when guided, b negative ones after them, in one batch.
 
-    scales: of the guidance, at and above the config's boundary and below it.
+    scales: of the guidance, at and above the config's boundary and below it. positions: of a clip's latents; with a
+    `cycle`, of a view's, and latents are its state, of which nothing is known.
     """
     clocks = config.known != "replaced"
 
@@ -88,7 +92,7 @@ def sample_latents(
         return guided_pair(pair, jnp.where(high, scales[0], scales[1]))(x, time)
 
     noise = jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), known.latent.shape[1:]))(seeds)
-    velocity = held(follow, known, noise, clocks)
+    velocity = held(follow, known, noise, clocks) if cycle is None else looped(follow, cycle)
     if report is not None:
         velocity = watched(velocity, report)
     return sampler(velocity, initial(known, noise, clocks), times)

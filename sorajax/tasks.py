@@ -4,11 +4,11 @@
     animate   the still, then what the prompt says           extend       a clip, and what comes after or before it
     between   a first and a last picture, and their middle   connect      one clip, a bridge, another clip
     edit      a clip, again, as the prompt says              blend        a clip that becomes another one
-    loop      a clip, and a bridge from its end to its start
+    loop      a clip that ends where it begins
 
 A task yields one video per prompt and seed, in the request's order; what is longer than the model's window comes as a
 `Film`, made while it is saved. None of them adds an argument to the model or to a sampler: see `sorajax.given`,
-`sorajax.film` and `sorajax.diffusion.known`.
+`sorajax.film`, `sorajax.diffusion.known` and, of loops, `sorajax.diffusion.looped`.
 """
 
 import re
@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from sorajax.diffusion.looped import Cycle
 from sorajax.film import Kept, Shot, overlap
 from sorajax.given import Given, fitted, in_colours_of
 from sorajax.pipeline import Pipeline
@@ -152,13 +153,15 @@ def connect(pipeline: Pipeline, request: Request, first: Video, second: Video) -
 
 
 def loop(pipeline: Pipeline, request: Request) -> Iterator[Video]:
-    """A clip, and a bridge of half its length from its end to its start: played again and again it has no seam."""
+    """A clip of the prompt without a seam from its end to its start, however often it is played: `seconds` (or
+    `frames`) of it, by default as much as the model's longest clip, in whole latents, two at least."""
     request = shaped(pipeline, request, None)
-    for one in each(request):
-        clip = next(sampled(pipeline, one))
-        part = replace(one, frames=None, seconds=None)
-        whole = bridged(pipeline, part, clip.frames, clip.frames)
-        yield replace(whole, frames=whole.frames[: len(whole.frames) - len(clip.frames)])
+    stride, window = pipeline.config.vae.stride[0], pipeline.window
+    length = max(2, (window - 1) // stride)
+    wanted = request.frames or (request.seconds or 0) * rate(request) or length * stride
+    cycle = Cycle(max(2, round(wanted / stride)), length)
+    view = pipeline.plan(replace(request, frames=cycle.length * stride + 1, seconds=None))
+    yield from pipeline.stream(request, view, cycle=cycle)
 
 
 def edit(

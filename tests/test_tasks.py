@@ -74,10 +74,28 @@ def test_a_bridge_lies_between_two_untouched_clips(pipeline):
     assert np.array_equal(film[-6:], b.frames)
 
 
-def test_a_loop_begins_as_the_clip_and_comes_back(pipeline):
-    plain, looped = one(pipeline("a red ball")), one(tasks.loop(pipeline, PROMPT))
-    assert np.array_equal(looped[: len(plain)], plain)
-    assert len(looped) > len(plain)
+@pytest.mark.parametrize(("settings", "frames"), [({}, 8), ({"frames": 9}, 8), ({"seconds": 1.5}, 12)])
+def test_a_loop_has_whole_latents(pipeline, settings, frames):
+    assert one(tasks.loop(pipeline, request(**settings))).shape == (frames, 16, 16, 3)
+
+
+def test_a_loop_is_decoded_after_itself(pipeline, monkeypatch):
+    """Its first frames see its last ones, as they do when it is played again."""
+    decoded = []
+    decode = pipeline._decoded
+    monkeypatch.setattr(pipeline, "_decoded", lambda z, decided: decoded.append(np.asarray(z)) or decode(z, decided))
+    frames = one(tasks.loop(pipeline, PROMPT))
+    (latents,) = decoded
+    assert np.array_equal(latents[:, 1:3], latents[:, 3:])
+    assert np.array_equal(frames, decode(latents, pipeline.plan(PROMPT))[0, -8:])
+
+
+def test_loops_of_a_batch_are_those_of_each_alone(pipeline):
+    asked = Request(("a red ball", "a blue box"), num=2)
+    videos = list(tasks.loop(pipeline, asked))
+    assert [video.metadata["seed"] for video in videos] == [0, 1, 0, 1]
+    assert np.array_equal(videos[0].frames, one(tasks.loop(pipeline, PROMPT)))
+    assert not np.array_equal(videos[0].frames, videos[2].frames)
 
 
 def test_strength_zero_is_the_autoencoder_and_one_ignores_the_clip(pipeline):

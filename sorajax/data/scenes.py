@@ -123,6 +123,7 @@ class WorldMix:
     quickly: float = 0.25
     held_still: float = 1 / len(MOTIONS)  # share of `stands still` among the motions
     small_stars: float = 0.0  # share of objects made small stars, the finest shape: for autoencoders
+    turning: float = 0.0  # share of motions made spins and circles, which change a latent's frames most: for them too
 
     def __post_init__(self):
         for field in fields(self):
@@ -169,6 +170,9 @@ def _draw(rng: np.random.Generator, n: int, mix: WorldMix) -> Scene:
     if mix.small_stars:  # mixes without it draw what they always drew
         fine = (rng.random((n, 2)) < mix.small_stars) & ~(collides | wall)[:, None]
         shape, size = np.where(fine, SHAPES.index("star"), shape), np.where(fine, SIZES.index("small"), size)
+    if mix.turning:
+        turns = rng.random((n, 2, 2)) < mix.turning
+        motion = np.where(turns, _choose(rng, (n, 2, 2), (SPINS, CIRCLES)), motion)
     motion[:, 0, 0] = np.where(collides | wall, sideways, motion[:, 0, 0])
     answer = np.where(rng.random(n) < 0.3, STILL, 1 - sideways)
     motion[:, 0, 1] = np.where(collides, answer, motion[:, 0, 1])

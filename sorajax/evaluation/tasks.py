@@ -228,9 +228,12 @@ def blend(ask: Ask, num: int, seed: int, fps: float) -> Row:
 
 
 def loop(ask: Ask, num: int, seed: int, fps: float) -> Row:
-    clips = [ask("loop", case.prompt, seed + i) for i, case in enumerate(cases(num, seed))]
-    twice = [np.concatenate([clip, clip]) for clip in clips]
-    return {"no jump from the last frame to the first": share(no_jump(both, len(both) // 2) for both in twice)}
+    pairs = [(case, ask("loop", case.prompt, seed + i)) for i, case in enumerate(cases(num, seed))]
+    twice = [np.concatenate([clip, clip]) for _, clip in pairs]
+    return {
+        "no jump from the last frame to the first": share(no_jump(both, len(both) // 2) for both in twice),
+        "colour": share(seen(read(clip, fps), "colour") == thing(case.words)["colour"] for case, clip in pairs),
+    }
 
 
 def edit(ask: Ask, num: int, seed: int, fps: float) -> Row:
