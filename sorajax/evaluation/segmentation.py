@@ -227,7 +227,7 @@ def part(frames: Float[np.ndarray, "t h w c"], ground, fps: float) -> Parted:
     order = np.argsort(-mass)
     chosen = [c for c in order[:1] if mass[c] > 0]
     for c in order[1:2]:
-        seen = area[c] > max(8, 0.12 * np.median(area[chosen[0]][area[chosen[0]] > 0])) if chosen else np.zeros(1)
+        seen = area[c] > max(8, 0.04 * np.median(area[chosen[0]][area[chosen[0]] > 0])) if chosen else np.zeros(1)
         if seen.mean() > 0.4:
             chosen.append(c)
     reach = 6 if style == NEON else 3

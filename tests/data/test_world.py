@@ -162,3 +162,9 @@ def test_small_stars_are_added_to_a_mix():
 def test_a_probability_out_of_range_is_named():
     with pytest.raises(ValueError, match=r"WorldMix.camera is 1.5"):
         WorldMix(camera=1.5)
+
+
+def test_turns_are_added_to_a_mix():
+    scene = scenes(2000, WorldMix(turning=0.5, two_objects=0, wall=0, two_shots=0))
+    turning = np.isin(scene.motion[:, 0, 0], [words.SPINS, words.CIRCLES])
+    assert 0.5 < turning.mean() < 0.62

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sorajax.data.captions import describe
-from sorajax.data.scenes import CORE, FULL, attributes, sample_scenes
+from sorajax.data.scenes import CORE, FULL, GROWS, SHRINKS, attributes, sample_scenes
 from sorajax.data.world import render
 from sorajax.evaluation.instrument import read
 from sorajax.evaluation.world import (
@@ -48,6 +48,19 @@ def test_instrument_reads_ground_truth(truth):
     missed = {name: (count[name] - right[name], count[name]) for name in count}
     missed = {name: miss for name, miss in missed.items() if name != "prompt" and miss[0] > max(1, 0.01 * miss[1])}
     assert not missed, table(truth)
+
+
+def test_the_smallest_object_is_seen_beside_the_largest():
+    scene = sample_scenes(np.random.default_rng(0), 1, "all", GROUPS["relation"].mix)
+    large, small = ("large", "shrinks"), ("small", "grows")
+    scene = scene._replace(
+        size=np.array([[1, 0]], np.int32), shape=np.array([[1, 2]], np.int32), relation=np.array([3], np.int32),
+        motion=np.broadcast_to(np.array([SHRINKS, GROWS], np.int32), (1, 2, 2)),
+        radius=np.array([[0.168, 0.0855]], np.float32), rate=np.ones((1, 2, 2), np.float32),
+    )  # fmt: skip
+    video = np.round((np.asarray(render(scene, 17, 64, 64)[0][0]) + 1) * 127.5).astype(np.uint8)
+    seen = [(thing.words["size"], thing.words["motion"]) for thing in read(video).things[0]]
+    assert sorted(seen) == [large, small]
 
 
 def test_physics_of_ground_truth_is_exact(truth):
