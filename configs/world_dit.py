@@ -41,10 +41,14 @@ config = FlowTraining(
     data=WorldData(
         buckets=(
             Bucket(17, 64, 64, batch_size=48, weight=7),
-            Bucket(1, 64, 64, batch_size=96, weight=1),
-            Bucket(17, 64, 96, batch_size=32, weight=0.8),
-            Bucket(17, 96, 64, batch_size=32, weight=0.8),
-            Bucket(33, 64, 64, batch_size=24, weight=0.8),
+            Bucket(1, 64, 64, batch_size=96, weight=0.8),
+            Bucket(17, 64, 96, batch_size=32, weight=0.7),
+            Bucket(17, 96, 64, batch_size=32, weight=0.7),
+            Bucket(33, 64, 64, batch_size=24, weight=2),
+            Bucket(17, 96, 96, batch_size=20, weight=0.4),
+            Bucket(1, 64, 96, batch_size=64, weight=0.25),
+            Bucket(1, 96, 64, batch_size=64, weight=0.25),
+            Bucket(1, 96, 96, batch_size=48, weight=0.25),
         ),
         mix=WorldMix(two_objects=0.08, wall=0.03, two_shots=0.03, camera=0.06, style=0.06),
     ),

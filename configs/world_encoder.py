@@ -6,9 +6,20 @@
         --loop.optimizer.decay 0.9 --loop.optimizer.warmup 30
 
 What the narrow encoder loses are the points of small stars, and no decoder brings them back
-(configs/world_decoder.py). Latents change, so clips are encoded anew and the transformer follows:
+(configs/world_decoder.py). Then what turns quickly, of which four frames share a latent:
 
-    python -m sorajax.train configs/world_dit.py --vae runs/world_encoder2 --loop.start MODEL --latents latents/FOLDER
+    python -m sorajax.train configs/world_encoder.py --loop.start MODEL --directory runs/world_encoder3 \
+        --objective.objects 10 --loop.steps 2900 --loop.seed 2 --data.seed 2 --loop.optimizer.decay 0.9 \
+        --loop.optimizer.warmup 30 --loop.optimizer.ema 0.997 --data.mix.small-stars 0.3 --data.mix.turning 0.5 \
+        --data.mix.quickly 0.6 --data.mix.slowly 0.1
+    python -m sorajax.train configs/world_encoder.py --loop.start runs/world_encoder3 --directory runs/world_encoder4 \
+        --objective.objects 14 --loop.steps 640 --loop.seed 3 --data.seed 3 --loop.optimizer.learning-rate 5e-4 \
+        --loop.optimizer.decay 0.9 --loop.optimizer.warmup 20 --loop.optimizer.ema 0.99 --data.mix.small-stars 0.55 \
+        --data.mix.turning 0.3 --data.mix.quickly 0.4 --data.mix.slowly 0.2
+
+Latents change, so clips are encoded anew and the transformer follows:
+
+    python -m sorajax.train configs/world_dit.py --vae runs/world_encoder4 --loop.start MODEL --latents latents/FOLDER
 
 Hardware and time: 2 CPU cores; see the model card in sorajax/assets/world.
 """

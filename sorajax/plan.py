@@ -80,7 +80,8 @@ class Sampling:
     """What is sampled."""
 
     model: tyro.conf.Positional[str]
-    """A model's folder, or Wan2.1-T2V-1.3B, Wan2.1-T2V-14B or Wan2.2-TI2V-5B."""
+    """A model's folder, or Wan2.1-T2V-1.3B, Wan2.1-T2V-14B, Wan2.1-I2V-14B, Wan2.2-TI2V-5B, Wan2.2-T2V-A14B or
+    Wan2.2-I2V-A14B."""
     size: str = ""
     """WIDTHxHEIGHT in pixels; the model's own by default."""
     frames: int = 0
@@ -89,8 +90,9 @@ class Sampling:
     """0: the model's own."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     quantize: Literal["int8", "fp8"] | None = None
-    stages: tuple[Literal["text", "transformer", "decoder"], ...] = ("text", "transformer", "decoder")
-    """Which to compile; the decoder takes longest, minutes."""
+    stages: tuple[Literal["text", "vision", "encoder", "transformer", "decoder"], ...] = (
+        "text", "vision", "encoder", "transformer", "decoder")  # fmt: skip
+    """Which to compile, of those that the model has; the decoder takes longest, minutes."""
 
 
 def plan_sampling(arguments: list[str], name: str) -> int:
@@ -146,7 +148,7 @@ def described(asked: Sampling) -> tuple[Any, dict[str, Any]]:
 
     from sorajax.checkpoint import load_model
     from sorajax.models.quantized import quantize
-    from sorajax.models.sora import SoraConfig, init_dit, init_text, init_vae
+    from sorajax.models.sora import SoraConfig, init_dit, init_text, init_vae, init_vision
     from sorajax.parts import found
     from sorajax.pretrained.opened import SHAPES, abstract_parameters, is_open_model, known_config, open_model
 
@@ -156,16 +158,18 @@ def described(asked: Sampling) -> tuple[Any, dict[str, Any]]:
         config = open_model(folder, asked.dtype).config
     else:
         config = load_model(folder, SoraConfig)[0]
-    if config.known == "channels" or config.boundary is not None:
-        raise ValueError(f"{asked.model} reads a picture, or has two experts: only text-to-video models of one "
-                         "transformer can be planned so far")  # fmt: skip
     weights = {
         "text": abstract_parameters(init_text, config.text, asked.dtype),
         "dit": abstract_parameters(init_dit, config.dit, asked.dtype),
         "vae": abstract_parameters(init_vae, config.vae, "float32"),
     }
+    if config.boundary is not None:
+        weights["dit_low"] = weights["dit"]
+    if config.vision is not None:
+        weights["vision"] = abstract_parameters(init_vision, config.vision, asked.dtype)
     if bits := asked.quantize:
-        weights |= {name: jax.eval_shape(lambda x: quantize(x, bits), weights[name]) for name in ("text", "dit")}
+        small = [name for name in weights if name not in ("vae", "vision")]
+        weights |= {name: jax.eval_shape(lambda x: quantize(x, bits), weights[name]) for name in small}
         config = dataclasses.replace(config, text=dataclasses.replace(config.text, quantized=True),
                                      dit=dataclasses.replace(config.dit, quantized=True))  # fmt: skip
     return config, weights

@@ -12,10 +12,11 @@ import jax.numpy as jnp
 from sorajax.diffusion.known import nothing_known
 from sorajax.diffusion.samplers import SAMPLERS
 from sorajax.film import latents_for
-from sorajax.models.sora import SoraConfig
+from sorajax.models.sora import EXPERTS, SoraConfig
 from sorajax.models.text import TextConfig
 from sorajax.models.tiles import LARGEST, OVERLAP, TILE, starts
 from sorajax.models.vae import VAE, VAEConfig
+from sorajax.models.vision import Vision, VisionConfig
 from sorajax.parts import Parts
 from sorajax.sampling import Beside, encode_text, sample_latents
 
@@ -35,12 +36,16 @@ class Stage(NamedTuple):
 
 
 def stages(config: SoraConfig, weights: Mapping[str, Any], shape: tuple[int, ...], steps: int) -> list[Stage]:
-    """The stages of sampling one guided clip of latents [t h w c]; `weights` are shapes of "text", "dit" and "vae"."""
-    return [
-        text_stage(config.text, weights["text"]),
-        transformer_stage(config, weights["dit"], shape, steps),
-        decoder_stage(config.vae, weights["vae"], shape),
-    ]
+    """The stages of sampling one guided clip of latents [t h w c]; `weights` are shapes of "text", "dit" and "vae", and
+    by model of "dit_low" and "vision".
+    """
+    experts = {name: weights[name] for name in EXPERTS.values() if name in weights}
+    made = [text_stage(config.text, weights["text"])]
+    if config.vision is not None:
+        made.append(vision_stage(config.vision, weights["vision"]))
+    if config.known == "channels":
+        made.append(encoder_stage(config.vae, weights["vae"], shape))
+    return [*made, transformer_stage(config, experts, shape, steps), decoder_stage(config.vae, weights["vae"], shape)]
 
 
 def text_stage(config: TextConfig, weights: Any) -> Stage:
@@ -52,17 +57,33 @@ def text_stage(config: TextConfig, weights: Any) -> Stage:
     return Stage("text", function, arguments, nbytes(weights) + scores + values, 2, 2 * m * matrices(weights))
 
 
-def transformer_stage(config: SoraConfig, weights: Any, shape: tuple[int, ...], steps: int) -> Stage:
-    """All steps, each of both prompts in one batch."""
+def vision_stage(config: VisionConfig, weights: Any) -> Stage:
+    """The tokens of the first frame."""
+    tokens, item = config.tokens, jnp.dtype(config.dtype).itemsize
+    values = 8 * config.heads * tokens * tokens + tokens * (2 * config.hidden + 6 * config.width) * item
+    function = partial(_look, config)
+    arguments = weights, array(1, config.size, config.size, 3)
+    return Stage("vision", function, arguments, nbytes(weights) + values, 1, 2 * tokens * matrices(weights))
+
+
+def _look(config: VisionConfig, params: Any, image: Any) -> Any:
+    return Vision(config).apply({"params": params}, image)
+
+
+def transformer_stage(config: SoraConfig, experts: dict[str, Any], shape: tuple[int, ...], steps: int) -> Stage:
+    """All steps, each of both prompts in one batch, by one expert; `experts` are the weights of all, which stay."""
     config = replace(config, dit=replace(config.dit, unroll=1))  # as the pipeline does
     dit, m, tokens = config.dit, config.text.tokens, tokens_of(config, shape)
     known = jax.eval_shape(lambda: nothing_known((1, *shape)))
-    arguments = ({"dit": weights}, array(2, m, config.text.width), array(1, kind=jnp.uint32), array(steps + 1),
-                 array(2), array(shape[0]), known, Beside())  # fmt: skip
-    attention = 4 * tokens * (tokens + m) * dit.width * dit.depth
-    flops = steps * 2 * (2 * tokens * matrices(weights) + attention)
+    image = None if config.vision is None else array(1, config.vision.tokens, config.vision.width)
+    channels = array(1, *shape[:-1], dit.in_channels - shape[-1]) if config.known == "channels" else None
+    arguments = (experts, array(2, m, config.text.width), array(1, kind=jnp.uint32), array(steps + 1),
+                 array(2), array(shape[0]), known, Beside(image, channels))  # fmt: skip
+    read = tokens + m + (0 if config.vision is None else config.vision.tokens)
+    attention = 4 * tokens * read * dit.width * dit.depth
+    flops = steps * 2 * (2 * tokens * matrices(experts["dit"]) + attention)
     function = partial(sample_latents, config, SAMPLERS["unipc"], True, None)
-    return Stage("transformer", function, arguments, nbytes(weights) + alive(config, shape), 1, flops)
+    return Stage("transformer", function, arguments, nbytes(experts) + alive(config, shape), 1, flops)
 
 
 def alive(config: SoraConfig, shape: tuple[int, ...], guided: bool = True) -> int:
@@ -85,6 +106,18 @@ def tokens_of(config: SoraConfig, shape: tuple[int, ...]) -> int:
     return math.prod(size // patch for size, patch in zip(shape, config.dit.patch))
 
 
+def encoder_stage(config: VAEConfig, weights: Any, shape: tuple[int, ...]) -> Stage:
+    """The frames of one latent frame after the first, of the clip that says what is known."""
+    time, rows, columns = config.stride
+    height, width = shape[1] * rows, shape[2] * columns
+    encode = partial(VAE(config).apply, method="encode_part")
+    video, params = array(1, time, height, width, 3), {"params": weights}
+    _, cache = jax.eval_shape(encode, params, array(1, 1, height, width, 3), {})
+    widest = time * height * width // config.pixel_patch**2 * config.base * jnp.dtype(config.dtype).itemsize
+    planned = nbytes(weights) + 2 * nbytes(cache) + 4 * widest
+    return Stage("encoder", encode, (params, video, cache), planned, shape[0], 0.0)
+
+
 def decoder_stage(config: VAEConfig, weights: Any, shape: tuple[int, ...]) -> Stage:
     """One latent frame after the first, of the whole frame or, where that is large, of a tile."""
     time, *strides = config.stride
@@ -103,7 +136,8 @@ def decoder_stage(config: VAEConfig, weights: Any, shape: tuple[int, ...]) -> St
     return Stage(name, decode, (params, latent, cache), planned, math.prod(tiles) * shape[0], 0.0)
 
 
-def array(*shape: int, kind: Any = jnp.float32) -> jax.ShapeDtypeStruct:
+def array(*shape: int, kind: Any = jnp.float32) -> Any:
+    """A shape without an array."""
     return jax.ShapeDtypeStruct(shape, kind)
 
 

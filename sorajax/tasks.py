@@ -195,8 +195,9 @@ def blend(pipeline: Pipeline, request: Request, first: Video, second: Video, str
 
 
 def bridged(pipeline: Pipeline, request: Request, before: Frames, after: Frames) -> Video:
-    """Both clips, and between them a bridge; half a window of each is known to the model where they are so long."""
-    stride, window = pipeline.config.vae.stride[0], pipeline.film_window
+    """Both clips, and between them a bridge; of each the model knows a quarter of its longest window, where it is so
+    long: of less of the second clip it does not see how fast that begins."""
+    stride, window = pipeline.config.vae.stride[0], pipeline.window
     groups = max(1, (window - 1) // stride // 4)
     head = min(groups, (len(before) - 1) // stride) * stride + 1
     tail = min(groups, max(1, (len(after) - 1) // stride)) * stride + 1

@@ -1,12 +1,17 @@
 """Planning: what it reads from a compiled program, and what it says. Compilers of other machines are CI's own step."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from sorajax.models.sora import init_dit, init_text, init_vae, init_vision
+from sorajax.models.vision import VisionConfig
 from sorajax.plan import Sampling, described, main
+from sorajax.pretrained.opened import abstract_parameters
 from sorajax.sharding import make_mesh
 from sorajax.stages import nbytes, stages
 from sorajax.train import load_experiment
@@ -93,6 +98,25 @@ def test_what_is_planned_for_sampling_is_about_what_the_compiler_plans(bits):
     assert (nbytes(weights["dit"]) < 0.4 * nbytes(whole["dit"])) == (bits is not None)
 
 
+def test_a_picture_and_two_experts_are_planned_too():
+    """Of a small model that has all parts an open one may have."""
+    base = described(Sampling("sorajax/assets/world", dtype="float32"))[0]
+    vision = VisionConfig(width=32, hidden=64, depth=3, heads=4, patch=14, size=56)
+    channels = base.vae.latent_channels
+    dit = replace(base.dit, in_channels=2 * channels + 4, image_width=vision.width, pooled_text=False)
+    config = replace(base, dit=dit, vision=vision, known="channels", boundary=0.9)
+    inits = {"text": (init_text, config.text), "vision": (init_vision, vision), "dit": (init_dit, dit),
+             "dit_low": (init_dit, dit), "vae": (init_vae, config.vae)}  # fmt: skip
+    weights = {name: abstract_parameters(init, shape, "float32") for name, (init, shape) in inits.items()}
+    found = stages(config, weights, config.vae.latent_shape(17, 64, 64), 30)
+    assert [stage.name for stage in found] == ["text", "vision", "encoder", "transformer", "decoder"]
+    assert nbytes(found[3].arguments[0]) == 2 * nbytes(weights["dit"])
+    mesh = make_mesh({}, jax.devices()[:1])
+    for stage in found[1:4]:
+        compiled = compile_stage(stage, mesh).memory_analysis()
+        assert 0.4 < stage.planned / (nbytes(stage.arguments[0]) + compiled.temp_size_in_bytes) < 2.5
+
+
 def test_open_models_are_known_by_name():
     config, weights = described(Sampling("Wan2.1-T2V-1.3B"))
     assert sum(leaf.size for leaf in jax.tree.leaves(weights["dit"])) == 1_418_996_800
@@ -102,6 +126,10 @@ def test_open_models_are_known_by_name():
     larger = stages(config, weights, config.vae.latent_shape(81, 1080, 1920), 50)[2]
     assert larger.planned == large.planned  # the memory of a tile
     assert described(Sampling("Wan2.2-TI2V-5B"))[0].vae.stride == (4, 16, 16)
+    picture, experts = (described(Sampling(name)) for name in ("Wan2.1-I2V-14B", "Wan2.2-I2V-A14B"))
+    assert (picture[0].vision.tokens, picture[0].boundary, set(picture[1])) == (257, None, {*weights, "vision"})
+    assert (experts[0].vision, experts[0].boundary, set(experts[1])) == (None, 0.9, {*weights, "dit_low"})
+    assert described(Sampling("Wan2.2-T2V-A14B"))[0].boundary == 0.875
 
 
 def test_the_slowest_side_of_the_roof_is_the_bound():

@@ -62,12 +62,17 @@ STD = {
 """Statistics of the raw latents of the two autoencoders, by channels: the release's `modules/vae.py`, `vae2_2.py`."""
 
 Dtype = Literal["float32", "bfloat16"]
+LARGE = DiTConfig(width=5120, hidden=13824, depth=40, heads=40)
 SHAPES = {
     "Wan2.1-T2V-1.3B": DiTConfig(),
-    "Wan2.1-T2V-14B": DiTConfig(width=5120, hidden=13824, depth=40, heads=40),
+    "Wan2.1-T2V-14B": LARGE,
+    "Wan2.1-I2V-14B": replace(LARGE, in_channels=36, image_width=1280),
     "Wan2.2-TI2V-5B": DiTConfig(width=3072, hidden=14336, depth=30, heads=24, in_channels=48, out_channels=48),
+    "Wan2.2-T2V-A14B": LARGE,
+    "Wan2.2-I2V-A14B": replace(LARGE, in_channels=36),
 }
 """Transformers of the release's `wan/configs`, for plans that are made before anything is downloaded."""
+TWO_EXPERTS = "A14B"  # how the names of models of two experts end
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,9 @@ def known_config(name: str, dtype: Dtype) -> SoraConfig:
     vae = VAEConfig(latent_channels=(channels := dit.out_channels), mean=MEAN[channels], std=STD[channels])
     if channels == 48:
         vae = replace(vae, base=160, decoder_base=256, shortcuts=True, pixel_patch=2)
-    return _conventions(name, dit, vae, TextConfig(dtype=dtype), None)
+    vision = VisionConfig(dtype=dtype) if dit.image_width else None
+    boundary = _boundary(dit.in_channels != channels) if name.endswith(TWO_EXPERTS) else None
+    return _conventions(name, dit, vae, TextConfig(dtype=dtype), vision, boundary)
 
 
 def abstract_parameters(init: Callable[[Any, jax.Array], dict], config: Any, dtype: Dtype) -> Any:
@@ -242,8 +249,7 @@ def _original(folder: Path, changes: dict[str, Any]) -> Opened:
         tensors = original.vision_tensors(_read(file))
         vision = seer = _original_vision(tensors)
         parts["vision"] = _part(wan.vision_table(seer), lambda: wan.seen(tensors, seer), init_vision, seer)
-    image = dit.in_channels != vae.latent_channels
-    boundary = (0.9 if image else 0.875) if experts else None
+    boundary = _boundary(dit.in_channels != vae.latent_channels) if experts else None
     config = _conventions(folder.name, dit, vae, text, vision, boundary)
     return Opened(config, parts, _tokenizer(folder / "google" / "umt5-xxl" / "tokenizer.json"))
 
@@ -270,6 +276,11 @@ def _need(folder: Path, stem: str) -> Path:
 
 def _read(path: Path) -> Mapping[str, np.ndarray]:
     return PickledTensors(path) if path.suffix in PICKLES else Tensors(path)
+
+
+def _boundary(image: bool) -> float:
+    """Where the two experts of Wan 2.2 share the times, of an image-to-video model and of a text-to-video one."""
+    return 0.9 if image else 0.875
 
 
 def _conventions(
