@@ -118,8 +118,10 @@ def plan_sampling(arguments: list[str], name: str) -> int:
     for stage in stages(config, weights, decided.latent, decided.steps):
         if stage.name.partition(",")[0] not in asked.stages:
             continue
-        held = nbytes(stage.arguments[0]) / mesh.size / GIB
-        line = f"  {stage.name:<16} weights {held:6.2f}   planned {stage.planned / mesh.size / GIB:6.2f}"
+        weighs = nbytes(stage.arguments[0])
+        held = weighs / mesh.size  # devices share the weights; of one clip each has all values
+        planned = held + stage.planned - weighs
+        line = f"  {stage.name:<16} weights {held / GIB:6.2f}   planned {planned / GIB:6.2f}"
         try:
             peak = peak_of(compile_stage(stage, mesh).memory_analysis())
         except TooLarge as error:
