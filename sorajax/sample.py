@@ -149,8 +149,9 @@ class Arguments:
     """A first and a last picture, of which the middle is made."""
     connect: Annotated[tuple[Path, Path] | None, option("FILE FILE", "none")] = None
     """Two clips to join; --seconds or --frames say how long the bridge is."""
-    loop: tyro.conf.FlagCreatePairsOff[Annotated[bool, option("", "the clip ends where it begins")]] = False
-    """Adds what leads from the clip's end back to its start."""
+    loop: tyro.conf.FlagCreatePairsOff[Annotated[bool, option("", "the clip ends where it ends")]] = False
+    """A clip that goes on from its end to its start without a seam, of 4n frames; as long as the model's longest clip
+    where neither --seconds nor --frames says how long."""
     edit: Annotated[Path | None, option("FILE", "none")] = None
     """A clip to make again as the prompt says."""
     strength: Annotated[float | None, option("0 TO 1", "0.6")] = None
@@ -199,8 +200,8 @@ def sample(arguments: Arguments) -> None:
     paths = attempt(lambda: output_paths(arguments.out, named, arguments.overwrite))
     check_windows(arguments, paths)
     pipeline = attempt(lambda: load(arguments.model, arguments.dtype, arguments.lora, arguments.quantize))
-    # The length of what is added, or of a storyboard, may be any.
-    added = arguments.extend or arguments.connect or arguments.storyboard or arguments.blend
+    # The length of what is added, of a storyboard or of a loop, may be any.
+    added = arguments.extend or arguments.connect or arguments.storyboard or arguments.blend or arguments.loop
     plan = pipeline.plan(replace(request, frames=None, seconds=None) if added else request)
     for note in plan.notes:
         print(f"note: {note}", file=sys.stderr)
