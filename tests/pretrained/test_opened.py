@@ -118,6 +118,13 @@ def saved(tmp_path_factory):
     return folder
 
 
+def test_a_model_without_clocks_makes_loops(saved):
+    request = Request((PROMPT,), frames=12, height=HEIGHT, width=WIDTH, steps=2)
+    (loop,) = tasks.loop(sorajax.load(saved), request)
+    assert loop.frames.shape == (12, HEIGHT, WIDTH, 3)
+    assert loop.frames.std() > 1
+
+
 @pytest.fixture
 def copied(saved, tmp_path):
     """A copy of it, to be harmed."""
