@@ -31,10 +31,18 @@ from sorajax.models.sora import SoraConfig
 from sorajax.models.text import Tokenizer, clean, spelled_out
 from sorajax.models.tiles import LARGEST, decode_tiles
 from sorajax.models.vae import VAE, decode_chunks, decode_to_bytes, stream_encode
-from sorajax.models.vision import Vision, prepared
+from sorajax.models.vision import prepared
 from sorajax.parts import Bits, Dtype, Lora, Parts, open_parts
 from sorajax.request import BadRequest, Request, SamplerName
-from sorajax.sampling import Beside, compiled, decode_whole, encode_text, interruptible, sample_latents
+from sorajax.sampling import (
+    Beside,
+    compiled,
+    decode_whole,
+    encode_image,
+    encode_text,
+    interruptible,
+    sample_latents,
+)
 from sorajax.settings import Settings, decide
 from sorajax.stages import alive, check_fits
 from sorajax.video import Film, Frames, Video, Videos
@@ -253,9 +261,7 @@ class Pipeline:
         assert config is not None
         image = prepared(picture, config.size)[None]
         if ("vision",) not in self._compiled:
-            self._compiled["vision",] = compiled(
-                lambda params, image: Vision(config).apply({"params": params}, image), params, image
-            )
+            self._compiled["vision",] = compiled(partial(encode_image, config), params, image)
         return self._compiled["vision",](params, image)[0]
 
     def _sampling(

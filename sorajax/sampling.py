@@ -20,6 +20,7 @@ from sorajax.models.dit import DiT
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextConfig, TextEncoder
 from sorajax.models.vae import VAE, VAEConfig
+from sorajax.models.vision import Vision, VisionConfig
 
 Result = TypeVar("Result")
 
@@ -40,6 +41,14 @@ def encode_text(
     """Tokens to context."""
     context: Any = TextEncoder(config).apply({"params": params}, ids, mask)
     return context
+
+
+def encode_image(
+    config: VisionConfig, params: dict[str, Any], image: Float[Array, "b y x 3"]
+) -> Float[Array, "b i e"]:
+    """A prepared first frame to tokens."""
+    tokens: Any = Vision(config).apply({"params": params}, image)
+    return tokens
 
 
 def sample_latents(

@@ -16,9 +16,9 @@ from sorajax.models.sora import EXPERTS, SoraConfig
 from sorajax.models.text import TextConfig
 from sorajax.models.tiles import LARGEST, OVERLAP, TILE, starts
 from sorajax.models.vae import VAE, VAEConfig
-from sorajax.models.vision import Vision, VisionConfig
+from sorajax.models.vision import VisionConfig
 from sorajax.parts import Parts
-from sorajax.sampling import Beside, encode_text, sample_latents
+from sorajax.sampling import Beside, encode_image, encode_text, sample_latents
 
 
 class Stage(NamedTuple):
@@ -61,13 +61,9 @@ def vision_stage(config: VisionConfig, weights: Any) -> Stage:
     """The tokens of the first frame."""
     tokens, item = config.tokens, jnp.dtype(config.dtype).itemsize
     values = 8 * config.heads * tokens * tokens + tokens * (2 * config.hidden + 6 * config.width) * item
-    function = partial(_look, config)
+    function = partial(encode_image, config)
     arguments = weights, array(1, config.size, config.size, 3)
     return Stage("vision", function, arguments, nbytes(weights) + values, 1, 2 * tokens * matrices(weights))
-
-
-def _look(config: VisionConfig, params: Any, image: Any) -> Any:
-    return Vision(config).apply({"params": params}, image)
 
 
 def transformer_stage(config: SoraConfig, experts: dict[str, Any], shape: tuple[int, ...], steps: int) -> Stage:

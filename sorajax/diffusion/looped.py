@@ -5,7 +5,8 @@
     velocity of a_i: that of view i;  of c_j: the mean of its velocities in all views, weighted
 
 A cycle of latents (Bi et al. 2025, Mobius), whose views are reconciled at every step by a weighted mean (Bar-Tal et al.
-2023, MultiDiffusion, eq. 5). Wherever one view ends lies the middle of another one, so no place in the cycle is a seam.
+2023, MultiDiffusion, eq. 5). Wherever a view ends lies the middle of another one, or of itself where it is longer than
+the cycle, so no place is a seam.
 The first latent of a clip stands for one frame and no later one does: each view has one of its own, the last frame
 before it.
 """
@@ -20,7 +21,7 @@ from jaxtyping import Array, Float, Int
 
 from sorajax.diffusion.known import Latent, Velocity
 
-LEAST = 1e-3  # weight of a view's first and last latents, which know the least of what is around them
+LEAST = 1e-3  # weight of a view's first latent of the cycle: of what comes before, it sees a single frame
 
 
 class Cycle(NamedTuple):
