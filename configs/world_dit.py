@@ -49,6 +49,7 @@ config = FlowTraining(
             Bucket(1, 64, 96, batch_size=64, weight=0.25),
             Bucket(1, 96, 64, batch_size=64, weight=0.25),
             Bucket(1, 96, 96, batch_size=48, weight=0.25),
+            Bucket(65, 64, 64, batch_size=48, weight=1.5, seen=17),
         ),
         mix=WorldMix(two_objects=0.08, wall=0.03, two_shots=0.03, camera=0.06, style=0.06),
     ),

@@ -1,11 +1,13 @@
 """Films: clips longer than a model's window, made shot by shot in overlapping windows.
 
-    window:  one frame, encoded | latents of the last window, kept | new latents
-             known, at time 0     known, at time 0                   from noise
+    window:  the film's first latent, its anchor | latents of the last window, kept | new latents
+             known, at time 0                      known, at time 0                   from noise
 
 Kept latents are never decoded and encoded again, so that nothing is lost from window to window, and the film is decoded
-as one stream, so that windows leave no seam. Only a window's first latent, which stands for a single frame, is made
-from the film's pixels. Memory does not grow with the length: frames leave as they are made, latents are small.
+as one stream, so that windows leave no seam. The anchor, far away in time (`diffusion.known.anchored`), holds against
+drift; after a cut it is the first latent from there. A model that was not trained to see one (its `reach` is 0) is
+shown instead, as the window's first latent, which stands for a single frame, the film's own frame before the kept ones,
+encoded. Memory does not grow with the length: frames leave as they are made, latents are small.
 """
 
 import json
@@ -47,8 +49,13 @@ class Model(Protocol):
         """Frames of a latent frame."""
         ...
 
-    def sample(self, prompt: str, seed: int, known: Known) -> Latents:
-        """One window, of which `known` is known."""
+    @property
+    def reach(self) -> int:
+        """Of the model, see `SoraConfig`."""
+        ...
+
+    def sample(self, prompt: str, seed: int, known: Known, second: int) -> Latents:
+        """One window, of which `known` is known; its second latent is number `second` after its first."""
         ...
 
     def encode(self, frames: Frames) -> Latents: ...
@@ -132,8 +139,7 @@ def film(
             done = stream.done
             new = kept.get(number)
             if new is None:
-                known = stream.known(shape)
-                sampled = model.sample(prompts[done], window_seed(seed, number), known)
+                sampled = model.sample(prompts[done], window_seed(seed, number), *stream.known(shape))
                 new = sampled[known_before(done, shape[0]) :][: fresh(prompts, done, shape[0])]
                 kept.put(number, new)
             number += 1
@@ -151,6 +157,7 @@ class Stream:
         self.cache: Any = {}
         self.done = 0  # latents of the run so far
         self.latents: list[Latents] = []  # [h w c] each
+        self.anchor: Latents = np.zeros(0)  # the run's first one
         self.lasts: list[Frames] = []  # the last frame of each latent, [y x 3]
 
     def add(self, new: Latents) -> Frames:
@@ -163,22 +170,25 @@ class Stream:
             frames.append(part)
         whole = np.concatenate(frames)
         lasts = whole[0 if first else self.model.stride - 1 :: self.model.stride]
+        self.anchor = new[0] if first else self.anchor
         self.done += len(new)
         self.latents = [*self.latents, *new][-self.most :]
         copies = [last.copy() for last in lasts[-self.most :]]  # a view would keep the whole part
         self.lasts = [*self.lasts, *copies][-self.most :]
         return whole
 
-    def known(self, shape: tuple[int, ...]) -> Known:
-        """What the next window of that shape knows."""
-        latent, mask = np.zeros(shape, np.float32), np.zeros(shape[0], bool)
+    def known(self, shape: tuple[int, ...]) -> tuple[Known, int]:
+        """What the next window of that shape knows, and how far its second latent is from its first."""
+        latent, mask, second = np.zeros(shape, np.float32), np.zeros(shape[0], bool), 1
         count = known_before(self.done, shape[0])
         if count:
             past = self.latents[-count:]
             if count < self.done:  # a window's first latent stands for one frame
-                past = [self.model.encode(self.lasts[-count][None])[0], *past[1:]]
+                first = self.anchor if self.model.reach else self.model.encode(self.lasts[-count][None])[0]
+                second = self.done - count + 1 if self.model.reach else 1
+                past = [first, *past[1:]]
             latent[:count], mask[:count] = np.stack(past), True
-        return Known(jnp.asarray(latent[None]), jnp.asarray(mask[None]), jnp.float32(1.0))
+        return Known(jnp.asarray(latent[None]), jnp.asarray(mask[None]), jnp.float32(1.0)), second
 
 
 class Kept:

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, UInt8
 
 from sorajax import __version__
 from sorajax.compilation import keep_compiled
-from sorajax.diffusion.known import Known, nothing_known
+from sorajax.diffusion.known import Known, anchored, nothing_known
 from sorajax.diffusion.looped import Cycle
 from sorajax.diffusion.progress import Bar
 from sorajax.diffusion.samplers import SAMPLERS
@@ -226,13 +226,16 @@ class Pipeline:
         times: np.ndarray,
         known: Known,
         beside: Beside,
+        second: int = 1,
     ) -> tuple:
-        """What `sample_latents` takes, for clips given as (prompt, seed)."""
+        """What `sample_latents` takes, for clips given as (prompt, seed), whose second latent frame is so many after
+        the first."""
         prompts = [prompt for prompt, _ in clips] + [negative] * (len(clips) if decided.guided else 0)
         self._encode_prompts(prompts)
         context = jnp.stack([self._contexts[prompt] for prompt in prompts])
         seeds = np.array([seed for _, seed in clips], np.uint32)
-        positions = np.arange(decided.latent[0], dtype=np.float32) * np.float32(self.config.fps / decided.fps)
+        step = self.config.fps / decided.fps
+        positions = np.asarray(anchored(second, decided.latent[0], self.config.reach, step))
         scale, low = decided.guidance_scale, self.config.guidance_scale_low
         own = scale == self.config.guidance_scale and low is not None
         scales = np.array([scale, low if own else scale], np.float32)
@@ -347,9 +350,13 @@ class _Windows:
     def watching(self) -> bool:
         return sys.stderr.isatty()
 
-    def sample(self, prompt: str, seed: int, known: Known) -> Float[np.ndarray, "t h w c"]:
-        pipeline, decided = self.pipeline, self.decided
-        arguments = pipeline._arguments([(prompt, seed)], self.negative, decided, decided.times(), known, Beside())
+    @property
+    def reach(self) -> int:
+        return self.pipeline.config.reach
+
+    def sample(self, prompt: str, seed: int, known: Known, second: int) -> Float[np.ndarray, "t h w c"]:
+        pipeline, decided, times = self.pipeline, self.decided, self.decided.times()
+        arguments = pipeline._arguments([(prompt, seed)], self.negative, decided, times, known, Beside(), second)
         sampling = pipeline._sampling(arguments, decided, self.watching)
         latents = interruptible(lambda: np.asarray(sampling(*arguments)))
         pipeline._bar.finish_sampling()

@@ -53,11 +53,13 @@ class Recorder:
 
     stride = 4
 
-    def __init__(self):
-        self.known, self.prompts, self.seeds = [], [], []
+    def __init__(self, reach=0):
+        self.reach = reach
+        self.known, self.prompts, self.seeds, self.seconds = [], [], [], []
 
-    def sample(self, prompt, seed, known):
+    def sample(self, prompt, seed, known, second):
         self.known.append(known)
+        self.seconds.append(second)
         self.prompts.append(prompt)
         self.seeds.append(seed)
         return np.where(known.mask[0][:, None, None, None], known.latent[0], len(self.known)).astype(np.float32)
@@ -86,6 +88,18 @@ def test_a_window_knows_the_end_of_what_there_is():
     assert len(set(model.seeds)) == 3
     np.testing.assert_array_equal(frames[:17], 1)
     np.testing.assert_array_equal(frames[17:25], 2)
+
+
+def test_a_window_knows_how_the_film_began_where_the_model_was_trained_to():
+    """The anchor is the film's first latent as it is, and the others are as far from it as they are in the film."""
+    without, model = Recorder(), Recorder(reach=4)
+    shots = [Shot("a", 41), Shot("b", 33, cut=True)]
+    played(without, shots)
+    played(model, shots)
+    assert without.seconds == [1] * 7
+    assert model.seconds == [1, 3, 5, 7, 1, 3, 5]
+    assert [known.latent[0, 0, 0, 0, 0] for known in model.known] == [0, 1, 1, 1, 0, 5, 5]
+    assert [known.latent[0, 1, 0, 0, 0] for known in model.known] == [0, 1, 2, 3, 0, 5, 6]
 
 
 def test_a_cut_knows_nothing_or_its_image_and_each_shot_has_its_prompt():

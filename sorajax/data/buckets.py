@@ -10,7 +10,8 @@ class Bucket:
 
     `weight` is the share of steps that use this bucket, relative to the other buckets' weights. `crop` is the side in
     pixels of a square cut out around an object after rendering (for autoencoders, which need not see whole frames);
-    0 keeps the frame.
+    0 keeps the frame. `seen` is how many frames transformers see of a clip: its first one and a stretch of the others,
+    as windows of a film see it, which know how the film began; 0 shows the clip whole.
     """
 
     frames: int = 17
@@ -19,6 +20,7 @@ class Bucket:
     batch_size: int = 32
     weight: float = 1.0
     crop: int = 0
+    seen: int = 0
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.frames % 4 != 1:
@@ -28,6 +30,8 @@ class Bucket:
             raise ValueError(f"bucket {self}: height, width and batch_size must be 1 or more")
         if not 0 <= self.crop <= min(self.height, self.width):
             raise ValueError(f"bucket {self}: crop must be 0 (none) or fit into the frame")
+        if self.seen and not (self.seen % 4 == 1 and 5 <= self.seen < self.frames):
+            raise ValueError(f"bucket {self}: seen must be 0, or 4n+1 frames from 5 to fewer than the clip has")
         if self.weight <= 0:
             raise ValueError(f"bucket {self}: its weight must be positive")
 
@@ -35,6 +39,11 @@ class Bucket:
     def size(self) -> tuple[int, int, int]:
         """(frames, height, width)."""
         return self.frames, self.height, self.width
+
+    @property
+    def shown(self) -> tuple[int, int, int]:
+        """`size` of what transformers see."""
+        return self.seen or self.frames, self.height, self.width
 
 
 @dataclass(frozen=True)

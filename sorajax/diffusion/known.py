@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from sorajax.diffusion.flow import interpolate, velocity_target
 
@@ -19,7 +19,7 @@ Latent = Float[Array, "b t h w c"]
 Velocity = Callable[[Latent, Float[Array, "b t"]], Latent]
 
 KINDS = ("none", "head", "tail", "both ends", "scattered")
-CHANCES = (0.4, 0.2, 0.2, 0.2)  # of the kinds after "none", where something is known
+CHANCES = (0.35, 0.3, 0.2, 0.15)  # of the kinds after "none", where something is known
 
 
 class Known(NamedTuple):
@@ -79,6 +79,23 @@ def held(velocity: Velocity, known: Known, noise: Latent, clocks: bool = True) -
         return jnp.where(whole_frames(known)[..., None, None, None], 0.0, moving)
 
     return wrapped
+
+
+def anchored(first: Int[Array, ""] | int, count: int, reach: int, step: float = 1.0) -> Float[Array, " t"]:
+    """Temporal positions of a window that knows how its film began: of the film's first latent frame, the anchor, and
+    of `count` - 1 others in a row, beginning with latent frame `first`. That lies `reach` + 1 after the anchor at most
+    (or comes next), however long ago the film began: nothing farther is seen in training. `step` is from one latent
+    frame to the next, in units of the model's base frame rate, as the positions are."""
+    start = jnp.minimum(first * step, max(reach + 1.0, step))
+    return jnp.concatenate([jnp.zeros(1), start + step * jnp.arange(count - 1)])
+
+
+def random_window(key: jax.Array, data: Latent, count: int, reach: int) -> tuple[Latent, Float[Array, " t"]]:
+    """Training-time windows of longer clips, `count` latent frames, and their `anchored` positions: each clip's first
+    and, from a random one on, others in a row."""
+    first = jax.random.randint(key, (), 1, data.shape[1] - count + 2)
+    stretch = jax.lax.dynamic_slice_in_dim(data, first, count - 1, 1)
+    return jnp.concatenate([data[:, :1], stretch], 1), anchored(first, count, reach)
 
 
 def random_known(key: jax.Array, b: int, t: int, share: float = 0.5) -> Bool[Array, "b t"]:

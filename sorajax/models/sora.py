@@ -32,6 +32,9 @@ class SoraConfig:
     """(height, width) in pixels that the model was trained on; the first is the default."""
     frames: tuple[int, ...] = (17,)
     """Clip lengths in frames that the model was trained on; the first is the default."""
+    reach: int = 0
+    """Latent frames between a film's first one and a window that knows it, at most, see `diffusion.known.anchored`;
+    0: the model was not trained to see how a film began."""
     shift: float = 3.0
     """Timestep shift that sampling uses unless told otherwise."""
     guidance_scale: float = 4.0

@@ -25,7 +25,7 @@ from jaxtyping import Array, Float
 from sorajax.checkpoint import TOKENIZER, Storage, export_model, load_model, model_folder, write_atomically
 from sorajax.compilation import products_alone
 from sorajax.data.batches import WorldBatch, WorldData, caption_maker, clips
-from sorajax.data.buckets import Bucket, balanced
+from sorajax.data.buckets import balanced
 from sorajax.data.clips import (
     Tell,
     VideoData,
@@ -42,14 +42,12 @@ from sorajax.data.latents import latent_maker, signature, write_latents
 from sorajax.data.loader import batches
 from sorajax.data.tokens import train_tokenizer, world_tokenizer
 from sorajax.diffusion.flow import interpolate, logit_normal, schedule, velocity_target
-from sorajax.diffusion.guidance import guided
-from sorajax.diffusion.known import random_known
-from sorajax.diffusion.samplers import euler
+from sorajax.diffusion.known import random_known, random_window
 from sorajax.distributed import say
 from sorajax.models.dit import DiTConfig
 from sorajax.models.sora import EXPERTS, Expert, SoraConfig, init_dit, init_text, init_vae
 from sorajax.models.text import TextConfig, Tokenizer
-from sorajax.models.vae import VAE, VAEConfig
+from sorajax.models.vae import VAEConfig
 from sorajax.parts import borrow
 from sorajax.pretrained.opened import is_open_model, open_model, whole_machine
 from sorajax.sharding import divides, gathered, make_mesh
@@ -58,7 +56,7 @@ from sorajax.training.frozen import FrozenText, open_text
 from sorajax.training.loop import LoopConfig
 from sorajax.training.picture import picture_encoder
 from sorajax.training.vae import encoder, load_vae
-from sorajax.training.velocity import by_time, embed, predict
+from sorajax.training.velocity import by_time, embed, predict, sample, tokens_of_clip
 
 MOST_CAPTIONS = 100_000  # of each source, that a tokenizer is trained on
 OPEN_TOKENS = 512  # of a prompt, that the open text encoders read; for plans, which have no encoder
@@ -74,6 +72,8 @@ class FlowObjective:
     """Moves training times towards noise."""
     known: float = 0.5
     """Share of clips in which random frames are known, for image-to-video, extension and in-betweening."""
+    reach: int = 4
+    """Latent frames that may lie between a film's beginning and a window of it, in buckets that show such (`seen`)."""
     sample_shift: float = 3.0
     """Shift of the sampling schedule, also the exported model's default."""
     guidance_scale: float = 4.0
@@ -126,14 +126,17 @@ class FlowStage:
 
     def loss(self, params: Any, batch: WorldBatch, key: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
         objective = self.objective
-        time_key, noise_key, known_key = jax.random.split(key, 3)
-        data = self.latents(batch)
+        time_key, noise_key, known_key, window_key = jax.random.split(key, 4)
+        data, positions = self.shown(batch, window_key)
         b, t = data.shape[:2]
-        known = random_known(known_key, b, t, objective.known)
+        if positions is None:
+            known = random_known(known_key, b, t, objective.known)
+        else:  # the anchor always is, and of the others something
+            known = jnp.pad(random_known(known_key, b, t - 1, 1.0), ((0, 0), (1, 0)), constant_values=True)
         level = logit_normal(time_key, (b, 1), objective.time_mean, objective.time_std, objective.shift, self.within)
         time = jnp.where(known, 0.0, level)
         noise = jax.random.normal(noise_key, data.shape)
-        error = self.error(params, batch, data, noise, time)
+        error = self.error(params, batch, data, noise, time, positions)
         counts = (~known).astype(jnp.float32)
         loss = jnp.sum(error * counts) / jnp.sum(counts)
         return loss, {"loss_by_time": by_time(error * counts, counts, jnp.broadcast_to(level, (b, t)))}
@@ -141,19 +144,30 @@ class FlowStage:
     def validate(self, params: Any, batch: WorldBatch, key: jax.Array) -> dict[str, Any]:
         """The loss without known frames, at times spread evenly over the batch: the same ones and the same noise for
         each key."""
-        data = self.latents(batch)
+        data, positions = self.shown(batch, key)
         b, t = data.shape[:2]
         low, high = self.within
         time = jnp.broadcast_to(low + (high - low) * (jnp.arange(b)[:, None] + 0.5) / b, (b, t))
-        error = self.error(params, batch, data, jax.random.normal(key, data.shape), time)
+        error = self.error(params, batch, data, jax.random.normal(key, data.shape), time, positions)
         return {"loss": jnp.mean(error), "loss_by_time": by_time(error, jnp.ones_like(error), time)}
 
-    def error(self, params: Any, batch: WorldBatch, data: Array, noise: Array, time: Float[Array, "b t"]) -> Any:
+    def error(
+        self, params: Any, batch: WorldBatch, data: Array, noise: Array, time: Float[Array, "b t"], positions: Any
+    ) -> Any:
         """The mean squared error of the velocity of each latent frame, [b t]."""
         context = embed(self.config, params, batch.ids, batch.mask, batch.context)
         x = interpolate(data, noise, time)
-        velocity = predict(self.config, params, context, x, time, batch.channels, batch.image)
+        velocity = predict(self.config, params, context, x, time, batch.channels, batch.image, positions)
         return jnp.mean(jnp.square(velocity - velocity_target(data, noise)), axis=(2, 3, 4))
+
+    def shown(self, batch: WorldBatch, key: jax.Array) -> tuple[Float[Array, "b t h w c"], Any]:
+        """Normalised latents of a batch as the transformer sees them, and their positions in time; None are the usual
+        ones, of whole clips."""
+        data = self.latents(batch)
+        if not batch.bucket.seen:
+            return data, None
+        count = self.config.vae.latent_shape(*batch.bucket.shown)[0]
+        return random_window(key, data, count, self.objective.reach)
 
     def latents(self, batch: WorldBatch) -> Float[Array, "b t h w c"]:
         """Normalised latents of a batch, float32."""
@@ -171,9 +185,7 @@ class FlowStage:
 
     def tokens(self, batch: WorldBatch) -> float:
         """Patches of all clips."""
-        shape = self.config.vae.latent_shape(*batch.bucket.size)[:3]
-        sizes = [size // p for size, p in zip(shape, self.config.dit.patch, strict=True)]
-        return float(batch.size * np.prod(sizes))
+        return float(batch.size * tokens_of_clip(self.config.vae, self.config.dit, batch.bucket))
 
     def check(self, mesh: Mesh) -> None:
         """Raises ValueError where heads, widths or tokens do not divide over the mesh."""
@@ -182,15 +194,16 @@ class FlowStage:
         divides(mesh, "tensor", "hidden units", config.hidden)
         divides(mesh, "fsdp", "columns of width", config.width)
         for bucket in self.data.buckets:
-            shape = self.config.vae.latent_shape(*bucket.size)[:3]
-            tokens = int(np.prod([size // p for size, p in zip(shape, config.patch, strict=True)]))
-            divides(mesh, "seq", f"tokens of a clip of {'x'.join(map(str, bucket.size))}", tokens)
+            tokens = tokens_of_clip(self.config.vae, config, bucket)
+            divides(mesh, "seq", f"tokens of a clip of {'x'.join(map(str, bucket.shown))}", tokens)
 
     def preview(self, params: Any, key: jax.Array) -> np.ndarray:
         """One row of six frames for each of the objective's prompts."""
         bucket = self.data.buckets[0]
-        shape = self.config.vae.latent_shape(*bucket.size)
-        video = np.asarray(gathered(_sample(self, params, key, shape)))
+        shape = self.config.vae.latent_shape(*bucket.shown)
+        times = schedule(self.objective.sample_steps, self.objective.sample_shift)
+        video = sample(self.config, shape, params, self.vae, self.prompts, key, times, self.objective.guidance_scale)
+        video = np.asarray(gathered(video))
         shown = np.linspace(0, video.shape[1] - 1, min(6, video.shape[1])).round().astype(int)
         grid = rearrange(video[:, shown], "b t h w c -> (b h) (t w) c")
         return np.clip(np.round((grid + 1) * 127.5), 0, 255).astype(np.uint8)
@@ -218,20 +231,6 @@ class FlowStage:
             kept = model_folder(directory) / TOKENIZER
             raise ValueError(f"{directory} has another tokenizer: say --tokenizer {kept}")
         return {"text": params["text"], "dit": deeper(params["dit"], self.config.dit.depth)}
-
-
-@partial(jax.jit, static_argnums=3)
-def _sample(stage: FlowStage, params: Any, key: Array, shape: tuple[int, ...]) -> Any:
-    """Videos [b t h w 3] of the preview's prompts, with guidance."""
-    config, objective = stage.config, stage.objective
-    context = embed(config, params, **stage.prompts)
-    prompts, empty = context[:-1], jnp.broadcast_to(context[-1:], context[:-1].shape)
-    steered = guided(
-        partial(predict, config, params, prompts), partial(predict, config, params, empty), objective.guidance_scale
-    )
-    noise = jax.random.normal(key, (len(prompts), *shape))
-    latent = euler(steered, noise, schedule(objective.sample_steps, objective.sample_shift))
-    return VAE(config.vae).apply({"params": stage.vae}, latent, method="decode")
 
 
 @dataclass(frozen=True)
@@ -330,7 +329,8 @@ class FlowTraining:
             "vae": vae,
             "fps": getattr(self.data, "fps", SoraConfig.fps),
             "sizes": tuple(dict.fromkeys((bucket.height, bucket.width) for bucket in self.data.buckets)),
-            "frames": tuple(dict.fromkeys(bucket.frames for bucket in self.data.buckets)),
+            "frames": tuple(dict.fromkeys(bucket.shown[0] for bucket in self.data.buckets)),
+            "reach": self.objective.reach if any(bucket.seen for bucket in self.data.buckets) else 0,
         }
         for folder in (self.frozen_text, self.loop.start):
             if folder is not None and is_open_model(folder):
@@ -344,12 +344,9 @@ class FlowTraining:
         if not isinstance(data, VideoData) or not data.tokens:
             return self
 
-        def tokens(bucket: Bucket) -> int:
-            shape = vae.latent_shape(*bucket.size)[:3]
-            return int(np.prod([size // patch for size, patch in zip(shape, self.model.patch)]))
-
         mesh = make_mesh(self.loop.mesh) if mesh is None else mesh
         ways = mesh.shape["data"] * mesh.shape["fsdp"]
+        tokens = partial(tokens_of_clip, vae, self.model)
         return replace(self, data=replace(data, buckets=balanced(data.buckets, data.tokens, tokens, ways)))
 
     def batches(self, stage: FlowStage, directory: Path) -> grain.IterDataset:
@@ -443,8 +440,11 @@ class FlowTraining:
             raise ValueError("a preview would need a picture, or both experts: say --loop.preview-every 0")
         if config.known == "channels" and (short := [b for b in self.data.buckets if b.frames == 1]):
             raise ValueError(f"bucket {short[0].size} is a picture, which the model is given: leave such buckets out")
+        if config.known != "clock" and any(bucket.seen for bucket in self.data.buckets):
+            raise ValueError("a bucket shows windows of longer clips (seen), whose first frame is known at time 0 of "
+                             f"its own clock, and {config.name} has one clock for all: say seen=0")
         for bucket in self.data.buckets:
-            shape = config.vae.latent_shape(*bucket.size)
+            shape = config.vae.latent_shape(*bucket.shown)
             for name, size, patch in zip(("frames", "height", "width"), shape, self.model.patch, strict=False):
                 if size % patch:
                     raise ValueError(f"bucket {bucket.size}: {size} latent {name} are no multiple of patch {patch}")

@@ -1,14 +1,20 @@
 """What a transformer that trains says of a batch, and its errors by level of noise."""
 
+import math
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sorajax.models.dit import DiT
+from sorajax.data.buckets import Bucket
+from sorajax.diffusion.guidance import guided
+from sorajax.diffusion.samplers import euler
+from sorajax.models.dit import DiT, DiTConfig
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextEncoder
+from sorajax.models.vae import VAE, VAEConfig
 from sorajax.training.metrics import Mean
 
 LEVELS = 8  # of noise, that the loss is reported by
@@ -22,13 +28,45 @@ def embed(config: SoraConfig, params: Any, ids: Any = None, mask: Any = None, co
 
 
 def predict(
-    config: SoraConfig, params: Any, context: Array, x: Array, time: Array, channels: Any = None, image: Any = None
+    config: SoraConfig,
+    params: Any,
+    context: Array,
+    x: Array,
+    time: Array,
+    channels: Any = None,
+    image: Any = None,
+    positions: Float[Array, " t"] | None = None,
 ) -> Any:
-    """Text embeddings, latents [b t h w c] and times [b t] -> velocity; by model, of what is read of a picture too."""
+    """Text embeddings, latents [b t h w c] and times [b t] -> velocity; by model, of what is read of a picture too.
+    `positions` in time are 0, 1, 2, ... where none are given."""
     if channels is not None:
         x = jnp.concatenate([x, channels.astype(x.dtype)], -1)
     image = None if image is None else image.astype(jnp.float32)
-    return DiT(config.dit).apply({"params": params["dit"]}, x, time, context, image=image)
+    return DiT(config.dit).apply({"params": params["dit"]}, x, time, context, positions, image)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def sample(
+    config: SoraConfig,
+    shape: tuple[int, ...],
+    params: Any,
+    vae: Any,
+    prompts: Any,
+    key: Array,
+    times: Float[Array, " steps+1"],
+    scale: float,
+) -> Any:
+    """Videos [b t y x 3] in [-1, 1] of prompts as `FlowStage` keeps them, guided; `shape` is of latents, [t h w c]."""
+    context = embed(config, params, **prompts)
+    told, empty = context[:-1], jnp.broadcast_to(context[-1:], context[:-1].shape)
+    steered = guided(partial(predict, config, params, told), partial(predict, config, params, empty), scale)
+    latent = euler(steered, jax.random.normal(key, (len(told), *shape)), times)
+    return VAE(config.vae).apply({"params": vae}, latent, method="decode")
+
+
+def tokens_of_clip(vae: VAEConfig, dit: DiTConfig, bucket: Bucket) -> int:
+    """Spacetime patches of one clip."""
+    return math.prod(size // patch for size, patch in zip(vae.latent_shape(*bucket.shown), dit.patch, strict=False))
 
 
 def by_time(total: Float[Array, "b t"], count: Float[Array, "b t"], time: Float[Array, "b t"]) -> Mean:

@@ -41,7 +41,12 @@ def test_seeds_differ_elements_differ_and_weights_hold():
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
-    [({"frames": 16}, "4n\\+1 frames, e.g. 13"), ({"batch_size": 0}, "1 or more"), ({"crop": 99}, "fit")],
+    [
+        ({"frames": 16}, "4n\\+1 frames, e.g. 13"),
+        ({"batch_size": 0}, "1 or more"),
+        ({"crop": 99}, "fit"),
+        ({"seen": 17}, "fewer"),
+    ],
 )
 def test_a_wrong_bucket_is_one_clear_line(wrong, said):
     with pytest.raises(ValueError, match=said):

@@ -9,11 +9,13 @@ from sorajax.diffusion.known import (
     CHANCES,
     KINDS,
     Known,
+    anchored,
     clock,
     held,
     initial,
     nothing_known,
     random_known,
+    random_window,
     whole_frames,
 )
 from sorajax.diffusion.samplers import euler
@@ -86,3 +88,23 @@ def test_random_known_draws_every_kind_as_often_as_stated():
     assert (mask[:, 0] & mask[:, -1] & (runs == 2)).mean() > 0.6 * chance["both ends"]
     assert (runs > 2).mean() > 0.02
     assert sum(CHANCES) == pytest.approx(1)
+
+
+def test_a_window_lies_where_it_was_cut_out_but_no_farther_than_the_reach():
+    clip = jnp.broadcast_to(jnp.arange(17.0)[None, :, None, None, None], (2, 17, 1, 1, 1))
+    windows = [random_window(jax.random.key(seed), clip, 5, 4) for seed in range(60)]
+    firsts = {int(window[0, 1, 0, 0, 0]) for window, _ in windows}
+    assert firsts == set(range(1, 14))
+    for window, positions in windows:
+        frames = np.asarray(window[1, :, 0, 0, 0])
+        assert frames[0] == positions[0] == 0
+        np.testing.assert_array_equal(frames[2:] - frames[1], [1, 2, 3])
+        np.testing.assert_array_equal(positions[1:], frames[1:] - max(0, frames[1] - 5))
+
+
+def test_without_a_gap_a_windows_positions_are_those_of_a_clip():
+    for reach in (0, 4):
+        for step in (0.5, 1.0, 2.0):
+            np.testing.assert_array_equal(anchored(1, 5, reach, step), step * np.arange(5))
+    np.testing.assert_array_equal(anchored(7, 4, 4, 0.5), [0, 3.5, 4, 4.5])  # nearer in time, at a higher rate
+    np.testing.assert_array_equal(anchored(100, 4, 4, 2.0), [0, 5, 7, 9])

@@ -52,6 +52,20 @@ def test_an_untrained_model_predicts_nothing_and_pays_the_target(known):
         assert number.sum() == 8 if known == 0 else number.sum() < 8
 
 
+def test_windows_of_longer_clips_know_how_these_began():
+    made, params, batch = stage(known=0.0, reach=2)
+    latent = np.random.default_rng(0).normal(size=(4, 9, 4, 4, 4)).astype(np.float16)
+    batch = batch.replace(latent=latent, bucket=Bucket(33, 16, 16, batch_size=4, seen=17))
+    shown, positions = made.shown(batch, jax.random.key(0))
+    np.testing.assert_array_equal(shown[:, 0], latent[:, 0])
+    assert shown.shape[1] == len(positions) == 5
+    assert positions[1] <= 3
+    number = made.loss(params, batch, jax.random.key(0))[1]["loss_by_time"].number
+    assert number.sum() < 16  # of 4 x 5 frames the first ones do not count, and of the others some
+    assert made.tokens(batch) == 4 * 5 * 4
+    assert jnp.isfinite(made.validate(params, batch, jax.random.key(0))["loss"])
+
+
 def test_rendered_clips_train_as_cached_ones_do():
     made, params, batch = stage()
     rendered = caption_maker(made.data, lambda prompts: (batch.ids, batch.mask))(BUCKET, np.random.default_rng(0))
