@@ -31,8 +31,9 @@ class Options:
     """The folder to write; it must not exist, or be empty."""
     to: Literal["orbax", "diffusers"] = "orbax"
     """orbax opens fastest here, diffusers is what other programs read."""
-    dtype: Literal["float32", "bfloat16"] = "bfloat16"
-    """What matrices are stored as; what is small, and the autoencoder's statistics, stay float32."""
+    dtype: Literal["float32", "bfloat16"] | None = None
+    """What matrices are stored as: by default bfloat16, or of a folder that this command made what they are there. The
+    autoencoder, norms and all that is small stay float32."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def convert(options: Options) -> None:
     """Raises OSError and ValueError, each on one line."""
-    from sorajax.parts import found, open_parts, save_converted
+    from sorajax.parts import CONVERTED, found, open_parts, save_converted
     from sorajax.pretrained.export import export_diffusers
     from sorajax.pretrained.opened import is_open_model, open_model
 
@@ -65,9 +66,12 @@ def convert(options: Options) -> None:
     if options.to == "orbax":
         if not is_open_model(folder):
             raise ValueError(f"{folder} is no folder of open weights: name one, e.g. Wan2.1-T2V-1.3B")
-        save_converted(open_model(folder, options.dtype), options.out, options.dtype)
+        save_converted(open_model(folder, options.dtype or "bfloat16"), options.out, options.dtype or "bfloat16")
     else:
-        config, parts, tokenizer, _ = open_parts(folder, options.dtype)
+        dtype = options.dtype
+        if dtype is None and not (folder / CONVERTED).is_dir():
+            dtype = "bfloat16"
+        config, parts, tokenizer, _ = open_parts(folder, dtype)
         export_diffusers(config, parts, tokenizer, options.out)
     size = sum(file.stat().st_size for file in options.out.rglob("*") if file.is_file())
     print(f"{options.out}: {size / 1e9:.2f} GB in {time.monotonic() - start:.1f} s")

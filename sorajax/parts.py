@@ -7,22 +7,24 @@ when the device would be too full: the text encoder first, then the transformer,
 import json
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial, reduce
+from functools import partial
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import SingleDeviceSharding
 
 from sorajax.checkpoint import CONFIG, TOKENIZER, from_json, load_model, to_json, write_atomically
-from sorajax.models.quantized import Bits, quantize
+from sorajax.models.quantized import Bits, quantized_leaf
 from sorajax.models.sora import EXPERTS, SoraConfig, init_dit, init_text, init_vae, init_vision
-from sorajax.pretrained.lora import Adapter, adapted, load_lora, parse_lora, trained_expert
+from sorajax.pretrained.lora import Adapter, added, load_lora, parse_lora, trained_expert
 from sorajax.pretrained.opened import Dtype, Opened, Part, is_open_model, open_model, whole_machine
+from sorajax.pretrained.table import Finish
 
 FULLEST = 0.6  # of the memory that parts may take together; the rest is for what is computed
 CONVERTED, BORROWED = "parts", "borrowed.json"
@@ -73,13 +75,6 @@ class Parts(Mapping[str, Any]):
             clips //= 2
         return clips
 
-    def change(self, name: str, function: Callable[[Any], Any]) -> None:
-        """Puts a part's parameters through `function`, now or whenever they are read."""
-        load = self._loaders[name]
-        self._loaders[name] = lambda: function(load())
-        if name in self._there:
-            self._there[name] = function(self._there[name])
-
     def __getitem__(self, name: str) -> Any:
         return self.take(name)[name]
 
@@ -110,59 +105,86 @@ def memory_of_devices() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+class Source(NamedTuple):
+    """Where a part comes from: what reads it, each parameter through a function, and how many bytes it takes then."""
+
+    load: Callable[[Finish], Any]
+    bytes: Callable[[Bits | None], int]
+
+
 def open_parts(
     model: str | Path, dtype: Dtype | None, loras: Sequence[Lora] = (), bits: Bits | None = None
 ) -> tuple[SoraConfig, Parts, str, str]:
     """A model's config, parts, the text of its tokenizer, and its name.
 
     `model` is a folder: an exported model, a training directory, open weights in either layout, or converted ones; or
-    the name of open weights on the Hugging Face hub. With `bits` the weights of transformers and text encoder become
-    small, tensor by tensor as they are read, or, where there are adapters, after these were merged.
+    the name of open weights on the Hugging Face hub. Adapters are merged, and with `bits` the weights of transformers
+    and text encoder become small, parameter by parameter as they are read.
     Raises FileNotFoundError and ValueError, each on one line.
     """
-    wanted: Dtype = dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
-    config, parts, tokenizer, name = _opened(found(model), wanted, None if loras else bits)
-    add_loras(config, parts, loras)
+    config, sources, tokenizer, name = _opened(found(model), dtype)
+    adapters = adapters_of(config, loras)
+    small = {part: bits if part in QUANTIZED else None for part in sources}
+    loaders = {
+        part: partial(source.load, partial(finished, adapters.get(part, ()), small[part]))
+        for part, source in sources.items()
+    }
+    sizes = {part: source.bytes(small[part]) for part, source in sources.items()}
     if bits is not None:
-        for which in parts.keys() & QUANTIZED:
-            parts.change(which, partial(quantize, bits=bits))
         config = replace(config, text=replace(config.text, quantized=True), dit=replace(config.dit, quantized=True))
-    return config, parts, tokenizer, name
+    return config, Parts(loaders, sizes, memory_of_devices()), tokenizer, name
 
 
-def _opened(folder: Path, wanted: Dtype, bits: Bits | None) -> tuple[SoraConfig, Parts, str, str]:
-    """As `open_parts`, before adapters; of open weights kernels are in 8 bits already where `bits` says so."""
+def finished(adapters: Sequence[tuple[Mapping[str, Any], float]], bits: Bits | None, name: str, leaf: Any) -> Any:
+    """A parameter as it is used: with every adapter in it, each times its scale, and in 8 bits where it shall be."""
+    for adapter, scale in adapters:
+        leaf = added(name, leaf, adapter, scale)
+    return leaf if bits is None else quantized_leaf(name, leaf, bits)
+
+
+def _opened(folder: Path, dtype: Dtype | None) -> tuple[SoraConfig, dict[str, Source], str, str]:
+    """As `open_parts`, with where parts come from in their place."""
+    wanted: Dtype = dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
     if (folder / CONVERTED).is_dir():
-        return open_converted(folder)
+        return open_converted(folder, dtype)
     if is_open_model(folder):
         opened = open_model(folder, wanted)
-        return opened.config, parts_read(opened.parts, wanted, bits), opened.tokenizer, folder.name
+        sources = {name: streamed(part, wanted) for name, part in opened.parts.items()}
+        return opened.config, sources, opened.tokenizer, folder.name
     config, params, tokenizer = load_model(folder, SoraConfig)
     if tokenizer is None:
         raise FileNotFoundError(f"{folder} has no tokenizer.json: export the model again, with its tokenizer")
-    lent: dict[str, Part] = {}
+    sources = {name: there(part) for name, part in params.items()}
     for name, lender in borrowed(folder).items():
         if is_open_model(lender):
-            lent[name] = open_model(lender, wanted).parts[name]
+            lent = open_model(lender, wanted).parts[name]
+            sources[name] = streamed(lent, wanted)
             if name == "text":
-                config = replace(config, text=lent[name].config)
+                config = replace(config, text=lent.config)
         else:
-            params[name] = load_model(lender, SoraConfig)[1][name]
-    if not lent:
-        return config, Parts.of(jax.device_put(params)), tokenizer, folder.name
-    return config, parts_read(lent, wanted, bits, params), tokenizer, folder.name
+            sources[name] = there(load_model(lender, SoraConfig)[1][name])
+    return config, sources, tokenizer, folder.name
 
 
-def parts_read(
-    open_parts: Mapping[str, Part], dtype: Dtype, bits: Bits | None, params: Mapping[str, Any] = MappingProxyType({})
-) -> Parts:
-    """Parts of open weights, each read when it is asked for, and others that are in the host's memory."""
-    loaders: dict[str, Callable[[], Any]] = {name: partial(jax.device_put, part) for name, part in params.items()}
-    sizes = {name: sum(leaf.nbytes for leaf in jax.tree.leaves(part)) for name, part in params.items()}
-    small = {name: bits if name in QUANTIZED else None for name in open_parts}
-    loaders |= {name: loader_of(part, dtype, small[name]) for name, part in open_parts.items()}
-    sizes |= {name: part.bytes(dtype, small[name]) for name, part in open_parts.items()}
-    return Parts(loaders, sizes, memory_of_devices())
+def streamed(part: Part, dtype: Dtype) -> Source:
+    """A part of open weights, onto all devices."""
+    return Source(lambda finish: part.load(dtype, whole_machine(), finish), partial(part.bytes, dtype))
+
+
+def there(params: Any) -> Source:
+    """A part that is in the host's memory."""
+
+    def load(finish: Finish) -> Any:
+        return each_finished(jax.device_put(params), finish)
+
+    return Source(load, lambda bits: sum(leaf.nbytes for leaf in jax.tree.leaves(params)))
+
+
+def each_finished(params: Any, finish: Finish) -> Any:
+    """Parameters on devices through a function, one by one; those that were given may not be used any more."""
+    flat = flatten_dict(params, sep="/")
+    del params
+    return unflatten_dict({name: finish(name, flat.pop(name)) for name in list(flat)}, sep="/")
 
 
 def borrow(folder: Path, lenders: Mapping[str, Path]) -> None:
@@ -195,29 +217,24 @@ def found(model: str | Path) -> Path:
     return folder
 
 
-def loader_of(part: Part, dtype: Dtype, bits: Bits | None) -> Callable[[], Any]:
-    """Reads a part of open weights onto all devices."""
-    return lambda: part.load(dtype, whole_machine(), bits)
-
-
-def add_loras(config: SoraConfig, params: Parts, loras: Sequence[Lora]) -> None:
-    """Merges adapters into the transformer, or into the experts that they are for. Raises FileNotFoundError and
-    ValueError."""
+def adapters_of(config: SoraConfig, loras: Sequence[Lora]) -> dict[str, list[tuple[Mapping[str, Any], float]]]:
+    """Adapters, flat trees and their scales, by the transformer or expert that they are for. Raises FileNotFoundError
+    and ValueError."""
     files = [parse_lora(lora) if isinstance(lora, str) else Adapter(Path(lora[0]), lora[1]) for lora in loras]
     if named := [file for file in files if file.expert is not None and config.boundary is None]:
         raise ValueError(f"--lora {named[0].expert}={named[0].path}: the model has one transformer, leave out "
                          f"{named[0].expert}=")  # fmt: skip
     files = [file._replace(expert=file.expert or trained_expert(file.path)) for file in files]
-    for expert, which in EXPERTS.items():
-        own = [file for file in files if file.expert in (None, expert)]
-        if own and which in params:
-            adapters = [(load_lora(path, config.dit, which == "dit_low"), scale) for path, scale, _ in own]
-            params.change(which, partial(merged, adapters))
-
-
-def merged(adapters: Sequence[tuple[Any, float]], dit: Any) -> Any:
-    """The transformer's parameters with every adapter in them, each times its scale."""
-    return reduce(lambda params, pair: adapted(params, *pair), adapters, dit)
+    say = partial(print, file=sys.stderr)
+    return {
+        which: [
+            (flatten_dict(load_lora(path, config.dit, which == "dit_low", say), sep="/"), scale)
+            for path, scale, meant in files
+            if meant in (None, expert)
+        ]
+        for expert, which in EXPERTS.items()
+        if expert == "high" or config.boundary is not None
+    }
 
 
 def downloaded(name: str) -> Path:
@@ -253,38 +270,41 @@ def save_converted(opened: Opened, folder: Path, dtype: Dtype) -> None:
     write_atomically(folder / CONFIG, lambda path: path.write_text(said))
 
 
-def open_converted(folder: Path) -> tuple[SoraConfig, Parts, str, str]:
-    """What `save_converted` has written. Raises FileNotFoundError and ValueError where it is not whole."""
+def open_converted(folder: Path, dtype: Dtype | None) -> tuple[SoraConfig, dict[str, Source], str, str]:
+    """What `save_converted` has written, in another type where one is asked for. Raises FileNotFoundError and
+    ValueError where it is not whole."""
     described = folder / CONFIG
     if not described.is_file():
         raise FileNotFoundError(f"{described} is missing: the conversion did not end, run it again")
     said = json.loads(described.read_text())
-    config = from_json(said["config"], SoraConfig, str(described))
-    parts = {
-        name: Part([], dict, init, part)
-        for name, init, part in (
-            ("text", init_text, config.text), ("dit", init_dit, config.dit), ("vae", init_vae, config.vae),
-            ("dit_low", init_dit, config.dit), ("vision", init_vision, config.vision),
-        )
-        if (folder / CONVERTED / name).is_dir()
+    config, wanted = from_json(said["config"], SoraConfig, str(described)), dtype or said["dtype"]
+    if dtype is not None:
+        config = replace(config, text=replace(config.text, dtype=dtype), dit=replace(config.dit, dtype=dtype))
+    shapes: dict[str, tuple[Callable, Any]] = {
+        "text": (init_text, config.text), "dit": (init_dit, config.dit), "vae": (init_vae, config.vae),
+        "dit_low": (init_dit, config.dit), "vision": (init_vision, config.vision),
     }  # fmt: skip
-    dtype: Dtype = said["dtype"]
+    sources = {
+        name: converted(folder / CONVERTED / name, Part([], dict, init, of, whole=name == "vae"), wanted)
+        for name, (init, of) in shapes.items()
+        if (folder / CONVERTED / name).is_dir()
+    }
+    return config, sources, (folder / TOKENIZER).read_text(encoding="utf-8"), folder.name
 
-    def restorer(name: str, part: Part) -> Callable[[], Any]:
-        def restore() -> Any:
-            here = SingleDeviceSharding(jax.local_devices()[0])  # without a place Orbax takes the way through numpy
-            target = part.abstract(dtype, whole_machine())
-            target = jax.tree.map(lambda leaf: leaf.update(sharding=leaf.sharding or here), target)
-            with ocp.StandardCheckpointer() as reader:
-                try:
-                    return reader.restore((folder / CONVERTED / name).absolute(), target)
-                except Exception as error:  # Orbax raises bare Exceptions for damaged files
-                    reason = " ".join(str(error).split())[:200]
-                    raise ValueError(f"{folder / CONVERTED / name} is damaged ({reason}): convert again") from error
 
-        return restore
+def converted(folder: Path, part: Part, dtype: Dtype) -> Source:
+    """A part that was converted, onto all devices."""
 
-    sizes = {name: part.bytes(dtype) for name, part in parts.items()}
-    loaders = {name: restorer(name, part) for name, part in parts.items()}
-    tokenizer = (folder / TOKENIZER).read_text(encoding="utf-8")
-    return config, Parts(loaders, sizes, memory_of_devices()), tokenizer, folder.name
+    def load(finish: Finish) -> Any:
+        here = SingleDeviceSharding(jax.local_devices()[0])  # without a place Orbax takes the way through numpy
+        target = part.abstract(dtype, whole_machine())
+        target = jax.tree.map(lambda leaf: leaf.update(sharding=leaf.sharding or here), target)
+        with ocp.StandardCheckpointer() as reader:
+            try:
+                restored = reader.restore(folder.absolute(), target)
+            except Exception as error:  # Orbax raises bare Exceptions for damaged files
+                reason = " ".join(str(error).split())[:200]
+                raise ValueError(f"{folder} is damaged ({reason}): convert again") from error
+        return each_finished(restored, finish)
+
+    return Source(load, partial(part.bytes, dtype))

@@ -1,10 +1,16 @@
-"""Low-rank adapters of the transformer: files of the open-model community <-> ours, and their sum with the weights.
+"""Adapters of the transformer: files of the open-model community <-> ours, and their sum with the weights.
 
     W' = W + scale * (alpha / rank) * B A          (Hu et al. 2021, eq. 3; our kernels are W transposed)
+    W' = W + scale * D                             where a file holds a whole difference: of a norm, a bias, modulation
 
 Names are those of diffusers and PEFT (`transformer.blocks.0.attn1.to_q.lora_A.weight`); read are also those of the
 original release and of other trainers (`diffusion_model.blocks.0.self_attn.q.lora_down.weight`, with `.alpha`, and
-`lora_unet_blocks_0_self_attn_q...`). Reading is strict: a tensor that fits no layer is named and refused.
+`lora_unet_blocks_0_self_attn_q...`), and the differences beside them (`.diff`, `.diff_b`, `.diff_m`). Reading is
+strict: a tensor that fits no layer is named and refused. Only layers that read a picture are left out, with a note,
+where a model has none: files are made for both kinds.
+
+In memory adapters are a tree of {"a": [.. in rank], "b": [.. rank out]} for a kernel, and under any other parameter's
+own path what is added to it.
 """
 
 import json
@@ -23,21 +29,42 @@ from safetensors.numpy import save_file
 
 from sorajax.checkpoint import write_atomically
 from sorajax.models.dit import DiTConfig
-from sorajax.models.sora import EXPERTS
+from sorajax.models.sora import EXPERTS, init_dit
 from sorajax.pretrained.original import DIT, Names, rename
 from sorajax.pretrained.safetensors import Tensors
+from sorajax.pretrained.table import Row, turned
 from sorajax.pretrained.wan import dit_table
 
 TARGETS = r"(self_attention|cross_attention)/(q|k|v|out)|feed_forward/(up|down)"
-PREFIXES = ("transformer.", "diffusion_model.", "base_model.model.", "model.diffusion_model.", "lora_unet_")
+PREFIXES = ("transformer.", "pipe.dit.", "diffusion_model.", "base_model.model.", "model.diffusion_model.",
+            "lora_unet_")  # fmt: skip
 SECOND = "transformer_2."
 """The prefix of adapters of the second expert."""
-ENDINGS = {"lora_A.weight": "a", "lora_down.weight": "a", "lora_A.default.weight": "a",
-           "lora_B.weight": "b", "lora_up.weight": "b", "lora_B.default.weight": "b", "alpha": "alpha"}  # fmt: skip
+ENDINGS = {
+    **{f"lora_A{own}.weight": "a" for own in ("", ".default")}, "lora_down.weight": "a", "lora.down.weight": "a",
+    **{f"lora_B{own}.weight": "b" for own in ("", ".default")}, "lora_up.weight": "b", "lora.up.weight": "b",
+    **{f"lora_B{own}.bias": "b bias" for own in ("", ".default")}, "alpha": "alpha",
+    "diff": "weight", "diff_b": "bias", "diff_m": "modulation",
+}  # fmt: skip
+"""How names end, and what is meant: the two matrices, the bias of the second, their alpha, or a difference of a
+layer's weight, bias or modulation."""
+CHANGED = {"a": ".weight", "b": ".weight", "alpha": ".weight", "b bias": ".bias", "weight": ".weight", "bias": ".bias",
+           "modulation": ""}  # fmt: skip
+"""How the open name of the tensor that each of them changes ends."""
+PICTURES = re.compile(r"add_[kv]_proj|norm_added_k|image_embedder|[kv]_img|img_emb")
+"""Layers that read a picture, by whichever names."""
 
 UNDERSCORED: Names = [
-    (r"_self_attn_", "_attn1_"), (r"_cross_attn_", "_attn2_"), (r"(_attn[12])_([qkv])\.", r"\1_to_\2."),
-    (r"(_attn[12])_o\.", r"\1_to_out_0."), (r"_ffn_0\.", "_ffn_net_0_proj."), (r"_ffn_2\.", "_ffn_net_2."),
+    (r"_cross_attn_([kv])_img\.", r"_attn2_add_\1_proj."), (r"_self_attn_", "_attn1_"), (r"_cross_attn_", "_attn2_"),
+    (r"(_attn[12])_([qkv])\.", r"\1_to_\2."), (r"(_attn[12])_o\.", r"\1_to_out_0."),
+    (r"_ffn_0\.", "_ffn_net_0_proj."), (r"_ffn_2\.", "_ffn_net_2."),
+    (r"^time_embedding_0\.", "condition_embedder_time_embedder_linear_1."),
+    (r"^time_embedding_2\.", "condition_embedder_time_embedder_linear_2."),
+    (r"^time_projection_1\.", "condition_embedder_time_proj."),
+    (r"^text_embedding_0\.", "condition_embedder_text_embedder_linear_1."),
+    (r"^text_embedding_2\.", "condition_embedder_text_embedder_linear_2."),
+    (r"^img_emb_proj_1\.", "condition_embedder_image_embedder_ff_net_0_proj."),
+    (r"^img_emb_proj_3\.", "condition_embedder_image_embedder_ff_net_2."), (r"^head_head\.", "proj_out."),
 ]  # fmt: skip
 """Names of the original release whose dots some trainers replace."""
 
@@ -50,23 +77,25 @@ class Adapter(NamedTuple):
     expert: str | None = None
 
 
-class Layer(NamedTuple):
-    """Where an adapter of the open names goes: our path, and which of a stack; None where blocks are not stacked."""
+class Place(NamedTuple):
+    """Where a tensor of the open names goes: the row of the table, and which of a stack; None where it is no stack."""
 
-    path: str
-    place: int | None
+    row: Row
+    layer: int | None
+
+    @property
+    def module(self) -> str:
+        """The path of the layer whose kernel it is."""
+        return self.row.ours.removesuffix("/kernel")
 
 
-def layers(config: DiTConfig) -> dict[str, Layer]:
-    """Every linear layer's open name, e.g. `blocks.0.attn1.to_q`, and where it is."""
-    found: dict[str, Layer] = {}
-    for row in dit_table(replace(config, pooled_text=False)):
-        if not row.ours.endswith("/kernel") or row.ours == "patch_in/kernel":
-            continue
-        path, name = row.ours.removesuffix("/kernel"), row.theirs.removesuffix(".weight")
-        for place in range(row.layers) if row.layers else (None,):
-            found[name if place is None else name.format(layer=place)] = Layer(path, place)
-    return found
+def places(config: DiTConfig) -> dict[str, Place]:
+    """Every tensor's open name, e.g. `blocks.0.attn1.to_q.weight`, and where it goes."""
+    return {
+        row.theirs if layer is None else row.theirs.format(layer=layer): Place(row, layer)
+        for row in dit_table(replace(config, pooled_text=False))
+        for layer in (range(row.layers) if row.layers else (None,))
+    }
 
 
 def init_adapters(shapes: Any, rank: int, targets: str, key: jax.Array) -> dict:
@@ -96,14 +125,42 @@ def init_adapters(shapes: Any, rank: int, targets: str, key: jax.Array) -> dict:
 
 
 def adapted(params: Any, adapters: Any, scale: Any = 1.0) -> dict:
-    """The transformer's parameters with `scale` times the adapters in their kernels; the types stay."""
-    flat = flatten_dict(params, sep="/")
-    pairs = flatten_dict(adapters, sep="/")
-    for path in {name.rpartition("/")[0] for name in pairs}:
-        change = jnp.matmul(pairs[f"{path}/a"], pairs[f"{path}/b"], precision="highest")
-        kernel = flat[f"{path}/kernel"]
-        flat[f"{path}/kernel"] = kernel + (scale * change).astype(kernel.dtype)
+    """The transformer's parameters with `scale` times the adapters in them; the types stay."""
+    flat, changes = flatten_dict(params, sep="/"), flatten_dict(adapters, sep="/")
+    for name in changes:
+        module, _, part = name.rpartition("/")
+        if part == "a":
+            product = jnp.matmul(changes[name], changes[f"{module}/b"], precision="highest")
+            flat[f"{module}/kernel"] = _with_sum(flat[f"{module}/kernel"], product, scale)
+        elif part != "b":
+            flat[name] = _with_sum(flat[name], changes[name], scale)
     return unflatten_dict(flat, sep="/")
+
+
+def added(name: str, leaf: jax.Array, adapters: Mapping[str, Any], scale: float) -> jax.Array:
+    """The parameter `name` with `scale` times the adapters, a flat tree, in it: where it is and of its type. It may not
+    be used any more; beside it there is, of a stack, one layer's change at a time."""
+    a, b = (adapters.get(f"{name.removesuffix('/kernel')}/{part}") for part in "ab")
+    if name.endswith("/kernel") and a is not None:
+        leaf = jax.jit(_with_product, donate_argnums=0, out_shardings=leaf.sharding)(leaf, a, b, scale)
+    if name in adapters:
+        leaf = jax.jit(_with_sum, donate_argnums=0, out_shardings=leaf.sharding)(leaf, adapters[name], scale)
+    return leaf
+
+
+def _with_product(kernel: jax.Array, a: jax.Array, b: jax.Array, scale: float) -> jax.Array:
+    if kernel.ndim == 2:
+        return _with_sum(kernel, jnp.matmul(a, b, precision="highest"), scale)
+
+    def one(layer: jax.Array, kernel: jax.Array) -> jax.Array:
+        change = scale * jnp.matmul(a[layer], b[layer], precision="highest")
+        return kernel.at[layer].add(change.astype(kernel.dtype))
+
+    return jax.lax.fori_loop(0, len(kernel), one, kernel)
+
+
+def _with_sum(leaf: jax.Array, change: jax.Array, scale: float) -> jax.Array:
+    return leaf + (scale * change).astype(leaf.dtype)
 
 
 def save_lora(
@@ -116,10 +173,11 @@ def save_lora(
     tensors: dict[str, np.ndarray] = {}
     flat = {name: np.asarray(leaf, np.float32) for name, leaf in flatten_dict(adapters, sep="/").items()}
     rank = next(iter(flat.values())).shape[-1] if flat else 0
-    for name, (layer, place) in layers(config).items():
-        if f"{layer}/a" not in flat:
+    for name, place in places(config).items():
+        if not name.endswith(".weight") or f"{place.module}/a" not in flat:
             continue
-        a, b = (flat[f"{layer}/{part}"] if place is None else flat[f"{layer}/{part}"][place] for part in "ab")
+        name, both = name.removesuffix(".weight"), (flat[f"{place.module}/{part}"] for part in "ab")
+        a, b = both if place.layer is None else (part[place.layer] for part in both)
         rank = a.shape[-1]
         tensors[f"transformer.{name}.lora_A.weight"] = np.ascontiguousarray(a.T)
         tensors[f"transformer.{name}.lora_B.weight"] = np.ascontiguousarray(b.T * np.float32(alpha / rank))
@@ -128,47 +186,109 @@ def save_lora(
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
 
 
-def load_lora(path: str | Path, config: DiTConfig, second: bool = False) -> dict:
+def load_lora(
+    path: str | Path, config: DiTConfig, second: bool = False, say: Callable[[str], None] = lambda note: None
+) -> dict:
     """The adapters in a file, alpha / rank multiplied in: the rank may differ from layer to layer (where they are
     stacked, smaller ones are filled up with zeros).
 
-    `second`: those of a second expert, where the file tells the experts apart; else all serve both. Raises
-    FileNotFoundError, and ValueError for what fits no layer, or a layer of another shape, on one line.
+    `second`: those of a second expert, where the file tells the experts apart; else all serve both. `say` is told what
+    is left out. Raises FileNotFoundError, and ValueError for what fits no layer, or a layer of another shape, on one
+    line.
     """
-    tensors = Tensors(path)
-    names = layers(config)
-    flattened = {name.replace(".", "_"): name for name in names}
+    tensors, known = Tensors(path), places(config)
+    flattened = {(layer := name.rpartition(".")[0]).replace(".", "_"): layer for name in known}
     two = any(name.startswith(SECOND) for name in tensors)
     found: dict[str, dict[str, np.ndarray]] = {}
-    unknown = []
+    unknown, unused = [], 0
     for stored in tensors:
         other = stored.startswith(SECOND)
         if two and other != second:
             continue
         name, part = _parsed(stored.removeprefix(SECOND), flattened)
-        if name not in names or part is None:
-            unknown.append(stored)
-        else:
+        if part is not None and f"{name}{CHANGED[part]}" in known:
             found.setdefault(name, {})[part] = np.asarray(tensors[stored], np.float32)
+        elif part is not None and PICTURES.search(name) and not config.image_width:
+            unused += 1
+        else:
+            unknown.append(stored)
     if unknown or not found:
         shown = ", ".join(unknown[:5]) or "no adapter"
         raise ValueError(f"{path} holds {shown}, which fits no layer of this model: it is an adapter of another model, "
                          "or of another kind")  # fmt: skip
-    strength = _strength(path)
-    pairs = {name: _pair(path, name, parts, strength) for name, parts in found.items()}
-    return unflatten_dict(dict(_stacked(path, pairs, names, config)), sep="/")
+    if unused:
+        say(f"{path}: {unused} tensors for layers that read a picture are left out, this model has none")
+    changes = [change for name, parts in found.items() for change in _changes(path, name, parts, known)]
+    shapes = flatten_dict(jax.eval_shape(lambda key: init_dit(config, key), jax.random.key(0)), sep="/")
+    for change in changes:
+        change.check(path, shapes)
+    whats = dict.fromkeys(change.what for change in changes)
+    return unflatten_dict({what: _stacked(what, changes, shapes) for what in whats}, sep="/")
 
 
 def _parsed(name: str, flattened: Mapping[str, str]) -> tuple[str, str | None]:
-    """A stored name as (open name of the layer, "a", "b" or "alpha"; None for anything else)."""
+    """A stored name as (open name of the layer, or of modulation; one of the values of ENDINGS, or None for anything
+    else)."""
     ending = next((ending for ending in ENDINGS if name.endswith(f".{ending}")), None)
     if ending is None:
         return name, None
     name = name.removesuffix(f".{ending}")
     for prefix in PREFIXES:
         name = name.removeprefix(prefix)
+    if ENDINGS[ending] == "modulation":
+        return rename(f"{name}.modulation", DIT), "modulation"
     underscored = rename(f"{name}.", UNDERSCORED)[:-1]
     return flattened.get(underscored) or rename(f"{name}.", DIT)[:-1], ENDINGS[ending]
+
+
+class Change(NamedTuple):
+    """A part of the tree that adapters are, of one layer. `what` is its path in the tree, `source` its open name, and
+    `size` that of the parameter for which it is made."""
+
+    what: str
+    layer: int | None
+    value: np.ndarray
+    source: str
+    size: tuple[int, ...]
+
+    def parameter(self) -> str:
+        """The path of the parameter that it changes."""
+        return re.sub(r"/[ab]$", "/kernel", self.what)
+
+    def check(self, path: str | Path, shapes: Mapping[str, Any]) -> None:
+        """Raises ValueError where the parameter of these shapes has another size."""
+        wanted = shapes[self.parameter()].shape[0 if self.layer is None else 1 :]
+        if self.size != wanted:
+            made, here = (" x ".join(map(str, size)) for size in (self.size, wanted))
+            raise ValueError(f"{path}: {self.source} is made for {made}, and this model has {here}: it is an adapter "
+                             "of another model")  # fmt: skip
+
+
+def _changes(
+    path: str | Path, name: str, parts: Mapping[str, np.ndarray], known: Mapping[str, Place]
+) -> Iterator[Change]:
+    """What a layer's tensors in a file say."""
+    strength = 1.0
+    if parts.keys() & {"a", "b", "b bias"}:
+        if not {"a", "b"} <= parts.keys():
+            raise ValueError(f"{path}: {name} has only one of its two matrices: get the file again")
+        (row, layer), module = known[f"{name}.weight"], known[f"{name}.weight"].module
+        if module == row.ours:
+            raise ValueError(f"{path}: {name} is no matrix, and has a pair of them: it is an adapter of another model")
+        rank = len(parts["a"])
+        strength = parts["alpha"].item() / rank if "alpha" in parts else _strength(path)(name, rank)
+        a = turned(row, row.layout, parts["a"]) if parts["a"].ndim == 5 else parts["a"].reshape(rank, -1).T
+        b = parts["b"].reshape(len(parts["b"]), -1).T * np.float32(strength)
+        yield Change(f"{module}/a", layer, a, name, (len(a), b.shape[1]))
+        yield Change(f"{module}/b", layer, b, name, (len(a), b.shape[1]))
+    for part in parts.keys() & {"weight", "modulation"}:
+        row, layer = known[f"{name}{CHANGED[part]}"]
+        value = turned(row, row.layout, parts[part])
+        yield Change(row.ours, layer, value, name, value.shape)
+    if parts.keys() & {"bias", "b bias"}:
+        row, layer = known[f"{name}.bias"]
+        bias = np.asarray(parts.get("bias", 0) + np.float32(strength) * parts.get("b bias", 0))
+        yield Change(row.ours, layer, bias, name, bias.shape)
 
 
 def _strength(path: str | Path) -> Callable[[str, int], float]:
@@ -187,44 +307,16 @@ def _strength(path: str | Path) -> Callable[[str, int], float]:
     return strength
 
 
-def _pair(
-    path: str | Path, name: str, parts: Mapping[str, np.ndarray], strength: Callable[[str, int], float]
-) -> tuple[np.ndarray, np.ndarray]:
-    """(a [in rank], b [rank out]) with alpha / rank in b."""
-    if not {"a", "b"} <= parts.keys():
-        raise ValueError(f"{path}: {name} has only one of its two matrices: get the file again")
-    a, b = (parts[part].reshape(len(parts[part]), -1).T for part in "ab")
-    rank = a.shape[1]
-    return a, b * np.float32(float(parts["alpha"]) / rank if "alpha" in parts else strength(name, rank))
-
-
-def _stacked(
-    path: str | Path,
-    pairs: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    names: Mapping[str, Layer],
-    config: DiTConfig,
-) -> Iterator[tuple[str, np.ndarray]]:
-    from sorajax.models.sora import init_dit
-
-    shapes = flatten_dict(jax.eval_shape(lambda key: init_dit(config, key), jax.random.key(0)), sep="/")
-    for layer in dict.fromkeys(names[name].path for name in pairs):
-        kernel = shapes[f"{layer}/kernel"]
-        own = {names[name].place: pair for name, pair in pairs.items() if names[name].path == layer}
-        for name, (a, b) in pairs.items():
-            if names[name].path == layer and (len(a), b.shape[1]) != kernel.shape[-2:]:
-                raise ValueError(f"{path}: {name} is made for {len(a)} x {b.shape[1]}, and this model has "
-                                 f"{' x '.join(map(str, kernel.shape[-2:]))}: it is an adapter of another model")
-        if None in own:
-            yield f"{layer}/a", own[None][0]
-            yield f"{layer}/b", own[None][1]
-            continue
-        rank = max(a.shape[1] for a, _ in own.values())
-        whole_a = np.zeros((kernel.shape[0], kernel.shape[1], rank), np.float32)
-        whole_b = np.zeros((kernel.shape[0], rank, kernel.shape[2]), np.float32)
-        for place, (a, b) in own.items():
-            whole_a[place, :, : a.shape[1]], whole_b[place, : len(b)] = a, b
-        yield f"{layer}/a", whole_a
-        yield f"{layer}/b", whole_b
+def _stacked(what: str, changes: list[Change], shapes: Mapping[str, Any]) -> np.ndarray:
+    """One part of the tree, of all layers."""
+    own = [change for change in changes if change.what == what]
+    if own[0].layer is None:
+        return own[0].value
+    sizes = np.max([change.value.shape for change in own], 0)  # ranks may differ
+    whole = np.zeros((shapes[own[0].parameter()].shape[0], *sizes), np.float32)
+    for change in own:
+        whole[(change.layer, *map(slice, change.value.shape))] = change.value
+    return whole
 
 
 def parse_lora(text: str) -> Adapter:

@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sorajax.models.dit import DiTConfig
-from sorajax.models.quantized import Bits, is_quantized_leaf, quantized_leaf
+from sorajax.models.quantized import Bits, is_quantized_leaf
 from sorajax.models.sora import SoraConfig, init_dit, init_text, init_vae, init_vision
 from sorajax.models.text import TextConfig
 from sorajax.models.vae import VAEConfig
@@ -28,7 +27,7 @@ from sorajax.models.vision import VisionConfig
 from sorajax.pretrained import original, wan
 from sorajax.pretrained.pickles import PickledTensors
 from sorajax.pretrained.safetensors import Tensors
-from sorajax.pretrained.table import Row, stream_parameters
+from sorajax.pretrained.table import Finish, Row, stream_parameters
 from sorajax.sharding import make_mesh, path_name, shardings
 
 INDEX = "model_index.json"
@@ -83,14 +82,17 @@ class Part:
     tensors: Callable[[], Mapping[str, np.ndarray]]
     init: Callable[[Any, jax.Array], dict]
     config: Any
+    whole: bool = False
+    """All of it stays float32: an autoencoder, as in the reference."""
 
     def abstract(self, dtype: Dtype, mesh: jax.sharding.Mesh | None = None) -> Any:
-        """ShapeDtypeStructs of the parameters: matrices in `dtype`, the rest float32, sharded by the one table."""
+        """ShapeDtypeStructs of the parameters, sharded by the one table: matrices in `dtype`, the rest float32, and all
+        where it is `whole`."""
         shapes = jax.eval_shape(lambda key: self.init(self.config, key), jax.random.key(0))
         where = jax.tree.map(lambda _: None, shapes) if mesh is None else shardings(shapes, mesh)
 
         def typed(path: tuple, leaf: Any, sharding: Any) -> jax.ShapeDtypeStruct:
-            small = leaf.ndim < 2 or any(name in FULL for name in path_name(path).split("/"))
+            small = self.whole or leaf.ndim < 2 or any(name in FULL for name in path_name(path).split("/"))
             return jax.ShapeDtypeStruct(leaf.shape, jnp.float32 if small else dtype, sharding=sharding)
 
         return jax.tree.map_with_path(typed, shapes, where, is_leaf=lambda leaf: leaf is None)
@@ -104,12 +106,14 @@ class Part:
 
         return sum(jax.tree.leaves(jax.tree.map_with_path(size, self.abstract(dtype))))
 
-    def load(self, dtype: Dtype = "float32", mesh: jax.sharding.Mesh | None = None, bits: Bits | None = None) -> dict:
-        """The parameters, streamed to their places, and with `bits` made small one by one.
+    def load(
+        self, dtype: Dtype = "float32", mesh: jax.sharding.Mesh | None = None, finish: Finish = lambda name, leaf: leaf
+    ) -> dict:
+        """The parameters, streamed to their places, each through `finish`: its name and value give what takes its
+        place.
 
         Raises ValueError where tensors and config do not match.
         """
-        finish = (lambda name, leaf: leaf) if bits is None else partial(quantized_leaf, bits=bits)
         return stream_parameters(self.rows, self.tensors(), self.abstract(dtype, mesh), finish)
 
 
@@ -136,7 +140,7 @@ def known_config(name: str, dtype: Dtype) -> SoraConfig:
 
 def abstract_parameters(init: Callable[[Any, jax.Array], dict], config: Any, dtype: Dtype) -> Any:
     """Shapes and types that a part's parameters have in memory, without any."""
-    return Part([], dict, init, config).abstract(dtype)
+    return _part([], dict, init, config).abstract(dtype)
 
 
 def is_open_model(folder: Path) -> bool:
@@ -255,7 +259,7 @@ def _original(folder: Path, changes: dict[str, Any]) -> Opened:
 
 
 def _part(rows: list[Row], tensors: Callable, init: Callable, config: Any) -> Part:
-    return Part(rows, tensors, init, config)
+    return Part(rows, tensors, init, config, whole=init is init_vae)
 
 
 def _tokenizer(path: Path) -> str:

@@ -4,11 +4,12 @@ Names are those of the release's `WanModel`, `WanVAE_`, `T5Encoder` and `VisionT
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from sorajax.models.vae import VAEConfig
+from sorajax.pretrained.safetensors import Renamed
 
 Names = list[tuple[str, str]]
 
@@ -80,24 +81,6 @@ VISION: Names = [
     (r"^transformer\.(\d+)\.mlp\.0\.", r"encoder.layers.\1.mlp.fc1."),
     (r"^transformer\.(\d+)\.mlp\.2\.", r"encoder.layers.\1.mlp.fc2."),
 ]
-
-
-class Renamed(Mapping[str, np.ndarray]):
-    """Tensors under other names, each read, and changed, when it is asked for."""
-
-    def __init__(self, tensors: Mapping[str, np.ndarray], places: Mapping[str, tuple[str, Callable | None]]):
-        self._tensors, self._places = tensors, places
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        stored, change = self._places[name]
-        tensor = self._tensors[stored]
-        return tensor if change is None else change(tensor)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
-
-    def __len__(self) -> int:
-        return len(self._places)
 
 
 def rename(name: str, names: Names) -> str:

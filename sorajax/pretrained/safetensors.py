@@ -1,8 +1,8 @@
-"""A safetensors file, or a folder of shards, as a lazy mapping from tensor names to numpy arrays."""
+"""A safetensors file, or a folder of shards, as a lazy mapping from names to numpy arrays; other names for such."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,24 @@ class Tensors(Mapping[str, np.ndarray]):
 
     def __len__(self) -> int:
         return len(self._where)
+
+
+class Renamed(Mapping[str, np.ndarray]):
+    """Tensors under other names, each read, and changed, when it is asked for."""
+
+    def __init__(self, tensors: Mapping[str, np.ndarray], places: Mapping[str, tuple[str, Callable | None]]):
+        self._tensors, self._places = tensors, places
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        stored, change = self._places[name]
+        tensor = self._tensors[stored]
+        return tensor if change is None else change(tensor)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
 
 
 def _files(path: Path) -> list[Path]:

@@ -15,6 +15,9 @@ import numpy as np
 from einops import rearrange
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+Finish = Callable[[str, jax.Array], Any]
+"""The path and value of a parameter -> what takes its place."""
+
 
 class Row(NamedTuple):
     """One parameter. `layers` > 0: ours is their stack, and `{layer}` in `theirs` counts them."""
@@ -44,12 +47,12 @@ def stream_parameters(
     rows: Sequence[Row],
     tensors: Mapping[str, np.ndarray],
     shapes: Any,
-    finish: Callable[[str, jax.Array], Any] = lambda name, leaf: leaf,
+    finish: Finish = lambda name, leaf: leaf,
 ) -> dict:
     """As `import_parameters`, tensor by tensor to where each belongs: host memory holds one tensor, not the model.
 
     `shapes` are ShapeDtypeStructs with the type, and where it is wanted the sharding, that each parameter shall have.
-    `finish` gets the name and array of each parameter, and returns what takes its place.
+    Each parameter goes through `finish` as soon as it is there.
     """
     filled = {}
     for row, leaf in _matched(rows, tensors, shapes):
@@ -89,7 +92,7 @@ def _part(row: Row, name: str, tensors: Mapping[str, np.ndarray], shape: tuple[i
     if tensor.dtype.kind in "iub" or tensor.dtype.itemsize == 1:
         raise ValueError(f"{name} is {tensor.dtype}, and weights are float32, bfloat16 or float16: get these weights "
                          "in one of those types")
-    part = _turned(row, row.layout, tensor)
+    part = turned(row, row.layout, tensor)
     wanted = tuple(shape[1:]) if row.layers else tuple(shape)
     if part.shape != wanted:
         raise ValueError(f"{name} gives {row.ours} the shape {part.shape}, the config says {wanted}: "
@@ -112,14 +115,15 @@ def exported(rows: Sequence[Row], parameters: Any) -> Iterator[tuple[str, np.nda
         leaf = ours[row.ours]
         for layer, name in enumerate(_names(row)):
             part = np.asarray(leaf[layer] if row.layers else leaf)
-            yield name, np.ascontiguousarray(_turned(row, f"{after} -> {before}", part))
+            yield name, np.ascontiguousarray(turned(row, f"{after} -> {before}", part))
 
 
 def _names(row: Row) -> list[str]:
     return [row.theirs.format(layer=layer) for layer in range(row.layers)] if row.layers else [row.theirs]
 
 
-def _turned(row: Row, layout: str, tensor: np.ndarray) -> np.ndarray:
+def turned(row: Row, layout: str, tensor: np.ndarray) -> np.ndarray:
+    """A tensor with the axes of `layout`, which is the row's own or that backwards. Raises ValueError."""
     try:
         return rearrange(tensor, layout, **dict(row.sizes))
     except ValueError as error:  # einops names axes, not tensors

@@ -14,6 +14,7 @@ from sorajax.models.dit import DiTConfig
 from sorajax.models.text import TextConfig
 from sorajax.models.vae import VAEConfig
 from sorajax.models.vision import VisionConfig
+from sorajax.pretrained.safetensors import Renamed
 from sorajax.pretrained.table import Row
 
 LINEAR = "o i -> i o"
@@ -148,12 +149,12 @@ def text_table(config: TextConfig) -> list[Row]:
     ]
 
 
-def untied(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def untied(tensors: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
     """A text encoder's tensors with its embedding once, as `shared.weight`, under whichever names it was stored."""
     names = {name: name for name in tensors}
     if alias := names.pop("encoder.embed_tokens.weight", None):
         names.setdefault("shared.weight", alias)
-    return {name: tensors[stored] for name, stored in names.items()}
+    return Renamed(tensors, {name: (stored, None) for name, stored in names.items()})
 
 
 def vision_table(config: VisionConfig) -> list[Row]:
@@ -177,13 +178,14 @@ def vision_table(config: VisionConfig) -> list[Row]:
     return rows
 
 
-def seen(tensors: Mapping[str, np.ndarray], config: VisionConfig) -> dict[str, Any]:
+def seen(tensors: Mapping[str, np.ndarray], config: VisionConfig) -> Mapping[str, np.ndarray]:
     """Names of an image encoder's tensors that are read: without its last layer and what follows it, which the
     transformer never sees, under one prefix (some files leave `vision_model.` out)."""
     last = f"encoder.layers.{config.depth - 1}."
     names = {name.removeprefix("vision_model."): name for name in tensors}
     unread = (last, "post_layernorm.", "visual_projection.", "embeddings.position_ids")
-    return {f"vision_model.{name}": tensors[old] for name, old in names.items() if not name.startswith(unread)}
+    read = {f"vision_model.{name}": (old, None) for name, old in names.items() if not name.startswith(unread)}
+    return Renamed(tensors, read)
 
 
 def vae_table(config: VAEConfig) -> list[Row]:

@@ -12,7 +12,9 @@ from safetensors.numpy import load_file, save_file
 import sorajax
 from sorajax.models.dit import DiT, DiTConfig
 from sorajax.models.sora import init_dit
-from sorajax.pretrained.lora import TARGETS, adapted, init_adapters, layers, load_lora, parse_lora, save_lora
+from sorajax.pretrained.lora import TARGETS, adapted, added, init_adapters, load_lora, parse_lora, places, save_lora
+from sorajax.pretrained.table import export_parameters, import_parameters
+from sorajax.pretrained.wan import dit_table
 from sorajax.sample import main
 
 CONFIG = DiTConfig(
@@ -102,6 +104,73 @@ def test_other_trainers_names_are_read(model, tmp_path, underscored):
     jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), again, adapted(params, adapters, 0.5))
 
 
+OTHERS = {
+    "diffusion_model.blocks.0.self_attn.q.diff_b": ("blocks.0.attn1.to_q.bias", (40,)),
+    "blocks.1.norm3.diff": ("blocks.1.norm2.weight", (40,)),
+    "blocks.1.cross_attn.norm_k.diff": ("blocks.1.attn2.norm_k.weight", (40,)),
+    "diffusion_model.head.head.diff": ("proj_out.weight", (64, 40)),
+    "diffusion_model.patch_embedding.diff": ("patch_embedding.weight", (40, 16, 1, 2, 2)),
+    "transformer.blocks.0.ffn.net.2.diff": ("blocks.0.ffn.net.2.weight", (40, 56)),
+    "blocks.1.diff_m": ("blocks.1.scale_shift_table", (1, 6, 40)),
+    "head.diff_m": ("scale_shift_table", (1, 2, 40)),
+}
+
+
+@pytest.mark.parametrize("stored", OTHERS)
+def test_differences_are_added_to_what_they_are_of(model, tmp_path, stored):
+    config, params, _ = model
+    theirs, size = OTHERS[stored]
+    difference = np.random.default_rng(3).standard_normal(size, np.float32)
+    save_file({stored: difference}, tmp_path / "a.safetensors")
+    state = export_parameters(dit_table(config), params)
+    wanted = import_parameters(dit_table(config), state | {theirs: state[theirs] + 0.5 * difference}, shapes_of(config))
+    made = adapted(params, load_lora(tmp_path / "a.safetensors", config), 0.5)
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), made, wanted)
+
+
+@pytest.mark.parametrize(
+    ("layer", "theirs", "a", "b"),
+    [
+        ("diffusion_model.patch_embedding", "patch_embedding", (3, 16, 1, 2, 2), (40, 3, 1, 1, 1)),
+        ("lora_unet_time_embedding_0", "condition_embedder.time_embedder.linear_1", (3, 32), (40, 3)),
+        ("lora_unet_head_head", "proj_out", (3, 40), (64, 3)),
+        ("pipe.dit.blocks.1.ffn.0", "blocks.1.ffn.net.0.proj", (3, 40), (56, 3)),
+    ],
+)
+def test_adapters_of_every_layer_are_read_and_their_biases(model, tmp_path, layer, theirs, a, b):
+    config, params, _ = model
+    rng = np.random.default_rng(4)
+    down, up, bias = (rng.standard_normal(size, np.float32) for size in (a, b, b[:1]))
+    alpha = np.array([6.0], np.float32)
+    tensors = {"lora.down.weight": down, "lora.up.weight": up, "lora_B.bias": bias, "alpha": alpha}
+    save_file({f"{layer}.{ending}": tensor for ending, tensor in tensors.items()}, tmp_path / "a.safetensors")
+    state = export_parameters(dit_table(config), params)
+    weight, before = f"{theirs}.weight", state[f"{theirs}.weight"]
+    change = (up.reshape(len(up), 3) @ down.reshape(3, -1)).reshape(before.shape)
+    changed = {weight: before + 0.5 * 2 * change, f"{theirs}.bias": state[f"{theirs}.bias"] + 0.5 * 2 * bias}
+    wanted = import_parameters(dit_table(config), state | changed, shapes_of(config))
+    adapters = load_lora(tmp_path / "a.safetensors", config)
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), adapted(params, adapters, 0.5), wanted)
+    flat = flatten_dict(adapters, sep="/")
+    again = {name: added(name, jnp.array(leaf), flat, 0.5) for name, leaf in flatten_dict(params, sep="/").items()}
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), again, flatten_dict(wanted, sep="/"))
+
+
+def test_layers_that_read_a_picture_are_left_out_of_a_model_without_them(tmp_path):
+    notes, matrix = [], np.ones((2, 40), np.float32)
+    names = ["diffusion_model.blocks.0.cross_attn.k_img", "lora_unet_blocks_0_cross_attn_v_img", "blocks.0.attn1.to_q"]
+    pairs = {"lora_down.weight": matrix, "lora_up.weight": matrix.T.copy()}
+    tensors = {f"{name}.{ending}": tensor for name in names for ending, tensor in pairs.items()}
+    save_file(tensors | {"img_emb.proj.0.diff": matrix[0]}, tmp_path / "a.safetensors")
+    found = flatten_dict(load_lora(tmp_path / "a.safetensors", CONFIG, say=notes.append), sep="/")
+    assert set(found) == {"blocks/self_attention/q/a", "blocks/self_attention/q/b"}
+    assert "5 tensors for layers that read a picture are left out" in notes[0]
+    seeing = DiTConfig(**{**CONFIG.__dict__, "in_channels": 36, "image_width": 40})
+    found = flatten_dict(load_lora(tmp_path / "a.safetensors", seeing), sep="/")
+    image = "blocks/cross_attention/image"
+    assert {f"{image}/k/a", f"{image}/v/b", "image_in/norm_in/scale"} <= set(found)
+
+
 def test_the_references_own_adapter_gives_the_references_output(tmp_path):
     torch = pytest.importorskip("torch", reason="the parity extra is not installed")
     peft = pytest.importorskip("peft", reason="the parity extra is not installed")
@@ -169,4 +238,4 @@ def test_an_adapter_is_added_where_a_model_is_loaded(tmp_path):
     save_lora(tmp_path / "a.safetensors", adapters, config, 2.0)
     plain, changed = (sorajax.load(loras=loras).params["dit"] for loras in ((), [f"{tmp_path / 'a.safetensors'}:0.5"]))
     jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), changed, adapted(plain, adapters, 0.5))
-    assert set(layers(config)) >= {"blocks.0.attn1.to_q", "blocks.5.ffn.net.2"}
+    assert set(places(config)) >= {"blocks.0.attn1.to_q.weight", "blocks.5.ffn.net.2.bias"}
