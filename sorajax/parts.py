@@ -4,6 +4,7 @@ A small model stays whole. Of a large one each part is read when it is asked for
 when the device would be too full: the text encoder first, then the transformer, then the decoder.
 """
 
+import errno
 import json
 import os
 import re
@@ -23,7 +24,7 @@ from sorajax.checkpoint import CONFIG, TOKENIZER, from_json, load_model, to_json
 from sorajax.models.quantized import Bits, quantized_leaf
 from sorajax.models.sora import EXPERTS, SoraConfig, init_dit, init_text, init_vae, init_vision
 from sorajax.pretrained.lora import Adapter, added, load_lora, parse_lora, trained_expert
-from sorajax.pretrained.opened import Dtype, Opened, Part, is_open_model, open_model, whole_machine
+from sorajax.pretrained.opened import Dtype, Opened, Part, check_index, is_open_model, open_model, whole_machine
 from sorajax.pretrained.table import Finish
 
 FULLEST = 0.6  # of the memory that parts may take together; the rest is for what is computed
@@ -122,7 +123,8 @@ def open_parts(
     and text encoder become small, parameter by parameter as they are read.
     Raises FileNotFoundError and ValueError, each on one line.
     """
-    config, sources, tokenizer, name = _opened(found(model), dtype)
+    folder = found(model)
+    config, sources, tokenizer, name = _opened(folder, folder.name if is_path(model) else str(model), dtype)
     adapters = adapters_of(config, loras)
     small = {part: bits if part in QUANTIZED else None for part in sources}
     loaders = {
@@ -142,15 +144,17 @@ def finished(adapters: Sequence[tuple[Mapping[str, Any], float]], bits: Bits | N
     return leaf if bits is None else quantized_leaf(name, leaf, bits)
 
 
-def _opened(folder: Path, dtype: Dtype | None) -> tuple[SoraConfig, dict[str, Source], str, str]:
-    """As `open_parts`, with where parts come from in their place."""
+def _opened(folder: Path, name: str, dtype: Dtype | None) -> tuple[SoraConfig, dict[str, Source], str, str]:
+    """As `open_parts`, with where parts come from in their place; `name` is what open weights are called."""
+    if folder.is_file():
+        raise ValueError(f"{folder} is a file: give the folder of the whole model, and an adapter with --lora")
     wanted: Dtype = dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
     if (folder / CONVERTED).is_dir():
         return open_converted(folder, dtype)
     if is_open_model(folder):
-        opened = open_model(folder, wanted)
-        sources = {name: streamed(part, wanted) for name, part in opened.parts.items()}
-        return opened.config, sources, opened.tokenizer, folder.name
+        opened = open_model(folder, wanted, name)
+        sources = {part: streamed(source, wanted) for part, source in opened.parts.items()}
+        return opened.config, sources, opened.tokenizer, name
     config, params, tokenizer = load_model(folder, SoraConfig)
     if tokenizer is None:
         raise FileNotFoundError(f"{folder} has no tokenizer.json: export the model again, with its tokenizer")
@@ -167,7 +171,8 @@ def _opened(folder: Path, dtype: Dtype | None) -> tuple[SoraConfig, dict[str, So
 
 
 def streamed(part: Part, dtype: Dtype) -> Source:
-    """A part of open weights, onto all devices."""
+    """A part of open weights, onto all devices. Raises ValueError where its tensors are not those of its config."""
+    part.check()
     return Source(lambda finish: part.load(dtype, whole_machine(), finish), partial(part.bytes, dtype))
 
 
@@ -211,10 +216,12 @@ def borrowed(folder: Path) -> dict[str, Path]:
 
 def found(model: str | Path) -> Path:
     """The folder that is meant: of this path, or of this name on the hub."""
-    folder = Path(model).expanduser()
-    if not folder.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(model)):
-        return downloaded(str(model))
-    return folder
+    return Path(model).expanduser() if is_path(model) else downloaded(str(model))
+
+
+def is_path(model: str | Path) -> bool:
+    """Whether a path is meant, and not a name on the hub."""
+    return Path(model).expanduser().exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", str(model))
 
 
 def adapters_of(config: SoraConfig, loras: Sequence[Lora]) -> dict[str, list[tuple[Mapping[str, Any], float]]]:
@@ -238,16 +245,21 @@ def adapters_of(config: SoraConfig, loras: Sequence[Lora]) -> dict[str, list[tup
 
 
 def downloaded(name: str) -> Path:
-    """The folder of a model of the hub, downloaded where it is not in the cache.
+    """The folder of a model of the hub, downloaded where it is not in the cache: its index first, so that no other
+    kind of model is fetched.
 
-    HF_TOKEN, HF_HOME and HF_HUB_OFFLINE work as everywhere. Raises FileNotFoundError where it cannot be had.
+    HF_TOKEN, HF_HOME and HF_HUB_OFFLINE work as everywhere. Raises FileNotFoundError where it cannot be had, OSError
+    where the disk is full, and ValueError for another kind of model.
     """
-    import huggingface_hub
+    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(huggingface_hub.snapshot_download(name, ignore_patterns=["*.md", "assets/*", "examples/*"]))
+        check_index(Path(snapshot_download(name, allow_patterns=["model_index.json"])) / "model_index.json", name)
+        return Path(snapshot_download(name, ignore_patterns=["*.md", "assets/*", "examples/*"]))
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            raise OSError(f"the disk is full before {name} is whole: make place, or say where with HF_HOME") from error
         raise FileNotFoundError(
             f"{name} is neither a folder nor could it be downloaded from the hub ({type(error).__name__}): check the "
             "name and the network, set HF_TOKEN for a private model, or download it and give its folder"

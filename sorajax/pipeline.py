@@ -25,7 +25,7 @@ from sorajax.diffusion.known import Known, anchored, nothing_known
 from sorajax.diffusion.looped import Cycle
 from sorajax.diffusion.progress import Bar
 from sorajax.diffusion.samplers import SAMPLERS
-from sorajax.film import Kept, Shot, film, windows_for
+from sorajax.film import Kept, Shot, film, latents_for, windows_for
 from sorajax.given import Given, channels_of, known_of
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import Tokenizer, clean, spelled_out
@@ -78,7 +78,7 @@ class Pipeline:
         shift: float | None = None,
         seed: int = 0,
         num: int = 1,
-        negative: str = "",
+        negative: str | None = None,
     ) -> Videos:
         """Makes `num` videos of each prompt, in order; see `Request` for the settings. Raises BadRequest."""
         prompts = (prompts,) if isinstance(prompts, str) else tuple(prompts)
@@ -87,12 +87,14 @@ class Pipeline:
         )
         return Videos(video.whole() for video in self.stream(request, self.plan(request)))
 
-    def plan(self, request: Request) -> Settings:
-        """What the request comes to with this model. Raises BadRequest where it cannot be met."""
+    def plan(self, request: Request, at_once: bool = False) -> Settings:
+        """What the request comes to with this model; `at_once`: however long it is, in one window. Raises BadRequest
+        where it cannot be met."""
         try:
-            self.tokenizer.encode([self._cleaned(prompt) for prompt in (*request.prompts, request.negative)])
             decided = decide(request, self.config)
-            check_fits(self.params, self.config, decided.latent, decided.guided)
+            self.tokenizer.encode([self._cleaned(prompt) for prompt in (*request.prompts, decided.negative)])
+            longest = decided.latent[0] if at_once else latents_for(self.window, self.config.vae.stride[0])
+            check_fits(self.params, self.config, (min(decided.latent[0], longest), *decided.latent[1:]), decided.guided)
         except ValueError as error:
             raise BadRequest(str(error)) from error
         if self.tokenizer.vocabulary > SMALL:
@@ -131,13 +133,13 @@ class Pipeline:
         times = decided.times(1.0 if given is None else given.strength)
         count = decided.latent[0] if cycle is None else cycle.latents
         known, beside = self._known(given, (batch, count, *decided.latent[1:]))
-        contexts = {prompt for prompt, _ in clips} | ({request.negative} if decided.guided else set())
+        contexts = {prompt for prompt, _ in clips} | ({decided.negative} if decided.guided else set())
         self._encode_prompts(contexts)
         watching = sys.stderr.isatty()
         try:
             for number, group in enumerate(groups):
                 padded = group + group[-1:] * (batch - len(group))
-                arguments = self._arguments(padded, request.negative, decided, times, known, beside)
+                arguments = self._arguments(padded, decided, times, known, beside)
                 sampling = self._sampling(arguments, decided, watching, cycle)
                 if watching and number == 0:
                     self._bar.open(len(groups), times)
@@ -184,7 +186,7 @@ class Pipeline:
         stride, count = self.config.vae.stride[0], sum(shot.frames for shot in shots)
         given = 0 if head is None else (len(head) - 1) // stride + 1
         windows = windows_for(shots, decided.latent[0], stride, given)
-        parts = self._watched_film(_Windows(self, request.negative, decided), windows, shots, seed, head, kept)
+        parts = self._watched_film(_Windows(self, decided), windows, shots, seed, head, kept)
         said = self.metadata(request, decided, shots[0].prompt, seed)
         if len(shots) > 1:
             said["shots"] = [{"prompt": s.prompt, "frames": s.frames, "cut": s.cut} for s in shots]
@@ -210,7 +212,7 @@ class Pipeline:
         for prompt in dict.fromkeys(prompts):
             if prompt in self._contexts:
                 continue
-            ids, mask = self.tokenizer.encode([self._cleaned(prompt or self.config.negative)])
+            ids, mask = self.tokenizer.encode([self._cleaned(prompt)])
             params = self.params["text"]
             if ("text",) not in self._compiled:
                 self._compiled["text",] = compiled(partial(encode_text, self.config.text), params, ids, mask)
@@ -221,7 +223,6 @@ class Pipeline:
     def _arguments(
         self,
         clips: Sequence[tuple[str, int]],
-        negative: str,
         decided: Settings,
         times: np.ndarray,
         known: Known,
@@ -230,7 +231,7 @@ class Pipeline:
     ) -> tuple:
         """What `sample_latents` takes, for clips given as (prompt, seed), whose second latent frame is so many after
         the first."""
-        prompts = [prompt for prompt, _ in clips] + [negative] * (len(clips) if decided.guided else 0)
+        prompts = [prompt for prompt, _ in clips] + [decided.negative] * (len(clips) if decided.guided else 0)
         self._encode_prompts(prompts)
         context = jnp.stack([self._contexts[prompt] for prompt in prompts])
         seeds = np.array([seed for _, seed in clips], np.uint32)
@@ -323,7 +324,7 @@ class Pipeline:
         """What it takes to make the clip again."""
         return {
             "prompt": prompt,
-            "negative": request.negative,
+            "negative": decided.negative,
             "seed": seed,
             "model": self.name,
             "steps": decided.steps,
@@ -339,7 +340,6 @@ class _Windows:
     """A pipeline as `sorajax.film` asks it."""
 
     pipeline: Pipeline
-    negative: str
     decided: Settings
 
     @property
@@ -356,7 +356,7 @@ class _Windows:
 
     def sample(self, prompt: str, seed: int, known: Known, second: int) -> Float[np.ndarray, "t h w c"]:
         pipeline, decided, times = self.pipeline, self.decided, self.decided.times()
-        arguments = pipeline._arguments([(prompt, seed)], self.negative, decided, times, known, Beside(), second)
+        arguments = pipeline._arguments([(prompt, seed)], decided, times, known, Beside(), second)
         sampling = pipeline._sampling(arguments, decided, self.watching)
         latents = interruptible(lambda: np.asarray(sampling(*arguments)))
         pipeline._bar.finish_sampling()

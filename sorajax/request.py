@@ -27,11 +27,11 @@ class Request:
     num: clips per prompt; clip i of a prompt is made from seed + i, so any of them can be made again alone.
     frames or seconds: the length, at most one of them. width, height: pixels. fps: frames per second.
     steps: denoising steps. guidance_scale: 0 ignores the prompt, 1 is no guidance. shift: timestep shift.
-    negative: what the clip is led away from.
+    negative: what the clip is led away from; "" is nothing, None what the model itself says.
     """
 
     prompts: tuple[str, ...]
-    negative: str = ""
+    negative: str | None = None
     num: int = 1
     seed: int = 0
     frames: int | None = None

@@ -127,7 +127,7 @@ class Arguments:
     """Length in frames instead: 4n+1 for most models; 1 makes a still image."""
     fps: Annotated[float | None, option("RATE", MODEL_DECIDES)] = None
     """Frames per second. Things move as fast at any rate."""
-    negative: Annotated[str, option("PROMPT", "nothing")] = ""
+    negative: Annotated[str | None, option("PROMPT", "the model's own, for world nothing")] = None
     """What the clip should be led away from."""
     steps: Annotated[int | None, option("N", MODEL_DECIDES)] = None
     """Denoising steps: more take longer and look better."""
@@ -285,7 +285,10 @@ def asked(
     if arguments.edit:
         clip, mask = read_part(arguments.edit), arguments.mask
         strength = 0.6 if arguments.strength is None else arguments.strength
-        _, y, x, _ = clip.frames.shape
+        count, y, x, _ = clip.frames.shape
+        if count > pipeline.window:
+            trained = f"the model was trained on {pipeline.window}"
+            print(f"note: {count} frames are edited at once, {trained}; they may look worse", file=sys.stderr)
         if mask is not None:
             _, height, width, _ = attempt(lambda: Video.load(mask)).frames.shape
             if (width, height) != (x, y):

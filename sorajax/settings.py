@@ -23,6 +23,7 @@ class Settings:
     fps: float
     steps: int
     guidance_scale: float
+    negative: str
     sampler: SamplerName
     shift: float
     model: SoraConfig
@@ -69,6 +70,7 @@ def decide(request: Request, config: SoraConfig) -> Settings:
         fps=fps,
         steps=request.steps or config.steps,
         guidance_scale=config.guidance_scale if request.guidance_scale is None else request.guidance_scale,
+        negative=config.negative if request.negative is None else request.negative,
         sampler=request.sampler,
         shift=request.shift or config.shift,
         model=config,

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 
 from sorajax.diffusion.known import nothing_known
 from sorajax.diffusion.samplers import SAMPLERS
-from sorajax.film import latents_for
 from sorajax.models.sora import EXPERTS, SoraConfig
 from sorajax.models.text import TextConfig
 from sorajax.models.tiles import LARGEST, OVERLAP, TILE, starts
@@ -89,12 +88,10 @@ def alive(config: SoraConfig, shape: tuple[int, ...], guided: bool = True) -> in
 
 
 def check_fits(params: Parts, config: SoraConfig, shape: tuple[int, ...], guided: bool) -> None:
-    """Raises ValueError where the transformer and what it makes of one window of latents [t h w c] do not fit."""
-    window = (min(shape[0], latents_for(max(config.frames), config.vae.stride[0])), *shape[1:])
+    """Raises ValueError where the transformer and what it makes of latents [t h w c] at once do not fit."""
     stride, rows, columns = config.vae.stride
-    frames = 1 + (window[0] - 1) * stride
-    what = f"{window[2] * columns}x{window[1] * rows}, {frames} frames at once,"
-    params.check("dit", alive(config, window, guided), what)
+    what = f"{shape[2] * columns}x{shape[1] * rows}, {1 + (shape[0] - 1) * stride} frames at once,"
+    params.check("dit", alive(config, shape, guided), what)
 
 
 def tokens_of(config: SoraConfig, shape: tuple[int, ...]) -> int:

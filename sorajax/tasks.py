@@ -210,8 +210,8 @@ def bridged(pipeline: Pipeline, request: Request, before: Frames, after: Frames)
 
 
 def sampled(pipeline: Pipeline, request: Request, given: Given | None = None) -> Iterator[Video]:
-    """The request's videos, of each of which `given` is known."""
-    return pipeline.stream(request, pipeline.plan(request), given=given)
+    """The request's videos, of each of which `given` is known, made at once."""
+    return pipeline.stream(request, pipeline.plan(request, at_once=True), given=given)
 
 
 def each(request: Request) -> Iterator[Request]:

@@ -144,7 +144,7 @@ def test_an_interrupted_film_goes_on_as_if_nothing_had_been(tmp_path):
 def test_a_stream_decodes_as_the_whole(pipeline):
     decided = pipeline.plan(Request(("a red ball",), frames=17))
     latents = RNG.standard_normal(decided.latent, np.float32)
-    stream = Stream(_Windows(pipeline, "", decided), 7)
+    stream = Stream(_Windows(pipeline, decided), 7)
     parts = [stream.add(latents[:2]), stream.add(latents[2:4]), stream.add(latents[4:])]
     whole = pipeline._decoded(latents[None], decided)[0]
     assert np.abs(np.concatenate(parts).astype(int) - whole).max() <= 1

@@ -1,7 +1,8 @@
 """A model -> a folder in the diffusers layout, which that library, and ours, opens again."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from sorajax.models.dit import DiTConfig
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextConfig
 from sorajax.models.vae import VAEConfig
-from sorajax.models.vision import VisionConfig
+from sorajax.models.vision import MEAN, STD, VisionConfig
 from sorajax.pretrained import wan
 from sorajax.pretrained.table import Row, exported
 
@@ -24,8 +25,8 @@ LARGEST = 4 * 10**9
 def export_diffusers(config: SoraConfig, parts: Mapping[str, Any], tokenizer: str, folder: Path) -> None:
     """Writes config, parts ({"text", "dit", "vae", ...}) and the tokenizer's JSON; `model_index.json` comes last.
 
-    Tensors keep their type. Of an image encoder the layers that no transformer reads are not written. Raises ValueError
-    for a model that the layout cannot express, OSError where a file cannot be written.
+    Tensors keep their type. Layers of an image encoder that no transformer reads are written as zeros. Raises
+    ValueError for a model that the layout cannot express, OSError where a file cannot be written.
     """
     tables = {
         "transformer": ("dit", wan.dit_table(config.dit), dit_json(config.dit), "diffusion_pytorch_model"),
@@ -39,7 +40,8 @@ def export_diffusers(config: SoraConfig, parts: Mapping[str, Any], tokenizer: st
         tables["image_encoder"] = ("vision", wan.vision_table(vision), vision_json(vision), "model")
     for name, (part, rows, said, stem) in tables.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
-        write_shards(folder / name, stem, rows, parts[part])
+        tensors = exported(rows, parts[part])
+        write_shards(folder / name, stem, chain(tensors, unread(config.vision)) if name == "image_encoder" else tensors)
         _write_json(folder / name / "config.json", said)
     (folder / "tokenizer").mkdir(exist_ok=True)
     write_atomically(folder / "tokenizer" / "tokenizer.json", lambda path: path.write_text(tokenizer, encoding="utf-8"))
@@ -50,10 +52,27 @@ def export_diffusers(config: SoraConfig, parts: Mapping[str, Any], tokenizer: st
     _write_json(folder / "scheduler" / "scheduler_config.json", {
         "_class_name": "UniPCMultistepScheduler", "num_train_timesteps": 1000, "prediction_type": "flow_prediction",
         "use_flow_sigmas": True, "flow_shift": config.shift})  # fmt: skip
+    if config.vision is not None:
+        (folder / "image_processor").mkdir(exist_ok=True)
+        _write_json(folder / "image_processor" / "preprocessor_config.json", processor_json(config.vision))
     _write_json(folder / "model_index.json", index_json(config))
 
 
-def write_shards(folder: Path, stem: str, rows: list[Row], parameters: Any) -> None:
+def unread(config: VisionConfig | None) -> Iterator[tuple[str, np.ndarray]]:
+    """Zeros for what other programs open of an image encoder and nobody reads: its last layer and the norm after it."""
+    if config is None:
+        return
+    d, f, layer = config.width, config.hidden, f"vision_model.encoder.layers.{config.depth - 1}"
+    shapes: dict[str, tuple[int, ...]] = {"mlp.fc1": (f, d), "mlp.fc2": (d, f)}
+    shapes |= {f"self_attn.{name}_proj": (d, d) for name in ("q", "k", "v", "out")}
+    shapes |= {"layer_norm1": (d,), "layer_norm2": (d,)}
+    named = {f"{layer}.{name}": shape for name, shape in shapes.items()} | {"vision_model.post_layernorm": (d,)}
+    for name, shape in named.items():
+        yield f"{name}.weight", np.zeros(shape, np.float32)
+        yield f"{name}.bias", np.zeros(shape[:1], np.float32)
+
+
+def write_shards(folder: Path, stem: str, tensors: Iterable[tuple[str, np.ndarray]]) -> None:
     """One safetensors file, or several of at most `LARGEST` bytes with their index; one is in memory at a time."""
     shards: list[list[str]] = []
     waiting: dict[str, np.ndarray] = {}
@@ -65,7 +84,7 @@ def write_shards(folder: Path, stem: str, rows: list[Row], parameters: Any) -> N
         waiting.clear()
 
     total = 0
-    for name, tensor in exported(rows, parameters):
+    for name, tensor in tensors:
         if waiting and sum(t.nbytes for t in waiting.values()) + tensor.nbytes > LARGEST:
             write()
         waiting[name] = tensor
@@ -102,7 +121,7 @@ def index_json(config: SoraConfig) -> dict[str, Any]:
     }
     if image:
         said["image_encoder"] = ["transformers", "CLIPVisionModel"] if config.vision else [None, None]
-        said["image_processor"] = [None, None]
+        said["image_processor"] = ["transformers", "CLIPImageProcessor"] if config.vision else [None, None]
     return said
 
 
@@ -149,6 +168,15 @@ def vision_json(config: VisionConfig) -> dict[str, Any]:
         "intermediate_size": config.hidden, "num_hidden_layers": config.depth, "num_attention_heads": config.heads,
         "patch_size": config.patch, "image_size": config.size, "hidden_act": config.activation, "num_channels": 3,
         "layer_norm_eps": config.epsilon}  # fmt: skip
+
+
+def processor_json(config: VisionConfig) -> dict[str, Any]:
+    """How pictures are prepared for the image encoder, see `models.vision`."""
+    return {
+        "image_processor_type": "CLIPImageProcessor", "do_resize": True, "size": {"shortest_edge": config.size},
+        "do_center_crop": True, "crop_size": {"height": config.size, "width": config.size}, "resample": 3,
+        "do_convert_rgb": True, "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True,
+        "image_mean": list(MEAN), "image_std": list(STD)}  # fmt: skip
 
 
 def tensors_of(config: SoraConfig) -> Iterator[tuple[str, Row]]:

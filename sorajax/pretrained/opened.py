@@ -27,13 +27,15 @@ from sorajax.models.vision import VisionConfig
 from sorajax.pretrained import original, wan
 from sorajax.pretrained.pickles import PickledTensors
 from sorajax.pretrained.safetensors import Tensors
-from sorajax.pretrained.table import Finish, Row, stream_parameters
+from sorajax.pretrained.table import Finish, Row, check_names, stream_parameters
 from sorajax.sharding import make_mesh, path_name, shardings
 
 INDEX = "model_index.json"
 PIPELINES = ("WanPipeline", "WanImageToVideoPipeline")
 AUTOENCODER = "AutoencoderKLWan"
 ORIGINAL_VAE = ("Wan2.1_VAE", "Wan2.2_VAE")
+WEIGHTS = "diffusion_pytorch_model"
+"""How files of transformers are called."""
 PICKLES = (".pth", ".pt", ".bin")
 FULL = ("time_in", "time_out", "time_modulation", "modulation", "modulation_out", "positions", "position_bias")
 """Parts of the path of parameters that stay float32, as in the reference: clocks, modulation, biases of attention."""
@@ -42,6 +44,8 @@ NEGATIVE = (
     "画得不好的脸部，畸形的，毁容的，形态畸形的肢体，手指融合，静止不动的画面，杂乱的背景，三条腿，背景人很多，倒着走"
 )
 """`sample_neg_prompt` of the release's shared config."""
+SHAKING = "镜头晃动，"
+"""What the release's config of Wan 2.1 image to video puts before it."""
 MEAN = {
     16: (-0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
          0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921),
@@ -62,6 +66,8 @@ STD = {
 
 Dtype = Literal["float32", "bfloat16"]
 LARGE = DiTConfig(width=5120, hidden=13824, depth=40, heads=40)
+SMALL = 1536
+"""Width of the transformer up to which a model was trained at 480p only: 1.3B."""
 SHAPES = {
     "Wan2.1-T2V-1.3B": DiTConfig(),
     "Wan2.1-T2V-14B": LARGE,
@@ -106,6 +112,10 @@ class Part:
 
         return sum(jax.tree.leaves(jax.tree.map_with_path(size, self.abstract(dtype))))
 
+    def check(self) -> None:
+        """Raises ValueError where names of tensors are not those that the config wants; reads none of them."""
+        check_names(self.rows, self.tensors(), self.abstract("float32"))
+
     def load(
         self, dtype: Dtype = "float32", mesh: jax.sharding.Mesh | None = None, finish: Finish = lambda name, leaf: leaf
     ) -> dict:
@@ -148,18 +158,22 @@ def is_open_model(folder: Path) -> bool:
     return (folder / INDEX).is_file() or any(_found(folder, name) for name in ORIGINAL_VAE)
 
 
-def open_model(folder: str | Path, dtype: Dtype = "float32", **changes: Any) -> Opened:
+def open_model(folder: str | Path, dtype: Dtype = "float32", name: str | None = None, **changes: Any) -> Opened:
     """Opens a folder of open weights; `dtype` is what matrix products run in, `changes` are fields of the transformer.
+    `name` is what the model is called, its folder's name by default.
 
     Reads configs and the headers of files only. Raises FileNotFoundError for a missing file and ValueError for another
     model's folder or parts that are not of one model, each on one line.
     """
     folder = Path(folder)
     changes = {"dtype": dtype, **changes}
-    if (folder / INDEX).is_file():
-        return _diffusers(folder, changes)
-    if any(_found(folder, name) for name in ORIGINAL_VAE):
-        return _original(folder, changes)
+    try:
+        if (folder / INDEX).is_file():
+            return _diffusers(folder, name or folder.name, changes)
+        if any(_found(folder, name) for name in ORIGINAL_VAE):
+            return _original(folder, name or folder.name, changes)
+    except KeyError as error:
+        raise ValueError(f"{folder} is no Wan model, or not all of it: it has no {error}; download it again") from error
     raise ValueError(
         f"{folder} is no folder of Wan weights: neither {INDEX} (the diffusers layout) nor Wan2.1_VAE or Wan2.2_VAE "
         "(the original release) is in it"
@@ -193,14 +207,23 @@ def _json(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is no JSON ({error}): download it again") from error
 
 
-def _diffusers(folder: Path, changes: dict[str, Any]) -> Opened:
-    index = _json(folder / INDEX)
+def check_index(path: Path, what: str | Path) -> dict[str, Any]:
+    """What a `model_index.json` says; of the original release, which has none, nothing. Raises ValueError where `what`
+    holds another kind of model."""
+    if not path.is_file():
+        return {}
+    index = _json(path)
     if (kind := index.get("_class_name")) not in PIPELINES:
-        raise ValueError(f"{folder} holds a {kind}: sorajax runs {' and '.join(PIPELINES)}")
+        raise ValueError(f"{what} holds a {kind}: sorajax runs {' and '.join(PIPELINES)}")
+    return index
+
+
+def _diffusers(folder: Path, name: str, changes: dict[str, Any]) -> Opened:
+    index = check_index(folder / INDEX, folder)
     described = {
-        name: _json(folder / name / "config.json")
-        for name in ("transformer", "transformer_2", "vae", "text_encoder", "image_encoder")
-        if index.get(name, [None])[0] is not None
+        part: _json(folder / part / "config.json")
+        for part in ("transformer", "transformer_2", "vae", "text_encoder", "image_encoder")
+        if index.get(part, [None])[0] is not None
     }
     dit = wan.dit_config(described["transformer"], **changes)
     if "transformer_2" in described and wan.dit_config(described["transformer_2"], **changes) != dit:
@@ -209,35 +232,37 @@ def _diffusers(folder: Path, changes: dict[str, Any]) -> Opened:
     vision = wan.vision_config(described["image_encoder"]) if dit.image_width and "image_encoder" in described else None
     scheduler = folder / "scheduler" / "scheduler_config.json"
     config = _conventions(
-        folder.name, dit, vae, text, vision,
+        name, dit, vae, text, vision,
         boundary=index.get("boundary_ratio"),
         shift=_json(scheduler).get("flow_shift") if scheduler.is_file() else None,
     )  # fmt: skip
+    stored = {part: Tensors(folder / part) for part in described}  # headers only: a missing shard is found now
     parts = {
-        "text": _part(wan.text_table(text), lambda: wan.untied(Tensors(folder / "text_encoder")), init_text, text),
-        "dit": _part(wan.dit_table(dit), lambda: Tensors(folder / "transformer"), init_dit, dit),
-        "vae": _part(wan.vae_table(vae), lambda: Tensors(folder / "vae"), init_vae, vae),
+        "text": _part(wan.text_table(text), lambda: wan.untied(stored["text_encoder"]), init_text, text),
+        "dit": _part(wan.dit_table(dit), lambda: stored["transformer"], init_dit, dit),
+        "vae": _part(wan.vae_table(vae), lambda: stored["vae"], init_vae, vae),
     }
     if "transformer_2" in described:
-        parts["dit_low"] = replace(parts["dit"], tensors=lambda: Tensors(folder / "transformer_2"))
+        parts["dit_low"] = replace(parts["dit"], tensors=lambda: stored["transformer_2"])
     if vision is not None:
+        seer = vision
         parts["vision"] = _part(
-            wan.vision_table(vision), lambda: wan.seen(Tensors(folder / "image_encoder"), vision), init_vision, vision
+            wan.vision_table(seer), lambda: wan.seen(stored["image_encoder"], seer), init_vision, seer
         )
     return Opened(config, parts, _tokenizer(folder / "tokenizer" / "tokenizer.json"))
 
 
-def _original(folder: Path, changes: dict[str, Any]) -> Opened:
-    experts = [folder / name for name in ("high_noise_model", "low_noise_model") if (folder / name).is_dir()]
+def _original(folder: Path, name: str, changes: dict[str, Any]) -> Opened:
+    experts = [folder / home for home in ("high_noise_model", "low_noise_model") if (folder / home).is_dir()]
     if len(experts) == 1:
         raise FileNotFoundError(f"{folder} has {experts[0].name} and not the other expert: download the model again")
     homes = experts or [folder]
     said = [_json(home / "config.json") for home in homes]
-    dits = [Tensors(home) for home in homes]
+    dits = [Tensors(home, WEIGHTS) for home in homes]
     dit = _original_dit(said[0], original.dit_tensors(dits[0]), changes)
     if experts and _original_dit(said[1], original.dit_tensors(dits[1]), changes) != dit:
         raise ValueError(f"{folder}: the two experts have different shapes: they are not of one model")
-    vae_file = next(path for name in ORIGINAL_VAE if (path := _found(folder, name)))
+    vae_file = next(path for stem in ORIGINAL_VAE if (path := _found(folder, stem)))
     vae_tensors, text_tensors = _read(vae_file), _read(_need(folder, "models_t5_umt5-xxl-enc-bf16"))
     vae, text = _original_vae(vae_tensors), _original_text(text_tensors, changes["dtype"])
     parts = {
@@ -254,7 +279,7 @@ def _original(folder: Path, changes: dict[str, Any]) -> Opened:
         vision = seer = _original_vision(tensors)
         parts["vision"] = _part(wan.vision_table(seer), lambda: wan.seen(tensors, seer), init_vision, seer)
     boundary = _boundary(dit.in_channels != vae.latent_channels) if experts else None
-    config = _conventions(folder.name, dit, vae, text, vision, boundary)
+    config = _conventions(name, dit, vae, text, vision, boundary)
     return Opened(config, parts, _tokenizer(folder / "google" / "umt5-xxl" / "tokenizer.json"))
 
 
@@ -296,15 +321,24 @@ def _conventions(
     boundary: float | None = None,
     shift: float | None = None,
 ) -> SoraConfig:
-    """How these parts are used together; `shift` is what the folder itself says of it."""
+    """How these parts are used together, as the release's `wan/configs` and `generate.py` say; `shift` is what the
+    folder itself says of it, and counts more. Image to video of Wan 2.1 comes at two sizes, told apart by name only."""
     image, small = dit.in_channels != vae.latent_channels, vae.stride[1] == 16
-    sizes = ((704, 1280), (1280, 704)) if small else ((480, 832), (832, 480), (720, 1280), (1280, 720))
+    early_image = image and boundary is None
+    sizes: tuple[tuple[int, int], ...] = ((480, 832), (832, 480), (720, 1280), (1280, 720))
+    if small:
+        sizes = ((704, 1280), (1280, 704))
+    elif dit.width <= SMALL or (early_image and "480" in name):
+        sizes = sizes[:2]
+    elif early_image and "720" in name:
+        sizes = sizes[2:]
     low, high = ((3.5, 3.5) if image else (3.0, 4.0)) if boundary else (None, 5.0)
-    usual = 12.0 if boundary and not image else 5.0
+    usual = 12.0 if boundary and not image else 3.0 if early_image and sizes[0][0] == 480 else 5.0
     return SoraConfig(
         text=text, dit=dit, vae=vae, name=name, fps=24.0 if small else 16.0, sizes=sizes,
         frames=(121 if small else 81,), shift=shift or usual, guidance_scale=high, guidance_scale_low=low,
-        steps=40 if boundary or image else 50, negative=NEGATIVE, clean_prompts=True,
+        steps=40 if boundary or image else 50, negative=SHAKING + NEGATIVE if early_image else NEGATIVE,
+        clean_prompts=True,
         known="clock" if small else ("channels" if image else "replaced"), vision=vision, boundary=boundary,
         last_time=0.001, whole_times=True)  # fmt: skip
 

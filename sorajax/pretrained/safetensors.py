@@ -14,13 +14,13 @@ INDEX = "*.safetensors.index.json"
 class Tensors(Mapping[str, np.ndarray]):
     """Tensors of `path`, each read from disk when it is asked for (bfloat16 arrives as ml_dtypes' bfloat16).
 
-    `path` is one file, or a folder with `*.safetensors` and, where they are shards, their `*.safetensors.index.json`.
+    `path` is one file, or a folder with `*.safetensors` and, where they are shards, their `*.safetensors.index.json`;
+    of a folder only files whose names begin with `stem`.
     Raises FileNotFoundError where there are none or a shard is missing, ValueError where one is not a whole file.
     """
 
-    def __init__(self, path: str | Path):
-        path = Path(path)
-        files = _files(path)
+    def __init__(self, path: str | Path, stem: str = ""):
+        files = _files(Path(path), stem)
         self._open = {file: _opened(file) for file in files}
         self._where = {name: file for file, tensors in self._open.items() for name in tensors.keys()}  # noqa: SIM118
 
@@ -52,12 +52,12 @@ class Renamed(Mapping[str, np.ndarray]):
         return len(self._places)
 
 
-def _files(path: Path) -> list[Path]:
+def _files(path: Path, stem: str) -> list[Path]:
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist: give a .safetensors file or a folder of them")
     if path.is_file():
         return [path]
-    indices = sorted(path.glob(INDEX))
+    indices = sorted(path.glob(stem + INDEX))
     if len(indices) > 1:
         raise ValueError(f"{path} holds {len(indices)} indices ({', '.join(i.name for i in indices)}): give one model")
     if indices:
@@ -65,9 +65,10 @@ def _files(path: Path) -> list[Path]:
         if missing := [name for name in names if not (path / name).is_file()]:
             raise FileNotFoundError(f"{path} lacks {', '.join(missing)}, which {indices[0].name} names: download again")
         return [path / name for name in names]
-    files = sorted(path.glob("*.safetensors"))
+    files = sorted(path.glob(f"{stem}*.safetensors"))
     if not files:
-        raise FileNotFoundError(f"{path} holds no .safetensors file: give the folder that does")
+        what = f"{stem}.safetensors" if stem else ".safetensors file"
+        raise FileNotFoundError(f"{path} holds no {what}: give the folder that does")
     return files
 
 

@@ -43,6 +43,11 @@ def import_parameters(rows: Sequence[Row], tensors: Mapping[str, np.ndarray], sh
     return unflatten_dict(filled, sep="/")
 
 
+def check_names(rows: Sequence[Row], tensors: Mapping[str, Any], shapes: Any) -> None:
+    """Raises ValueError where rows, tensors and parameters do not match, as importing does; reads no tensor."""
+    _matched(rows, tensors, shapes)
+
+
 def stream_parameters(
     rows: Sequence[Row],
     tensors: Mapping[str, np.ndarray],

@@ -8,11 +8,14 @@ import jax
 import numpy as np
 import PIL.Image
 import pytest
+from safetensors.numpy import save_file
 
 import sorajax
 from sorajax import convert, tasks
+from sorajax.models.vision import VisionConfig
 from sorajax.parts import open_parts
-from sorajax.pretrained.opened import open_model
+from sorajax.pretrained import wan
+from sorajax.pretrained.opened import known_config, open_model
 from sorajax.pretrained.pickles import PickledTensors
 from sorajax.pretrained.safetensors import Tensors
 from sorajax.request import BadRequest, Request
@@ -140,6 +143,10 @@ def test_the_original_release_holds_the_same_parameters(name, tmp_path):
     assert_equal(all_parts(first), all_parts(new))
     assert (first.config.dit, first.config.vae, first.config.vision) == (
         new.config.dit, new.config.vae, new.config.vision)
+    pickled = next((tmp_path / "first").glob("Wan2.?_VAE.pth"))
+    save_file(dict(PickledTensors(pickled)), pickled.with_suffix(".safetensors"))  # beside those of the transformer
+    pickled.unlink()
+    assert_equal(all_parts(open_model(tmp_path / "first")), all_parts(new))
     assert (first.config.known, first.config.boundary) == (new.config.known, new.config.boundary)
 
 
@@ -174,6 +181,81 @@ def test_converted_weights_open_as_the_same_and_come_back_as_they_were(saved, tm
     transformers.UMT5EncoderModel.from_pretrained(tmp_path / "back" / "text_encoder")
     assert convert.main([str(saved), "--out", str(tmp_path / "fast")]) == 2
     assert "exists and is not empty: name a new folder" in capsys.readouterr().err
+
+
+def test_an_exported_image_model_runs_in_the_reference(tmp_path):
+    theirs = silent(MODELS["Wan2.1-I2V"])
+    theirs.save_pretrained(tmp_path / "new")
+    assert convert.main([str(tmp_path / "new"), "--out", str(tmp_path / "fast"), "--dtype", "float32"]) == 0
+    assert convert.main([str(tmp_path / "fast"), "--to", "diffusers", "--out", str(tmp_path / "back")]) == 0
+    again = silent(lambda: diffusers.WanImageToVideoPipeline.from_pretrained(tmp_path / "back"))
+    picture = PIL.Image.fromarray(np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8))
+    made = [
+        pipe(image=picture, prompt=PROMPT, negative_prompt=NEGATIVE, height=HEIGHT, width=WIDTH, num_frames=5,
+             num_inference_steps=2, generator=torch.Generator().manual_seed(0), output_type="np").frames
+        for pipe in (theirs, again)
+    ]  # fmt: skip
+    np.testing.assert_allclose(*made, atol=1e-5)
+
+
+def test_converted_weights_open_in_the_type_that_is_asked_for(saved, tmp_path):
+    assert convert.main([str(saved), "--out", str(tmp_path / "fast")]) == 0
+    kinds = {dtype: sorajax.load(tmp_path / "fast", dtype).params for dtype in (None, "float32")}
+    for dtype, params in kinds.items():
+        wanted = np.float32 if dtype else jax.numpy.bfloat16
+        assert params["dit"]["patch_in"]["kernel"].dtype == wanted
+        assert params["vae"]["decoder"]["conv_in"]["kernel"].dtype == np.float32  # as in the reference
+    small = sorajax.load(tmp_path / "fast", quantize="int8").params
+    assert small._sizes["dit"] < 0.8 * kinds[None]._sizes["dit"]
+    assert small["dit"]["blocks"]["feed_forward"]["up"]["kernel"].qvalue.dtype == np.int8
+
+
+class Counting(dict):
+    """Tensors that count how often one is read."""
+
+    reads = 0
+
+    def __getitem__(self, name):
+        self.reads += 1
+        return super().__getitem__(name)
+
+
+def test_names_are_changed_without_reading_a_tensor():
+    """What a text encoder of 23 GB needs: the host holds one tensor at a time."""
+    tensors = Counting({name: np.zeros((2, 2)) for name in ("encoder.embed_tokens.weight", "encoder.block.0.weight")})
+    text = wan.untied(tensors)
+    vision = wan.seen(tensors, VisionConfig(depth=2))
+    assert set(text) == {"shared.weight", "encoder.block.0.weight"}
+    assert len(vision) == 2
+    assert tensors.reads == 0
+    assert text["shared.weight"].shape == (2, 2)
+    assert tensors.reads == 1
+
+
+def test_each_model_has_the_releases_own_sizes_shift_and_negative_prompt():
+    small, large = known_config("Wan2.1-T2V-1.3B", "bfloat16"), known_config("Wan2.1-T2V-14B", "bfloat16")
+    assert small.sizes == ((480, 832), (832, 480))
+    assert (720, 1280) in large.sizes
+    image = known_config("Wan2.1-I2V-14B", "bfloat16")
+    assert (image.shift, large.shift) == (3.0, 5.0)
+    assert image.negative == f"镜头晃动，{large.negative}"
+    assert known_config("Wan2.2-T2V-A14B", "bfloat16").shift == 12.0
+
+
+def test_a_hub_name_stays_and_only_models_of_our_kind_are_fetched(saved, tmp_path, monkeypatch):
+    asked = []
+
+    def fetched(name, **wanted):
+        asked.append(wanted)
+        return str(saved if "Wan" in name else tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetched)
+    assert sorajax.load("Wan-AI/Wan2.1-T2V-1.3B-Diffusers").name == "Wan-AI/Wan2.1-T2V-1.3B-Diffusers"
+    assert [len(wanted.get("allow_patterns", ())) for wanted in asked] == [1, 0]
+    (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
+    with pytest.raises(ValueError, match="someone/flux holds a FluxPipeline: sorajax runs WanPipeline"):
+        sorajax.load("someone/flux")
+    assert len(asked) == 3
 
 
 def test_bfloat16_errs_no_more_than_the_references_own(saved):
@@ -242,6 +324,12 @@ def test_bad_folders_are_refused_in_one_line(copied, tmp_path, monkeypatch):
     change(copied / "vae" / "config.json", z_dim=8, latents_mean=[0.0] * 8, latents_std=[1.0] * 8)
     refused("the transformer makes 16 channels, the autoencoder's latents have 8")
     change(copied / "vae" / "config.json", z_dim=16, latents_mean=[0.0] * 16, latents_std=[1.0] * 16)
+    described = (copied / "transformer" / "config.json").read_text()
+    (copied / "transformer" / "config.json").write_text("{}")
+    refused("is no Wan model, or not all of it: it has no 'num_attention_heads'; download it again")
+    (copied / "transformer" / "config.json").write_text(described)
+    with pytest.raises(ValueError, match="is a file: give the folder of the whole model, and an adapter with --lora"):
+        sorajax.load(index)
     change(copied / "transformer" / "config.json", num_layers=3)
     refused("tensors are missing: blocks.2.attn1.norm_k.weight")
     change(copied / "transformer" / "config.json", num_layers=2)
