@@ -102,10 +102,10 @@ def known_of(
 ) -> Known:
     """What is known of latents of shape [b t h w c], each latent frame `stride` frames but the first, which is one.
 
-    A head has stride * n + 1 frames. So has a tail: its first frame belongs to a latent frame that is not known, and is
-    the encoder's past, so that it sees motion; with stride * n frames the past is still. Before that a still runs up,
-    because latents at the beginning of a clip are unlike all others. `encode` turns stride * n + 1 frames into n + 1
-    latents.
+    A head has stride * n + 1 frames. A tail may have any number: the first few of stride * n + few belong to a latent
+    frame that is not known, and are the encoder's past, so that it sees motion; with stride * n frames the past is
+    still. Before that a still runs up, because latents at the beginning of a clip are unlike all others. `encode` turns
+    stride * n + 1 frames into n + 1 latents.
     """
     _, t, h, w, _ = shape
     latent, mask = np.zeros(shape[1:], np.float32), np.zeros((t, h, w), bool)
@@ -121,7 +121,7 @@ def known_of(
         latent[: len(head)], mask[: len(head)] = head, True
     if given.tail is not None:
         count = len(given.tail) // stride
-        past = np.repeat(given.tail[:1], stride * RUN_UP + (len(given.tail) % stride != 1), 0)
+        past = np.repeat(given.tail[:1], stride * RUN_UP + (1 - len(given.tail)) % stride, 0)
         latent[-count:], mask[-count:] = encode(np.concatenate([past, given.tail]))[-count:], True
     known = mask if given.region is not None else mask.all((1, 2))
     start = jnp.float32(given.strength)
@@ -166,6 +166,7 @@ def fitted(video: Video, width: int, height: int, fps: float) -> Frames:
 
 
 def read_mask(path: str | Path, width: int, height: int) -> Bool[np.ndarray, "y x"]:
-    """White is true. A mask of another size is resized as the clip is. Raises OSError or ValueError."""
-    frames = fitted(Video.load(path), width, height, 1.0)
+    """White is true, what is transparent is not. A mask of another size is resized as the clip is. Raises OSError or
+    ValueError."""
+    frames = fitted(Video.load(path, behind="black"), width, height, 1.0)
     return frames[0].mean(-1) > 127

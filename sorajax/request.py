@@ -5,6 +5,7 @@ Importing this file is light, so that a command line can answer a mistake at onc
 
 import json
 import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,16 @@ EXAMPLE = '"a red ball bounces on a grey floor"'
 SCENE = '{"prompt": "a red ball bounces", "seconds": 2, "join": "continue"}'
 LARGEST_SEED = 2**32 - 1
 MOST_STEPS = 1000
+LEAST_FPS, MOST_FPS = 1, 120
+
+
+class Note(UserWarning):
+    """What a person should know of how a request is met, and did not ask for; `note` gives it."""
+
+
+def note(text: str) -> None:
+    """Warns of it; command lines print it on one line."""
+    warnings.warn(text, Note, stacklevel=3)
 
 
 class BadRequest(ValueError):
@@ -61,6 +72,8 @@ class Request:
         self._check_whole("steps", self.steps, 1, MOST_STEPS, "e.g. 30")
         self._check_positive("seconds", self.seconds, "e.g. 2")
         self._check_positive("fps", self.fps, "e.g. 8")
+        if self.fps is not None and not LEAST_FPS <= self.fps <= MOST_FPS:
+            raise BadRequest(f"fps {self.fps:g} is not allowed: use {LEAST_FPS} to {MOST_FPS}, e.g. 8")
         self._check_positive("shift", self.shift, "1 leaves the schedule even, 3 to 8 suits larger clips")
         if self.guidance_scale is not None and not 0 <= self.guidance_scale < math.inf:
             scale = self.guidance_scale
@@ -105,12 +118,15 @@ def read_storyboard(path: Path) -> tuple[Scene, ...]:
     naming the entry and the field for what is wrong in it.
     """
     try:
-        entries = json.loads(path.read_text(encoding="utf-8-sig"))
+        entries = json.loads(path.expanduser().read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise BadRequest(f"{path} is no JSON ({error}): write a list of {SCENE}") from error
+    if isinstance(entries, dict):
+        raise BadRequest(f"{path} holds one entry, and no list of them: write [{SCENE}]")
     if not isinstance(entries, list) or not entries:
         raise BadRequest(f"{path} holds no scene: write a list of {SCENE}")
-    return tuple(read_scene(entry, f"{path}, entry {number}", path.parent) for number, entry in enumerate(entries, 1))
+    folder = path.expanduser().parent
+    return tuple(read_scene(entry, f"{path}, entry {number}", folder) for number, entry in enumerate(entries, 1))
 
 
 def read_scene(entry: Any, where: str, folder: Path) -> Scene:

@@ -6,166 +6,29 @@ Exit code 0: done; 1: something failed (a model or file that cannot be read or w
 130: interrupted. Mistakes are one line on stderr, and no file is left half-written.
 """
 
+import math
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from sorajax.request import BadRequest, Request, SamplerName, parse_size, parse_span, read_storyboard
+from sorajax.arguments import DESCRIPTION, TASKS, Arguments, Failure, as_request, attempt, check_task, styled, task_of
+from sorajax.request import BadRequest, Note, Request, note, parse_span, read_storyboard
 from sorajax.video import WRITERS, Video, Videos, beside, check_output, has_sound
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from sorajax.pipeline import Pipeline
     from sorajax.tasks import Keep
     from sorajax.video import Film
 
-Direction = Literal["forward", "backward", "both"]
-
-DESCRIPTION = """Turns text into videos.
-
-Examples:
-
-A clip from the model that comes with sorajax; the path of the mp4 is printed:
-    python -m sorajax.sample "a red ball bounces on a grey floor"
-
-Longer, wider, four of them, each with its own seed (0 to 3):
-    python -m sorajax.sample "a blue star moves left" --seconds 4 --size 96x64 --num 4
-
-A looping picture for a web page, and a still image:
-    python -m sorajax.sample "a green ring spins" --out ring.webp
-    python -m sorajax.sample "a green ring on navy" --frames 1 --out ring.png
-
-Twelve clips side by side in one picture, four in a row:
-    python -m sorajax.sample "a red ball bounces" --num 12 --grid 4 --out balls.webp
-
-Many prompts, one a line, into a folder, with your own model:
-    python -m sorajax.sample --prompts-file prompts.txt --out clips/ --model runs/mine
-
-Begin with a picture; go on where a clip ends, or before it begins; join what you have:
-    python -m sorajax.sample "a red ball bounces" --image ball.png
-    python -m sorajax.sample "a red ball bounces" --extend clip.mp4 --seconds 2 --direction backward
-    python -m sorajax.sample "a red ball falls" --between first.png last.png
-    python -m sorajax.sample "a red ball falls" --connect a.mp4 b.mp4 --seconds 1
-    python -m sorajax.sample "a green ring spins" --loop --out ring.gif
-
-A whole minute, which --resume goes on with after an interruption; several prompts in time:
-    python -m sorajax.sample "a red ball bounces on a grey floor" --seconds 60 --out minute.mp4 --resume
-    python -m sorajax.sample --storyboard board.json --out story.mp4
-
-Another model, and adapters for it (several add up):
-    python -m sorajax.sample "a cat surfs at sunset" --model Wan-AI/Wan2.1-T2V-1.3B-Diffusers
-    python -m sorajax.sample "a red ball bounces" --lora runs/world_lora/model/lora.safetensors:0.8
-
-Change a clip by words, everywhere or where a mask is white:
-    python -m sorajax.sample "a blue ball bounces on a grey floor" --edit clip.mp4 --strength 0.7
-    python -m sorajax.sample "a blue star" --edit clip.mp4 --strength 0.9 --mask mask.png
-
-Quicker and rougher, or slower and closer to the prompt:
-    python -m sorajax.sample "a white box falls" --steps 8
-    python -m sorajax.sample "a white box falls" --steps 50 --guidance-scale 6
-
-Every file carries its prompt, seed and settings, and a .json beside it says the same;
-the same settings make the same video again. The first run compiles, which takes longer.
-Exit codes: 0 done, 1 a file or model failed, 2 the request makes no sense, 130 interrupted.
-"""
-
-Result = TypeVar("Result")
-
-
-class Failure(Exception):
-    """Something outside the request failed; the message is one line."""
-
-
-def option(metavar: str, default: str):
-    """How --help shows an option: what to write, and what happens when it is left out."""
-    return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
-
-
-MODEL_DECIDES = "the model's own"
-
-
-@dataclass(frozen=True)
-class Arguments:
-    prompts: tyro.conf.Positional[Annotated[tuple[str, ...], option("PROMPT ...", "those of --prompts-file")]] = ()
-    """What should be seen; put each prompt in quotes."""
-    prompts_file: Annotated[Path | None, option("FILE", "none")] = None
-    """A text file of prompts, one a line; empty lines and lines that begin with # do not count. - is standard input."""
-    model: Annotated[str, option("NAME", "world, which comes with sorajax")] = "world"
-    """world; or the folder of a training run, of an exported model, or of open Wan weights (either layout, or converted
-    by sorajax.convert); or their name on the Hugging Face hub, as in Wan-AI/Wan2.1-T2V-1.3B-Diffusers."""
-    lora: tyro.conf.UseAppendAction[Annotated[tuple[str, ...], option("FILE[:SCALE]", "none")]] = ()
-    """An adapter for the model, in the layout of PEFT and diffusers or of other trainers; a scale of 1 is all of it.
-    May be given several times. Of two experts high=FILE is for the one for noise, low=FILE for the other."""
-    dtype: Annotated[Literal["float32", "bfloat16"] | None, option("TYPE", "bfloat16, and float32 on CPU")] = None
-    """What open weights are kept and multiplied in."""
-    quantize: Annotated[Literal["int8", "fp8"] | None, option("TYPE", "none")] = None
-    """Keeps the weights of transformer and text encoder in 8 bits, a half or a quarter of their memory; int8 is closer
-    to the whole ones. Needs the extra `quantized`."""
-    out: Annotated[str, option("PATH", "samples/")] = "samples/"
-    """A file, whose suffix chooses the format: mp4, gif, webp or png; several clips are numbered, as in clip-1.mp4 and
-    clip-2.mp4. Or a folder, which exists or ends with /: files in it are named after their prompts."""
-    overwrite: tyro.conf.FlagCreatePairsOff[Annotated[bool, option("", "an existing file is an error")]] = False
-    """Replace files that exist."""
-    num: Annotated[int, option("N", "1")] = 1
-    """Clips per prompt. The seed goes up by one from clip to clip."""
-    grid: Annotated[int | None, option("COLUMNS", "a file per clip")] = None
-    """All clips side by side in one file, in rows of so many."""
-    seed: Annotated[int, option("N", "0")] = 0
-    """The same seed and settings make the same clip."""
-    size: Annotated[str | None, option("WIDTHxHEIGHT", MODEL_DECIDES)] = None
-    """Size in pixels, e.g. 96x64."""
-    seconds: Annotated[float | None, option("S", MODEL_DECIDES)] = None
-    """Length in seconds, rounded to a length that the model makes."""
-    frames: Annotated[int | None, option("N", MODEL_DECIDES)] = None
-    """Length in frames instead: 4n+1 for most models; 1 makes a still image."""
-    fps: Annotated[float | None, option("RATE", MODEL_DECIDES)] = None
-    """Frames per second. Things move as fast at any rate."""
-    negative: Annotated[str | None, option("PROMPT", "the model's own, for world nothing")] = None
-    """What the clip should be led away from."""
-    steps: Annotated[int | None, option("N", MODEL_DECIDES)] = None
-    """Denoising steps: more take longer and look better."""
-    guidance_scale: Annotated[float | None, option("SCALE", MODEL_DECIDES)] = None
-    """How closely to follow the prompt: 1 is no guidance, above 7 looks overdone."""
-    sampler: Annotated[SamplerName, option("NAME", "unipc")] = "unipc"
-    """unipc needs the fewest steps, dpmpp_2m about as few; heun evaluates twice a step; euler is the plainest."""
-    shift: Annotated[float | None, option("S", MODEL_DECIDES)] = None
-    """Timestep shift: above 1 spends more of the steps at high noise, as larger clips need."""
-    image: Annotated[Path | None, option("FILE", "none")] = None
-    """A picture that the clip begins with."""
-    extend: Annotated[Path | None, option("FILE", "none")] = None
-    """A clip to go on from; --seconds or --frames say how much is added."""
-    direction: Annotated[Direction, option("WHERE", "forward")] = "forward"
-    """Where --extend adds: forward after the clip, backward before it, or both."""
-    trim: Annotated[str | None, option("FROM:TO", "all of it")] = None
-    """The seconds of the clip that --extend, --edit or --connect's first one takes, e.g. 1.0:2.5."""
-    between: Annotated[tuple[Path, Path] | None, option("FILE FILE", "none")] = None
-    """A first and a last picture, of which the middle is made."""
-    connect: Annotated[tuple[Path, Path] | None, option("FILE FILE", "none")] = None
-    """Two clips to join; --seconds or --frames say how long the bridge is."""
-    loop: tyro.conf.FlagCreatePairsOff[Annotated[bool, option("", "the clip ends where it ends")]] = False
-    """A clip that goes on from its end to its start without a seam, of 4n frames; as long as the model's longest clip
-    where neither --seconds nor --frames says how long."""
-    edit: Annotated[Path | None, option("FILE", "none")] = None
-    """A clip to make again as the prompt says."""
-    strength: Annotated[float | None, option("0 TO 1", "0.6")] = None
-    """How much --edit changes: 0 keeps the clip, 1 ignores it."""
-    mask: Annotated[Path | None, option("FILE", "everywhere")] = None
-    """A picture, white where --edit may change the clip; the other pixels stay as they are."""
-    blend: Annotated[tuple[Path, Path] | None, option("FILE FILE", "none")] = None
-    """A clip that becomes another; --strength says how freely."""
-    storyboard: Annotated[Path | None, option("FILE", "none")] = None
-    """Several prompts in time: a JSON list of {"prompt", "seconds", "join": "continue" or "cut", "image"}."""
-    style: Annotated[str | None, option("NAME", "none")] = None
-    """A look for every prompt, e.g. film; the embedded model knows flat, sketch, neon and film."""
-    resume: tyro.conf.FlagCreatePairsOff[Annotated[bool, option("", "from the beginning")]] = False
-    """Goes on with a long clip that was interrupted, from its last window."""
+RATES_DIFFER = 0.01  # frames per second
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -178,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             args=argv,
             config=(tyro.conf.DisallowNone,),
         )
-        sample(arguments)
+        with notes_printed():
+            sample(arguments)
     except SystemExit as exit:  # tyro has said what is wrong, or shown the help
         return exit.code if isinstance(exit.code, int) else 1
     except KeyboardInterrupt:
@@ -190,6 +54,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+@contextmanager
+def notes_printed() -> Iterator[None]:
+    """Prints each `Note` once, on a line of its own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", Note)
+        usual, said = warnings.showwarning, set[str]()
+
+        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            if not issubclass(category, Note):
+                usual(message, category, *where)
+            elif (text := str(message)) not in said:
+                said.add(text)
+                print(f"note: {text}", file=sys.stderr)
+
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
+
+
 def sample(arguments: Arguments) -> None:
     """Checks everything that can be checked early, samples, and prints the path of each file as it is finished."""
     request = as_request(arguments)
@@ -197,21 +79,25 @@ def sample(arguments: Arguments) -> None:
     if arguments.grid is not None and arguments.grid < 1:
         raise BadRequest(f"a grid of {arguments.grid} columns is not allowed: use at least 1, e.g. 4")
     named = replace(request, prompts=request.prompts[:1], num=1) if arguments.grid else request
-    paths = attempt(lambda: output_paths(arguments.out, named, arguments.overwrite))
+    paths = attempt(lambda: output_paths(arguments.out, named, arguments.overwrite, arguments.resume))
     check_windows(arguments, paths)
     pipeline = attempt(lambda: load(arguments.model, arguments.dtype, arguments.lora, arguments.quantize))
-    # The length of what is added, of a storyboard or of a loop, may be any.
-    added = arguments.extend or arguments.connect or arguments.storyboard or arguments.blend or arguments.loop
-    plan = pipeline.plan(replace(request, frames=None, seconds=None) if added else request)
-    for note in plan.notes:
-        print(f"note: {note}", file=sys.stderr)
+    # All tasks but that of an image decide their length themselves.
+    own_length = [name for name in TASKS if name != "image" and getattr(arguments, name)]
+    for text in pipeline.plan(replace(request, frames=None, seconds=None) if own_length else request).notes:
+        note(text)
     keep = None if arguments.grid else keeping(paths, arguments.resume)
     videos = asked(arguments, pipeline, request, keep)
     if arguments.grid:
         videos = iter([attempt(lambda: Videos(video.whole() for video in videos)).grid(arguments.grid)])
     try:
         for path in paths:
-            attempt(lambda: next(videos).save(path, arguments.overwrite))  # noqa: B023
+            video = attempt(lambda: next(videos))
+            if arguments.resume and path.exists():
+                note(f"{path} is finished, and stays as it is")
+                continue
+            said = {**video.metadata, **task_of(arguments)}
+            attempt(lambda: replace(video, metadata=said).save(path, arguments.overwrite))  # noqa: B023
             print(path, flush=True)
     except KeyboardInterrupt:
         if any(windows(path).exists() for path in paths):
@@ -250,22 +136,35 @@ def asked(
 
     def read(path: Path) -> Video:
         video = attempt(lambda: Video.load(path))
-        _, y, x, _ = video.frames.shape
-        like = tasks.shaped(pipeline, request, video)
+        t, y, x, _ = video.frames.shape
+        like = tasks.shaped(pipeline, leading[0] if leading else request, video)
+        leading.append(like)  # the others follow the first one's size and rate
         if (x, y) != (like.width, like.height):
-            where = f"to {like.width}x{like.height}, cut where its shape differs"
-            print(f"note: {path} is {x}x{y} and is resized {where}", file=sys.stderr)
+            note(f"{path} is {x}x{y} and is resized to {like.width}x{like.height}, cut where its shape differs")
+        if t > 1 and abs(video.fps - (like.fps or video.fps)) > RATES_DIFFER:
+            note(f"{path} has {video.fps:g} frames a second, and {like.fps:g} of them are taken")
         if has_sound(path.expanduser()):
-            print(f"note: the sound of {path} is left out; clips are silent", file=sys.stderr)
+            note(f"the sound of {path} is left out; clips are silent")
         return video
 
     def read_part(path: Path) -> Video:
         video = read(path)
-        span = arguments.trim
-        return video if span is None else attempt(lambda: video.part(*parse_span(span)))
+        if arguments.trim is None:
+            return video
+        start, end = parse_span(arguments.trim)
+        if math.inf > end > video.seconds + 1 / video.fps:
+            note(f"{path} lasts {video.seconds:g} s: it is taken from {start:g} s to its end")
+        return attempt(lambda: video.part(start, end))
 
+    leading: list[Request] = []
     if arguments.storyboard:
         scenes = read_storyboard(arguments.storyboard)
+        for number, scene in enumerate(scenes, 1):
+            if scene.image is not None:
+                try:
+                    read(scene.image)
+                except Failure as error:
+                    raise Failure(f"{arguments.storyboard}, entry {number}: {error}") from error
         if arguments.style is not None:
             scenes = tuple(replace(scene, prompt=styled(scene.prompt, arguments.style)) for scene in scenes)
         return tasks.storyboard(pipeline, request, scenes, keep)
@@ -285,42 +184,16 @@ def asked(
     if arguments.edit:
         clip, mask = read_part(arguments.edit), arguments.mask
         strength = 0.6 if arguments.strength is None else arguments.strength
-        count, y, x, _ = clip.frames.shape
-        if count > pipeline.window:
-            trained = f"the model was trained on {pipeline.window}"
-            print(f"note: {count} frames are edited at once, {trained}; they may look worse", file=sys.stderr)
+        _, y, x, _ = clip.frames.shape
         if mask is not None:
             _, height, width, _ = attempt(lambda: Video.load(mask)).frames.shape
             if (width, height) != (x, y):
-                print(f"note: {mask} is {width}x{height} and is resized to the clip's {x}x{y}", file=sys.stderr)
+                note(f"{mask} is {width}x{height} and is resized to the clip's {x}x{y}, cut where its shape differs")
         return tasks.edit(pipeline, request, clip, strength, attempt(lambda: read_mask(mask, x, y)) if mask else None)
+    if arguments.fill:
+        assert arguments.gap is not None
+        return tasks.fill(pipeline, request, read(arguments.fill), *parse_span(arguments.gap))
     return tasks.loop(pipeline, request) if arguments.loop else tasks.text(pipeline, request, keep)
-
-
-def check_task(arguments: Arguments) -> None:
-    """Raises BadRequest where options contradict each other, or a file is not there."""
-    tasks = ("image", "extend", "between", "connect", "edit", "loop", "blend", "storyboard")
-    chosen = [f"--{name}" for name in tasks if getattr(arguments, name)]
-    if len(chosen) > 1:
-        raise BadRequest(f"{' and '.join(chosen)} were both asked for: give one of them")
-    if arguments.mask is not None and not arguments.edit:
-        raise BadRequest("--mask needs a clip to edit: give one with --edit FILE")
-    if arguments.strength is not None and not (arguments.edit or arguments.blend):
-        raise BadRequest("--strength needs a clip to edit or two to blend: give --edit FILE or --blend FILE FILE")
-    if arguments.trim is not None:
-        parse_span(arguments.trim)
-        if not (arguments.extend or arguments.edit or arguments.connect):
-            raise BadRequest("--trim needs a clip: give one with --extend FILE, --edit FILE or --connect FILE FILE")
-    if arguments.storyboard and (arguments.prompts or arguments.prompts_file or arguments.seconds or arguments.frames):
-        raise BadRequest("a storyboard has its own prompts and seconds: leave yours out, or the storyboard")
-    if arguments.strength is not None and not 0 <= arguments.strength <= 1:
-        raise BadRequest(f"strength {arguments.strength} is not allowed: 0 keeps the clip, 1 ignores it; use e.g. 0.6")
-    if arguments.direction != "forward" and not arguments.extend:
-        raise BadRequest(f"--direction {arguments.direction} needs a clip to extend: give one with --extend FILE")
-    files = [getattr(arguments, name) for name in ("image", "extend", "edit", "mask", "storyboard")]
-    for file in (*files, *(arguments.between or ()), *(arguments.connect or ()), *(arguments.blend or ())):
-        if file is not None and not file.expanduser().is_file():
-            raise BadRequest(f"{file} does not exist: give the path of a picture or clip")
 
 
 def load(
@@ -335,63 +208,9 @@ def load(
     return load(model, dtype, loras, quantize)
 
 
-def attempt(work: Callable[[], Result]) -> Result:
-    """Turns what files and folders do to us into one line."""
-    try:
-        return work()
-    except BadRequest:
-        raise
-    except (OSError, ValueError) as error:
-        raise Failure(" ".join(str(error).split())) from error
-
-
-def as_request(arguments: Arguments) -> Request:
-    """The request in the arguments. Raises BadRequest."""
-    width, height = (None, None) if arguments.size is None else parse_size(arguments.size)
-    file, board = arguments.prompts_file, arguments.storyboard
-    prompts = arguments.prompts + (attempt(lambda: read_prompts(file)) if file else ())
-    if board and not board.expanduser().is_file():
-        raise BadRequest(f"{board} does not exist: give the path of a storyboard")
-    if board:
-        prompts = prompts or (attempt(lambda: read_storyboard(board))[0].prompt,)  # names the file
-    if arguments.style is not None:
-        prompts = tuple(styled(prompt, arguments.style) for prompt in prompts)
-    return Request(
-        prompts=prompts,
-        negative=arguments.negative,
-        num=arguments.num,
-        seed=arguments.seed,
-        frames=arguments.frames,
-        seconds=arguments.seconds,
-        width=width,
-        height=height,
-        fps=arguments.fps,
-        steps=arguments.steps,
-        guidance_scale=arguments.guidance_scale,
-        sampler=arguments.sampler,
-        shift=arguments.shift,
-    )
-
-
-def styled(prompt: str, style: str) -> str:
-    """The prompt with a sentence on its look, as captions say it. Raises BadRequest for no style."""
-    if not style.strip():
-        raise BadRequest("the style is empty: name one, e.g. film")
-    return f"{prompt.strip().rstrip('.')}. The style is {style.strip()}."
-
-
-def read_prompts(path: Path) -> tuple[str, ...]:
-    """One prompt a line. Raises OSError where the file cannot be read, BadRequest where it holds no prompt."""
-    text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8-sig")
-    lines = (line.strip() for line in text.splitlines())
-    prompts = tuple(line for line in lines if line and not line.startswith("#"))
-    if not prompts:
-        raise BadRequest(f"{path} holds no prompt: write one a line")
-    return prompts
-
-
-def output_paths(out: str, request: Request, overwrite: bool) -> list[Path]:
-    """One path per clip, each checked to be writable now. Raises BadRequest for an unknown suffix, else OSError."""
+def output_paths(out: str, request: Request, overwrite: bool, resume: bool = False) -> list[Path]:
+    """One path per clip, each checked to be writable now; with `resume` some may be finished. Raises BadRequest for an
+    unknown suffix, else OSError."""
     path, count = Path(out).expanduser(), len(request.prompts) * request.num
     if out.endswith(("/", os.sep)) or path.is_dir() or not path.suffix:
         suffix = ".png" if request.frames == 1 else ".mp4"
@@ -406,7 +225,7 @@ def output_paths(out: str, request: Request, overwrite: bool) -> list[Path]:
         names = [path.stem] if count == 1 else [f"{path.stem}-{index + 1:0{width}}" for index in range(count)]
         paths = [path.with_name(name + path.suffix) for name in names]
     for one in paths:
-        check_output(one, overwrite)
+        check_output(one, overwrite or resume)
     return paths
 
 

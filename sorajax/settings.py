@@ -57,7 +57,8 @@ def decide(request: Request, config: SoraConfig) -> Settings:
             raise BadRequest(f"{name} {size} is not allowed: the model makes multiples of {unit}, nearest {nearest}")
     window = max(config.frames)
     if frames > window > 1:
-        notes += (f"{frames} frames are made in overlapping windows of {window}, the longest the model was trained on",)
+        parts = f"overlapping windows of {config.frames[0]}"
+        notes += (f"{frames} frames are more than the {window} that the model makes at once: they are made in {parts}",)
     if (height, width) not in config.sizes:
         trained = ", ".join(f"{w}x{h}" for h, w in config.sizes)
         notes += (f"the model was trained at {trained}; {width}x{height} may look worse",)

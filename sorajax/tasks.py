@@ -3,8 +3,8 @@
     text      what the prompt says, of any length            storyboard   several prompts, one after another
     animate   the still, then what the prompt says           extend       a clip, and what comes after or before it
     between   a first and a last picture, and their middle   connect      one clip, a bridge, another clip
-    edit      a clip, again, as the prompt says              blend        a clip that becomes another one
-    loop      a clip that ends where it begins
+    fill      a clip with a gap, which is made               edit         a clip, again, as the prompt says
+    blend     a clip that becomes another one                loop         a clip that ends where it begins
 
 A task yields one video per prompt and seed, in the request's order; what is longer than the model's window comes as a
 `Film`, made while it is saved. None of them adds an argument to the model or to a sampler: see `sorajax.given`,
@@ -24,12 +24,13 @@ from sorajax.diffusion.looped import Cycle
 from sorajax.film import Kept, Shot, overlap
 from sorajax.given import Given, fitted, in_colours_of
 from sorajax.pipeline import Pipeline
-from sorajax.request import BadRequest, Request, Scene
+from sorajax.request import BadRequest, Request, Scene, note
 from sorajax.video import Film, Frames, Video
 
 Direction = Literal["forward", "backward", "both"]
 Keep = Callable[[int, Any], Kept]
 """Where the windows of the i-th film are kept; the second argument, JSON values, is what makes it."""
+CUT = re.compile(r"[.,;]?\s*\bcut to:\s*", re.IGNORECASE)
 FASTEST, SLOWEST = 30.0, 4.0  # frames per second that a clip may keep
 
 
@@ -40,7 +41,24 @@ def text(pipeline: Pipeline, request: Request, keep: Keep | None = None) -> Iter
         yield from pipeline.stream(request, decided)
         return
     for number, one in enumerate(each(request)):
-        yield filmed(pipeline, one, [Shot(one.prompts[0], decided.frames)], number, keep)
+        yield filmed(pipeline, one, shots_of(one.prompts[0], decided.frames), number, keep)
+
+
+def shots_of(prompt: str, frames: int, image: Video | None = None) -> list[Shot]:
+    """The shots that a prompt of a film tells apart by "Cut to:", as long as each other; one where it does not."""
+    told = [part.strip() for part in CUT.split(prompt) if part.strip()]
+    told = [told[0], *(anew(part) for part in told[1:])]
+    ends = [round(frames * (i + 1) / len(told)) for i in range(len(told))]
+    lengths = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+    return [
+        Shot(part, length, cut=i > 0, image=None if i else image)
+        for i, (part, length) in enumerate(zip(told, lengths, strict=True))
+    ]
+
+
+def anew(prompt: str) -> str:
+    """The prompt of a shot that begins anew, and knows of no earlier one what "the same" is."""
+    return re.sub(r"\bthe same\b", "a", prompt, flags=re.IGNORECASE)
 
 
 def animate(
@@ -54,8 +72,8 @@ def animate(
         yield from sampled(pipeline, request, Given(head=head, exact=False))
         return
     for number, one in enumerate(each(request)):
-        shot = Shot(one.prompts[0], decided.frames, image=replace(still, frames=head))
-        yield filmed(pipeline, one, [shot], number, keep)
+        shots = shots_of(one.prompts[0], decided.frames, replace(still, frames=head))
+        yield filmed(pipeline, one, shots, number, keep)
 
 
 def storyboard(
@@ -68,8 +86,9 @@ def storyboard(
     """
     pictures = [None if scene.image is None else Video.load(scene.image) for scene in scenes]
     request = shaped(pipeline, request, next((picture for picture in pictures if picture is not None), None))
-    prompts = tuple(re.sub(r"\bthe same\b", "a", scene.prompt, flags=re.IGNORECASE) for scene in scenes)
-    pipeline.plan(replace(request, prompts=prompts, frames=None, seconds=None))  # a prompt too long is refused here
+    prompts = tuple(anew(scene.prompt) for scene in scenes)
+    for said in pipeline.plan(replace(request, prompts=prompts, frames=None, seconds=None)).notes:  # or refuses
+        note(said)
     shots = []
     for scene, prompt, picture in zip(scenes, prompts, pictures, strict=True):
         image = None if picture is None else Video(frames_of(pipeline, request, picture)[:1], picture.fps)
@@ -115,13 +134,12 @@ def after(pipeline: Pipeline, one: Request, start: Frames, wanted: int) -> Frame
 
 
 def before(pipeline: Pipeline, one: Request, end: Frames, wanted: int) -> Frames:
-    """So many frames that lead to a clip, window by window, each of which knows the beginning of what there is.
-
-    A half of it, or three latents: of less a pace is guessed.
-    """
-    stride, window = pipeline.config.vae.stride[0], pipeline.film_window
+    """So many frames that lead to a clip, window by window, each of which knows the beginning of what there is: a third
+    of a window, or three latents, because of less a pace is guessed. Windows are long, because each ends in a seam."""
+    stride, windows = pipeline.config.vae.stride[0], sorted(pipeline.config.frames)
+    window = next((window for window in windows if window > wanted + 3 * stride), windows[-1])
     most = (window - 1) // stride
-    groups = max(1, most // 2, min(3, most - 1))
+    groups = max(1, most // 3, min(3, most - 1))
     film = end
     for number in count():
         if len(film) >= len(end) + wanted:
@@ -135,21 +153,38 @@ def before(pipeline: Pipeline, one: Request, end: Frames, wanted: int) -> Frames
 
 
 def between(pipeline: Pipeline, request: Request, first: Video, last: Video) -> Iterator[Video]:
-    """From one picture to another; the last one fills one latent frame, of which its first pixel frame is shown."""
+    """From one picture to another, in stride * n + 2 frames; the last one fills one latent frame, of which its first
+    pixel frame is shown."""
     request = shaped(pipeline, request, first)
     stride = pipeline.config.vae.stride[0]
+    wanted = asked_for(request) or max(pipeline.film_window - stride + 1, stride + 2)
+    frames = max(1, round((wanted - 2) / stride)) * stride + 2
+    if frames != wanted:
+        note(f"{wanted} frames with both pictures are rounded to {frames}: the model makes {stride}n+2 between two")
     head, end = frames_of(pipeline, request, first)[:1], frames_of(pipeline, request, last)[-1:]
     given = Given(head=head, tail=np.repeat(end, stride, 0))
-    for video in sampled(pipeline, request, given):
-        yield replace(video, frames=video.frames[: len(video.frames) - stride + 1])
+    for video in sampled(pipeline, replace(request, frames=frames + stride - 1, seconds=None), given):
+        yield replace(video, frames=video.frames[:frames])
 
 
 def connect(pipeline: Pipeline, request: Request, first: Video, second: Video) -> Iterator[Video]:
-    """One clip, `seconds` (or `frames`) of bridge, rounded to stride * n - 1 frames, and the other clip."""
+    """One clip, `seconds` (or `frames`) of bridge, and the other clip."""
     request = shaped(pipeline, request, first)
     before, after = frames_of(pipeline, request, first), frames_of(pipeline, request, second)
     for one in each(request):
-        yield bridged(pipeline, one, before, after)
+        yield bridged(pipeline, one, before, after, asked_for(request))
+
+
+def fill(pipeline: Pipeline, request: Request, clip: Video, start: float, end: float) -> Iterator[Video]:
+    """The clip with its frames from `start` to `end` seconds made anew, between what comes before and after them."""
+    request = shaped(pipeline, request, clip)
+    frames = frames_of(pipeline, request, clip)
+    first, last = (min(len(frames), round(moment * rate(request))) for moment in (start, min(end, clip.seconds)))
+    if not 0 < first < last < len(frames):
+        raise BadRequest(f"a gap from {start:g} to {end:g} s is not within the clip, which lasts {clip.seconds:g} s: "
+                         "leave a frame or more on both sides, and one to make")  # fmt: skip
+    for one in each(request):
+        yield bridged(pipeline, one, frames[:first], frames[last:], last - first)
 
 
 def loop(pipeline: Pipeline, request: Request) -> Iterator[Video]:
@@ -158,8 +193,11 @@ def loop(pipeline: Pipeline, request: Request) -> Iterator[Video]:
     request = shaped(pipeline, request, None)
     stride, window = pipeline.config.vae.stride[0], pipeline.window
     length = max(2, (window - 1) // stride)
-    wanted = request.frames or (request.seconds or 0) * rate(request) or length * stride
+    wanted = asked_for(request) or length * stride
     cycle = Cycle(max(2, round(wanted / stride)), length)
+    if cycle.size * stride != wanted:
+        least = f"the model makes {stride}n, {2 * stride} at least"
+        note(f"a loop of {wanted} frames is rounded to {cycle.size * stride}: {least}")
     view = pipeline.plan(replace(request, frames=cycle.length * stride + 1, seconds=None))
     yield from pipeline.stream(request, view, cycle=cycle)
 
@@ -186,7 +224,7 @@ def blend(pipeline: Pipeline, request: Request, first: Video, second: Video, str
     shorter one, or as `seconds` (or `frames`) says."""
     request = shaped(pipeline, request, first)
     ours, theirs = frames_of(pipeline, request, first), frames_of(pipeline, request, second)
-    wanted = request.frames or round((request.seconds or 0) * rate(request)) or min(len(ours), len(theirs))
+    wanted = asked_for(request) or min(len(ours), len(theirs))
     share = np.linspace(0, 1, wanted)[:, None, None, None]
     share = share * share * (3 - 2 * share)
     mixed = (1 - share) * lengthened(ours, wanted)[:wanted] + share * lengthened(theirs, wanted)[:wanted]
@@ -194,24 +232,35 @@ def blend(pipeline: Pipeline, request: Request, first: Video, second: Video, str
     yield from edit(pipeline, request, crossfade, strength)
 
 
-def bridged(pipeline: Pipeline, request: Request, before: Frames, after: Frames) -> Video:
-    """Both clips, and between them a bridge; of each the model knows a quarter of its longest window, where it is so
-    long: of less of the second clip it does not see how fast that begins."""
+def bridged(pipeline: Pipeline, request: Request, before: Frames, after: Frames, wanted: int | None) -> Video:
+    """Both clips, and between them a bridge of so many frames, by default as many as fit; of each the model knows a
+    quarter of its longest window, where it is so long: of less of the second clip it does not see how fast that begins.
+    """
     stride, window = pipeline.config.vae.stride[0], pipeline.window
     groups = max(1, (window - 1) // stride // 4)
     head = min(groups, (len(before) - 1) // stride) * stride + 1
     tail = min(groups, max(1, (len(after) - 1) // stride)) * stride + 1
-    wanted = request.frames or round((request.seconds or 0) * rate(request)) or window - head - tail
-    new = max(1, round((wanted + 1) / stride)) * stride - 1
-    after = lengthened(after, tail)
-    given = Given(head=before[-head:], tail=after[:tail])
-    video = next(sampled(pipeline, replace(request, frames=head + new + tail, seconds=None), given))
-    return replace(video, frames=np.concatenate([before[:-head], video.frames, after[tail:]]))
+    new = wanted or window - head - tail
+    tail += (-head - new - tail + 1) % stride  # the whole clip has stride * n + 1 frames
+    held = lengthened(after, tail)[:tail]
+    decided = replace(request, frames=head + new + tail, seconds=None)
+    video = next(sampled(pipeline, decided, Given(head=before[-head:], tail=held)))
+    made = video.frames[: head + new]
+    return replace(video, frames=np.concatenate([before[:-head], made, after]))
+
+
+def asked_for(request: Request) -> int:
+    """Frames that a request that is `shaped` says; 0 where it leaves them open."""
+    return request.frames or (max(1, round(request.seconds * rate(request))) if request.seconds else 0)
 
 
 def sampled(pipeline: Pipeline, request: Request, given: Given | None = None) -> Iterator[Video]:
     """The request's videos, of each of which `given` is known, made at once."""
-    return pipeline.stream(request, pipeline.plan(request, at_once=True), given=given)
+    decided = pipeline.plan(request, at_once=True)
+    if decided.frames > pipeline.window:
+        trained = f"the model was trained on {pipeline.window}"
+        note(f"{decided.frames} frames are made at once, and {trained}; they may look worse")
+    return pipeline.stream(request, decided, given=given)
 
 
 def each(request: Request) -> Iterator[Request]:

@@ -60,10 +60,11 @@ class Video:
         return path
 
     @classmethod
-    def load(cls, path: str | Path) -> "Video":
+    def load(cls, path: str | Path, behind: str = "white") -> "Video":
         """Reads a video or image file; metadata is what `save` put inside it, else empty.
 
-        Turned as its rotation metadata says, at an even frame rate, without its sound, transparency over white.
+        Turned as its rotation metadata says, at an even frame rate, without its sound; where a picture is transparent
+        the colour `behind` it shows.
         Raises FileNotFoundError, and ValueError for an unknown suffix or a file that is not what its suffix says.
         """
         path = Path(path).expanduser()
@@ -71,7 +72,7 @@ class Video:
             raise FileNotFoundError(f"{path} does not exist")
         if path.suffix.lower() not in (*FILMS, *PICTURES):
             raise ValueError(f"{path}: unknown suffix '{path.suffix}'; use one of {', '.join((*FILMS, *PICTURES))}")
-        return (read_film if path.suffix.lower() in FILMS else read_pillow)(path)
+        return read_film(path) if path.suffix.lower() in FILMS else read_pillow(path, behind)
 
     def part(self, start: float, end: float) -> "Video":
         """The frames shown from `start` to `end` seconds. Raises ValueError where there are none."""
@@ -275,7 +276,7 @@ def evenly(shown: Float[np.ndarray, " t"], fps: float) -> Int[np.ndarray, " t2"]
     if len(shown) < 2 or not fps > 0:
         return np.arange(len(shown))
     moments = shown[0] + np.arange(round((shown[-1] - shown[0]) * fps) + 1) / fps
-    return np.abs(moments[:, None] - shown).argmin(1) if len(shown) < 2000 else np.searchsorted(shown, moments - 1e-3)
+    return np.searchsorted((shown[1:] + shown[:-1]) / 2, moments)
 
 
 def write_pillow(video: Video, path: Path, kind: str, **settings: Any) -> None:
@@ -315,7 +316,7 @@ def durations(video: Video) -> list[int]:
     return [end - start for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def read_pillow(path: Path) -> Video:
+def read_pillow(path: Path, behind: str = "white") -> Video:
     """Frames at an even rate: the one that was written, else the average; merged frames are repeated."""
     from PIL import Image, ImageSequence, UnidentifiedImageError
 
@@ -324,7 +325,7 @@ def read_pillow(path: Path) -> Video:
         with Image.open(path) as image:
             said = image.getexif().get(DESCRIPTION) or image.info.get("Comment") or image.info.get("comment")
             for frame in ImageSequence.Iterator(image):
-                frames.append(np.asarray(opaque(frame)))
+                frames.append(np.asarray(opaque(frame, behind)))
                 shown.append(float(frame.info.get("duration", 0)))
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise ValueError(f"{path} is no readable picture ({error}): perhaps cut short, or of another format") from error
@@ -336,15 +337,17 @@ def read_pillow(path: Path) -> Video:
     return Video(np.stack(frames)[index], fps, metadata)
 
 
-def opaque(image: Any) -> Any:
-    """An RGB image; what shows through is white."""
+def opaque(image: Any, behind: str) -> Any:
+    """An RGB image of 8 bits; what shows through is of the colour `behind`."""
     from PIL import Image, ImageOps
 
     image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16") or image.mode == "I":  # 16 bits of grey, which conversion would clip
+        image = Image.fromarray((np.asarray(image, np.float32) / 257).round().astype(np.uint8))
     if not image.has_transparency_data:
         return image.convert("RGB")
     image = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return Image.alpha_composite(Image.new("RGBA", image.size, behind), image).convert("RGB")
 
 
 def parsed(comment: str | bytes | None) -> dict[str, Any]:

@@ -29,7 +29,7 @@ ROOMS = (
     "stages",
     "pipeline",
     "tasks",
-    "sample",
+    "arguments", "sample",
     "train",
     "plan",
     "encode",

@@ -5,13 +5,14 @@ import json
 import av
 import numpy as np
 import pytest
+from PIL import Image
 from scipy import ndimage
 
 import sorajax
 from sorajax import tasks
-from sorajax.given import Given, fitted, in_colours_of, known_of
+from sorajax.given import Given, fitted, in_colours_of, known_of, read_mask
 from sorajax.pipeline import Pipeline, _Windows
-from sorajax.request import BadRequest, Request, Scene, read_storyboard
+from sorajax.request import BadRequest, Note, Request, Scene, read_storyboard
 from sorajax.sample import main
 from sorajax.video import Video
 
@@ -60,7 +61,9 @@ def test_an_extension_leaves_the_clip_untouched_and_adds_what_was_asked(pipeline
 
 def test_both_ends_are_held(pipeline):
     first, last = clip(1), clip(1)
-    film = one(tasks.between(pipeline, request(frames=9), first, last))
+    with pytest.warns(Note, match="9 frames with both pictures are rounded to 10: the model makes 4n"):
+        assert len(one(tasks.between(pipeline, request(frames=9), first, last))) == 10
+    film = one(tasks.between(pipeline, request(frames=6), first, last))
     assert len(film) == 6
     assert np.array_equal(film[0], first.frames[0])
     assert np.array_equal(film[-1], last.frames[0])
@@ -69,9 +72,33 @@ def test_both_ends_are_held(pipeline):
 def test_a_bridge_lies_between_two_untouched_clips(pipeline):
     a, b = clip(7), clip(6)
     film = one(tasks.connect(pipeline, request(frames=8), a, b))
-    assert len(film) == 7 + 7 + 6
+    assert len(film) == 7 + 8 + 6
     assert np.array_equal(film[:7], a.frames)
     assert np.array_equal(film[-6:], b.frames)
+
+
+@pytest.mark.parametrize("wanted", [1, 2, 3, 4, 9])
+def test_a_bridge_is_as_long_as_it_shall_be_and_a_gap_is_filled(pipeline, wanted):
+    a, b = clip(7), clip(6)
+    assert len(one(tasks.connect(pipeline, request(frames=wanted), a, b))) == 7 + wanted + 6
+    whole = clip(20)
+    film = one(tasks.fill(pipeline, request(), whole, 7 / 8, (7 + wanted) / 8))
+    assert len(film) == 20
+    changed = np.abs(film.astype(int) - whole.frames).max((1, 2, 3)) > 0
+    assert changed.nonzero()[0].tolist() == list(range(7, 7 + wanted))
+
+
+def test_a_gap_lies_within_its_clip(pipeline):
+    for start, end in ((0.0, 1.0), (0.5, 9.0), (0.5, 0.51)):
+        with pytest.raises(BadRequest, match=r"is not within the clip, which lasts 1.25 s: leave a frame or more"):
+            one(tasks.fill(pipeline, request(), clip(10), start, end))
+
+
+def test_a_film_is_cut_once_where_its_prompt_says_so():
+    shots = tasks.shots_of("A red ball falls. Cut to: the same red ball bounces", 49)
+    assert [(shot.prompt, shot.frames, shot.cut) for shot in shots] == [
+        ("A red ball falls", 24, False), ("a red ball bounces", 25, True)]  # fmt: skip
+    assert [shot.frames for shot in tasks.shots_of("a red ball falls", 49)] == [49]
 
 
 @pytest.mark.parametrize(("settings", "frames"), [({}, 8), ({"frames": 9}, 8), ({"seconds": 1.5}, 12)])
@@ -180,6 +207,11 @@ def test_fitting_covers_and_cuts_and_keeps_time():
         (["--extend", "still.png", "--seconds", "0"], "must be above 0"),
         (["--extend", "broken.mp4"], "no readable video"),
         (["--image", "words.txt"], "unknown suffix"),
+        (["--edit", "still.png", "--seconds", "1"], "an edit is as long as its clip"),
+        (["--fill", "still.png"], "--fill FILE and --gap FROM:TO go together"),
+        (["--fill", "still.png", "--gap", "0.2:0.5"], "is not within the clip"),
+        (["--loop", "--resume"], "--loop keeps nothing: leave --resume out"),
+        (["--fps", "1000"], "fps 1000 is not allowed: use 1 to 120"),
     ],
 )
 def test_a_mistake_is_one_line(tiny_model, tmp_path, monkeypatch, capfd, argv, said):
@@ -204,10 +236,44 @@ def test_every_task_from_the_command_line(tiny_model, tmp_path, monkeypatch, cap
     for number, argv in enumerate((
         ["--image", "still.png"], ["--extend", "clip.png", "--frames", "3", "--direction", "backward"],
         ["--between", "still.png", "still.png"], ["--connect", "clip.png", "clip.png"], ["--loop"],
-        ["--edit", "clip.png", "--strength", "0.5", "--mask", "mask.png"],
+        ["--edit", "clip.png", "--strength", "0.5", "--mask", "mask.png"], ["--fill", "clip.png", "--gap", "0.25:0.5"],
     )):  # fmt: skip
         assert main(["a red ball", "--model", str(tiny_model), "--out", f"out{number}.png", *argv]) == 0
         assert capfd.readouterr().out == f"out{number}.png\n"
+    said = json.loads((tmp_path / "out5.png.json").read_text())
+    assert (said["edit"], said["strength"], said["mask"]) == ("clip.png", 0.5, "mask.png")
+
+
+def test_notes_say_what_was_not_asked_for(tiny_model, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    clip(6, fps=24.0).save("clip.png")
+    for argv, said in (
+        (["--loop", "--frames", "9"], "a loop of 9 frames is rounded to 8"),
+        (["--extend", "clip.png", "--trim", "0.1:9", "--frames", "1"], "lasts 0.25 s: it is taken from 0.1 s to its"),
+        (["--extend", "clip.png", "--fps", "8", "--frames", "1"], "has 24 frames a second, and 8 of them are taken"),
+    ):
+        assert main(["a red ball", "--model", str(tiny_model), "--out", "out.png", "--overwrite", *argv]) == 0
+        assert capfd.readouterr().err.count(said) == 1
+
+
+def test_finished_files_stay_where_an_interrupted_command_goes_on(tiny_model, tmp_path, capsys):
+    command = ["a red ball", "--model", str(tiny_model), "--frames", "9", "--out", str(tmp_path / "a.webp")]
+    assert main([*command, "--num", "2"]) == 0
+    (tmp_path / "a-2.webp").unlink()
+    (tmp_path / "a-2.webp.json").unlink()
+    before = (tmp_path / "a-1.webp").stat()
+    assert main([*command, "--num", "2"]) == 1
+    assert main([*command, "--num", "2", "--resume"]) == 0
+    assert "a-1.webp is finished, and stays as it is" in capsys.readouterr().err
+    assert (tmp_path / "a-1.webp").stat() == before
+    assert (tmp_path / "a-2.webp").exists()
+
+
+def test_what_is_transparent_in_a_mask_is_outside_it(tmp_path):
+    pixels = np.full((4, 6, 4), 255, np.uint8)
+    pixels[:, 3:, 3] = 0
+    Image.fromarray(pixels).save(tmp_path / "mask.png")
+    assert read_mask(tmp_path / "mask.png", 6, 4).tolist() == [[True] * 3 + [False] * 3] * 4
 
 
 def test_a_long_still_begins_a_film(pipeline):
@@ -287,8 +353,8 @@ def test_a_board_is_played_from_the_command_line(tiny_model, tmp_path, capsys):
 
 
 def test_an_interrupted_minute_goes_on(tiny_model, tmp_path, capsys, monkeypatch):
-    """The command is the same, with --resume; without it nothing that was made is lost. (As webp, which is lossless:
-    of pictures as small as one macroblock x264 makes now and then another file.)"""
+    """The command is the same, with --resume; without it nothing that was made is lost. (As
+    webp: of pictures as small as one macroblock x264 makes now and then another file.)"""
     command = ["a red ball", "--model", str(tiny_model), "--frames", "17"]
     assert main([*command, "--out", str(tmp_path / "whole.webp")]) == 0
     calls, sample = [], _Windows.sample

@@ -149,6 +149,8 @@ def test_what_shows_through_is_white(tmp_path):
     assert (frame[:, :3] == 255).all()
     assert (frame[:, 3:] == (200, 30, 10)).all()
     assert Video.load(tmp_path / "palette.png").frames.shape == (1, 4, 6, 3)
+    Image.fromarray(np.array([[0, 32896, 65535]], np.uint16)).save(tmp_path / "sixteen.png")
+    assert Video.load(tmp_path / "sixteen.png").frames[0, 0, :, 0].tolist() == [0, 128, 255]
 
 
 def test_a_photograph_stands_upright(tmp_path):
@@ -161,3 +163,7 @@ def test_a_photograph_stands_upright(tmp_path):
 def test_uneven_times_become_even():
     assert evenly(np.array([0.0, 0.1, 0.4]), 10.0).tolist() == [0, 1, 1, 2, 2]
     assert evenly(np.arange(5) / 8 + 3, 8.0).tolist() == [0, 1, 2, 3, 4]
+    shown = np.sort(np.random.default_rng(0).random(2500)) * 100  # a long film
+    chosen = evenly(shown, 25.0)
+    moments = shown[0] + np.arange(len(chosen)) / 25
+    assert np.array_equal(chosen, np.abs(moments[:, None] - shown).argmin(1))

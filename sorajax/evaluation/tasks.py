@@ -194,7 +194,7 @@ def between(ask: Ask, num: int, seed: int, fps: float) -> Row:
     held, monotone = [], []
     for i, case in enumerate(cases(num, seed, 14, SIDEWAYS)):
         ends = case.clip[:1], case.clip[-1:]
-        clip = ask("between", case.prompt, seed + i, *ends, frames=LENGTH)
+        clip = ask("between", case.prompt, seed + i, *ends, frames=14)
         held.append(min(decibels(ends[0], clip[:1]), decibels(ends[1], clip[-1:])))
         things = read(clip, fps).things[0]
         way = -1 if thing(case.words)["motion"] == "moves left" else 1
