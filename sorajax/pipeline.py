@@ -181,7 +181,8 @@ class Pipeline:
         head: the first stride * n + 1 frames, where they are given. kept: windows on disk.
         """
         if self.config.known == "channels":
-            raise BadRequest(f"{self.name} makes {self.window} frames at most: ask for no more")
+            raise BadRequest(f"{self.name} makes {self.window} frames at most in one clip, and no storyboards: ask for "
+                             "no more, and make it longer with --extend")  # fmt: skip
         decided = self.plan(replace(request, frames=self.film_window, seconds=None))
         stride, count = self.config.vae.stride[0], sum(shot.frames for shot in shots)
         given = 0 if head is None else (len(head) - 1) // stride + 1
@@ -250,7 +251,8 @@ class Pipeline:
             known = nothing_known(shape) if given is None else known_of(given, shape, stride, self._encoded)
             return known, Beside()
         if given is None or given.head is None or given.rough is not None:
-            raise BadRequest(f"{self.name} goes on from a picture: give one with --image, and no clip to edit")
+            raise BadRequest(f"{self.name} goes on from a picture, or from a clip's end: say --image, --extend, "
+                             "--between, --connect or --fill")  # fmt: skip
         channels = channels_of(given, shape, stride, self._encoded)
         image = None if config.vision is None else self._seen(given.head[0])
         b = shape[0]

@@ -59,7 +59,8 @@ def decide(request: Request, config: SoraConfig) -> Settings:
     if frames > window > 1:
         parts = f"overlapping windows of {config.frames[0]}"
         notes += (f"{frames} frames are more than the {window} that the model makes at once: they are made in {parts}",)
-    if (height, width) not in config.sizes:
+    largest = max(h * w for h, w in config.sizes) if config.free_aspect else 0
+    if (height, width) not in config.sizes and height * width > largest:
         trained = ", ".join(f"{w}x{h}" for h, w in config.sizes)
         notes += (f"the model was trained at {trained}; {width}x{height} may look worse",)
     if fps != config.fps and frames > 1:

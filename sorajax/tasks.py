@@ -127,10 +127,25 @@ def extend(pipeline: Pipeline, request: Request, clip: Video, direction: Directi
 def after(pipeline: Pipeline, one: Request, start: Frames, wanted: int) -> Frames:
     """So many frames that follow a clip: a film of which its end is given. See `in_colours_of`."""
     stride = pipeline.config.vae.stride[0]
+    if pipeline.config.known == "channels":
+        return onward(pipeline, one, start, wanted)
     most = overlap((pipeline.film_window - 1) // stride + 1)
     head = start[-(min(most, (len(start) - 1) // stride) * stride + 1) :]
     film = pipeline.film(one, [Shot(one.prompts[0], len(head) + wanted)], one.seed, head).whole().frames
     return in_colours_of([(len(head) - 1, head[-1])], film)[len(head) :]
+
+
+def onward(pipeline: Pipeline, one: Request, start: Frames, wanted: int) -> Frames:
+    """So many frames that follow a clip, window by window, of a model that is told in pixels how each begins."""
+    stride, window = pipeline.config.vae.stride[0], pipeline.film_window
+    most, film = overlap((window - 1) // stride + 1), start
+    for number in count():
+        if len(film) >= len(start) + wanted:
+            break
+        head = film[-(min(most, (len(film) - 1) // stride) * stride + 1) :]
+        request = replace(one, seed=(one.seed + number) % 2**32, frames=window, seconds=None)
+        film = np.concatenate([film, next(sampled(pipeline, request, Given(head=head))).frames[len(head) :]])
+    return film[len(start) : len(start) + wanted]
 
 
 def before(pipeline: Pipeline, one: Request, end: Frames, wanted: int) -> Frames:
@@ -277,6 +292,8 @@ def shaped(pipeline: Pipeline, request: Request, like: Video | None) -> Request:
     if like is not None:
         _, y, x, _ = like.frames.shape
         height, width = min(sizes, key=lambda size: (abs(np.log(size[1] * y / (size[0] * x))), abs(size[0] - y)))
+        if pipeline.config.free_aspect:
+            height, width = shape_of(pipeline, height * width, y / x)
         if len(like.frames) > 1 and SLOWEST <= like.fps <= FASTEST:
             request = replace(request, fps=request.fps or like.fps)
     return replace(
@@ -285,6 +302,15 @@ def shaped(pipeline: Pipeline, request: Request, like: Video | None) -> Request:
         width=request.width or width,
         height=request.height or height,
     )
+
+
+def shape_of(pipeline: Pipeline, area: int, aspect: float) -> tuple[int, int]:
+    """Height and width in whole patches, of about so many pixels, as high as `aspect` times as wide."""
+    (_, *strides), (_, *patches) = pipeline.config.vae.stride, pipeline.config.dit.patch
+    units = [stride * patch for stride, patch in zip(strides, patches, strict=True)]
+    sides = (area * aspect) ** 0.5, (area / aspect) ** 0.5
+    height, width = (max(1, int(side + 0.5) // unit) * unit for side, unit in zip(sides, units, strict=True))
+    return height, width
 
 
 def rate(request: Request) -> float:

@@ -30,6 +30,8 @@ class SoraConfig:
     """The base frame rate: one latent frame is one unit of temporal position at this rate."""
     sizes: tuple[tuple[int, int], ...] = ((64, 64),)
     """(height, width) in pixels that the model was trained on; the first is the default."""
+    free_aspect: bool = False
+    """Other shapes of no more pixels were trained too: what is given keeps its shape."""
     frames: tuple[int, ...] = (17,)
     """Clip lengths in frames that the model was trained on; the first is the default."""
     reach: int = 0

@@ -336,6 +336,7 @@ def _conventions(
     usual = 12.0 if boundary and not image else 3.0 if early_image and sizes[0][0] == 480 else 5.0
     return SoraConfig(
         text=text, dit=dit, vae=vae, name=name, fps=24.0 if small else 16.0, sizes=sizes,
+        free_aspect=image or small,
         frames=(121 if small else 81,), shift=shift or usual, guidance_scale=high, guidance_scale_low=low,
         steps=40 if boundary or image else 50, negative=SHAKING + NEGATIVE if early_image else NEGATIVE,
         clean_prompts=True,

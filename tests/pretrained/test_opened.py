@@ -1,5 +1,6 @@
 """Open weights, from a prompt to frames: folders that the reference wrote, against what the reference makes of them."""
 
+import dataclasses
 import json
 import pickle
 import shutil
@@ -352,8 +353,19 @@ def test_bad_folders_are_refused_in_one_line(copied, tmp_path, monkeypatch):
 def test_an_image_model_wants_an_image_and_a_hub_name_needs_the_hub(tmp_path):
     silent(MODELS["Wan2.2-I2V-A14B"]).save_pretrained(tmp_path / "i2v")
     pipeline = sorajax.load(tmp_path / "i2v")
-    with pytest.raises(BadRequest, match="i2v goes on from a picture: give one with --image"):
+    with pytest.raises(BadRequest, match="i2v goes on from a picture, or from a clip's end: say --image"):
         pipeline("a red ball", frames=5, width=32, height=32)
+    for size, wanted in (((1024, 1024), (624, 624)), ((480, 832), (480, 832)), ((1080, 1920), (464, 832))):
+        picture = Video(np.zeros((1, *size, 3), np.uint8), 1.0)
+        shaped = tasks.shaped(pipeline, Request((PROMPT,)), picture)  # as the reference does, and cuts nothing away
+        assert (shaped.height, shaped.width) == wanted
+        assert not any("may look worse" in note for note in pipeline.plan(shaped).notes)
+    clip = Video(np.random.default_rng(0).integers(0, 255, (5, 32, 32, 3), np.uint8), 16.0)
+    pipeline.config = dataclasses.replace(pipeline.config, frames=(9,))
+    asked = Request((PROMPT,), frames=10, steps=1, width=32, height=32)
+    (longer,) = tasks.extend(pipeline, asked, clip, "forward")
+    assert longer.frames.shape == (15, 32, 32, 3)
+    assert np.array_equal(longer.frames[:5], clip.frames)
     with pytest.raises(FileNotFoundError, match="neither a folder nor could it be downloaded"):
         sorajax.load("nobody/no-such-model")
 
