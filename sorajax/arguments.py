@@ -89,7 +89,8 @@ class Arguments:
     by sorajax.convert); or their name on the Hugging Face hub, as in Wan-AI/Wan2.1-T2V-1.3B-Diffusers."""
     lora: tyro.conf.UseAppendAction[Annotated[tuple[str, ...], option("FILE[:SCALE]", "none")]] = ()
     """An adapter for the model, in the layout of PEFT and diffusers or of other trainers; a scale of 1 is all of it.
-    May be given several times. Of two experts high=FILE is for the one for noise, low=FILE for the other."""
+    A file, or one of a model on the hub: OWNER/MODEL/FILE. May be given several times. Of two experts high=FILE is for
+    the one for noise, low=FILE for the other."""
     dtype: Annotated[Literal["float32", "bfloat16"] | None, option("TYPE", "bfloat16, and float32 on CPU")] = None
     """What open weights are kept and multiplied in."""
     quantize: Annotated[Literal["int8", "fp8"] | None, option("TYPE", "none")] = None

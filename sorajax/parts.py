@@ -231,6 +231,7 @@ def adapters_of(config: SoraConfig, loras: Sequence[Lora]) -> dict[str, list[tup
     if named := [file for file in files if file.expert is not None and config.boundary is None]:
         raise ValueError(f"--lora {named[0].expert}={named[0].path}: the model has one transformer, leave out "
                          f"{named[0].expert}=")  # fmt: skip
+    files = [file._replace(path=adapter_file(file.path)) for file in files]
     files = [file._replace(expert=file.expert or trained_expert(file.path)) for file in files]
     say = partial(print, file=sys.stderr)
     return {
@@ -242,6 +243,24 @@ def adapters_of(config: SoraConfig, loras: Sequence[Lora]) -> dict[str, list[tup
         for expert, which in EXPERTS.items()
         if expert == "high" or config.boundary is not None
     }
+
+
+def adapter_file(path: Path) -> Path:
+    """The file of adapters that is meant: of this path, or of a hub's model, OWNER/MODEL/FILE. Raises
+    FileNotFoundError where it cannot be had."""
+    if path.exists() or path.is_absolute() or len(path.parts) < 3:
+        return path
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    owner, model, *file = path.parts
+    try:
+        return Path(hf_hub_download(f"{owner}/{model}", "/".join(file)))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
+        raise FileNotFoundError(
+            f"{path} is neither a file, nor could {'/'.join(file)} of {owner}/{model} be downloaded from the hub "
+            f"({type(error).__name__}): check the name and the network"
+        ) from error
 
 
 def downloaded(name: str) -> Path:
@@ -272,7 +291,7 @@ def save_converted(opened: Opened, folder: Path, dtype: Dtype) -> None:
     The folder's config.json is written last. Raises OSError.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    handler = ocp.PyTreeCheckpointHandler(use_compression=False)  # weights hardly shrink, and open twice as fast
+    handler = ocp.PyTreeCheckpointHandler(use_compression=False, use_zarr3=True)  # the layout that opens fastest
     with ocp.Checkpointer(handler) as writer:
         for name, part in opened.parts.items():
             params = part.load(dtype, whole_machine())

@@ -1,6 +1,7 @@
 """Adapters: their sum with the weights, their files, and those of other programs."""
 
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 import sorajax
 from sorajax.models.dit import DiT, DiTConfig
 from sorajax.models.sora import init_dit
+from sorajax.parts import adapter_file
 from sorajax.pretrained.lora import TARGETS, adapted, added, init_adapters, load_lora, parse_lora, places, save_lora
 from sorajax.pretrained.table import export_parameters, import_parameters
 from sorajax.pretrained.wan import dit_table
@@ -169,6 +171,18 @@ def test_layers_that_read_a_picture_are_left_out_of_a_model_without_them(tmp_pat
     found = flatten_dict(load_lora(tmp_path / "a.safetensors", seeing), sep="/")
     image = "blocks/cross_attention/image"
     assert {f"{image}/k/a", f"{image}/v/b", "image_in/norm_in/scale"} <= set(found)
+
+
+def test_a_file_of_the_hub_is_fetched(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *names: asked.append(names) or tmp_path / "a")
+    assert adapter_file(Path("someone/loras/wan/style.safetensors")) == tmp_path / "a"
+    assert asked == [("someone/loras", "wan/style.safetensors")]
+    assert adapter_file(Path("runs/missing.safetensors")) == Path("runs/missing.safetensors")
+    monkeypatch.undo()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(FileNotFoundError, match=r"nor could a.safetensors of no/body be downloaded from the hub"):
+        adapter_file(Path("no/body/a.safetensors"))
 
 
 def test_the_references_own_adapter_gives_the_references_output(tmp_path):
