@@ -11,6 +11,7 @@ encoded. Memory does not grow with the length: frames leave as they are made, la
 """
 
 import json
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from sorajax.video import Frames, Video
 Latents = Float[np.ndarray, "t h w c"]
 AT_ONCE = 4  # latent frames that are decoded together
 REQUEST = "request.json"
+CUT = re.compile(r"[.,;]?\s*\bcut to:\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +41,23 @@ class Shot:
     frames: int
     cut: bool = False
     image: Video | None = None
+
+
+def shots_of(prompt: str, frames: int, image: Video | None = None) -> list[Shot]:
+    """The shots that a prompt of a film tells apart by "Cut to:", as long as each other; one where it does not."""
+    told = [part.strip() for part in CUT.split(prompt) if part.strip()]
+    told = [told[0], *(anew(part) for part in told[1:])]
+    ends = [round(frames * (i + 1) / len(told)) for i in range(len(told))]
+    lengths = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+    return [
+        Shot(part, length, cut=i > 0, image=None if i else image)
+        for i, (part, length) in enumerate(zip(told, lengths, strict=True))
+    ]
+
+
+def anew(prompt: str) -> str:
+    """The prompt of a shot that begins anew, and knows of no earlier one what "the same" is."""
+    return re.sub(r"\bthe same\b", "a", prompt, flags=re.IGNORECASE)
 
 
 class Model(Protocol):

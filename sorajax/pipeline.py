@@ -25,7 +25,7 @@ from sorajax.diffusion.known import Known, anchored, nothing_known
 from sorajax.diffusion.looped import Cycle
 from sorajax.diffusion.progress import Bar
 from sorajax.diffusion.samplers import SAMPLERS
-from sorajax.film import Kept, Shot, film, latents_for, windows_for
+from sorajax.film import Kept, Shot, film, latents_for, shots_of, windows_for
 from sorajax.given import Given, channels_of, known_of
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import Tokenizer, clean, spelled_out
@@ -123,7 +123,7 @@ class Pipeline:
         if given is None and cycle is None and decided.frames > self.window:
             for prompt in request.prompts:
                 for index in range(request.num):
-                    yield self.film(request, [Shot(prompt, decided.frames)], request.seed + index).whole()
+                    yield self.film(request, shots_of(prompt, decided.frames), request.seed + index).whole()
             return
         clips = [(prompt, request.seed + index) for prompt in request.prompts for index in range(request.num)]
         most = 1 if jax.default_backend() == "cpu" else 8

@@ -11,7 +11,6 @@ A task yields one video per prompt and seed, in the request's order; what is lon
 `sorajax.film`, `sorajax.diffusion.known` and, of loops, `sorajax.diffusion.looped`.
 """
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -21,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 
 from sorajax.diffusion.looped import Cycle
-from sorajax.film import Kept, Shot, overlap
+from sorajax.film import Kept, Shot, anew, overlap, shots_of
 from sorajax.given import Given, fitted, in_colours_of
 from sorajax.pipeline import Pipeline
 from sorajax.request import BadRequest, Request, Scene, note
@@ -30,7 +29,6 @@ from sorajax.video import Film, Frames, Video
 Direction = Literal["forward", "backward", "both"]
 Keep = Callable[[int, Any], Kept]
 """Where the windows of the i-th film are kept; the second argument, JSON values, is what makes it."""
-CUT = re.compile(r"[.,;]?\s*\bcut to:\s*", re.IGNORECASE)
 FASTEST, SLOWEST = 30.0, 4.0  # frames per second that a clip may keep
 
 
@@ -42,23 +40,6 @@ def text(pipeline: Pipeline, request: Request, keep: Keep | None = None) -> Iter
         return
     for number, one in enumerate(each(request)):
         yield filmed(pipeline, one, shots_of(one.prompts[0], decided.frames), number, keep)
-
-
-def shots_of(prompt: str, frames: int, image: Video | None = None) -> list[Shot]:
-    """The shots that a prompt of a film tells apart by "Cut to:", as long as each other; one where it does not."""
-    told = [part.strip() for part in CUT.split(prompt) if part.strip()]
-    told = [told[0], *(anew(part) for part in told[1:])]
-    ends = [round(frames * (i + 1) / len(told)) for i in range(len(told))]
-    lengths = [end - start for start, end in zip([0, *ends], ends, strict=False)]
-    return [
-        Shot(part, length, cut=i > 0, image=None if i else image)
-        for i, (part, length) in enumerate(zip(told, lengths, strict=True))
-    ]
-
-
-def anew(prompt: str) -> str:
-    """The prompt of a shot that begins anew, and knows of no earlier one what "the same" is."""
-    return re.sub(r"\bthe same\b", "a", prompt, flags=re.IGNORECASE)
 
 
 def animate(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import sorajax
-from sorajax.film import Kept, Shot, Stream, film, fresh, known_before, prompts_of, runs, windows_for
+from sorajax.film import Kept, Shot, Stream, film, fresh, known_before, prompts_of, runs, shots_of, windows_for
 from sorajax.pipeline import Pipeline, _Windows
 from sorajax.request import Request
 from sorajax.video import Video
@@ -46,6 +46,13 @@ def test_a_long_clip_begins_as_its_first_window_and_has_no_seam(pipeline):
     assert not np.array_equal(long.frames[5:9], long.frames[9:13])
     (same,) = pipeline("a red ball", frames=17, seed=3)
     assert np.array_equal(same.frames, long.frames)
+
+
+def test_a_film_is_cut_once_where_its_prompt_says_so():
+    shots = shots_of("A red ball falls. Cut to: the same red ball bounces", 49)
+    assert [(shot.prompt, shot.frames, shot.cut) for shot in shots] == [
+        ("A red ball falls", 24, False), ("a red ball bounces", 25, True)]  # fmt: skip
+    assert [shot.frames for shot in shots_of("a red ball falls", 49)] == [49]
 
 
 class Recorder:

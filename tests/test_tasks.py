@@ -94,13 +94,6 @@ def test_a_gap_lies_within_its_clip(pipeline):
             one(tasks.fill(pipeline, request(), clip(10), start, end))
 
 
-def test_a_film_is_cut_once_where_its_prompt_says_so():
-    shots = tasks.shots_of("A red ball falls. Cut to: the same red ball bounces", 49)
-    assert [(shot.prompt, shot.frames, shot.cut) for shot in shots] == [
-        ("A red ball falls", 24, False), ("a red ball bounces", 25, True)]  # fmt: skip
-    assert [shot.frames for shot in tasks.shots_of("a red ball falls", 49)] == [49]
-
-
 @pytest.mark.parametrize(("settings", "frames"), [({}, 8), ({"frames": 9}, 8), ({"seconds": 1.5}, 12)])
 def test_a_loop_has_whole_latents(pipeline, settings, frames):
     assert one(tasks.loop(pipeline, request(**settings))).shape == (frames, 16, 16, 3)
