@@ -131,11 +131,10 @@ def onward(pipeline: Pipeline, one: Request, start: Frames, wanted: int) -> Fram
 
 def before(pipeline: Pipeline, one: Request, end: Frames, wanted: int) -> Frames:
     """So many frames that lead to a clip, window by window, each of which knows the beginning of what there is: a third
-    of a window, or three latents, because of less a pace is guessed. Windows are long, because each ends in a seam."""
-    stride, windows = pipeline.config.vae.stride[0], sorted(pipeline.config.frames)
-    window = next((window for window in windows if window > wanted + 3 * stride), windows[-1])
+    of a window, or two latents: of less a pace is guessed, and more would leave a seam after every few frames."""
+    stride, window = pipeline.config.vae.stride[0], pipeline.film_window
     most = (window - 1) // stride
-    groups = max(1, most // 3, min(3, most - 1))
+    groups = max(1, most // 3, min(2, most - 1))
     film = end
     for number in count():
         if len(film) >= len(end) + wanted:
