@@ -18,6 +18,7 @@ ask "$bouncing" --extend clip.webp --trim 0:1 --seconds 2 --out extend.webp
 ask "$bouncing" --extend clip.webp --trim 0.5:1.5 --direction both --seconds 1 --out both.webp
 ask "a red ball falls on a grey floor" --between still.png clip.webp --out between.webp
 ask "a ball moves right on a grey floor" --connect clip.webp other.webp --seconds 1 --out connect.webp
+ask "$bouncing" --fill clip.webp --gap 0.8:1.4 --out fill.webp
 ask "a ball on a grey floor" --blend clip.webp other.webp --out blend.webp
 ask "a green box spins on black" --loop --out loop.webp
 ask "a blue ball bounces on a grey floor" --edit clip.webp --out edit.webp
