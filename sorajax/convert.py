@@ -1,6 +1,6 @@
 """Converts models between layouts: the command line.
 
-    python -m sorajax.convert Wan2.1-T2V-1.3B --out wan-1.3b                      either layout -> opens faster
+    python -m sorajax.convert Wan2.1-T2V-1.3B --out wan-1.3b                      either layout -> our own
     python -m sorajax.convert Wan-AI/Wan2.1-T2V-1.3B-Diffusers --out wan-1.3b     the same, from the hub
     python -m sorajax.convert wan-1.3b --to diffusers --out wan-1.3b-diffusers    and back, for other programs
 
@@ -30,7 +30,7 @@ class Options:
     out: Path
     """The folder to write; it must not exist, or be empty."""
     to: Literal["orbax", "diffusers"] = "orbax"
-    """orbax opens fastest here, diffusers is what other programs read."""
+    """orbax needs no change of layout here, diffusers is what other programs read."""
     dtype: Literal["float32", "bfloat16"] | None = None
     """What matrices are stored as: by default bfloat16, or of a folder that this command made what they are there. The
     autoencoder, norms and all that is small stay float32."""

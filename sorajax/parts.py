@@ -233,7 +233,7 @@ def adapters_of(config: SoraConfig, loras: Sequence[Lora]) -> dict[str, list[tup
                          f"{named[0].expert}=")  # fmt: skip
     files = [file._replace(path=adapter_file(file.path)) for file in files]
     files = [file._replace(expert=file.expert or trained_expert(file.path)) for file in files]
-    say = partial(print, file=sys.stderr)
+    say = partial(print, "note:", file=sys.stderr)
     return {
         which: [
             (flatten_dict(load_lora(path, config.dit, which == "dit_low", say), sep="/"), scale)
