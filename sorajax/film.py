@@ -7,7 +7,8 @@ Kept latents are never decoded and encoded again, so that nothing is lost from w
 as one stream, so that windows leave no seam. The anchor, far away in time (`diffusion.known.anchored`), holds against
 drift; after a cut it is the first latent from there. A model that was not trained to see one (its `reach` is 0) is
 shown instead, as the window's first latent, which stands for a single frame, the film's own frame before the kept ones,
-encoded. Memory does not grow with the length: frames leave as they are made, latents are small.
+encoded. One that is told in pixels what it knows has the frames of the kept latents too. Memory does not grow with the
+length: frames leave as they are made, latents are small.
 """
 
 import json
@@ -17,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax.numpy as jnp
 import numpy as np
@@ -60,6 +61,15 @@ def anew(prompt: str) -> str:
     return re.sub(r"\bthe same\b", "a", prompt, flags=re.IGNORECASE)
 
 
+class Past(NamedTuple):
+    """What a window knows of its run: latents, how many latents its second one lies after its first, and the frames
+    of what is known, stride * n + 1; none where nothing is."""
+
+    known: Known
+    second: int
+    frames: Frames
+
+
 class Model(Protocol):
     """What a film asks of a pipeline."""
 
@@ -73,8 +83,8 @@ class Model(Protocol):
         """Of the model, see `SoraConfig`."""
         ...
 
-    def sample(self, prompt: str, seed: int, known: Known, second: int) -> Latents:
-        """One window, of which `known` is known; its second latent is number `second` after its first."""
+    def sample(self, prompt: str, seed: int, past: Past) -> Latents:
+        """One window."""
         ...
 
     def encode(self, frames: Frames) -> Latents: ...
@@ -151,14 +161,14 @@ def film(
         left = sum(shot.frames for shot in run)
         given = run[0].image.frames if run[0].image else head if index == 0 else None
         if given is not None:
-            frames = stream.add(model.encode(given))[:left]
+            frames = stream.add(model.encode(given), given)[:left]
             left -= len(frames)
             yield frames
         while left:
             done = stream.done
             new = kept.get(number)
             if new is None:
-                sampled = model.sample(prompts[done], window_seed(seed, number), *stream.known(shape))
+                sampled = model.sample(prompts[done], window_seed(seed, number), stream.past(shape))
                 new = sampled[known_before(done, shape[0]) :][: fresh(prompts, done, shape[0])]
                 kept.put(number, new)
             number += 1
@@ -177,10 +187,10 @@ class Stream:
         self.done = 0  # latents of the run so far
         self.latents: list[Latents] = []  # [h w c] each
         self.anchor: Latents = np.zeros(0)  # the run's first one
-        self.lasts: list[Frames] = []  # the last frame of each latent, [y x 3]
+        self.frames: Frames = np.zeros((0, 0, 0, 3), np.uint8)  # from the last one of the first of these latents
 
-    def add(self, new: Latents) -> Frames:
-        """Decodes more latents."""
+    def add(self, new: Latents, given: Frames | None = None) -> Frames:
+        """Decodes more latents; `given` are the frames that they were encoded from."""
         frames = []
         first = not self.done  # a film's first latent stands for one frame, and is decoded alone
         starts = [0, *range(1 if first else AT_ONCE, len(new), AT_ONCE)]
@@ -188,26 +198,27 @@ class Stream:
             part, self.cache = self.model.decode(new[start:stop], self.cache)
             frames.append(part)
         whole = np.concatenate(frames)
-        lasts = whole[0 if first else self.model.stride - 1 :: self.model.stride]
+        shown = [whole if given is None else given] if first else [self.frames, whole]
         self.anchor = new[0] if first else self.anchor
         self.done += len(new)
         self.latents = [*self.latents, *new][-self.most :]
-        copies = [last.copy() for last in lasts[-self.most :]]  # a view would keep the whole part
-        self.lasts = [*self.lasts, *copies][-self.most :]
+        self.frames = np.concatenate(shown)[-((len(self.latents) - 1) * self.model.stride + 1) :].copy()
         return whole
 
-    def known(self, shape: tuple[int, ...]) -> tuple[Known, int]:
-        """What the next window of that shape knows, and how far its second latent is from its first."""
+    def past(self, shape: tuple[int, ...]) -> Past:
+        """What the next window of that shape knows."""
         latent, mask, second = np.zeros(shape, np.float32), np.zeros(shape[0], bool), 1
         count = known_before(self.done, shape[0])
+        frames = self.frames[-((count - 1) * self.model.stride + 1) :] if count else self.frames
         if count:
             past = self.latents[-count:]
             if count < self.done:  # a window's first latent stands for one frame
-                first = self.anchor if self.model.reach else self.model.encode(self.lasts[-count][None])[0]
+                first = self.anchor if self.model.reach else self.model.encode(frames[:1])[0]
                 second = self.done - count + 1 if self.model.reach else 1
                 past = [first, *past[1:]]
             latent[:count], mask[:count] = np.stack(past), True
-        return Known(jnp.asarray(latent[None]), jnp.asarray(mask[None]), jnp.float32(1.0)), second
+        known = Known(jnp.asarray(latent[None]), jnp.asarray(mask[None]), jnp.float32(1.0))
+        return Past(known, second, frames)
 
 
 class Kept:

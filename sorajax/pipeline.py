@@ -25,7 +25,7 @@ from sorajax.diffusion.known import Known, anchored, nothing_known
 from sorajax.diffusion.looped import Cycle
 from sorajax.diffusion.progress import Bar
 from sorajax.diffusion.samplers import SAMPLERS
-from sorajax.film import Kept, Shot, film, latents_for, shots_of, windows_for
+from sorajax.film import Kept, Past, Shot, film, latents_for, runs, shots_of, windows_for
 from sorajax.given import Given, channels_of, known_of
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import Tokenizer, clean, spelled_out
@@ -181,8 +181,7 @@ class Pipeline:
         head: the first stride * n + 1 frames, where they are given. kept: windows on disk.
         """
         if self.config.known == "channels":
-            raise BadRequest(f"{self.name} makes {self.window} frames at most in one clip, and no storyboards: ask for "
-                             "no more, and make it longer with --extend")  # fmt: skip
+            self._check_begun(shots, head)
         decided = self.plan(replace(request, frames=self.film_window, seconds=None))
         stride, count = self.config.vae.stride[0], sum(shot.frames for shot in shots)
         given = 0 if head is None else (len(head) - 1) // stride + 1
@@ -192,6 +191,15 @@ class Pipeline:
         if len(shots) > 1:
             said["shots"] = [{"prompt": s.prompt, "frames": s.frames, "cut": s.cut} for s in shots]
         return Film(parts, count, decided.height, decided.width, decided.fps, said)
+
+    def _check_begun(self, shots: Sequence[Shot], head: Frames | None) -> None:
+        """Raises BadRequest where a shot begins without a picture; the model can begin with nothing else."""
+        first = 0
+        for number, run in enumerate(runs(shots)):
+            if run[0].image is None and (number or head is None):
+                raise BadRequest(f"{self.name} begins every shot from a picture, and shot {first + 1} has none: give "
+                                 "--image, in a storyboard the scene's image, or let it continue")  # fmt: skip
+            first += len(run)
 
     def _watched_film(
         self, model: "_Windows", windows: int, shots: Sequence[Shot], seed: int, head: Frames | None, kept: Kept | None
@@ -356,9 +364,15 @@ class _Windows:
     def reach(self) -> int:
         return self.pipeline.config.reach
 
-    def sample(self, prompt: str, seed: int, known: Known, second: int) -> Float[np.ndarray, "t h w c"]:
+    def sample(self, prompt: str, seed: int, past: Past) -> Float[np.ndarray, "t h w c"]:
         pipeline, decided, times = self.pipeline, self.decided, self.decided.times()
-        arguments = pipeline._arguments([(prompt, seed)], decided, times, known, Beside(), second)
+        (known, second, frames), beside = past, Beside()
+        if pipeline.config.known == "channels":
+            nothing, beside = pipeline._known(Given(head=frames), known.latent.shape)
+            kept = jnp.where(known.mask[..., None, None, None], known.latent, beside.channels[..., self.stride :])
+            channels = jnp.concatenate([beside.channels[..., : self.stride], kept], -1)
+            known, second, beside = nothing, 1, beside._replace(channels=channels)
+        arguments = pipeline._arguments([(prompt, seed)], decided, times, known, beside, second)
         sampling = pipeline._sampling(arguments, decided, self.watching)
         latents = interruptible(lambda: np.asarray(sampling(*arguments)))
         pipeline._bar.finish_sampling()

@@ -108,25 +108,10 @@ def extend(pipeline: Pipeline, request: Request, clip: Video, direction: Directi
 def after(pipeline: Pipeline, one: Request, start: Frames, wanted: int) -> Frames:
     """So many frames that follow a clip: a film of which its end is given. See `in_colours_of`."""
     stride = pipeline.config.vae.stride[0]
-    if pipeline.config.known == "channels":
-        return onward(pipeline, one, start, wanted)
     most = overlap((pipeline.film_window - 1) // stride + 1)
     head = start[-(min(most, (len(start) - 1) // stride) * stride + 1) :]
     film = pipeline.film(one, [Shot(one.prompts[0], len(head) + wanted)], one.seed, head).whole().frames
     return in_colours_of([(len(head) - 1, head[-1])], film)[len(head) :]
-
-
-def onward(pipeline: Pipeline, one: Request, start: Frames, wanted: int) -> Frames:
-    """So many frames that follow a clip, window by window, of a model that is told in pixels how each begins."""
-    stride, window = pipeline.config.vae.stride[0], pipeline.film_window
-    most, film = overlap((window - 1) // stride + 1), start
-    for number in count():
-        if len(film) >= len(start) + wanted:
-            break
-        head = film[-(min(most, (len(film) - 1) // stride) * stride + 1) :]
-        request = replace(one, seed=(one.seed + number) % 2**32, frames=window, seconds=None)
-        film = np.concatenate([film, next(sampled(pipeline, request, Given(head=head))).frames[len(head) :]])
-    return film[len(start) : len(start) + wanted]
 
 
 def before(pipeline: Pipeline, one: Request, end: Frames, wanted: int) -> Frames:

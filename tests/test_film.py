@@ -62,11 +62,13 @@ class Recorder:
 
     def __init__(self, reach=0):
         self.reach = reach
-        self.known, self.prompts, self.seeds, self.seconds = [], [], [], []
+        self.known, self.prompts, self.seeds, self.seconds, self.shown = [], [], [], [], []
 
-    def sample(self, prompt, seed, known, second):
+    def sample(self, prompt, seed, past):
+        known = past.known
         self.known.append(known)
-        self.seconds.append(second)
+        self.seconds.append(past.second)
+        self.shown.append(past.frames)
         self.prompts.append(prompt)
         self.seeds.append(seed)
         return np.where(known.mask[0][:, None, None, None], known.latent[0], len(self.known)).astype(np.float32)
@@ -128,6 +130,20 @@ def test_given_frames_come_first_and_are_known():
     np.testing.assert_array_equal(frames[5:], 1)
 
 
+def test_a_window_is_shown_the_frames_of_what_it_knows():
+    """The first is what was given, and not what the autoencoder made of it; later ones are those of the film."""
+    model = Recorder()
+    model.encode = lambda frames: frames[:: model.stride].astype(np.float32) + 1
+    head = np.full((5, 1, 1, 3), 7, np.uint8)
+    frames = played(model, [Shot("a", 29)], head=head)
+    assert [len(shown) for shown in model.shown] == [5, 9, 9]
+    assert [known.mask.sum() for known in model.known] == [2, 3, 3]
+    np.testing.assert_array_equal(model.shown[0], 7)
+    np.testing.assert_array_equal(frames[:5], 8)
+    np.testing.assert_array_equal(model.shown[1], frames[8:17])
+    np.testing.assert_array_equal(model.shown[2], frames[16:25])
+
+
 def test_an_interrupted_film_goes_on_as_if_nothing_had_been(tmp_path):
     shots, folder = [Shot("a", 33)], tmp_path / "a.mp4.windows"
     expected = played(Recorder(), shots)
@@ -155,7 +171,6 @@ def test_a_stream_decodes_as_the_whole(pipeline):
     parts = [stream.add(latents[:2]), stream.add(latents[2:4]), stream.add(latents[4:])]
     whole = pipeline._decoded(latents[None], decided)[0]
     assert np.abs(np.concatenate(parts).astype(int) - whole).max() <= 1
-    assert (len(stream.latents), len(stream.lasts), stream.done) == (3, 3, 5)  # what a window of 7 needs, and no more
-    assert all(last.base is None for last in stream.lasts)
-    assert np.array_equal(stream.lasts[0], parts[1][3])
-    assert np.array_equal(stream.lasts[-1], parts[-1][-1])
+    assert (len(stream.latents), len(stream.frames), stream.done) == (3, 9, 5)  # what a window of 7 needs, and no more
+    assert stream.frames.base is None
+    assert np.array_equal(stream.frames, np.concatenate(parts)[-9:])

@@ -19,7 +19,7 @@ from sorajax.pretrained import wan
 from sorajax.pretrained.opened import known_config, open_model
 from sorajax.pretrained.pickles import PickledTensors
 from sorajax.pretrained.safetensors import Tensors
-from sorajax.request import BadRequest, Request
+from sorajax.request import BadRequest, Request, Scene
 from sorajax.video import Video
 
 torch = pytest.importorskip("torch", reason="the parity extra is not installed")
@@ -368,6 +368,38 @@ def test_an_image_model_wants_an_image_and_a_hub_name_needs_the_hub(tmp_path):
     assert np.array_equal(longer.frames[:5], clip.frames)
     with pytest.raises(FileNotFoundError, match="neither a folder nor could it be downloaded"):
         sorajax.load("nobody/no-such-model")
+
+
+def test_an_image_model_makes_films_and_storyboards(tmp_path, monkeypatch):
+    """Each window is told on its channels, in the kept latents themselves; each shot begins from a picture."""
+    silent(MODELS["Wan2.2-I2V-A14B"]).save_pretrained(tmp_path / "i2v")
+    pipeline = sorajax.load(tmp_path / "i2v")
+    pipeline.config = dataclasses.replace(pipeline.config, frames=(9,))
+    told, arguments = [], pipeline._arguments
+
+    def recorded(clips, decided, times, known, beside, *more):
+        told.append(np.asarray(beside.channels[0]))
+        return arguments(clips, decided, times, known, beside, *more)
+
+    monkeypatch.setattr(pipeline, "_arguments", recorded)
+    still = Video(np.random.default_rng(0).integers(0, 255, (1, 32, 32, 3), np.uint8), 1.0)
+    asked = Request((PROMPT,), seconds=0.8, steps=1, width=32, height=32, guidance_scale=1.0)
+    (film,) = (made.whole() for made in tasks.animate(pipeline, asked, still))
+    assert film.frames.shape == (13, 32, 32, 3)
+    assert [window[..., :4].any((1, 2, 3)).sum() for window in told] == [1, 2]
+    tuple(tasks.animate(pipeline, dataclasses.replace(asked, seconds=0.5), still))  # in one window
+    np.testing.assert_allclose(told[0], told[2], atol=1e-4)
+    again = np.asarray(pipeline._encoded(film.frames[4:9]))
+    assert np.abs(told[1][0, ..., 4:] - again[0]).max() < 1e-3
+    assert np.abs(told[1][1, ..., 4:] - again[1]).max() > 1e-3
+    with pytest.raises(BadRequest, match="i2v begins every shot from a picture, and shot 1 has none: give --image"):
+        tuple(tasks.text(pipeline, asked))
+    still.save(tmp_path / "still.png")
+    scenes = [Scene("a", 0.5, "cut", tmp_path / "still.png"), Scene("b", 0.5), Scene("c", 0.5, "cut")]
+    with pytest.raises(BadRequest, match="and shot 3 has none"):
+        tuple(tasks.storyboard(pipeline, asked, scenes))
+    (board,) = (made.whole() for made in tasks.storyboard(pipeline, asked, scenes[:2]))
+    assert len(board.frames) == 16
 
 
 @pytest.mark.parametrize("bits", ["int8", "fp8"])
