@@ -1,7 +1,8 @@
 """A model's parts in memory: text encoder, transformer, autoencoder, each there while it is used.
 
 A small model stays whole. Of a large one each part is read when it is asked for, and the one used longest ago leaves
-when the device would be too full: the text encoder first, then the transformer, then the decoder.
+when the device would be too full: the text encoder first, then the transformer, or one expert for the other, then the
+decoder.
 """
 
 import errno
@@ -35,22 +36,20 @@ Lora = str | tuple[str | Path, float]
 
 
 class Parts(Mapping[str, Any]):
-    """Parameters by part. `take` gives several that are used together."""
+    """Parameters by part."""
 
     def __init__(self, loaders: Mapping[str, Callable[[], Any]], sizes: Mapping[str, int], memory: int | None = None):
         """`sizes` in bytes; `memory` of the devices together, None: all parts stay.
 
-        Raises ValueError where parts that are used together do not fit.
+        Raises ValueError where one of them does not fit.
         """
         self._loaders, self._sizes, self._memory = dict(loaders), dict(sizes), memory
         self._there: dict[str, Any] = {}
-        for together in ("text",), ("dit", "dit_low"), ("vae",):
-            needed = sum(sizes.get(name, 0) for name in together)
+        for name, needed in sizes.items():
             if memory is not None and needed > memory:
                 raise ValueError(
-                    f"{' and '.join(name for name in together if name in sizes)} take {needed / 1e9:.1f} GB of "
-                    f"{memory / 1e9:.1f} GB: use more devices, half the bytes with --dtype bfloat16, or a quarter with "
-                    "--quantize int8"
+                    f"{name} takes {needed / 1e9:.1f} GB of {memory / 1e9:.1f} GB: use more devices, half the bytes "
+                    "with --dtype bfloat16, or a quarter with --quantize int8"
                 )
 
     @classmethod
@@ -77,25 +76,21 @@ class Parts(Mapping[str, Any]):
         return clips
 
     def __getitem__(self, name: str) -> Any:
-        return self.take(name)[name]
+        """The named part, in memory; the others leave where it needs their place."""
+        missing = 0 if name in self._there else self._sizes.get(name, 0)
+        for other in [other for other in self._there if other != name]:
+            filled = missing + sum(self._sizes.get(there, 0) for there in self._there)
+            if self._memory is None or filled <= FULLEST * self._memory:
+                break
+            del self._there[other]
+        self._there[name] = self._there.pop(name) if name in self._there else self._loaders[name]()
+        return self._there[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._loaders)
 
     def __len__(self) -> int:
         return len(self._loaders)
-
-    def take(self, *names: str) -> dict[str, Any]:
-        """The named parts, in memory; the others leave where these need their place."""
-        missing = sum(self._sizes.get(name, 0) for name in names if name not in self._there)
-        for other in [name for name in self._there if name not in names]:
-            filled = missing + sum(self._sizes.get(name, 0) for name in self._there)
-            if self._memory is None or filled <= FULLEST * self._memory:
-                break
-            del self._there[other]
-        for name in names:
-            self._there[name] = self._there.pop(name) if name in self._there else self._loaders[name]()
-        return {name: self._there[name] for name in names}
 
 
 def memory_of_devices() -> int:

@@ -24,7 +24,7 @@ from sorajax.compilation import keep_compiled
 from sorajax.diffusion.known import Known, anchored, nothing_known
 from sorajax.diffusion.looped import Cycle
 from sorajax.diffusion.progress import Bar
-from sorajax.diffusion.samplers import SAMPLERS
+from sorajax.diffusion.samplers import SAMPLERS, State
 from sorajax.film import Kept, Past, Shot, film, latents_for, runs, shots_of, windows_for
 from sorajax.given import Given, channels_of, known_of
 from sorajax.models.sora import SoraConfig
@@ -42,6 +42,7 @@ from sorajax.sampling import (
     encode_text,
     interruptible,
     sample_latents,
+    shares,
 )
 from sorajax.settings import Settings, decide
 from sorajax.stages import alive, check_fits
@@ -135,16 +136,12 @@ class Pipeline:
         known, beside = self._known(given, (batch, count, *decided.latent[1:]))
         contexts = {prompt for prompt, _ in clips} | ({decided.negative} if decided.guided else set())
         self._encode_prompts(contexts)
-        watching = sys.stderr.isatty()
+        if self._watching:
+            self._bar.open(len(groups), times)
         try:
-            for number, group in enumerate(groups):
+            for group in groups:
                 padded = group + group[-1:] * (batch - len(group))
-                arguments = self._arguments(padded, decided, times, known, beside)
-                sampling = self._sampling(arguments, decided, watching, cycle)
-                if watching and number == 0:
-                    self._bar.open(len(groups), times)
-                latents = interruptible(lambda: jax.block_until_ready(sampling(*arguments)))  # noqa: B023
-                self._bar.finish_sampling()
+                latents = self._sampled(padded, decided, times, known, beside, cycle=cycle)
                 self._bar.hide()
                 if cycle is None:
                     pixels = self._decoded(latents, decided)
@@ -162,6 +159,11 @@ class Pipeline:
     def window(self) -> int:
         """Frames of the longest clip that is made at once."""
         return max(self.config.frames)
+
+    @property
+    def _watching(self) -> bool:
+        """Whether somebody sees a progress bar."""
+        return sys.stderr.isatty()
 
     @property
     def film_window(self) -> int:
@@ -204,7 +206,7 @@ class Pipeline:
     def _watched_film(
         self, model: "_Windows", windows: int, shots: Sequence[Shot], seed: int, head: Frames | None, kept: Kept | None
     ) -> Iterator[Frames]:
-        if model.watching:
+        if self._watching:
             self._bar.open(windows, model.decided.times())
         try:
             yield from film(model, shots, model.decided.latent, seed, head, kept)
@@ -229,7 +231,7 @@ class Pipeline:
         while len(self._contexts) > max(MOST_CONTEXTS, len(set(prompts))):
             self._contexts.pop(next(iter(self._contexts)))
 
-    def _arguments(
+    def _sampled(
         self,
         clips: Sequence[tuple[str, int]],
         decided: Settings,
@@ -237,20 +239,43 @@ class Pipeline:
         known: Known,
         beside: Beside,
         second: int = 1,
-    ) -> tuple:
-        """What `sample_latents` takes, for clips given as (prompt, seed), whose second latent frame is so many after
-        the first."""
+        cycle: Cycle | None = None,
+    ) -> Float[Array, "b t h w c"]:
+        """Latents of clips given as (prompt, seed), whose second latent frame is so many after the first.
+
+        Of two experts one is in memory while it samples; the other one takes its state and goes on.
+        """
         prompts = [prompt for prompt, _ in clips] + [decided.negative] * (len(clips) if decided.guided else 0)
         self._encode_prompts(prompts)
         context = jnp.stack([self._contexts[prompt] for prompt in prompts])
         seeds = np.array([seed for _, seed in clips], np.uint32)
         step = self.config.fps / decided.fps
         positions = np.asarray(anchored(second, decided.latent[0], self.config.reach, step))
-        scale, low = decided.guidance_scale, self.config.guidance_scale_low
-        own = scale == self.config.guidance_scale and low is not None
-        scales = np.array([scale, low if own else scale], np.float32)
-        params = self.params.take("dit", *(["dit_low"] if self.config.boundary is not None else []))
-        return params, context, seeds, times, scales, positions, known, beside
+        state = None
+        for part, span in shares(self.config, SAMPLERS[decided.sampler], times).items():
+            scale, low = decided.guidance_scale, self.config.guidance_scale_low
+            if part == "dit_low" and low is not None and scale == self.config.guidance_scale:
+                scale = low
+            told = context, seeds, times, np.float32(scale), positions, known, beside, state
+            state = self._part(part, told, decided, span, cycle)
+        assert state is not None
+        self._bar.finish_sampling()
+        return state[0]
+
+    def _part(
+        self, part: str, told: tuple, decided: Settings, evaluations: tuple[int, int | None], cycle: Cycle | None
+    ) -> State:
+        """What a transformer makes of `told`, see `sample_latents`, which is compiled once for these shapes."""
+        arguments = self.params[part], *told
+        shapes = tuple(jax.tree.map(np.shape, told))
+        kind = (shapes, decided.sampler, decided.guided, self._watching, cycle, evaluations)
+        if kind not in self._compiled:
+            report = self._bar.report if self._watching else None
+            dit = replace(self.config.dit, unroll=1)  # a loop compiles sooner, runs as fast
+            function = partial(sample_latents, replace(self.config, dit=dit), SAMPLERS[decided.sampler],
+                               decided.guided, report, cycle=cycle, evaluations=evaluations)  # fmt: skip
+            self._compiled[kind] = compiled(function, *arguments)
+        return interruptible(lambda: jax.block_until_ready(self._compiled[kind](*arguments)))
 
     def _known(self, given: Given | None, shape: tuple[int, ...]) -> tuple[Known, Beside]:
         """What is known of latents of shape [b t h w c], and how else the model is told. Raises BadRequest."""
@@ -277,21 +302,6 @@ class Pipeline:
         if ("vision",) not in self._compiled:
             self._compiled["vision",] = compiled(partial(encode_image, config), params, image)
         return self._compiled["vision",](params, image)[0]
-
-    def _sampling(
-        self, arguments: tuple, decided: Settings, watching: bool, cycle: Cycle | None = None
-    ) -> Callable[..., Float[Array, "b t h w c"]]:
-        """`sample_latents` compiled for these shapes and this sampler; kept for the next call."""
-        shapes = tuple(jax.tree.map(np.shape, arguments[1:]))
-        kind = (shapes, decided.sampler, decided.guided, watching, cycle)
-        if kind not in self._compiled:
-            report = self._bar.report if watching else None
-            config = replace(
-                self.config, dit=replace(self.config.dit, unroll=1)
-            )  # a loop compiles sooner, runs as fast
-            function = partial(sample_latents, config, SAMPLERS[decided.sampler], decided.guided, report, cycle=cycle)
-            self._compiled[kind] = compiled(function, *arguments)
-        return self._compiled[kind]
 
     def _decoded(self, latents: Float[Array, "b t h w c"], decided: Settings) -> UInt8[np.ndarray, "b t y x 3"]:
         """Frames of the latents: in one piece where that is small, else chunk by chunk, or tile by tile."""
@@ -357,10 +367,6 @@ class _Windows:
         return self.pipeline.config.vae.stride[0]
 
     @property
-    def watching(self) -> bool:
-        return sys.stderr.isatty()
-
-    @property
     def reach(self) -> int:
         return self.pipeline.config.reach
 
@@ -369,14 +375,11 @@ class _Windows:
         (known, second, frames), beside = past, Beside()
         if pipeline.config.known == "channels":
             nothing, beside = pipeline._known(Given(head=frames), known.latent.shape)
+            assert beside.channels is not None
             kept = jnp.where(known.mask[..., None, None, None], known.latent, beside.channels[..., self.stride :])
             channels = jnp.concatenate([beside.channels[..., : self.stride], kept], -1)
             known, second, beside = nothing, 1, beside._replace(channels=channels)
-        arguments = pipeline._arguments([(prompt, seed)], decided, times, known, beside, second)
-        sampling = pipeline._sampling(arguments, decided, self.watching)
-        latents = interruptible(lambda: np.asarray(sampling(*arguments)))
-        pipeline._bar.finish_sampling()
-        return latents[0]
+        return np.asarray(pipeline._sampled([(prompt, seed)], decided, times, known, beside, second))[0]
 
     def encode(self, frames: Frames) -> Float[np.ndarray, "t h w c"]:
         return self.pipeline._encoded(frames)

@@ -165,8 +165,6 @@ def described(asked: Sampling) -> tuple[Any, dict[str, Any]]:
         "dit": abstract_parameters(init_dit, config.dit, asked.dtype),
         "vae": abstract_parameters(init_vae, config.vae, "float32"),
     }
-    if config.boundary is not None:
-        weights["dit_low"] = weights["dit"]
     if config.vision is not None:
         weights["vision"] = abstract_parameters(init_vision, config.vision, asked.dtype)
     if bits := asked.quantize:

@@ -8,14 +8,16 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.errors import FlaxError
 from jaxtyping import Array, Bool, Float, Int, UInt8, UInt32
 
 from sorajax.diffusion.flow import whole_times
 from sorajax.diffusion.guidance import guided_pair
-from sorajax.diffusion.known import Known, Velocity, held, initial
+from sorajax.diffusion.known import Known, held, initial
 from sorajax.diffusion.looped import Cycle, looped
 from sorajax.diffusion.progress import watched
+from sorajax.diffusion.samplers import Sampler, State
 from sorajax.models.dit import DiT
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextConfig, TextEncoder
@@ -53,29 +55,30 @@ def encode_image(
 
 def sample_latents(
     config: SoraConfig,
-    sampler: Callable[[Velocity, Array, Array], Array],
+    sampler: Sampler,
     guided: bool,
     report: Callable | None,
     params: dict[str, Any],
     context: Float[Array, "prompts m e"],
     seeds: UInt32[Array, " b"],
     times: Float[Array, " steps+1"],
-    scales: Float[Array, " 2"],
+    scale: Float[Array, ""],
     positions: Float[Array, " t"],
     known: Known,
     beside: Beside,
+    state: State | None = None,
     *,
     cycle: Cycle | None = None,
-) -> Float[Array, "b t h w c"]:
-    """Context to latents. `context` holds b prompts and, when guided, b negative ones after them, in one batch.
+    evaluations: tuple[int, int | None] = (0, None),
+) -> State:
+    """Context to latents, the first of the sampler's state. `context` holds b prompts and, when guided, b negative ones
+    after them, in one batch.
 
-    scales: of the guidance, at and above the config's boundary and below it. positions: of a clip's latents; with a
+    params: of the transformer, or of one of two experts, which makes some of the `evaluations` (first, and before
+    which); the next one begins with the `state`. scale: of the guidance. positions: of a clip's latents; with a
     `cycle`, of a view's, and latents are its state, of which nothing is known.
     """
     clocks = config.known != "replaced"
-
-    def network(which: str, *arguments: Any) -> Any:
-        return DiT(config.dit).apply({"params": params[which]}, *arguments)
 
     def model(x: Float[Array, "b t h w c"], time: Float[Array, "b t"]) -> Any:
         time = whole_times(time) if config.whole_times else time
@@ -84,27 +87,31 @@ def sample_latents(
             None if extra is None else jnp.concatenate([extra] * copies) for extra in (beside.channels, beside.image)
         )
         x = x if channels is None else jnp.concatenate([x, channels], -1)
-        arguments = x, time, context, positions, image
-        if config.boundary is None:
-            return network("dit", *arguments)
-        high, low = partial(network, "dit"), partial(network, "dit_low")
-        return jax.lax.cond(jnp.max(time) >= config.boundary, high, low, *arguments)
+        return DiT(config.dit).apply({"params": params}, x, time, context, positions, image)
 
     def pair(x: Float[Array, "b t h w c"], time: Float[Array, "b t"]) -> tuple[Array, Array]:
         velocity, velocity_null = jnp.split(model(jnp.concatenate([x, x]), jnp.concatenate([time, time])), 2)
         return velocity, velocity_null
 
-    def follow(x: Float[Array, "b t h w c"], time: Float[Array, "b t"]) -> Any:
-        if not guided:
-            return model(x, time)
-        high = jnp.max(whole_times(time)) >= (config.boundary or 0.0)
-        return guided_pair(pair, jnp.where(high, scales[0], scales[1]))(x, time)
-
+    follow = guided_pair(pair, scale) if guided else model
     noise = jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), known.latent.shape[1:]))(seeds)
     velocity = held(follow, known, noise, clocks) if cycle is None else looped(follow, cycle)
     if report is not None:
         velocity = watched(velocity, report)
-    return sampler(velocity, initial(known, noise, clocks), times)
+    state = sampler.begin(initial(known, noise, clocks)) if state is None else state
+    rows = jax.tree.map(lambda row: row[slice(*evaluations)], sampler.rows(times))
+    return sampler.along(velocity, state, rows)
+
+
+def shares(config: SoraConfig, sampler: Sampler, times: Float[np.ndarray, " steps+1"]) -> dict[str, tuple[int, Any]]:
+    """The parts of a model that make the evaluations, one after the other: of each the first, and before which."""
+    if config.boundary is None:
+        return {"dit": (0, None)}
+    at = sampler.rows(jnp.asarray(times))[0]
+    at = whole_times(at) if config.whole_times else at
+    count = int((np.asarray(at) >= np.float32(config.boundary)).sum())
+    found = {"dit": (0, count), "dit_low": (count, len(at))}
+    return {part: span for part, span in found.items() if span[0] < span[1]}
 
 
 def decode_whole(

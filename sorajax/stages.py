@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from sorajax.diffusion.known import nothing_known
 from sorajax.diffusion.samplers import SAMPLERS
-from sorajax.models.sora import EXPERTS, SoraConfig
+from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextConfig
 from sorajax.models.tiles import LARGEST, OVERLAP, TILE, starts
 from sorajax.models.vae import VAE, VAEConfig
@@ -36,15 +36,15 @@ class Stage(NamedTuple):
 
 def stages(config: SoraConfig, weights: Mapping[str, Any], shape: tuple[int, ...], steps: int) -> list[Stage]:
     """The stages of sampling one guided clip of latents [t h w c]; `weights` are shapes of "text", "dit" and "vae", and
-    by model of "dit_low" and "vision".
+    by model of "vision". Of two experts, which are alike, one is there at a time.
     """
-    experts = {name: weights[name] for name in EXPERTS.values() if name in weights}
     made = [text_stage(config.text, weights["text"])]
     if config.vision is not None:
         made.append(vision_stage(config.vision, weights["vision"]))
     if config.known == "channels":
         made.append(encoder_stage(config.vae, weights["vae"], shape))
-    return [*made, transformer_stage(config, experts, shape, steps), decoder_stage(config.vae, weights["vae"], shape)]
+    made.append(transformer_stage(config, weights["dit"], shape, steps))
+    return [*made, decoder_stage(config.vae, weights["vae"], shape)]
 
 
 def text_stage(config: TextConfig, weights: Any) -> Stage:
@@ -65,20 +65,20 @@ def vision_stage(config: VisionConfig, weights: Any) -> Stage:
     return Stage("vision", function, arguments, nbytes(weights) + values, 1, 2 * tokens * matrices(weights))
 
 
-def transformer_stage(config: SoraConfig, experts: dict[str, Any], shape: tuple[int, ...], steps: int) -> Stage:
-    """All steps, each of both prompts in one batch, by one expert; `experts` are the weights of all, which stay."""
+def transformer_stage(config: SoraConfig, weights: Any, shape: tuple[int, ...], steps: int) -> Stage:
+    """All steps, each of both prompts in one batch."""
     config = replace(config, dit=replace(config.dit, unroll=1))  # as the pipeline does
     dit, m, tokens = config.dit, config.text.tokens, tokens_of(config, shape)
     known = jax.eval_shape(lambda: nothing_known((1, *shape)))
     image = None if config.vision is None else array(1, config.vision.tokens, config.vision.width)
     channels = array(1, *shape[:-1], dit.in_channels - shape[-1]) if config.known == "channels" else None
-    arguments = (experts, array(2, m, config.text.width), array(1, kind=jnp.uint32), array(steps + 1),
-                 array(2), array(shape[0]), known, Beside(image, channels))  # fmt: skip
+    arguments = (weights, array(2, m, config.text.width), array(1, kind=jnp.uint32), array(steps + 1),
+                 array(), array(shape[0]), known, Beside(image, channels))  # fmt: skip
     read = tokens + m + (0 if config.vision is None else config.vision.tokens)
     attention = 4 * tokens * read * dit.width * dit.depth
-    flops = steps * 2 * (2 * tokens * matrices(experts["dit"]) + attention)
+    flops = steps * 2 * (2 * tokens * matrices(weights) + attention)
     function = partial(sample_latents, config, SAMPLERS["unipc"], True, None)
-    return Stage("transformer", function, arguments, nbytes(experts) + alive(config, shape), 1, flops)
+    return Stage("transformer", function, arguments, nbytes(weights) + alive(config, shape), 1, flops)
 
 
 def alive(config: SoraConfig, shape: tuple[int, ...], guided: bool = True) -> int:

@@ -58,7 +58,7 @@ def planned_bytes(frames: int) -> int:
     context = np.zeros((1, LARGE.text.tokens, LARGE.text.width), np.float32)
     positions = np.arange(shape[1], dtype=np.float32)
     known = jax.eval_shape(lambda: nothing_known(shape))
-    arguments = params, context, np.zeros(1, np.uint32), decided.times(), np.ones(2, np.float32), positions, known
+    arguments = params["dit"], context, np.zeros(1, np.uint32), decided.times(), np.float32(1), positions, known
     function = jax.jit(partial(sample_latents, LARGE, SAMPLERS["euler"], False, None))
     program = function.lower(*arguments, Beside()).compile()
     return program.memory_analysis().temp_size_in_bytes

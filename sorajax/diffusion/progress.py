@@ -33,16 +33,21 @@ class Bar:
         self.lines: tqdm | None = None
         self.times = np.zeros(0)
         self.before = 0
+        self.begun = False
 
     def open(self, samplings: int, times: Float[np.ndarray, " steps+1"]) -> None:
-        """Draws an empty bar for that many samplings along the same times."""
-        self.times, self.before = np.asarray(times), 0
+        """Draws an empty bar for that many samplings along the same times. What is compiled before the first report
+        does not count as time that they take."""
+        self.times, self.before, self.begun = np.asarray(times), 0, False
         layout = "{desc} {percentage:3.0f}%|{bar:30}| step {n_fmt}/{total_fmt}, {elapsed} gone, {remaining} left"
         total = samplings * (len(self.times) - 1)
         self.lines = tqdm(total=total, desc="sampling", bar_format=layout, file=sys.stderr, leave=False)
 
     def report(self, time: Float[np.ndarray, ""]) -> None:
         """Moves the bar to the step that begins at `time`; never back, since reports may overtake each other."""
+        if self.lines is not None and not self.begun:
+            self.lines.reset()
+            self.begun = True
         self._move(self.before + int((self.times > np.asarray(time)).sum()))
 
     def finish_sampling(self) -> None:

@@ -1,14 +1,17 @@
 """Samplers: from noise to data along a velocity, in few evaluations.
 
-Each is `sampler(velocity, x, times) -> x`, with falling `times` [steps + 1] that end at 0. All are written as an Euler
-step plus a correction built from differences of estimates of the data, `data = x - time * velocity`. So frames whose
-velocity is zero do not change by a bit, and a time of exactly 1 or 0, where the log-SNR
+Each is `sampler(velocity, x, times) -> x`, with falling `times` [steps + 1] that end at 0; a `Sampler` also goes a part
+of the way, so that another velocity can take it from there. All are written as an Euler step plus a correction built
+from differences of estimates of the data, `data = x - time * velocity`. So frames whose velocity is zero do not change
+by a bit, and a time of exactly 1 or 0, where the log-SNR
 
     logsnr = log((1 - time) / time),    h = difference of logsnr over a step
 
 is infinite, needs no special number: the correction vanishes there.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -20,69 +23,91 @@ from sorajax.diffusion.known import Latent, Velocity
 
 Times = Float[Array, " steps+1"]
 PerStep = Float[Array, " steps"]
+State = tuple[Latent, ...]
+"""What is carried from evaluation to evaluation; its first latent is, after the last one, the result."""
+Row = tuple[Array, ...]
 
 
-def euler(velocity: Velocity, x: Latent, times: Times) -> Latent:
-    """First order: one evaluation a step."""
+@dataclass(frozen=True)
+class Sampler:
+    """A rule, as a scan over evaluations of a velocity.
 
-    def step(x: Latent, span: tuple[Array, Array]) -> tuple[Latent, None]:
-        time, following = span
-        return x + (following - time) * velocity(x, everywhere(x, time)), None
-
-    return jax.lax.scan(step, x, (times[:-1], times[1:]))[0]
-
-
-def heun(velocity: Velocity, x: Latent, times: Times) -> Latent:
-    """Second order, two evaluations a step but one in the last (Karras et al. 2022, algorithm 1, in flow form).
-
-    The scan runs over evaluations, the first and second of each step in turn, so the model is compiled once.
+    rows: of the times, what each evaluation needs, in arrays with one entry for each; first the time it stands at.
+    step: (velocity, state, row) to the next state. carried: latents in a state.
     """
-    steps = times.size - 1
-    start, second = np.divmod(np.arange(2 * steps - 1), 2)
 
-    def evaluate(carry: tuple[Latent, Latent, Latent], row: tuple[Array, ...]) -> tuple[tuple, None]:
-        x, trial, first = carry
-        time, change, second = row
-        slope = velocity(trial, everywhere(x, time))
-        whole = x + change * jnp.where(second, (first + slope) / 2, slope)
-        return (jnp.where(second, whole, x), whole, slope), None
+    rows: Callable[[Times], Row]
+    step: Callable[[Velocity, State, Row], State]
+    carried: int
 
-    rows = (times[start + second], jnp.diff(times)[start], second == 1)
-    return jax.lax.scan(evaluate, (x, x, x), rows)[0][1]
+    def __call__(self, velocity: Velocity, x: Latent, times: Times) -> Latent:
+        return self.along(velocity, self.begin(x), self.rows(times))[0]
+
+    def begin(self, x: Latent) -> State:
+        """The state before the first evaluation."""
+        return (x,) * self.carried
+
+    def along(self, velocity: Velocity, state: State, rows: Row) -> State:
+        """The state after some evaluations, one for each entry of `rows`."""
+        return jax.lax.scan(lambda state, row: (self.step(velocity, state, row), None), state, rows)[0]
 
 
-def dpmpp_2m(velocity: Velocity, x: Latent, times: Times) -> Latent:
-    """DPM-Solver++ (2M): order 2 from the last two data estimates (Lu et al. 2022, algorithm 2); last step Euler."""
+def euler_rows(times: Times) -> Row:
+    return times[:-1], times[1:]
+
+
+def euler_step(velocity: Velocity, state: State, row: Row) -> State:
+    """First order: one evaluation a step."""
+    (x,), (time, following) = state, row
+    return (x + (following - time) * velocity(x, everywhere(x, time)),)
+
+
+def heun_rows(times: Times) -> Row:
+    """The first and second evaluation of each step in turn, so that the model is compiled once."""
+    start, second = np.divmod(np.arange(2 * (times.size - 1) - 1), 2)
+    return times[start + second], jnp.diff(times)[start], second == 1
+
+
+def heun_step(velocity: Velocity, state: State, row: Row) -> State:
+    """Second order, two evaluations a step but one in the last (Karras et al. 2022, algorithm 1, in flow form)."""
+    (trial, x, first), (time, change, second) = state, row
+    slope = velocity(trial, everywhere(x, time))
+    whole = x + change * jnp.where(second, (first + slope) / 2, slope)
+    return whole, jnp.where(second, whole, x), slope
+
+
+def dpmpp_2m_rows(times: Times) -> Row:
     weights = coefficients(times)
-
-    def step(carry: tuple[Latent, Latent], row: tuple[Array, ...]) -> tuple[tuple, None]:
-        x, older = carry
-        time, blend, second = row
-        data = x - time * velocity(x, everywhere(x, time))
-        return (x + blend * (data - x) + second * (data - older), data), None
-
-    return jax.lax.scan(step, (x, x), (times[:-1], weights.blend, weights.second))[0][0]
+    return times[:-1], weights.blend, weights.second
 
 
-def unipc(velocity: Velocity, x: Latent, times: Times) -> Latent:
+def dpmpp_2m_step(velocity: Velocity, state: State, row: Row) -> State:
+    """DPM-Solver++ (2M): order 2 from the last two data estimates (Lu et al. 2022, algorithm 2); last step Euler."""
+    (x, older), (time, blend, second) = state, row
+    data = x - time * velocity(x, everywhere(x, time))
+    return x + blend * (data - x) + second * (data - older), data
+
+
+def unipc_rows(times: Times) -> Row:
+    blend, second, correct_old, correct_new = coefficients(times)
+    return times[:-1], blend, second, before(blend), correct_old, correct_new
+
+
+def unipc_step(velocity: Velocity, state: State, row: Row) -> State:
     """UniPC of order 2 with B(h) = e^h - 1 (Zhao et al. 2023, algorithms 5 and 8: data prediction, multistep).
 
     Each evaluation first corrects the step that led to it, then predicts the next; so the corrector costs nothing.
     """
-
-    def step(carry: tuple[Latent, ...], row: tuple[Array, ...]) -> tuple[tuple, None]:
-        predicted, start, older, oldest = carry
-        time, blend, second, last_blend, correct_old, correct_new = row
-        data = predicted - time * velocity(predicted, everywhere(x, time))
-        corrected = start + last_blend * (older - start) + correct_old * (older - oldest) + correct_new * (data - older)
-        following = corrected + blend * (data - corrected) + second * (data - older)
-        return (following, corrected, data, older), None
-
-    blend, second, correct_old, correct_new = coefficients(times)
-    rows = (times[:-1], blend, second, before(blend), correct_old, correct_new)
-    return jax.lax.scan(step, (x, x, x, x), rows)[0][0]
+    (predicted, start, older, oldest), (time, blend, second, last_blend, correct_old, correct_new) = state, row
+    data = predicted - time * velocity(predicted, everywhere(predicted, time))
+    corrected = start + last_blend * (older - start) + correct_old * (older - oldest) + correct_new * (data - older)
+    return corrected + blend * (data - corrected) + second * (data - older), corrected, data, older
 
 
+euler = Sampler(euler_rows, euler_step, 1)
+heun = Sampler(heun_rows, heun_step, 3)
+dpmpp_2m = Sampler(dpmpp_2m_rows, dpmpp_2m_step, 2)
+unipc = Sampler(unipc_rows, unipc_step, 4)
 SAMPLERS = {"euler": euler, "heun": heun, "unipc": unipc, "dpmpp_2m": dpmpp_2m}
 
 

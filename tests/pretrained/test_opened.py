@@ -13,13 +13,16 @@ from safetensors.numpy import save_file
 
 import sorajax
 from sorajax import convert, tasks
+from sorajax.diffusion.flow import schedule
+from sorajax.diffusion.samplers import SAMPLERS
 from sorajax.models.vision import VisionConfig
-from sorajax.parts import open_parts
+from sorajax.parts import FULLEST, open_parts
 from sorajax.pretrained import wan
 from sorajax.pretrained.opened import known_config, open_model
 from sorajax.pretrained.pickles import PickledTensors
 from sorajax.pretrained.safetensors import Tensors
 from sorajax.request import BadRequest, Request, Scene
+from sorajax.sampling import shares
 from sorajax.video import Video
 
 torch = pytest.importorskip("torch", reason="the parity extra is not installed")
@@ -346,7 +349,7 @@ def test_bad_folders_are_refused_in_one_line(copied, tmp_path, monkeypatch):
     save_file({name: tensor.to(torch.int8) for name, tensor in tensors.items()}, shard)
     refused("is int8, and weights are float32, bfloat16 or float16")
     monkeypatch.setattr("sorajax.parts.memory_of_devices", lambda: 1000)
-    with pytest.raises(ValueError, match=r"text take 0.0 GB of 0.0 GB: use more devices, half the bytes with"):
+    with pytest.raises(ValueError, match=r"text takes 0.0 GB of 0.0 GB: use more devices, half the bytes with"):
         sorajax.load(copied)
 
 
@@ -370,18 +373,40 @@ def test_an_image_model_wants_an_image_and_a_hub_name_needs_the_hub(tmp_path):
         sorajax.load("nobody/no-such-model")
 
 
+def test_one_of_two_experts_is_in_memory_at_a_time(tmp_path):
+    silent(MODELS["Wan2.2-T2V-A14B"]).save_pretrained(tmp_path)
+    pipeline = sorajax.load(tmp_path)
+    settings = {"frames": 5, "height": HEIGHT, "width": WIDTH, "steps": STEPS}
+    together = [pipeline(PROMPT, **settings, sampler=sampler)[0].frames for sampler in SAMPLERS]
+    assert {"dit", "dit_low"} < set(pipeline.params._there)
+    sizes = pipeline.params._sizes
+    assert sizes["dit"] == sizes["dit_low"]
+    pipeline.params._memory = int(1.5 * sizes["dit"] / FULLEST)
+    there, load = [], pipeline.params._loaders["dit_low"]
+    pipeline.params._loaders["dit_low"] = lambda: there.append(set(pipeline.params._there)) or load()
+    pipeline.params._there.clear()
+    alone = [pipeline(PROMPT, **settings, sampler=sampler)[0].frames for sampler in SAMPLERS]
+    assert len(there) == len(SAMPLERS)
+    assert not any("dit" in parts for parts in there)
+    assert np.array_equal(together, alone)
+    spans = {name: shares(pipeline.config, sampler, schedule(4, 12.0)) for name, sampler in SAMPLERS.items()}
+    assert spans["unipc"] == {"dit": (0, 3), "dit_low": (3, 4)}  # at 1, 0.973, 0.923 and 0.8
+    assert spans["heun"] == {"dit": (0, 5), "dit_low": (5, 7)}
+    assert set(shares(pipeline.config, SAMPLERS["unipc"], np.array([0.5, 0.2, 0.0], np.float32))) == {"dit_low"}
+
+
 def test_an_image_model_makes_films_and_storyboards(tmp_path, monkeypatch):
     """Each window is told on its channels, in the kept latents themselves; each shot begins from a picture."""
     silent(MODELS["Wan2.2-I2V-A14B"]).save_pretrained(tmp_path / "i2v")
     pipeline = sorajax.load(tmp_path / "i2v")
     pipeline.config = dataclasses.replace(pipeline.config, frames=(9,))
-    told, arguments = [], pipeline._arguments
+    told, sampled = [], pipeline._sampled
 
-    def recorded(clips, decided, times, known, beside, *more):
+    def recorded(clips, decided, times, known, beside, *more, **named):
         told.append(np.asarray(beside.channels[0]))
-        return arguments(clips, decided, times, known, beside, *more)
+        return sampled(clips, decided, times, known, beside, *more, **named)
 
-    monkeypatch.setattr(pipeline, "_arguments", recorded)
+    monkeypatch.setattr(pipeline, "_sampled", recorded)
     still = Video(np.random.default_rng(0).integers(0, 255, (1, 32, 32, 3), np.uint8), 1.0)
     asked = Request((PROMPT,), seconds=0.8, steps=1, width=32, height=32, guidance_scale=1.0)
     (film,) = (made.whole() for made in tasks.animate(pipeline, asked, still))
