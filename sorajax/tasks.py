@@ -133,17 +133,18 @@ def before(pipeline: Pipeline, one: Request, end: Frames, wanted: int) -> Frames
 
 
 def between(pipeline: Pipeline, request: Request, first: Video, last: Video) -> Iterator[Video]:
-    """From one picture to another, in stride * n + 2 frames; the last one fills one latent frame, of which its first
-    pixel frame is shown."""
+    """From one picture to another, in stride * n + 2 frames: the last one fills one latent frame, of which its first
+    pixel frame is shown. A model that is told in pixels what it knows makes stride * n + 1, and is told of one."""
     request = shaped(pipeline, request, first)
     stride = pipeline.config.vae.stride[0]
-    wanted = asked_for(request) or max(pipeline.film_window - stride + 1, stride + 2)
-    frames = max(1, round((wanted - 2) / stride)) * stride + 2
+    copies, rest = (1, 1) if pipeline.config.known == "channels" else (stride, 2)
+    wanted = asked_for(request) or max(pipeline.film_window + 1 - copies, stride + rest)
+    frames = max(1, round((wanted - rest) / stride)) * stride + rest
     if frames != wanted:
-        note(f"{wanted} frames with both pictures are rounded to {frames}: the model makes {stride}n+2 between two")
+        note(f"{wanted} frames with both pictures are rounded to {frames}: the model makes {stride}n+{rest} of them")
     head, end = frames_of(pipeline, request, first)[:1], frames_of(pipeline, request, last)[-1:]
-    given = Given(head=head, tail=np.repeat(end, stride, 0))
-    for video in sampled(pipeline, replace(request, frames=frames + stride - 1, seconds=None), given):
+    given = Given(head=head, tail=np.repeat(end, copies, 0))
+    for video in sampled(pipeline, replace(request, frames=frames + copies - 1, seconds=None), given):
         yield replace(video, frames=video.frames[:frames])
 
 

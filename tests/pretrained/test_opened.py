@@ -15,6 +15,7 @@ import sorajax
 from sorajax import convert, tasks
 from sorajax.diffusion.flow import schedule
 from sorajax.diffusion.samplers import SAMPLERS
+from sorajax.given import Given
 from sorajax.models.vision import VisionConfig
 from sorajax.parts import FULLEST, open_parts
 from sorajax.pretrained import wan
@@ -66,6 +67,7 @@ MODELS = {
     "Wan2.2-T2V-A14B": lambda: text_to_video(boundary=0.875),
     "Wan2.1-I2V": lambda: image_to_video(image=80),
     "Wan2.2-I2V-A14B": lambda: image_to_video(image=None, boundary=0.9),
+    "Wan2.2-I2V-A14B, to a last picture": lambda: image_to_video(image=None, boundary=0.9),
     "Wan2.2-TI2V": lambda: text_and_image_to_video(diffusers.WanPipeline),
     "Wan2.2-TI2V, from an image": lambda: text_and_image_to_video(diffusers.WanImageToVideoPipeline),
 }
@@ -88,11 +90,19 @@ def test_the_whole_pipeline_agrees_from_the_same_noise(name, tmp_path):
                       guidance_scale=3.0)
     if given is None:
         ours = next(pipeline.stream(request, pipeline.plan(request))).frames
+    elif "last" in name:
+        ends = Given(head=given[None], tail=given[None, ::-1], exact=False)
+        ours = next(pipeline.stream(request, pipeline.plan(request), given=ends)).frames
+        made = next(tasks.between(pipeline, request, Video(ends.head, 16.0), Video(ends.tail, 16.0))).frames
+        assert np.array_equal(made[[0, -1]], [given, given[::-1]])
+        assert len(made) == FRAMES
     else:
         ours = next(tasks.animate(pipeline, request, Video(given[None], 16.0))).whole().frames
     t, h, w, c = pipeline.plan(request).latent
     noise = np.asarray(jax.random.normal(jax.random.key(5), (t, h, w, c)))
     more = {} if given is None else {"image": PIL.Image.fromarray(given)}
+    if "last" in name:
+        more["last_image"] = PIL.Image.fromarray(given[::-1])
     with torch.no_grad():
         expected = theirs(
             prompt=PROMPT, negative_prompt=NEGATIVE, height=height, width=width, num_frames=FRAMES,
