@@ -30,6 +30,7 @@ Direction = Literal["forward", "backward", "both"]
 Keep = Callable[[int, Any], Kept]
 """Where the windows of the i-th film are kept; the second argument, JSON values, is what makes it."""
 FASTEST, SLOWEST = 30.0, 4.0  # frames per second that a clip may keep
+LEADING = 0.93  # the strength that is left to what leads to a clip, over a crossfade of what lies around it
 
 
 def text(pipeline: Pipeline, request: Request, keep: Keep | None = None) -> Iterator[Video | Film]:
@@ -126,7 +127,7 @@ def before(pipeline: Pipeline, one: Request, end: Frames, wanted: int) -> Frames
             break
         context = max(1, min(groups, (len(film) - 1) // stride)) * stride
         context += context + 1 < window  # a frame of its past, where something new is left beside it
-        given = Given(tail=lengthened(film, context)[:context])
+        given = leading(pipeline, None, lengthened(film, context)[:context], window - context)
         request = replace(one, seed=(one.seed + number) % 2**32, frames=window, seconds=None)
         film = np.concatenate([next(sampled(pipeline, request, given)).frames[:-context], film])
     return film[-len(end) - wanted : -len(end)]
@@ -206,11 +207,8 @@ def blend(pipeline: Pipeline, request: Request, first: Video, second: Video, str
     request = shaped(pipeline, request, first)
     ours, theirs = frames_of(pipeline, request, first), frames_of(pipeline, request, second)
     wanted = asked_for(request) or min(len(ours), len(theirs))
-    share = np.linspace(0, 1, wanted)[:, None, None, None]
-    share = share * share * (3 - 2 * share)
-    mixed = (1 - share) * lengthened(ours, wanted)[:wanted] + share * lengthened(theirs, wanted)[:wanted]
-    crossfade = Video(np.round(mixed).astype(np.uint8), rate(request))
-    yield from edit(pipeline, request, crossfade, strength)
+    mixed = crossfade(lengthened(ours, wanted)[:wanted], lengthened(theirs, wanted)[:wanted])
+    yield from edit(pipeline, request, Video(mixed, rate(request)), strength)
 
 
 def bridged(pipeline: Pipeline, request: Request, before: Frames, after: Frames, wanted: int | None) -> Video:
@@ -221,13 +219,32 @@ def bridged(pipeline: Pipeline, request: Request, before: Frames, after: Frames,
     groups = max(1, (window - 1) // stride // 4)
     head = min(groups, (len(before) - 1) // stride) * stride + 1
     tail = min(groups, max(1, (len(after) - 1) // stride)) * stride + 1
-    new = wanted or window - head - tail
+    new = wanted or max(window - head - tail, stride)
     tail += (-head - new - tail + 1) % stride  # the whole clip has stride * n + 1 frames
     held = lengthened(after, tail)[:tail]
     decided = replace(request, frames=head + new + tail, seconds=None)
-    video = next(sampled(pipeline, decided, Given(head=before[-head:], tail=held)))
+    video = next(sampled(pipeline, decided, leading(pipeline, before[-head:], held, new)))
     made = video.frames[: head + new]
     return replace(video, frames=np.concatenate([before[:-head], made, after]))
+
+
+def leading(pipeline: Pipeline, head: Frames | None, tail: Frames, new: int) -> Given:
+    """What is given of a window whose end is a clip's beginning, and whose beginning, where there is one, is another
+    clip's end. The `new` frames between them start as a noised crossfade of the nearest two (of the tail's first one
+    alone, where it has no head): so they lead over from one ground to the other, and meet both ends without a jump."""
+    if pipeline.config.known == "channels":  # told what is known, and nothing roughly
+        return Given(head=head, tail=tail)
+    first = tail[:1] if head is None else head[-1:]
+    between = crossfade(*(np.repeat(end, new + 2, 0) for end in (first, tail[:1])))[1:-1]
+    parts = [between, tail] if head is None else [head, between, tail]
+    return Given(head=head, tail=tail, rough=np.concatenate(parts), strength=LEADING)
+
+
+def crossfade(first: Frames, second: Frames) -> Frames:
+    """From the first frame of one clip to the last one of another of the same length, slow at both ends."""
+    share = np.linspace(0, 1, len(first))[:, None, None, None]
+    share = share * share * (3 - 2 * share)
+    return np.round((1 - share) * first + share * second).astype(np.uint8)
 
 
 def asked_for(request: Request) -> int:

@@ -77,6 +77,21 @@ def test_a_bridge_lies_between_two_untouched_clips(pipeline):
     assert np.array_equal(film[-6:], b.frames)
 
 
+def test_what_leads_to_a_clip_starts_from_what_lies_around_it(pipeline):
+    dark, light = np.full((5, 16, 16, 3), 40, np.uint8), np.full((4, 16, 16, 3), 200, np.uint8)
+    given = tasks.leading(pipeline, dark, light, 8)
+    levels = given.rough[:, 0, 0, 0].astype(int)
+    assert levels.tolist() == sorted(levels)
+    assert levels[4] == 40
+    assert 40 < levels[5] < levels[12] < levels[13] == 200
+    assert np.array_equal(given.rough[[0, -1]], [dark[0], light[0]])
+    assert (tasks.leading(pipeline, None, light, 5).rough == 200).all()
+    known = known_of(given, (1, 5, 4, 4, 4), 4, pipeline._encoded)
+    assert known.mask[0].tolist() == [True, True, False, False, True]
+    assert float(known.start) == pytest.approx(tasks.LEADING)
+    np.testing.assert_allclose(known.latent[0, 2:4], pipeline._encoded(given.rough)[2:4], atol=1e-5)
+
+
 @pytest.mark.parametrize("wanted", [1, 2, 3, 4, 9])
 def test_a_bridge_is_as_long_as_it_shall_be_and_a_gap_is_filled(pipeline, wanted):
     a, b = clip(7), clip(6)
