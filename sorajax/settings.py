@@ -65,13 +65,16 @@ def decide(request: Request, config: SoraConfig) -> Settings:
         notes += (f"the model was trained at {trained}; {width}x{height} may look worse",)
     if fps != config.fps and frames > 1:
         notes += (f"the model was trained at {config.fps:g} fps; {fps:g} fps may look worse",)
+    scale = config.guidance_scale if request.guidance_scale is None else request.guidance_scale
+    if scale == 1 and request.negative:
+        notes += ("a negative prompt does not count without guidance: ask for a guidance scale above 1",)
     return Settings(
         frames=frames,
         height=height,
         width=width,
         fps=fps,
         steps=request.steps or config.steps,
-        guidance_scale=config.guidance_scale if request.guidance_scale is None else request.guidance_scale,
+        guidance_scale=scale,
         negative=config.negative if request.negative is None else request.negative,
         sampler=request.sampler,
         shift=request.shift or config.shift,

@@ -48,6 +48,8 @@ def animate(
 ) -> Iterator[Video | Film]:
     """Begins with the still, as the autoencoder shows it, and goes on as the prompt says."""
     request = shaped(pipeline, request, still)
+    if len(still.frames) > 1:
+        note(f"a clip of {len(still.frames)} frames is given to begin with: its first one is taken")
     head = frames_of(pipeline, request, still)[:1]
     decided = pipeline.plan(request)
     if decided.frames <= pipeline.window:

@@ -259,6 +259,8 @@ def test_notes_say_what_was_not_asked_for(tiny_model, tmp_path, monkeypatch, cap
         (["--loop", "--frames", "9"], "a loop of 9 frames is rounded to 8"),
         (["--extend", "clip.png", "--trim", "0.1:9", "--frames", "1"], "lasts 0.25 s: it is taken from 0.1 s to its"),
         (["--extend", "clip.png", "--fps", "8", "--frames", "1"], "has 24 frames a second, and 8 of them are taken"),
+        (["--image", "clip.png"], "a clip of 6 frames is given to begin with: its first one is taken"),
+        (["--negative", "blue", "--guidance-scale", "1"], "a negative prompt does not count without guidance"),
     ):
         assert main(["a red ball", "--model", str(tiny_model), "--out", "out.png", "--overwrite", *argv]) == 0
         assert capfd.readouterr().err.count(said) == 1
