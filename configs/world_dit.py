@@ -24,7 +24,7 @@ config = FlowTraining(
     model=DiTConfig(
         width=192,
         hidden=768,
-        depth=6,
+        depth=9,
         heads=4,
         in_channels=12,
         out_channels=12,
@@ -32,12 +32,12 @@ config = FlowTraining(
         text_width=128,
         frequencies=128,
         pooled_text=True,
-        unroll=6,
+        unroll=9,
         remat="none",
     ),
     text=TextConfig(vocabulary=768, width=128, hidden=384, depth=2, heads=4, head_width=32, tokens=48),
     vae=Path("runs/world_vae"),
-    objective=FlowObjective(time_mean=0.4, time_std=1.2, known=0.25),
+    objective=FlowObjective(time_mean=0.4, time_std=1.2, known=0.25, guidance_scale=3.0),
     data=WorldData(
         buckets=(
             Bucket(17, 64, 64, batch_size=48, weight=7),

@@ -222,6 +222,7 @@ class Pipeline:
         """Brings the contexts of prompts to the device. The text encoder is asked once for each, before the others."""
         for prompt in dict.fromkeys(prompts):
             if prompt in self._contexts:
+                self._contexts[prompt] = self._contexts.pop(prompt)  # the latest, which leaves last
                 continue
             ids, mask = self.tokenizer.encode([self._cleaned(prompt)])
             params = self.params["text"]

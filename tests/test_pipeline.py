@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import sorajax
+from sorajax.film import Shot
 from sorajax.models.text import spelled_out
 from sorajax.pipeline import Pipeline, interruptible
 from sorajax.request import BadRequest, Request
@@ -63,6 +64,14 @@ def test_guidance_scale_one_ignores_the_negative_prompt(pipeline):
     assert not np.array_equal(
         frames_of(pipeline, guidance_scale=5.0)[0], frames_of(pipeline, guidance_scale=5.0, negative="blue")[0]
     )
+
+
+def test_more_prompts_than_are_kept_leave_those_that_are_used(pipeline, monkeypatch):
+    monkeypatch.setattr("sorajax.pipeline.MOST_CONTEXTS", 2)
+    decided = pipeline.plan(Request(("a red ball",)))
+    shots = [Shot(f"a {colour} ball", 5, cut=True) for colour in ("red", "blue", "green", "red")]
+    assert len(pipeline.film(Request(("a red ball",)), shots, 0).whole().frames) == 20
+    assert set(pipeline._contexts) == {decided.negative, "a red ball"}
 
 
 def test_scale_one_is_the_limit_of_guided_scales(pipeline):
