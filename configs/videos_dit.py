@@ -13,7 +13,7 @@ from pathlib import Path
 from sorajax.data.buckets import Bucket, Phase
 from sorajax.data.clips import VideoData
 from sorajax.train import load_experiment
-from sorajax.training.flow import FlowObjective, FlowTraining
+from sorajax.training.flow import FlowTraining
 from sorajax.training.loop import LoopConfig
 from sorajax.training.optimizer import OptimizerConfig
 
@@ -23,7 +23,7 @@ config = FlowTraining(
     model=WORLD.model,
     text=WORLD.text,
     vae=Path("runs/videos_vae"),
-    objective=FlowObjective(time_mean=0.4, time_std=1.2, known=0.25),
+    objective=WORLD.objective,
     data=VideoData(
         buckets=(
             Bucket(17, 64, 64),

@@ -178,7 +178,7 @@ def film(
 
 
 class Stream:
-    """The latents of one run, and what their decoding remembers; of both as much as the next window needs."""
+    """The latents of one run, their frames, and what their decoding remembers: as much as the next window needs."""
 
     def __init__(self, model: Model, window: int):
         """`window`: latents of one window."""
@@ -190,7 +190,7 @@ class Stream:
         self.frames: Frames = np.zeros((0, 0, 0, 3), np.uint8)  # from the last one of the first of these latents
 
     def add(self, new: Latents, given: Frames | None = None) -> Frames:
-        """Decodes more latents; `given` are the frames that they were encoded from."""
+        """Decodes more latents; `given` are the frames that the first ones were encoded from."""
         frames = []
         first = not self.done  # a film's first latent stands for one frame, and is decoded alone
         starts = [0, *range(1 if first else AT_ONCE, len(new), AT_ONCE)]
@@ -208,17 +208,14 @@ class Stream:
     def past(self, shape: tuple[int, ...]) -> Past:
         """What the next window of that shape knows."""
         latent, mask, second = np.zeros(shape, np.float32), np.zeros(shape[0], bool), 1
-        count = known_before(self.done, shape[0])
-        frames = self.frames[-((count - 1) * self.model.stride + 1) :] if count else self.frames
-        if count:
-            past = self.latents[-count:]
+        if count := len(self.latents):
+            first = self.latents[0]
             if count < self.done:  # a window's first latent stands for one frame
-                first = self.anchor if self.model.reach else self.model.encode(frames[:1])[0]
+                first = self.anchor if self.model.reach else self.model.encode(self.frames[:1])[0]
                 second = self.done - count + 1 if self.model.reach else 1
-                past = [first, *past[1:]]
-            latent[:count], mask[:count] = np.stack(past), True
+            latent[:count], mask[:count] = np.stack([first, *self.latents[1:]]), True
         known = Known(jnp.asarray(latent[None]), jnp.asarray(mask[None]), jnp.float32(1.0))
-        return Past(known, second, frames)
+        return Past(known, second, self.frames)
 
 
 class Kept:

@@ -2,7 +2,8 @@
 
     head    begins the clip       animate a still, extend forward, connect
     tail    ends the clip         extend backward, connect, fill in between
-    rough   is the whole clip     edit: it keeps what `strength` leaves of it, and stays as it is outside `region`
+    rough   is the whole clip     edit: it keeps what `strength` leaves of it, and stays as it is outside `region`;
+                                  with a head or a tail on it, connect, fill and extend backward: what lies between
 
 `known_of` says the same in latents, which is all that a sampler sees.
 """
@@ -102,10 +103,10 @@ def known_of(
 ) -> Known:
     """What is known of latents of shape [b t h w c], each latent frame `stride` frames but the first, which is one.
 
-    A head has stride * n + 1 frames. A tail may have any number: the first few of stride * n + few belong to a latent
-    frame that is not known, and are the encoder's past, so that it sees motion; with stride * n frames the past is
-    still. Before that a still runs up, because latents at the beginning of a clip are unlike all others. `encode` turns
-    stride * n + 1 frames into n + 1 latents.
+    A head and a tail lie on what is rough. A head has stride * n + 1 frames. A tail may have any number: the first few
+    of stride * n + few belong to a latent frame that is not known, and are the encoder's past, so that it sees motion;
+    with stride * n frames the past is still. Before that a still runs up, because latents at the beginning of a clip
+    are unlike all others. `encode` turns stride * n + 1 frames into n + 1 latents.
     """
     _, t, h, w, _ = shape
     latent, mask = np.zeros(shape[1:], np.float32), np.zeros((t, h, w), bool)
@@ -133,11 +134,12 @@ def channels_of(
     shape: tuple[int, ...],
     stride: int,
     encode: Callable[[Float[np.ndarray, "t y x 3"]], Float[np.ndarray, "t h w c"]],
+    kept: Known | None = None,
 ) -> Float[np.ndarray, "t h w k"]:
     """What is known as Wan's image-to-video models read it, on channels beside latents of shape [b t h w c].
 
     First the mask of the `stride` pixel frames of each latent frame (the first frame's counts for all of its group),
-    then the latents of the clip with grey where nothing is known.
+    then the latents of the clip with grey where nothing is known; `kept` ones, of one clip, take their places.
     """
     t, h, w = shape[1:4]
     assert given.head is not None
@@ -147,7 +149,10 @@ def channels_of(
     if given.tail is not None:
         pixels[-len(given.tail) :], said[-len(given.tail) :] = given.tail / np.float32(127.5) - 1, 1
     mask = np.concatenate([np.repeat(said[:1], stride), said[1:]]).reshape(t, 1, 1, stride)
-    return np.concatenate([np.broadcast_to(mask, (t, h, w, stride)), encode(pixels)], -1)
+    latents = encode(pixels)
+    if kept is not None:
+        latents = np.where(kept.mask[0][:, None, None, None], kept.latent[0], latents)
+    return np.concatenate([np.broadcast_to(mask, (t, h, w, stride)), latents], -1)
 
 
 def fitted(video: Video, width: int, height: int, fps: float) -> Frames:

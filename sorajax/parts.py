@@ -1,8 +1,8 @@
 """A model's parts in memory: text encoder, transformer, autoencoder, each there while it is used.
 
 A small model stays whole. Of a large one each part is read when it is asked for, and the one used longest ago leaves
-when the device would be too full: the text encoder first, then the transformer, or one expert for the other, then the
-decoder.
+when the device would be too full: the text encoder first, then the transformer, then the decoder; but one of two
+experts leaves for the other.
 """
 
 import errno
@@ -71,14 +71,19 @@ class Parts(Mapping[str, Any]):
 
     def most(self, clips: int, name: str, values: int) -> int:
         """How many clips, halved until they fit, a part can make at once that makes so many bytes of each."""
-        while clips > 1 and self._memory is not None and self._sizes.get(name, 0) + clips * values > self._memory:
+        if self._memory is None:
+            return clips
+        free = min(self._memory - self._sizes.get(name, 0), (1 - FULLEST) * self._memory)
+        while clips > 1 and clips * values > free:
             clips //= 2
         return clips
 
     def __getitem__(self, name: str) -> Any:
         """The named part, in memory; the others leave where it needs their place."""
         missing = 0 if name in self._there else self._sizes.get(name, 0)
-        for other in [other for other in self._there if other != name]:
+        experts = set(EXPERTS.values())
+        others = [other for other in self._there if other != name]  # the one used longest ago first
+        for other in sorted(others, key=lambda other: not {name, other} <= experts):
             filled = missing + sum(self._sizes.get(there, 0) for there in self._there)
             if self._memory is None or filled <= FULLEST * self._memory:
                 break

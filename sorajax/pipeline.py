@@ -42,7 +42,7 @@ from sorajax.sampling import (
     encode_text,
     interruptible,
     sample_latents,
-    shares,
+    spans,
 )
 from sorajax.settings import Settings, decide
 from sorajax.stages import alive, check_fits
@@ -199,8 +199,10 @@ class Pipeline:
         first = 0
         for number, run in enumerate(runs(shots)):
             if run[0].image is None and (number or head is None):
-                raise BadRequest(f"{self.name} begins every shot from a picture, and shot {first + 1} has none: give "
-                                 "--image, in a storyboard the scene's image, or let it continue")  # fmt: skip
+                remedy = "give --image, or in a storyboard the scene's image"
+                if first:
+                    remedy = "leave out 'Cut to:', or give a storyboard where its scene has an image or continues"
+                raise BadRequest(f"{self.name} begins from pictures, and shot {first + 1} has none: {remedy}")
             first += len(run)
 
     def _watched_film(
@@ -208,7 +210,9 @@ class Pipeline:
     ) -> Iterator[Frames]:
         if self._watching:
             self._bar.open(windows, model.decided.times())
+        negative = [model.decided.negative] if model.decided.guided else []
         try:
+            self._encode_prompts([shot.prompt for shot in shots] + negative)
             yield from film(model, shots, model.decided.latent, seed, head, kept)
             if kept is not None:
                 kept.remove()
@@ -219,18 +223,24 @@ class Pipeline:
         return clean(prompt) if self.config.clean_prompts else prompt
 
     def _encode_prompts(self, prompts: Iterable[str]) -> None:
-        """Brings the contexts of prompts to the device. The text encoder is asked once for each, before the others."""
-        for prompt in dict.fromkeys(prompts):
-            if prompt in self._contexts:
-                self._contexts[prompt] = self._contexts.pop(prompt)  # the latest, which leaves last
-                continue
+        """Brings the contexts of all prompts of a request to the device, before anything else is there. Those of other
+        requests leave where there are too many."""
+        wanted = dict.fromkeys(prompts)
+        for prompt in wanted:
+            self._context(prompt)
+        others = [prompt for prompt in self._contexts if prompt not in wanted]
+        for prompt in others[: max(0, len(self._contexts) - MOST_CONTEXTS)]:
+            del self._contexts[prompt]
+
+    def _context(self, prompt: str) -> Float[Array, "m e"]:
+        """What the text encoder makes of a prompt, which it is asked once where that is kept."""
+        if prompt not in self._contexts:
             ids, mask = self.tokenizer.encode([self._cleaned(prompt)])
             params = self.params["text"]
             if ("text",) not in self._compiled:
                 self._compiled["text",] = compiled(partial(encode_text, self.config.text), params, ids, mask)
             self._contexts[prompt] = self._compiled["text",](params, ids, mask)[0]
-        while len(self._contexts) > max(MOST_CONTEXTS, len(set(prompts))):
-            self._contexts.pop(next(iter(self._contexts)))
+        return self._contexts[prompt]
 
     def _sampled(
         self,
@@ -247,26 +257,26 @@ class Pipeline:
         Of two experts one is in memory while it samples; the other one takes its state and goes on.
         """
         prompts = [prompt for prompt, _ in clips] + [decided.negative] * (len(clips) if decided.guided else 0)
-        self._encode_prompts(prompts)
-        context = jnp.stack([self._contexts[prompt] for prompt in prompts])
+        context = jnp.stack([self._context(prompt) for prompt in prompts])
         seeds = np.array([seed for _, seed in clips], np.uint32)
         step = self.config.fps / decided.fps
         positions = np.asarray(anchored(second, decided.latent[0], self.config.reach, step))
         state = None
-        for part, span in shares(self.config, SAMPLERS[decided.sampler], times).items():
+        for part, span in spans(self.config, SAMPLERS[decided.sampler], times).items():
             scale, low = decided.guidance_scale, self.config.guidance_scale_low
             if part == "dit_low" and low is not None and scale == self.config.guidance_scale:
                 scale = low
             told = context, seeds, times, np.float32(scale), positions, known, beside, state
-            state = self._part(part, told, decided, span, cycle)
+            state = self._sampled_by(part, told, decided, span, cycle)
         assert state is not None
         self._bar.finish_sampling()
         return state[0]
 
-    def _part(
+    def _sampled_by(
         self, part: str, told: tuple, decided: Settings, evaluations: tuple[int, int | None], cycle: Cycle | None
     ) -> State:
-        """What a transformer makes of `told`, see `sample_latents`, which is compiled once for these shapes."""
+        """The state after a transformer's evaluations; `told` is what `sample_latents`, compiled once for these shapes,
+        takes after its parameters."""
         arguments = self.params[part], *told
         shapes = tuple(jax.tree.map(np.shape, told))
         kind = (shapes, decided.sampler, decided.guided, self._watching, cycle, evaluations)
@@ -278,16 +288,19 @@ class Pipeline:
             self._compiled[kind] = compiled(function, *arguments)
         return interruptible(lambda: jax.block_until_ready(self._compiled[kind](*arguments)))
 
-    def _known(self, given: Given | None, shape: tuple[int, ...]) -> tuple[Known, Beside]:
-        """What is known of latents of shape [b t h w c], and how else the model is told. Raises BadRequest."""
+    def _known(
+        self, given: Given | None, shape: tuple[int, ...], kept: Known | None = None
+    ) -> tuple[Known, Beside]:
+        """What is known of latents of shape [b t h w c], and how else the model is told; `kept` are latents that are
+        there already, of the given frames. Raises BadRequest."""
         config, stride = self.config, self.config.vae.stride[0]
         if config.known != "channels":
             known = nothing_known(shape) if given is None else known_of(given, shape, stride, self._encoded)
             return known, Beside()
         if given is None or given.head is None or given.rough is not None:
             raise BadRequest(f"{self.name} goes on from a picture, or from a clip's end: say --image, --extend, "
-                             "--between, --connect or --fill")  # fmt: skip
-        channels = channels_of(given, shape, stride, self._encoded)
+                             "--between, --connect, --fill or --storyboard")  # fmt: skip
+        channels = channels_of(given, shape, stride, self._encoded, kept)
         image = None if config.vision is None else self._seen(given.head[0])
         b = shape[0]
         return nothing_known(shape), Beside(
@@ -375,11 +388,7 @@ class _Windows:
         pipeline, decided, times = self.pipeline, self.decided, self.decided.times()
         (known, second, frames), beside = past, Beside()
         if pipeline.config.known == "channels":
-            nothing, beside = pipeline._known(Given(head=frames), known.latent.shape)
-            assert beside.channels is not None
-            kept = jnp.where(known.mask[..., None, None, None], known.latent, beside.channels[..., self.stride :])
-            channels = jnp.concatenate([beside.channels[..., : self.stride], kept], -1)
-            known, second, beside = nothing, 1, beside._replace(channels=channels)
+            known, beside = pipeline._known(Given(head=frames), known.latent.shape, known)
         return np.asarray(pipeline._sampled([(prompt, seed)], decided, times, known, beside, second))[0]
 
     def encode(self, frames: Frames) -> Float[np.ndarray, "t h w c"]:

@@ -103,15 +103,17 @@ def sample_latents(
     return sampler.along(velocity, state, rows)
 
 
-def shares(config: SoraConfig, sampler: Sampler, times: Float[np.ndarray, " steps+1"]) -> dict[str, tuple[int, Any]]:
-    """The parts of a model that make the evaluations, one after the other: of each the first, and before which."""
+def spans(
+    config: SoraConfig, sampler: Sampler, times: Float[np.ndarray, " steps+1"]
+) -> dict[str, tuple[int, int | None]]:
+    """Which evaluations each transformer of a model makes, one after the other: the first, and before which."""
     if config.boundary is None:
         return {"dit": (0, None)}
     at = sampler.rows(jnp.asarray(times))[0]
     at = whole_times(at) if config.whole_times else at
     count = int((np.asarray(at) >= np.float32(config.boundary)).sum())
     found = {"dit": (0, count), "dit_low": (count, len(at))}
-    return {part: span for part, span in found.items() if span[0] < span[1]}
+    return {part: (first, stop) for part, (first, stop) in found.items() if first < stop}
 
 
 def decode_whole(

@@ -48,9 +48,7 @@ def animate(
 ) -> Iterator[Video | Film]:
     """Begins with the still, as the autoencoder shows it, and goes on as the prompt says."""
     request = shaped(pipeline, request, still)
-    if len(still.frames) > 1:
-        note(f"a clip of {len(still.frames)} frames is given to begin with: its first one is taken")
-    head = frames_of(pipeline, request, still)[:1]
+    head = first_of(pipeline, request, still)
     decided = pipeline.plan(request)
     if decided.frames <= pipeline.window:
         yield from sampled(pipeline, request, Given(head=head, exact=False))
@@ -75,7 +73,7 @@ def storyboard(
         note(said)
     shots = []
     for scene, prompt, picture in zip(scenes, prompts, pictures, strict=True):
-        image = None if picture is None else Video(frames_of(pipeline, request, picture)[:1], picture.fps)
+        image = None if picture is None else Video(first_of(pipeline, request, picture), picture.fps)
         shots.append(Shot(prompt, max(1, round(scene.seconds * rate(request))), scene.join == "cut", image))
     for number, seed in enumerate(range(request.seed, request.seed + request.num)):
         yield filmed(pipeline, replace(request, seed=seed), shots, number, keep)
@@ -237,16 +235,16 @@ def leading(pipeline: Pipeline, head: Frames | None, tail: Frames, new: int) -> 
     if pipeline.config.known == "channels":  # told what is known, and nothing roughly
         return Given(head=head, tail=tail)
     first = tail[:1] if head is None else head[-1:]
-    between = crossfade(*(np.repeat(end, new + 2, 0) for end in (first, tail[:1])))[1:-1]
-    parts = [between, tail] if head is None else [head, between, tail]
+    led = crossfade(*(np.broadcast_to(end, (new + 2, *end.shape[1:])) for end in (first, tail[:1])))[1:-1]
+    parts = [led, tail] if head is None else [head, led, tail]
     return Given(head=head, tail=tail, rough=np.concatenate(parts), strength=LEADING)
 
 
 def crossfade(first: Frames, second: Frames) -> Frames:
     """From the first frame of one clip to the last one of another of the same length, slow at both ends."""
-    share = np.linspace(0, 1, len(first))[:, None, None, None]
-    share = share * share * (3 - 2 * share)
-    return np.round((1 - share) * first + share * second).astype(np.uint8)
+    line = np.linspace(0, 1, len(first), dtype=np.float32)
+    pairs = zip(line * line * (3 - 2 * line), first, second, strict=True)
+    return np.stack([np.round((1 - share) * a + share * b).astype(np.uint8) for share, a, b in pairs])
 
 
 def asked_for(request: Request) -> int:
@@ -311,6 +309,13 @@ def frames_of(pipeline: Pipeline, request: Request, video: Video) -> Frames:
     pipeline.plan(replace(request, frames=None, seconds=None))  # its size is checked before any work
     still = len(video.frames) == 1
     return fitted(video, request.width, request.height, video.fps if still else rate(request))
+
+
+def first_of(pipeline: Pipeline, request: Request, picture: Video) -> Frames:
+    """The picture that something begins with, as `frames_of` gives it."""
+    if len(picture.frames) > 1:
+        note(f"a clip of {len(picture.frames)} frames is given to begin with: its first one is taken")
+    return frames_of(pipeline, request, picture)[:1]
 
 
 def lengthened(frames: Frames, count: int) -> Frames:

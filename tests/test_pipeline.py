@@ -71,7 +71,14 @@ def test_more_prompts_than_are_kept_leave_those_that_are_used(pipeline, monkeypa
     decided = pipeline.plan(Request(("a red ball",)))
     shots = [Shot(f"a {colour} ball", 5, cut=True) for colour in ("red", "blue", "green", "red")]
     assert len(pipeline.film(Request(("a red ball",)), shots, 0).whole().frames) == 20
-    assert set(pipeline._contexts) == {decided.negative, "a red ball"}
+    prompts = {f"a {colour} ball" for colour in ("red", "blue", "green")} | {decided.negative}
+    assert prompts <= set(pipeline._contexts)
+    asked = []
+    monkeypatch.setattr(pipeline, "_cleaned", lambda prompt: asked.append(prompt) or prompt)
+    request = Request(("a box", "a star", "a ring", "a box falls"), steps=1)
+    assert len(list(pipeline.stream(request, decided))) == 4
+    assert len(asked) == len(set(asked)) == 4  # the negative one is there
+    assert set(pipeline._contexts) == {*request.prompts, decided.negative}
 
 
 def test_scale_one_is_the_limit_of_guided_scales(pipeline):

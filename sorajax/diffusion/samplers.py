@@ -30,7 +30,8 @@ Row = tuple[Array, ...]
 
 @dataclass(frozen=True)
 class Sampler:
-    """A rule, as a scan over evaluations of a velocity.
+    """A rule, as a scan over evaluations of a velocity. It is two functions, and not one around its scan, so that each
+    of two experts can go its part of the way.
 
     rows: of the times, what each evaluation needs, in arrays with one entry for each; first the time it stands at.
     step: (velocity, state, row) to the next state. carried: latents in a state.
@@ -53,6 +54,7 @@ class Sampler:
 
 
 def euler_rows(times: Times) -> Row:
+    """(time, following one) of each step."""
     return times[:-1], times[1:]
 
 
@@ -77,6 +79,7 @@ def heun_step(velocity: Velocity, state: State, row: Row) -> State:
 
 
 def dpmpp_2m_rows(times: Times) -> Row:
+    """(time, blend, second) of each step, see `Coefficients`."""
     weights = coefficients(times)
     return times[:-1], weights.blend, weights.second
 
@@ -89,6 +92,7 @@ def dpmpp_2m_step(velocity: Velocity, state: State, row: Row) -> State:
 
 
 def unipc_rows(times: Times) -> Row:
+    """(time, blend, second, the blend before, correct_old, correct_new) of each step, see `Coefficients`."""
     blend, second, correct_old, correct_new = coefficients(times)
     return times[:-1], blend, second, before(blend), correct_old, correct_new
 

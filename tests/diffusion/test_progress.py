@@ -46,6 +46,20 @@ def test_the_bar_counts_steps_over_samplings_and_never_goes_back(monkeypatch):
     assert "left" in stderr.getvalue()
 
 
+def test_time_counts_from_the_first_report(monkeypatch):
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    bar = Bar()
+    for _ in range(2):
+        bar.open(1, TIMES)
+        opened = bar.lines.start_t = bar.lines.start_t - 100  # it was compiling
+        bar.report(TIMES[0])
+        started = bar.lines.start_t
+        assert started > opened + 99
+        bar.report(TIMES[1])
+        assert bar.lines.start_t == started
+        bar.close()
+
+
 def test_a_closed_bar_is_silent(capsys):
     bar = Bar()
     bar.report(TIMES[1])

@@ -59,6 +59,20 @@ def test_second_order_beats_first_at_equal_steps():
 
 
 @parametrize_samplers
+@pytest.mark.parametrize("cut", [1, 4, 9])
+def test_a_part_of_the_way_and_the_rest_are_the_whole(name, cut):
+    velocity, _ = gaussian(mean=0.3, std=0.7)
+    sampler, noise, times = SAMPLERS[name], jax.random.normal(jax.random.key(0), SHAPE), schedule(9, 3.0)
+
+    def part(state, first, stop):
+        return sampler.along(velocity, state, jax.tree.map(lambda row: row[first:stop], sampler.rows(times)))
+
+    state = jax.jit(part, static_argnums=(1, 2))(sampler.begin(noise), 0, cut)
+    parted = jax.jit(part, static_argnums=(1, 2))(state, cut, None)[0]
+    np.testing.assert_allclose(parted, jax.jit(sampler, static_argnums=0)(velocity, noise, times), atol=1e-6)
+
+
+@parametrize_samplers
 def test_known_frames_come_out_to_the_bit(name):
     latent = jax.random.normal(jax.random.key(3), SHAPE)
     known = Known(latent, jnp.array([[True, False, False], [False, True, True]]))

@@ -9,7 +9,13 @@ import numpy as np
 import tokenizers
 import torch
 import transformers
-from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanTransformer3DModel
+from diffusers import (
+    AutoencoderKLWan,
+    UniPCMultistepScheduler,
+    WanImageToVideoPipeline,
+    WanPipeline,
+    WanTransformer3DModel,
+)
 
 WORDS = ("a", "red", "ball", "bounces", "blue", "cat", "surfs", "slowly", "静止", "&")
 CHANNELS = 16
@@ -213,3 +219,45 @@ def save_original(pipeline, folder):
                    folder / "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth")
     (folder / "google" / "umt5-xxl").mkdir(parents=True)
     pipeline.tokenizer.save_pretrained(folder / "google" / "umt5-xxl")
+
+
+def text_to_video(boundary=None):
+    low = transformer(seed=1) if boundary else None
+    return WanPipeline(
+        tokenizer=tokenizer(), text_encoder=text_encoder(), transformer=transformer(),
+        transformer_2=low, vae=autoencoder(), scheduler=scheduler(), boundary_ratio=boundary)
+
+
+def image_to_video(image, boundary=None):
+    inputs = 2 * CHANNELS + 4
+    low = transformer(inputs, image=image, seed=1) if boundary else None
+    return WanImageToVideoPipeline(
+        tokenizer=tokenizer(), text_encoder=text_encoder(),
+        transformer=transformer(inputs, image=image), transformer_2=low, vae=autoencoder(),
+        scheduler=scheduler(5.0), boundary_ratio=boundary,
+        image_encoder=image_encoder() if image else None,
+        image_processor=image_processor() if image else None)
+
+
+def text_and_image_to_video(kind):
+    return kind(
+        tokenizer=tokenizer(), text_encoder=text_encoder(),
+        transformer=transformer(48, 48), vae=autoencoder_22(),
+        scheduler=scheduler(5.0), expand_timesteps=True)
+
+
+MODELS = {
+    "Wan2.1-T2V": lambda: text_to_video(),
+    "Wan2.2-T2V-A14B": lambda: text_to_video(boundary=0.875),
+    "Wan2.1-I2V": lambda: image_to_video(image=80),
+    "Wan2.2-I2V-A14B": lambda: image_to_video(image=None, boundary=0.9),
+    "Wan2.2-I2V-A14B, to a last picture": lambda: image_to_video(image=None, boundary=0.9),
+    "Wan2.2-TI2V": lambda: text_and_image_to_video(WanPipeline),
+    "Wan2.2-TI2V, from an image": lambda: text_and_image_to_video(WanImageToVideoPipeline),
+}
+
+
+def silent(make):
+    theirs = make()
+    theirs.set_progress_bar_config(disable=True)
+    return theirs

@@ -1,6 +1,5 @@
 """Open weights, from a prompt to frames: folders that the reference wrote, against what the reference makes of them."""
 
-import dataclasses
 import json
 import pickle
 import shutil
@@ -13,7 +12,6 @@ from safetensors.numpy import save_file
 
 import sorajax
 from sorajax import convert, tasks
-from sorajax.diffusion.flow import schedule
 from sorajax.diffusion.samplers import SAMPLERS
 from sorajax.given import Given
 from sorajax.models.vision import VisionConfig
@@ -22,8 +20,7 @@ from sorajax.pretrained import wan
 from sorajax.pretrained.opened import known_config, open_model
 from sorajax.pretrained.pickles import PickledTensors
 from sorajax.pretrained.safetensors import Tensors
-from sorajax.request import BadRequest, Request, Scene
-from sorajax.sampling import shares
+from sorajax.request import BadRequest, Request
 from sorajax.video import Video
 
 torch = pytest.importorskip("torch", reason="the parity extra is not installed")
@@ -37,49 +34,13 @@ PROMPT, NEGATIVE = "a red  ball &amp; bounces", "slowly"
 FRAMES, HEIGHT, WIDTH, STEPS = 9, 32, 48, 4
 
 
-def text_to_video(boundary=None):
-    low = reference.transformer(seed=1) if boundary else None
-    return diffusers.WanPipeline(
-        tokenizer=reference.tokenizer(), text_encoder=reference.text_encoder(), transformer=reference.transformer(),
-        transformer_2=low, vae=reference.autoencoder(), scheduler=reference.scheduler(), boundary_ratio=boundary)
-
-
-def image_to_video(image, boundary=None):
-    inputs = 2 * reference.CHANNELS + 4
-    low = reference.transformer(inputs, image=image, seed=1) if boundary else None
-    return diffusers.WanImageToVideoPipeline(
-        tokenizer=reference.tokenizer(), text_encoder=reference.text_encoder(),
-        transformer=reference.transformer(inputs, image=image), transformer_2=low, vae=reference.autoencoder(),
-        scheduler=reference.scheduler(5.0), boundary_ratio=boundary,
-        image_encoder=reference.image_encoder() if image else None,
-        image_processor=reference.image_processor() if image else None)
-
-
-def text_and_image_to_video(kind):
-    return kind(
-        tokenizer=reference.tokenizer(), text_encoder=reference.text_encoder(),
-        transformer=reference.transformer(48, 48), vae=reference.autoencoder_22(),
-        scheduler=reference.scheduler(5.0), expand_timesteps=True)
-
-
-MODELS = {
-    "Wan2.1-T2V": lambda: text_to_video(),
-    "Wan2.2-T2V-A14B": lambda: text_to_video(boundary=0.875),
-    "Wan2.1-I2V": lambda: image_to_video(image=80),
-    "Wan2.2-I2V-A14B": lambda: image_to_video(image=None, boundary=0.9),
-    "Wan2.2-I2V-A14B, to a last picture": lambda: image_to_video(image=None, boundary=0.9),
-    "Wan2.2-TI2V": lambda: text_and_image_to_video(diffusers.WanPipeline),
-    "Wan2.2-TI2V, from an image": lambda: text_and_image_to_video(diffusers.WanImageToVideoPipeline),
-}
-
-
 def psnr(one, other):
     return 10 * np.log10(255**2 / np.mean((one.astype(np.float64) - other.astype(np.float64)) ** 2))
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", reference.MODELS)
 def test_the_whole_pipeline_agrees_from_the_same_noise(name, tmp_path):
-    theirs = MODELS[name]()
+    theirs = reference.MODELS[name]()
     theirs.set_progress_bar_config(disable=True)
     folder = tmp_path / name.split(",")[0]
     theirs.save_pretrained(folder, max_shard_size="60KB")
@@ -121,17 +82,11 @@ def assert_equal(ours, theirs):
     assert jax.tree.all(jax.tree.map(np.array_equal, ours, theirs))
 
 
-def silent(make):
-    theirs = make()
-    theirs.set_progress_bar_config(disable=True)
-    return theirs
-
-
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """The folder of a small text-to-video model in the diffusers layout."""
     folder = tmp_path_factory.mktemp("models") / "Wan2.1-T2V"
-    silent(MODELS["Wan2.1-T2V"]).save_pretrained(folder, max_shard_size="60KB")
+    reference.silent(reference.MODELS["Wan2.1-T2V"]).save_pretrained(folder, max_shard_size="60KB")
     return folder
 
 
@@ -150,7 +105,7 @@ def copied(saved, tmp_path):
 
 @pytest.mark.parametrize("name", ["Wan2.1-I2V", "Wan2.2-T2V-A14B", "Wan2.2-TI2V"])
 def test_the_original_release_holds_the_same_parameters(name, tmp_path):
-    theirs = silent(MODELS[name])
+    theirs = reference.silent(reference.MODELS[name])
     theirs.save_pretrained(tmp_path / "new")
     reference.save_original(theirs, tmp_path / "first")
     new, first = open_model(tmp_path / "new"), open_model(tmp_path / "first")
@@ -195,21 +150,6 @@ def test_converted_weights_open_as_the_same_and_come_back_as_they_were(saved, tm
     transformers.UMT5EncoderModel.from_pretrained(tmp_path / "back" / "text_encoder")
     assert convert.main([str(saved), "--out", str(tmp_path / "fast")]) == 2
     assert "exists and is not empty: name a new folder" in capsys.readouterr().err
-
-
-def test_an_exported_image_model_runs_in_the_reference(tmp_path):
-    theirs = silent(MODELS["Wan2.1-I2V"])
-    theirs.save_pretrained(tmp_path / "new")
-    assert convert.main([str(tmp_path / "new"), "--out", str(tmp_path / "fast"), "--dtype", "float32"]) == 0
-    assert convert.main([str(tmp_path / "fast"), "--to", "diffusers", "--out", str(tmp_path / "back")]) == 0
-    again = silent(lambda: diffusers.WanImageToVideoPipeline.from_pretrained(tmp_path / "back"))
-    picture = PIL.Image.fromarray(np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8))
-    made = [
-        pipe(image=picture, prompt=PROMPT, negative_prompt=NEGATIVE, height=HEIGHT, width=WIDTH, num_frames=5,
-             num_inference_steps=2, generator=torch.Generator().manual_seed(0), output_type="np").frames
-        for pipe in (theirs, again)
-    ]  # fmt: skip
-    np.testing.assert_allclose(*made, atol=1e-5)
 
 
 def test_converted_weights_open_in_the_type_that_is_asked_for(saved, tmp_path):
@@ -270,6 +210,11 @@ def test_a_hub_name_stays_and_only_models_of_our_kind_are_fetched(saved, tmp_pat
     with pytest.raises(ValueError, match="someone/flux holds a FluxPipeline: sorajax runs WanPipeline"):
         sorajax.load("someone/flux")
     assert len(asked) == 3
+
+
+def test_a_hub_name_needs_the_hub():
+    with pytest.raises(FileNotFoundError, match="neither a folder nor could it be downloaded"):
+        sorajax.load("nobody/no-such-model")
 
 
 def test_bfloat16_errs_no_more_than_the_references_own(saved):
@@ -363,28 +308,8 @@ def test_bad_folders_are_refused_in_one_line(copied, tmp_path, monkeypatch):
         sorajax.load(copied)
 
 
-def test_an_image_model_wants_an_image_and_a_hub_name_needs_the_hub(tmp_path):
-    silent(MODELS["Wan2.2-I2V-A14B"]).save_pretrained(tmp_path / "i2v")
-    pipeline = sorajax.load(tmp_path / "i2v")
-    with pytest.raises(BadRequest, match="i2v goes on from a picture, or from a clip's end: say --image"):
-        pipeline("a red ball", frames=5, width=32, height=32)
-    for size, wanted in (((1024, 1024), (624, 624)), ((480, 832), (480, 832)), ((1080, 1920), (464, 832))):
-        picture = Video(np.zeros((1, *size, 3), np.uint8), 1.0)
-        shaped = tasks.shaped(pipeline, Request((PROMPT,)), picture)  # as the reference does, and cuts nothing away
-        assert (shaped.height, shaped.width) == wanted
-        assert not any("may look worse" in note for note in pipeline.plan(shaped).notes)
-    clip = Video(np.random.default_rng(0).integers(0, 255, (5, 32, 32, 3), np.uint8), 16.0)
-    pipeline.config = dataclasses.replace(pipeline.config, frames=(9,))
-    asked = Request((PROMPT,), frames=10, steps=1, width=32, height=32)
-    (longer,) = tasks.extend(pipeline, asked, clip, "forward")
-    assert longer.frames.shape == (15, 32, 32, 3)
-    assert np.array_equal(longer.frames[:5], clip.frames)
-    with pytest.raises(FileNotFoundError, match="neither a folder nor could it be downloaded"):
-        sorajax.load("nobody/no-such-model")
-
-
 def test_one_of_two_experts_is_in_memory_at_a_time(tmp_path):
-    silent(MODELS["Wan2.2-T2V-A14B"]).save_pretrained(tmp_path)
+    reference.silent(reference.MODELS["Wan2.2-T2V-A14B"]).save_pretrained(tmp_path)
     pipeline = sorajax.load(tmp_path)
     settings = {"frames": 5, "height": HEIGHT, "width": WIDTH, "steps": STEPS}
     together = [pipeline(PROMPT, **settings, sampler=sampler)[0].frames for sampler in SAMPLERS]
@@ -399,47 +324,11 @@ def test_one_of_two_experts_is_in_memory_at_a_time(tmp_path):
     assert len(there) == len(SAMPLERS)
     assert not any("dit" in parts for parts in there)
     assert np.array_equal(together, alone)
-    spans = {name: shares(pipeline.config, sampler, schedule(4, 12.0)) for name, sampler in SAMPLERS.items()}
-    assert spans["unipc"] == {"dit": (0, 3), "dit_low": (3, 4)}  # at 1, 0.973, 0.923 and 0.8
-    assert spans["heun"] == {"dit": (0, 5), "dit_low": (5, 7)}
-    assert set(shares(pipeline.config, SAMPLERS["unipc"], np.array([0.5, 0.2, 0.0], np.float32))) == {"dit_low"}
-
-
-def test_an_image_model_makes_films_and_storyboards(tmp_path, monkeypatch):
-    """Each window is told on its channels, in the kept latents themselves; each shot begins from a picture."""
-    silent(MODELS["Wan2.2-I2V-A14B"]).save_pretrained(tmp_path / "i2v")
-    pipeline = sorajax.load(tmp_path / "i2v")
-    pipeline.config = dataclasses.replace(pipeline.config, frames=(9,))
-    told, sampled = [], pipeline._sampled
-
-    def recorded(clips, decided, times, known, beside, *more, **named):
-        told.append(np.asarray(beside.channels[0]))
-        return sampled(clips, decided, times, known, beside, *more, **named)
-
-    monkeypatch.setattr(pipeline, "_sampled", recorded)
-    still = Video(np.random.default_rng(0).integers(0, 255, (1, 32, 32, 3), np.uint8), 1.0)
-    asked = Request((PROMPT,), seconds=0.8, steps=1, width=32, height=32, guidance_scale=1.0)
-    (film,) = (made.whole() for made in tasks.animate(pipeline, asked, still))
-    assert film.frames.shape == (13, 32, 32, 3)
-    assert [window[..., :4].any((1, 2, 3)).sum() for window in told] == [1, 2]
-    tuple(tasks.animate(pipeline, dataclasses.replace(asked, seconds=0.5), still))  # in one window
-    np.testing.assert_allclose(told[0], told[2], atol=1e-4)
-    again = np.asarray(pipeline._encoded(film.frames[4:9]))
-    assert np.abs(told[1][0, ..., 4:] - again[0]).max() < 1e-3
-    assert np.abs(told[1][1, ..., 4:] - again[1]).max() > 1e-3
-    with pytest.raises(BadRequest, match="i2v begins every shot from a picture, and shot 1 has none: give --image"):
-        tuple(tasks.text(pipeline, asked))
-    still.save(tmp_path / "still.png")
-    scenes = [Scene("a", 0.5, "cut", tmp_path / "still.png"), Scene("b", 0.5), Scene("c", 0.5, "cut")]
-    with pytest.raises(BadRequest, match="and shot 3 has none"):
-        tuple(tasks.storyboard(pipeline, asked, scenes))
-    (board,) = (made.whole() for made in tasks.storyboard(pipeline, asked, scenes[:2]))
-    assert len(board.frames) == 16
 
 
 @pytest.mark.parametrize("bits", ["int8", "fp8"])
 def test_weights_of_8_bits_are_made_small_while_they_are_read(bits, tmp_path):
-    text_to_video().save_pretrained(tmp_path)
+    reference.text_to_video().save_pretrained(tmp_path)
     whole, small = sorajax.load(tmp_path), sorajax.load(tmp_path, quantize=bits)
     assert small.params["dit"]["blocks"]["feed_forward"]["up"]["kernel"].qvalue.dtype.itemsize == 1
     assert small.params._sizes["dit"] < 0.6 * whole.params._sizes["dit"]

@@ -1,0 +1,41 @@
+"""A model's parts in memory: what stays, what leaves, and how many clips fit beside it."""
+
+import pytest
+
+from sorajax.parts import FULLEST, Parts
+
+
+def parts(memory, **sizes):
+    """Parts that are their own names."""
+    return Parts({name: lambda name=name: name for name in sizes}, sizes, int(memory / FULLEST))
+
+
+def test_the_part_used_longest_ago_leaves_first():
+    made = parts(100, text=60, dit=30, vae=30)
+    assert [made[name] for name in ("text", "dit", "vae")] == ["text", "dit", "vae"]
+    assert list(made._there) == ["dit", "vae"]
+    assert made["dit"] == "dit"
+    assert list(made._there) == ["vae", "dit"]
+
+
+def test_one_expert_leaves_for_the_other_before_anything_else_does():
+    made = parts(100, vae=10, dit=60, dit_low=60)
+    for name in ("vae", "dit", "dit_low", "dit"):
+        assert made[name] == name
+        assert set(made._there) - {"vae"} <= {name}
+        assert "vae" in made._there
+    both = parts(200, vae=10, dit=60, dit_low=60)
+    assert [both[name] for name in ("vae", "dit", "dit_low")] == ["vae", "dit", "dit_low"]
+    assert len(both._there) == 3
+
+
+def test_a_part_that_does_not_fit_alone_is_refused_and_a_pair_need_not_fit_together():
+    with pytest.raises(ValueError, match=r"text takes 0.0 GB of 0.0 GB: use more devices, half the bytes with --dtype"):
+        Parts({"text": lambda: None}, {"text": 101}, 100)
+    Parts({}, {"dit": 90, "dit_low": 90}, 100)
+
+
+def test_clips_made_at_once_leave_what_parts_may_take():
+    made = parts(600, dit=100)  # of 1000
+    assert [made.most(8, "dit", values) for values in (50, 60, 110, 210, 900)] == [8, 4, 2, 1, 1]
+    assert Parts.of({"dit": 0}).most(8, "dit", 10**12) == 8
