@@ -31,7 +31,6 @@ pytest.importorskip("torch", reason="the parity extra is not installed")
 pytest.importorskip("diffusers", reason="the parity extra is not installed")
 
 from tests.pretrained import reference
-from tests.pretrained.test_opened import image_to_video
 from tests.training.test_tune import EXPERIMENT
 
 QUIET = ("--loop.preview-every", "0")
@@ -41,8 +40,8 @@ QUIET = ("--loop.preview-every", "0")
 def home(tmp_path_factory):
     """A folder with two image-to-video models: one that reads tokens of the picture, and a pair of experts."""
     home = tmp_path_factory.mktemp("picture")
-    image_to_video(80).save_pretrained(home / "I2V")
-    image_to_video(None, boundary=0.9).save_pretrained(home / "pair")
+    reference.image_to_video(80).save_pretrained(home / "I2V")
+    reference.image_to_video(None, boundary=0.9).save_pretrained(home / "pair")
     (home / "films").mkdir()
     for seed in range(8):
         film(home / "films" / f"{seed}.mp4", moving(seed, 9, (20, 20)))
