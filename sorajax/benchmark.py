@@ -13,7 +13,8 @@ is known. Seconds are medians over --repeats calls, compile times those without 
 run at the same time falsify all of them, comparisons too: the load is said.
 
 `reference` (needs the extra `parity`) times the reference implementations of the open models' parts, eager and by
-torch.compile, with the same weights beside ours, call by call in turns on the CPU, once both compute the same.
+torch.compile, with the same weights beside ours, call by call in turns on the CPU, once both compute the same; and with
+`--part opening`, how long files take to open, theirs, ours and converted ones.
 
 Exit codes: 0 done, 1 it failed on the way, 2 the request makes no sense, 130 interrupted.
 """
@@ -41,7 +42,7 @@ from sorajax.cases import NAMED, Case, experiment_in, make_case, with_remat
 from sorajax.compilation import keep_freed_memory
 from sorajax.diffusion.guidance import guided_pair
 from sorajax.diffusion.samplers import euler
-from sorajax.evaluation import reference
+from sorajax.evaluation import opening, reference
 from sorajax.evaluation.speed import (
     Figures,
     compiling_anew,
@@ -64,7 +65,7 @@ from sorajax.training.optimizer import make_optimizer
 from sorajax.training.step import make_begin, make_update, step_options
 from sorajax.video import whole_file
 
-REFERENCE = "reference"
+REFERENCE, OPENING = "reference", "opening"
 STREAMED = (33, 481)
 """Frames of the clips whose decoding's memory is compared."""
 
@@ -79,8 +80,9 @@ class Benchmark:
     """Clips of a training step; the experiment's own by default, 1 for a named shape."""
     repeats: int = 10
     """Calls that are timed, after one that is not."""
-    part: tuple[Literal["dit", "dit12", "vae", "vae22", "text"], ...] = ("dit", "vae", "vae22", "text")
-    """Of `reference`, what to compare: Wan's transformer of 4 or 12 blocks, its autoencoders (2.1 and 2.2), UMT5."""
+    part: tuple[Literal["dit", "dit12", "vae", "vae22", "text", "opening"], ...] = ("dit", "vae", "vae22", "text")
+    """Of `reference`, what to compare: Wan's transformer of 4 or 12 blocks, its autoencoders (2.1 and 2.2), UMT5; or
+    how long a transformer of 8 whole blocks takes to open (3 GB of temporary files)."""
     eager: bool = False
     """Of `reference`, only eager mode: torch.compile takes minutes."""
     remat: bool = False
@@ -314,6 +316,9 @@ def comparison(parts: Sequence[str], repeats: int, eager: bool) -> dict[str, Any
     print(f"{libraries}, {found['threads']} thread(s); medians of {repeats} calls each, in turns, milliseconds")
     print(f"{'':24}{'ours':>9}{'eager':>9}{'compiled':>9}{'ratio':>8}{'difference':>12}", flush=True)
     for part in dict.fromkeys(parts):
+        if part == OPENING:
+            found[part] = openings(repeats)
+            continue
         shape, calls = reference.PARTS[part]()
         print(f"{part}: {shape}", flush=True)
         found[part] = {"shape": shape}
@@ -323,6 +328,16 @@ def comparison(parts: Sequence[str], repeats: int, eager: bool) -> dict[str, Any
             label = f"  {name.replace('_', ' + ')}"
             print(f"{label:24}{times}{one['ratio']:7.2f}x{one['difference']:12.1e}  {one['failure'] or ''}", flush=True)
     return {"reference": found}
+
+
+def openings(repeats: int) -> dict[str, Any]:
+    """How long it takes to open a transformer of real width."""
+    found = opening.opening(repeats, depth=8)
+    print(f"{OPENING}: {opening.MODEL}, 8 of 30 blocks, {found['bytes'] / 1e9:.2f} GB in {opening.DTYPE}, "
+          "from float32 shards")  # fmt: skip
+    times = ", ".join(f"{way} {found[way] * 1e3:,.0f}" for way in opening.WAYS)
+    print(f"  {times}: converted {found['ours'] / found['converted']:.2f}x as fast as the shards", flush=True)
+    return found
 
 
 def denoising_step(config: DiTConfig, case: Case, repeats: int) -> Figures:

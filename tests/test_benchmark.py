@@ -106,6 +106,16 @@ def test_parts_are_compared_with_the_reference(tmp_path, capsys, monkeypatch):
     assert "500.0   1000.0        -   2.00x     1.0e-06  it failed" in capsys.readouterr().out
 
 
+def test_opening_is_compared_too(tmp_path, capsys, monkeypatch):
+    seconds = {"reference": 1.0, "ours": 1.5, "converted": 0.5, "bytes": 8 * 10**8}
+    monkeypatch.setattr(benchmark, "find_spec", lambda name: name)
+    monkeypatch.setattr(reference, "conditions", lambda: {"versions": {"torch": "2"}, "threads": 2})
+    monkeypatch.setattr(benchmark.opening, "opening", lambda repeats, **changes: seconds)
+    assert measured(tmp_path, "reference", "--part", "opening")["reference"]["opening"] == seconds
+    said = "reference 1,000, ours 1,500, converted 500: converted 3.00x as fast as the shards"
+    assert said in capsys.readouterr().out
+
+
 def test_a_training_step_counts_as_on_paper():
     shape = cases.NAMED["dit-12x384"]
     case = cases.make_case("dit-12x384", 3)

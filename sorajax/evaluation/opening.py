@@ -1,0 +1,62 @@
+"""How long a transformer takes to come into memory: by the reference, from the same files by ours, and converted.
+
+Needs the extra `parity`; its libraries are imported where they are used.
+"""
+
+import tempfile
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from sorajax.evaluation.reference import reference_transformer
+from sorajax.evaluation.speed import alternating, random_parameters
+from sorajax.models.dit import DiTConfig
+from sorajax.models.sora import init_dit
+from sorajax.parts import open_converted, save_converted, streamed
+from sorajax.pretrained.opened import Dtype, Opened, Part, known_config
+from sorajax.pretrained.safetensors import Tensors
+from sorajax.pretrained.wan import dit_table
+
+DTYPE: Dtype = "bfloat16"
+WAYS = ("reference", "ours", "converted")
+MODEL = "Wan2.1-T2V-1.3B"
+SHARD = "500MB"
+
+
+def opening(repeats: int, **changes: Any) -> dict[str, Any]:
+    """Median seconds of each of `WAYS` to bring Wan 2.1's small transformer into memory in bfloat16, in turns, from
+    float32 shards that the reference has written; beside them the `bytes` that it takes then.
+
+    `changes` are fields of the transformer. Files are in the system's cache, so that this is the time without the
+    disk's. Raises RuntimeError where two of them do not hold the same values.
+    """
+    known = known_config(MODEL, DTYPE)
+    config = replace(known, dit=replace(known.dit, **changes))
+    with tempfile.TemporaryDirectory() as directory:
+        shards, made = Path(directory) / "shards", Path(directory) / "converted"
+        _write(config.dit, shards)
+        part = Part(dit_table(config.dit), lambda: Tensors(shards), init_dit, config.dit)
+        save_converted(Opened(config, {"dit": part}, ""), made, DTYPE)
+        sources = {"ours": streamed(part, DTYPE), "converted": open_converted(made, None)[1]["dit"]}
+        ways = {name: partial(source.load, lambda name, leaf: leaf) for name, source in sources.items()}
+        same = jax.tree.map(np.array_equal, ways["ours"](), ways["converted"]())
+        if not all(jax.tree.leaves(same)):
+            raise RuntimeError("what was converted opens with other values: nothing is timed")
+        seconds = alternating({"reference": partial(_theirs, shards), **ways}, repeats)
+        return {**seconds, "bytes": part.bytes(DTYPE)}
+
+
+def _write(config: DiTConfig, folder: Path) -> None:
+    reference_transformer(config, random_parameters(partial(init_dit, config))).save_pretrained(
+        folder, max_shard_size=SHARD)  # fmt: skip
+
+
+def _theirs(folder: Path) -> None:
+    import torch
+    from diffusers import WanTransformer3DModel
+
+    WanTransformer3DModel.from_pretrained(folder, torch_dtype=getattr(torch, DTYPE))

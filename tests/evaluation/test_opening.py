@@ -1,0 +1,39 @@
+"""How long a transformer takes to open is measured only where all that is opened is the same."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+from dataclasses import replace
+
+import jax
+import pytest
+
+from sorajax.evaluation import opening
+from sorajax.models.sora import init_dit
+
+pytest.importorskip("torch", reason="the parity extra is not installed")
+pytest.importorskip("diffusers", reason="the parity extra is not installed")
+
+TINY = {"width": 24, "hidden": 40, "depth": 2, "heads": 2, "frequencies": 8}
+
+
+def test_each_way_to_open_is_timed():
+    found = opening.opening(1, **TINY)
+    assert all(found[way] > 0 for way in opening.WAYS)
+    config = replace(opening.known_config(opening.MODEL, opening.DTYPE).dit, **TINY)
+    shapes = jax.eval_shape(lambda key: init_dit(config, key), jax.random.key(0))
+    values = sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    assert 2 * values < found["bytes"] < 4 * values  # biases and norms stay float32
+
+
+def test_nothing_is_timed_where_values_differ(monkeypatch):
+    streamed = opening.streamed
+
+    def otherwise(part, dtype):
+        source = streamed(part, dtype)
+        return source._replace(load=lambda finish: jax.tree.map(lambda leaf: leaf + 1, source.load(finish)))
+
+    monkeypatch.setattr(opening, "streamed", otherwise)
+    with pytest.raises(RuntimeError, match="what was converted opens with other values: nothing is timed"):
+        opening.opening(1, **TINY)
