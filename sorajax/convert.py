@@ -28,7 +28,7 @@ class Options:
     model: tyro.conf.Positional[str]
     """A folder, or a name on the hub."""
     out: Path
-    """The folder to write; it must not exist, or be empty."""
+    """The folder to write; it must not exist, be empty, or be what a conversion to orbax left that did not end."""
     to: Literal["orbax", "diffusers"] = "orbax"
     """orbax needs no change of layout here, diffusers is what other programs read."""
     dtype: Literal["float32", "bfloat16"] | None = None
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = tyro.cli(Options, prog="python -m sorajax.convert", description=__doc__, args=argv)
     except SystemExit as exit:  # tyro has said what is wrong, or shown the help
         return int(exit.code or 0)
-    if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
+    if options.out.exists() and not unfinished(options.out):
         print(f"{options.out} exists and is not empty: name a new folder with --out", file=sys.stderr)
         return 2
     try:
@@ -50,10 +50,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 1
+    except RuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        print(f"the device's memory is full ({' '.join(str(error).split())[:200]}): use more devices, or set "
+              "JAX_PLATFORMS=cpu to convert in the host's memory", file=sys.stderr)  # fmt: skip
+        return 1
     except KeyboardInterrupt:
-        print("interrupted: delete the folder and run the same command again", file=sys.stderr)
+        again = "" if unfinished(options.out) else "delete the folder and "
+        print(f"interrupted: {again}run the same command again", file=sys.stderr)
         return 130
     return 0
+
+
+def unfinished(folder: Path) -> bool:
+    """Whether a folder is empty, or Orbax checkpoints that this command did not finish: their config comes last."""
+    return folder.is_dir() and {path.name for path in folder.iterdir()} <= {"parts", "tokenizer.json"}
 
 
 def convert(options: Options) -> None:

@@ -24,9 +24,19 @@ from jax.sharding import SingleDeviceSharding
 from sorajax.checkpoint import CONFIG, TOKENIZER, from_json, load_model, to_json, write_atomically
 from sorajax.models.quantized import Bits, quantized_leaf
 from sorajax.models.sora import EXPERTS, SoraConfig, init_dit, init_text, init_vae, init_vision
-from sorajax.pretrained.lora import Adapter, added, load_lora, parse_lora, trained_expert
-from sorajax.pretrained.opened import Dtype, Opened, Part, check_index, is_open_model, open_model, whole_machine
+from sorajax.pretrained.lora import Adapter, added, load_lora, named_expert, parse_lora, trained_expert
+from sorajax.pretrained.opened import (
+    Dtype,
+    Opened,
+    Part,
+    check_described,
+    is_open_model,
+    model_name,
+    open_model,
+    whole_machine,
+)
 from sorajax.pretrained.table import Finish
+from sorajax.sharding import shardings
 
 FULLEST = 0.6  # of the memory that parts may take together; the rest is for what is computed
 CONVERTED, BORROWED = "parts", "borrowed.json"
@@ -124,7 +134,7 @@ def open_parts(
     Raises FileNotFoundError and ValueError, each on one line.
     """
     folder = found(model)
-    config, sources, tokenizer, name = _opened(folder, folder.name if is_path(model) else str(model), dtype)
+    config, sources, tokenizer, name = _opened(folder, model_name(folder) if is_path(model) else str(model), dtype)
     adapters = adapters_of(config, loras)
     small = {part: bits if part in QUANTIZED else None for part in sources}
     loaders = {
@@ -158,15 +168,17 @@ def _opened(folder: Path, name: str, dtype: Dtype | None) -> tuple[SoraConfig, d
     config, params, tokenizer = load_model(folder, SoraConfig)
     if tokenizer is None:
         raise FileNotFoundError(f"{folder} has no tokenizer.json: export the model again, with its tokenizer")
-    sources = {name: there(part) for name, part in params.items()}
-    for name, lender in borrowed(folder).items():
+    lenders = borrowed(folder)
+    mesh = whole_machine() if lenders else None  # all parts of a model are on the same devices
+    sources = {name: there(part, mesh) for name, part in params.items()}
+    for name, lender in lenders.items():
         if is_open_model(lender):
             lent = open_model(lender, wanted).parts[name]
             sources[name] = streamed(lent, wanted)
             if name == "text":
                 config = replace(config, text=lent.config)
         else:
-            sources[name] = there(load_model(lender, SoraConfig)[1][name])
+            sources[name] = there(load_model(lender, SoraConfig)[1][name], mesh)
     return config, sources, tokenizer, folder.name
 
 
@@ -176,11 +188,11 @@ def streamed(part: Part, dtype: Dtype) -> Source:
     return Source(lambda finish: part.load(dtype, whole_machine(), finish), partial(part.bytes, dtype))
 
 
-def there(params: Any) -> Source:
-    """A part that is in the host's memory."""
+def there(params: Any, mesh: jax.sharding.Mesh | None = None) -> Source:
+    """A part that is in the host's memory, onto the devices of `mesh`, or the first one."""
 
     def load(finish: Finish) -> Any:
-        return each_finished(jax.device_put(params), finish)
+        return each_finished(jax.device_put(params, None if mesh is None else shardings(params, mesh)), finish)
 
     return Source(load, lambda bits: sum(leaf.nbytes for leaf in jax.tree.leaves(params)))
 
@@ -232,8 +244,13 @@ def adapters_of(config: SoraConfig, loras: Sequence[Lora]) -> dict[str, list[tup
         raise ValueError(f"--lora {named[0].expert}={named[0].path}: the model has one transformer, leave out "
                          f"{named[0].expert}=")  # fmt: skip
     files = [file._replace(path=adapter_file(file.path)) for file in files]
-    files = [file._replace(expert=file.expert or trained_expert(file.path)) for file in files]
     say = partial(print, "note:", file=sys.stderr)
+    files = [file._replace(expert=file.expert or trained_expert(file.path)) for file in files]
+    if config.boundary is not None:
+        for number, file in enumerate(files):
+            if file.expert is None and (expert := named_expert(file.path)):
+                files[number] = file._replace(expert=expert)
+                say(f"{file.path} is taken for the {expert} expert, as its name says")
     return {
         which: [
             (flatten_dict(load_lora(path, config.dit, which == "dit_low", say), sep="/"), scale)
@@ -264,8 +281,8 @@ def adapter_file(path: Path) -> Path:
 
 
 def downloaded(name: str) -> Path:
-    """The folder of a model of the hub, downloaded where it is not in the cache: its index first, so that no other
-    kind of model is fetched.
+    """The folder of a model of the hub, downloaded where it is not in the cache: its index and configs first, so that
+    no other kind of model is fetched.
 
     HF_TOKEN, HF_HOME and HF_HUB_OFFLINE work as everywhere. Raises FileNotFoundError where it cannot be had, OSError
     where the disk is full, and ValueError for another kind of model.
@@ -274,7 +291,7 @@ def downloaded(name: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        check_index(Path(snapshot_download(name, allow_patterns=["model_index.json"])) / "model_index.json", name)
+        check_described(Path(snapshot_download(name, allow_patterns=["model_index.json", "*config.json"])), name)
         return Path(snapshot_download(name, ignore_patterns=["*.md", "assets/*", "examples/*"]))
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         if getattr(error, "errno", None) == errno.ENOSPC:
@@ -307,7 +324,12 @@ def open_converted(folder: Path, dtype: Dtype | None) -> tuple[SoraConfig, dict[
     described = folder / CONFIG
     if not described.is_file():
         raise FileNotFoundError(f"{described} is missing: the conversion did not end, run it again")
-    said = json.loads(described.read_text())
+    if not (folder / TOKENIZER).is_file():
+        raise FileNotFoundError(f"{folder / TOKENIZER} is missing: convert again")
+    try:
+        said = json.loads(described.read_text())
+    except ValueError as error:
+        raise ValueError(f"{described} is no JSON ({error}): convert again") from error
     config, wanted = from_json(said["config"], SoraConfig, str(described)), dtype or said["dtype"]
     if dtype is not None:
         config = replace(config, text=replace(config.text, dtype=dtype), dit=replace(config.dit, dtype=dtype))
@@ -315,6 +337,10 @@ def open_converted(folder: Path, dtype: Dtype | None) -> tuple[SoraConfig, dict[
         "text": (init_text, config.text), "dit": (init_dit, config.dit), "vae": (init_vae, config.vae),
         "dit_low": (init_dit, config.dit), "vision": (init_vision, config.vision),
     }  # fmt: skip
+    needed = ["text", "dit", "vae"]
+    needed += ["dit_low"] * (config.boundary is not None) + ["vision"] * (config.vision is not None)
+    if missing := [name for name in needed if not (folder / CONVERTED / name).is_dir()]:
+        raise FileNotFoundError(f"{folder / CONVERTED} lacks {', '.join(missing)}: convert again")
     sources = {
         name: converted(folder / CONVERTED / name, Part([], dict, init, of, whole=name == "vae"), wanted)
         for name, (init, of) in shapes.items()

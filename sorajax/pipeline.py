@@ -263,9 +263,7 @@ class Pipeline:
         positions = np.asarray(anchored(second, decided.latent[0], self.config.reach, step))
         state = None
         for part, span in spans(self.config, SAMPLERS[decided.sampler], times).items():
-            scale, low = decided.guidance_scale, self.config.guidance_scale_low
-            if part == "dit_low" and low is not None and scale == self.config.guidance_scale:
-                scale = low
+            scale = decided.guidance_scale_low if part == "dit_low" else decided.guidance_scale
             told = context, seeds, times, np.float32(scale), positions, known, beside, state
             state = self._sampled_by(part, told, decided, span, cycle)
         assert state is not None

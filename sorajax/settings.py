@@ -23,6 +23,8 @@ class Settings:
     fps: float
     steps: int
     guidance_scale: float
+    guidance_scale_low: float
+    """That of the expert for the low noise levels, where there are two."""
     negative: str
     sampler: SamplerName
     shift: float
@@ -65,7 +67,9 @@ def decide(request: Request, config: SoraConfig) -> Settings:
         notes += (f"the model was trained at {trained}; {width}x{height} may look worse",)
     if fps != config.fps and frames > 1:
         notes += (f"the model was trained at {config.fps:g} fps; {fps:g} fps may look worse",)
-    scale = config.guidance_scale if request.guidance_scale is None else request.guidance_scale
+    scale = low = request.guidance_scale  # what is asked for serves both experts, as in the reference
+    if scale is None:
+        scale, low = config.guidance_scale, config.guidance_scale_low
     if scale == 1 and request.negative:
         notes += ("a negative prompt does not count without guidance: ask for a guidance scale above 1",)
     return Settings(
@@ -75,6 +79,7 @@ def decide(request: Request, config: SoraConfig) -> Settings:
         fps=fps,
         steps=request.steps or config.steps,
         guidance_scale=scale,
+        guidance_scale_low=scale if low is None else low,
         negative=config.negative if request.negative is None else request.negative,
         sampler=request.sampler,
         shift=request.shift or config.shift,

@@ -54,7 +54,7 @@ def logit_normal(
     if within == (0.0, 1.0):
         normal = jax.random.normal(key, shape)
     else:
-        ends = shift_time(jnp.array(within), 1 / shift)
+        ends = jnp.clip(shift_time(jnp.array(within), 1 / shift), 0, 1)  # rounding may lead beyond
         low, high = (jax.scipy.special.logit(ends) - mean) / std
         normal = jax.random.truncated_normal(key, low, high, shape)
     return shift_time(jax.nn.sigmoid(mean + std * normal), shift)

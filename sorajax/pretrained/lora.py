@@ -340,6 +340,12 @@ def trained_expert(path: Path) -> str | None:
     return json.loads(_metadata(path).get("sorajax", "{}")).get("expert")
 
 
+def named_expert(path: Path) -> str | None:
+    """The expert that a file of others is for by its name, as in "style_high_noise.safetensors"."""
+    named = [word for word in EXPERTS if re.search(rf"(?<![a-z]){word}[ _-]?noise", path.name.lower())]
+    return named[0] if len(named) == 1 else None
+
+
 def _metadata(path: str | Path) -> dict[str, str]:
     if not Path(path).is_file():
         return {}

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sorajax.checkpoint import from_json, to_json
 from sorajax.models.dit import DiTConfig
 from sorajax.models.quantized import Bits, is_quantized_leaf
 from sorajax.models.sora import SoraConfig, init_dit, init_text, init_vae, init_vision
@@ -160,7 +161,7 @@ def is_open_model(folder: Path) -> bool:
 
 def open_model(folder: str | Path, dtype: Dtype = "float32", name: str | None = None, **changes: Any) -> Opened:
     """Opens a folder of open weights; `dtype` is what matrix products run in, `changes` are fields of the transformer.
-    `name` is what the model is called, its folder's name by default.
+    `name` is what the model is called, by default `model_name(folder)`.
 
     Reads configs and the headers of files only. Raises FileNotFoundError for a missing file and ValueError for another
     model's folder or parts that are not of one model, each on one line.
@@ -169,15 +170,23 @@ def open_model(folder: str | Path, dtype: Dtype = "float32", name: str | None = 
     changes = {"dtype": dtype, **changes}
     try:
         if (folder / INDEX).is_file():
-            return _diffusers(folder, name or folder.name, changes)
+            return _diffusers(folder, name or model_name(folder), changes)
         if any(_found(folder, name) for name in ORIGINAL_VAE):
-            return _original(folder, name or folder.name, changes)
+            return _original(folder, name or model_name(folder), changes)
     except KeyError as error:
         raise ValueError(f"{folder} is no Wan model, or not all of it: it has no {error}; download it again") from error
+    except (TypeError, AttributeError) as error:  # values of another kind than the release's
+        raise ValueError(f"a config in {folder} is not as Wan's are ({error}): download it again") from error
     raise ValueError(
         f"{folder} is no folder of Wan weights: neither {INDEX} (the diffusers layout) nor Wan2.1_VAE or Wan2.2_VAE "
         "(the original release) is in it"
     )
+
+
+def model_name(folder: Path) -> str:
+    """What a folder's model is called: OWNER/NAME in the hub's cache, where folders are named by their commit."""
+    kind, *owner_and_name = folder.parent.parent.name.split("--")
+    return "/".join(owner_and_name) if kind == "models" and owner_and_name else folder.name
 
 
 def open_autoencoder(folder: str | Path) -> Part | None:
@@ -202,9 +211,12 @@ def _json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: download the model again")
     try:
-        return json.loads(path.read_text())
+        said = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path} is no JSON ({error}): download it again") from error
+    if not isinstance(said, dict):
+        raise ValueError(f"{path} is no JSON object: download it again")
+    return said
 
 
 def check_index(path: Path, what: str | Path) -> dict[str, Any]:
@@ -218,6 +230,14 @@ def check_index(path: Path, what: str | Path) -> dict[str, Any]:
     return index
 
 
+def check_described(folder: Path, what: str) -> None:
+    """Raises ValueError where a folder's index and configs are those of another kind of model; `what` is its name."""
+    homes = (folder, folder / "high_noise_model")
+    said = [_json(path) for home in homes if (path := home / "config.json").is_file()]
+    if not check_index(folder / INDEX, what) and not any({"ffn_dim", "kind"} & one.keys() for one in said):
+        raise ValueError(f"{what} holds no Wan model: neither {INDEX} nor a config.json of the release is in it")
+
+
 def _diffusers(folder: Path, name: str, changes: dict[str, Any]) -> Opened:
     index = check_index(folder / INDEX, folder)
     described = {
@@ -226,6 +246,9 @@ def _diffusers(folder: Path, name: str, changes: dict[str, Any]) -> Opened:
         if index.get(part, [None])[0] is not None
     }
     dit = wan.dit_config(described["transformer"], **changes)
+    dit = from_json(to_json(dit), DiTConfig, str(folder / "transformer" / "config.json"))  # numbers where they belong
+    if index.get("boundary_ratio") is not None and "transformer_2" not in described:
+        raise ValueError(f"{folder / INDEX} has a boundary_ratio and no transformer_2: download the model again")
     if "transformer_2" in described and wan.dit_config(described["transformer_2"], **changes) != dit:
         raise ValueError(f"{folder}: transformer and transformer_2 have different shapes: they are not of one model")
     vae, text = wan.vae_config(described["vae"]), wan.text_config(described["text_encoder"], dtype=changes["dtype"])
@@ -234,7 +257,7 @@ def _diffusers(folder: Path, name: str, changes: dict[str, Any]) -> Opened:
     config = _conventions(
         name, dit, vae, text, vision,
         boundary=index.get("boundary_ratio"),
-        shift=_json(scheduler).get("flow_shift") if scheduler.is_file() else None,
+        shift=_shift(scheduler) if scheduler.is_file() else None,
     )  # fmt: skip
     stored = {part: Tensors(folder / part) for part in described}  # headers only: a missing shard is found now
     parts = {
@@ -250,6 +273,15 @@ def _diffusers(folder: Path, name: str, changes: dict[str, Any]) -> Opened:
             wan.vision_table(seer), lambda: wan.seen(stored["image_encoder"], seer), init_vision, seer
         )
     return Opened(config, parts, _tokenizer(folder / "tokenizer" / "tokenizer.json"))
+
+
+def _shift(scheduler: Path) -> float | None:
+    """What a scheduler's config says of the shift: "flow_shift" of UniPC and DPM++, "shift" of Euler's."""
+    said = _json(scheduler)
+    shift = said.get("flow_shift", said.get("shift"))
+    if shift is not None and not isinstance(shift, int | float):
+        raise ValueError(f"{scheduler}: flow_shift {shift!r} is no number: download it again")
+    return shift
 
 
 def _original(folder: Path, name: str, changes: dict[str, Any]) -> Opened:

@@ -96,12 +96,12 @@ class PickledTensors(Mapping[str, np.ndarray]):
             raise FileNotFoundError(f"{path} does not exist: give a .pth file")
         try:
             found, self._places = self._zipped() if zipfile.is_zipfile(self.path) else self._streamed()
+            self._tensors = dict(_flat(found))
         except (pickle.UnpicklingError, EOFError, KeyError, struct.error, zipfile.BadZipFile, UnicodeDecodeError,
                 TypeError, AttributeError, IndexError) as error:  # fmt: skip
             raise ValueError(
                 f"{self.path} is no whole torch checkpoint ({error or type(error).__name__}): download it again"
             ) from error
-        self._tensors = dict(_flat(found))
         size = self.path.stat().st_size
         for name, tensor in self._tensors.items():
             reach = sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.strides, strict=True)) + 1

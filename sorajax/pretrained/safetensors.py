@@ -61,7 +61,10 @@ def _files(path: Path, stem: str) -> list[Path]:
     if len(indices) > 1:
         raise ValueError(f"{path} holds {len(indices)} indices ({', '.join(i.name for i in indices)}): give one model")
     if indices:
-        names = sorted(set(json.loads(indices[0].read_text())["weight_map"].values()))
+        try:
+            names = sorted(set(json.loads(indices[0].read_text())["weight_map"].values()))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{indices[0]} is no index of shards ({error}): download it again") from error
         if missing := [name for name in names if not (path / name).is_file()]:
             raise FileNotFoundError(f"{path} lacks {', '.join(missing)}, which {indices[0].name} names: download again")
         return [path / name for name in names]
@@ -74,6 +77,11 @@ def _files(path: Path, stem: str) -> list[Path]:
 
 def _opened(file: Path):
     try:
-        return safe_open(file, framework="np")
+        tensors = safe_open(file, framework="np")
     except SafetensorError as error:
         raise ValueError(f"{file} is not a whole safetensors file ({error}): download it again") from error
+    kinds = {name: tensors.get_slice(name).get_dtype() for name in tensors.keys()}  # noqa: SIM118
+    if small := next((name for name, kind in kinds.items() if kind.startswith("F8")), None):
+        raise ValueError(f"{file}: {small} is {kinds[small]}, which numpy does not read: get these weights in float32, "
+                         "bfloat16 or float16; --quantize fp8 makes them as small")  # fmt: skip
+    return tensors

@@ -58,6 +58,13 @@ def test_the_schedule_refuses(arguments, words):
         schedule(*arguments)
 
 
+@pytest.mark.parametrize("shift", [1.0, 3.0, 5.0, 12.0])
+@pytest.mark.parametrize("within", [(0.9, 1.0), (0.875, 1.0), (0.0, 0.9), (0.6, 0.8)])
+def test_times_of_an_expert_lie_on_its_side(within, shift):
+    time = logit_normal(jax.random.key(0), (4096,), shift=shift, within=within)
+    assert within[0] - 1e-5 <= float(time.min()) < float(time.max()) <= within[1] + 1e-5
+
+
 def test_logit_normal_times_lie_inside_and_centre_on_the_shifted_mean():
     time = logit_normal(jax.random.key(0), (4096,), mean=0.0, std=1.0, shift=3.0)
     assert (time > 0).all()

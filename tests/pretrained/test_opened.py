@@ -17,7 +17,7 @@ from sorajax.given import Given
 from sorajax.models.vision import VisionConfig
 from sorajax.parts import FULLEST, open_parts
 from sorajax.pretrained import wan
-from sorajax.pretrained.opened import known_config, open_model
+from sorajax.pretrained.opened import known_config, model_name, open_model
 from sorajax.pretrained.pickles import PickledTensors
 from sorajax.pretrained.safetensors import Tensors
 from sorajax.request import BadRequest, Request
@@ -152,6 +152,19 @@ def test_converted_weights_open_as_the_same_and_come_back_as_they_were(saved, tm
     assert "exists and is not empty: name a new folder" in capsys.readouterr().err
 
 
+def test_a_conversion_that_did_not_end_is_said_and_done_again(saved, tmp_path, capsys):
+    out = tmp_path / "fast"
+    assert convert.main([str(saved), "--out", str(out)]) == 0
+    shutil.rmtree(out / "parts" / "text")
+    with pytest.raises(FileNotFoundError, match="lacks text: convert again"):
+        sorajax.load(out)
+    (out / "config.json").unlink()
+    with pytest.raises(FileNotFoundError, match="the conversion did not end, run it again"):
+        sorajax.load(out)
+    assert convert.main([str(saved), "--out", str(out)]) == 0
+    assert sorajax.load(out).name == "fast"
+
+
 def test_converted_weights_open_in_the_type_that_is_asked_for(saved, tmp_path):
     assert convert.main([str(saved), "--out", str(tmp_path / "fast")]) == 0
     kinds = {dtype: sorajax.load(tmp_path / "fast", dtype).params for dtype in (None, "float32")}
@@ -205,11 +218,21 @@ def test_a_hub_name_stays_and_only_models_of_our_kind_are_fetched(saved, tmp_pat
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", fetched)
     assert sorajax.load("Wan-AI/Wan2.1-T2V-1.3B-Diffusers").name == "Wan-AI/Wan2.1-T2V-1.3B-Diffusers"
-    assert [len(wanted.get("allow_patterns", ())) for wanted in asked] == [1, 0]
+    assert [len(wanted.get("allow_patterns", ())) for wanted in asked] == [2, 0]
     (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
     with pytest.raises(ValueError, match="someone/flux holds a FluxPipeline: sorajax runs WanPipeline"):
         sorajax.load("someone/flux")
-    assert len(asked) == 3
+    (tmp_path / "model_index.json").unlink()
+    (tmp_path / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
+    with pytest.raises(ValueError, match=r"someone/llama holds no Wan model: neither model_index.json nor"):
+        sorajax.load("someone/llama")
+    assert len(asked) == 4
+
+
+def test_a_model_is_called_what_the_hub_calls_it(tmp_path):
+    folder = tmp_path / "models--Wan-AI--Wan2.1-I2V-14B-720P-Diffusers" / "snapshots" / "0123480"
+    assert model_name(folder) == "Wan-AI/Wan2.1-I2V-14B-720P-Diffusers"
+    assert model_name(tmp_path / "models" / "mine" / "wan") == "wan"
 
 
 def test_a_hub_name_needs_the_hub():
@@ -252,6 +275,10 @@ def test_pickles_are_read_without_torch_and_never_run(tmp_path):
         with pytest.raises(ValueError, match=r"(no whole torch checkpoint|cut short).*download it again"):
             PickledTensors(path)
 
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(ValueError, match=r"list.pth is no whole torch checkpoint .*: download it again"):
+        PickledTensors(tmp_path / "list.pth")
+
     class Evil:
         def __reduce__(self):
             return print, ("it ran",)
@@ -261,6 +288,14 @@ def test_pickles_are_read_without_torch_and_never_run(tmp_path):
     for name in ("evil.pth", "zipped.pth"):
         with pytest.raises(ValueError, match=r"would run (builtins|__builtin__).print when opened.*do not trust"):
             PickledTensors(tmp_path / name)
+
+
+def test_weights_of_8_bits_without_their_scales_are_refused(tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.ones(2, 2).to(torch.float8_e4m3fn)}, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=r"model.safetensors: a is F8_E4M3, .* --quantize fp8 makes them as small"):
+        Tensors(tmp_path)
 
 
 def change(path, **said):
@@ -286,7 +321,18 @@ def test_bad_folders_are_refused_in_one_line(copied, tmp_path, monkeypatch):
     described = (copied / "transformer" / "config.json").read_text()
     (copied / "transformer" / "config.json").write_text("{}")
     refused("is no Wan model, or not all of it: it has no 'num_attention_heads'; download it again")
+    (copied / "transformer" / "config.json").write_text("[]")
+    refused("config.json is no JSON object: download it again")
     (copied / "transformer" / "config.json").write_text(described)
+    change(copied / "transformer" / "config.json", num_layers="thirty")
+    refused("config.json is no DiTConfig of this version of sorajax: .* @ DiTConfig.depth")
+    (copied / "transformer" / "config.json").write_text(described)
+    change(index, boundary_ratio=0.875)
+    refused("has a boundary_ratio and no transformer_2: download the model again")
+    change(index, boundary_ratio=None)
+    change(copied / "scheduler" / "scheduler_config.json", flow_shift="x")
+    refused("flow_shift 'x' is no number: download it again")
+    change(copied / "scheduler" / "scheduler_config.json", flow_shift=3.0)
     with pytest.raises(ValueError, match="is a file: give the folder of the whole model, and an adapter with --lora"):
         sorajax.load(index)
     change(copied / "transformer" / "config.json", num_layers=3)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 import sorajax
 from sorajax.checkpoint import load_model
@@ -146,6 +147,11 @@ def test_an_adapter_learns_from_pictures_and_knows_its_expert(home, tmp_path, ca
     for lora, changed in ((str(file), {"dit_low"}), (f"high={file}:0.5", {"dit"}), (f"low={file}", {"dit_low"})):
         found = sorajax.load(home / "pair", loras=[lora]).params
         assert {name for name in EXPERTS.values() if not same(base[name], found[name])} == changed, lora
+    other = tmp_path / "style_HighNoise.safetensors"
+    save_file(load_file(file), other)  # as others write them: nothing says the expert but the name
+    found = sorajax.load(home / "pair", loras=[str(other)]).params
+    assert {name for name in EXPERTS.values() if not same(base[name], found[name])} == {"dit"}
+    assert "style_HighNoise.safetensors is taken for the high expert, as its name says" in capsys.readouterr().err
     assert parse_lora("low=a/b.safetensors:0.5") == (Path("a/b.safetensors"), 0.5, "low")
     with pytest.raises(ValueError, match="the model has one transformer, leave out high="):
         sorajax.load(home / "I2V", loras=["high=a.safetensors"])
