@@ -1,11 +1,15 @@
-"""Average a training run's parameters with a width chosen afterwards: the command line.
+"""Average parameters: one training run's with a width chosen afterwards, or several models'. The command line.
 
     python -m sorajax.train configs/world_dit.py --loop.optimizer.posthoc 0.05 0.1
     python -m sorajax.average runs/world_dit --sigma 0.08 --out models/world-0.08
     python -m sorajax.sample "a red ball bounces" --model models/world-0.08
+    python -m sorajax.average runs/first runs/second --shares 0.4 0.6 --out models/both
 
-RUN is a training directory that has `averages/`. The result is a model folder: the run's own, with other weights.
-(Karras et al. 2024, EDM2, section 3.) Which width is best is found by trying: make several, and evaluate each.
+With --sigma RUN is a training directory that has `averages/`. The result is a model folder: the run's own, with other
+weights. (Karras et al. 2024, EDM2, section 3.) Which width is best is found by trying: make several, and evaluate each.
+
+Several runs, or exported models, are averaged as they are: where they began from the same weights, or one went on from
+the other, the average is often better than each (Wortsman et al. 2022, "Model soups", section 3).
 
 Exit codes: 0 done, 1 it failed, said in one line; 2 the command line is wrong.
 """
@@ -26,12 +30,14 @@ FURTHEST = 0.1
 class Options:
     """What to average."""
 
-    run: tyro.conf.Positional[Path]
-    """A training directory whose optimizer.posthoc was set."""
-    sigma: float
-    """The average's width relative to the length of training, e.g. 0.08."""
+    run: tyro.conf.Positional[tuple[Path, ...]]
+    """A training directory whose optimizer.posthoc was set; or several models, training directories or exported."""
     out: Path
     """The folder to write; it must not exist, or be empty."""
+    sigma: float | None = None
+    """Of one run, the average's width relative to the length of training, e.g. 0.08."""
+    shares: tuple[float, ...] = ()
+    """Of several models, what each counts; together 1. By default they count the same."""
     step: int | None = None
     """The step whose average is wanted; none is the last one."""
     storage: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -48,7 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{options.out} exists and is not empty: name a new folder with --out", file=sys.stderr)
         return 2
     try:
-        average(options)
+        if len(options.run) > 1:
+            average_models(options)
+        else:
+            average(options)
     except (OSError, ValueError) as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 1
@@ -62,26 +71,69 @@ def average(options: Options) -> None:
     from sorajax.models.vae import VAEConfig
     from sorajax.training.posthoc import check_widths, combine, read_snapshots, solve
 
-    check_widths("sigma", [options.sigma])
-    snapshots = read_snapshots(options.run, options.step)
-    if not (options.run / "model" / "config.json").is_file():
-        raise FileNotFoundError(f"{options.run} has no model of its own beside its averages: it trained no whole one, "
+    if not options.run or options.sigma is None or options.shares:
+        raise ValueError("one run is averaged with --sigma, several models without, and --shares are theirs: name a "
+                         "run and its --sigma, e.g. 0.08, or two models")  # fmt: skip
+    run, sigma = options.run[0], options.sigma
+    check_widths("sigma", [sigma])
+    snapshots = read_snapshots(run, options.step)
+    if not (run / "model" / "config.json").is_file():
+        raise FileNotFoundError(f"{run} has no model of its own beside its averages: it trained no whole one, "
                                 "or never saved")
-    whole = model_kind(options.run) == SoraConfig.__name__
-    config, params, tokenizer = load_model(options.run, SoraConfig if whole else VAEConfig)
+    whole = model_kind(run) == SoraConfig.__name__
+    config, params, tokenizer = load_model(run, SoraConfig if whole else VAEConfig)
     updates = max(snapshot.updates for snapshot in snapshots)
-    factors, error = solve(snapshots, options.sigma, updates)
+    factors, error = solve(snapshots, sigma, updates)
     widths = sorted({snapshot.sigma for snapshot in snapshots})
     if error > FURTHEST:
         kept = " and ".join(f"{width:g}" for width in widths)
-        raise ValueError(f"sigma {options.sigma:g} cannot be made of {len(snapshots)} snapshots of widths {kept}: its "
+        raise ValueError(f"sigma {sigma:g} cannot be made of {len(snapshots)} snapshots of widths {kept}: its "
                          f"profile would be {error:.0%} off; use a sigma near those, or train with a smaller "
                          "optimizer.snapshot_every")
     averaged = combine(snapshots, factors)
     params = replaced(params, averaged) if whole else {"vae": replaced(params["vae"], averaged)}
     export_model(options.out, params, config, tokenizer, options.storage)
-    print(f"{options.out}: sigma {options.sigma:g} at {updates} updates, from {len(snapshots)} snapshots, profile "
+    print(f"{options.out}: sigma {sigma:g} at {updates} updates, from {len(snapshots)} snapshots, profile "
           f"{error:.1%} off")
+
+
+def average_models(options: Options) -> None:
+    """Writes the average of several models, with the first one's config and tokenizer. Raises OSError and ValueError,
+    each on one line."""
+    from sorajax.checkpoint import changes, export_model, load_model, to_json
+    from sorajax.models.sora import SoraConfig
+
+    if options.sigma is not None or options.step is not None:
+        raise ValueError("--sigma and --step are of one run, and there are several models: leave one of both out")
+    shares = options.shares or (1 / len(options.run),) * len(options.run)
+    if len(shares) != len(options.run) or abs(sum(shares) - 1) > 1e-6:
+        said = " ".join(f"{share:g}" for share in shares)
+        raise ValueError(f"--shares {said} of {len(options.run)} models: give one for each, and together 1")
+    config, params, tokenizer = load_model(options.run[0], SoraConfig)
+    averaged = scaled(params, shares[0])
+    for folder, share in zip(options.run[1:], shares[1:], strict=True):
+        other, params, words = load_model(folder, SoraConfig)
+        if words != tokenizer:
+            raise ValueError(f"{folder} has another tokenizer than {options.run[0]}: average models of one family")
+        for part in ("text", "dit", "vae"):
+            if said := changes(to_json(getattr(config, part)), to_json(getattr(other, part))):
+                raise ValueError(f"{folder} is of another shape than {options.run[0]}{said}: average such of one shape")
+        averaged = added(averaged, scaled(params, share))
+    export_model(options.out, averaged, config, tokenizer, options.storage)
+    print(f"{options.out}: {', '.join(f'{share:g} of {run}' for share, run in zip(shares, options.run, strict=True))}")
+
+
+def scaled(params: Any, share: float) -> Any:
+    import jax
+    import numpy as np
+
+    return jax.tree.map(lambda leaf: np.float32(share) * leaf, params)
+
+
+def added(params: Any, more: Any) -> Any:
+    import jax
+
+    return jax.tree.map(lambda leaf, other: leaf + other, params, more)
 
 
 def replaced(params: dict[str, Any], averaged: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import pytest
 
 import sorajax
 from sorajax.average import main
-from sorajax.checkpoint import load_model
+from sorajax.checkpoint import export_model, load_model
 from sorajax.models.sora import SoraConfig
 from sorajax.training import posthoc
 
@@ -67,6 +68,32 @@ def test_a_mistake_is_one_line(run, tmp_path, capsys, arguments, code, said):
     assert said in err
     assert err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_models_are_averaged_by_their_shares(run, tiny_model, tmp_path, capsys):
+    _, params, _ = load_model(tiny_model, SoraConfig)
+    config, _, tokenizer = load_model(tiny_model, SoraConfig)
+    other, out = tmp_path / "other", tmp_path / "out"
+    export_model(other, jax.tree.map(lambda leaf: 3 * leaf, params), config, tokenizer, "float32")
+    models, shares = [str(tiny_model), str(other)], ["--shares", "0.75", "0.25"]
+    assert main([*models, *shares, "--out", str(out)]) == 0
+    assert f"0.75 of {tiny_model}, 0.25 of {other}" in capsys.readouterr().out
+    _, found, words = load_model(out, SoraConfig)
+    assert words == tokenizer
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, 1.5 * b, atol=1e-6), found, params)
+    wide = tmp_path / "wide"
+    deeper = replace(config, dit=replace(config.dit, depth=3))
+    export_model(wide, params, deeper, tokenizer, "float32")
+    for arguments, said in (
+        ([*models, "--shares", "0.5", "0.6"], "--shares 0.5 0.6 of 2 models: give one for each, and together 1"),
+        ([*models, "--sigma", "0.1"], "--sigma and --step are of one run"),
+        ([str(tiny_model)], "one run is averaged with --sigma, several models without"),
+        ([str(tiny_model), str(wide)], "is of another shape than"),
+    ):
+        assert main([*arguments, "--out", str(tmp_path / "no")]) == 1
+        assert said in (line := capsys.readouterr().err)
+        assert line.count("\n") == 1
+        assert not (tmp_path / "no").exists()
 
 
 def test_another_model_is_refused(run, tmp_path, capsys):
