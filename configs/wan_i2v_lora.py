@@ -8,7 +8,8 @@
 
 Of two experts each has a run of its own, on its own times; both read the same latents. Wan 2.1's one transformer is
 trained without --expert, and all of a model by the same options of configs/wan_tune.py. The frozen transformer stays in
-bfloat16, 28 GB: `--mesh fsdp=-1` splits it over the devices. Not run on the real weights yet; on tiny random ones in
+bfloat16, 28 GB; with adapters in it, and with the gradient of that, each step holds it about three times, which `--mesh
+fsdp=-1` splits over the devices. Not run on the real weights yet; on tiny random ones in
 tests/training/test_picture.py.
 """
 

@@ -90,6 +90,9 @@ def filmed(pipeline: Pipeline, one: Request, shots: Sequence[Shot], number: int,
 
 def extend(pipeline: Pipeline, request: Request, clip: Video, direction: Direction) -> Iterator[Video]:
     """The clip, untouched, and `seconds` (or `frames`) more after it, before it, or both."""
+    if direction != "forward" and pipeline.config.known == "channels":
+        raise BadRequest(f"{pipeline.name} begins from pictures, and cannot make what comes before a clip: say "
+                         "--direction forward")  # fmt: skip
     request = shaped(pipeline, request, clip)
     fps, start = rate(request), frames_of(pipeline, request, clip)
     wanted = request.frames or round((request.seconds or (pipeline.window - 1) / 2 / fps) * fps)
@@ -136,6 +139,8 @@ def before(pipeline: Pipeline, one: Request, end: Frames, wanted: int) -> Frames
 def between(pipeline: Pipeline, request: Request, first: Video, last: Video) -> Iterator[Video]:
     """From one picture to another, in stride * n + 2 frames: the last one fills one latent frame, of which its first
     pixel frame is shown. A model that is told in pixels what it knows makes stride * n + 1, and is told of one."""
+    if pipeline.config.vision is not None:
+        note(f"{pipeline.name} was trained on first pictures alone, and may not hold the last one")
     request = shaped(pipeline, request, first)
     stride = pipeline.config.vae.stride[0]
     copies, rest = (1, 1) if pipeline.config.known == "channels" else (stride, 2)
