@@ -196,8 +196,13 @@ def styled(prompt: str, style: str) -> str:
 
 
 def read_prompts(path: Path) -> tuple[str, ...]:
-    """One prompt a line. Raises OSError where the file cannot be read, BadRequest where it holds no prompt."""
-    text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8-sig")
+    """One prompt a line. Raises BadRequest where the file cannot be read or holds no prompt."""
+    try:
+        text = sys.stdin.read() if str(path) == "-" else path.expanduser().read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"{path} is no text in UTF-8 ({error}): save it as such") from error
+    except OSError as error:
+        raise BadRequest(f"{path} cannot be read ({error.strerror}): name a text file of prompts") from error
     lines = (line.strip() for line in text.splitlines())
     prompts = tuple(line for line in lines if line and not line.startswith("#"))
     if not prompts:

@@ -26,12 +26,12 @@ from jaxtyping import Float
 
 from sorajax.checkpoint import write_atomically
 from sorajax.diffusion.known import Known
+from sorajax.request import CUT
 from sorajax.video import Frames, Video
 
 Latents = Float[np.ndarray, "t h w c"]
 AT_ONCE = 4  # latent frames that are decoded together
 REQUEST = "request.json"
-CUT = re.compile(r"[.,;]?\s*\bcut to:\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)

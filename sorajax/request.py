@@ -5,6 +5,7 @@ Importing this file is light, so that a command line can answer a mistake at onc
 
 import json
 import math
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,12 @@ from typing import Any, Literal
 SamplerName = Literal["unipc", "dpmpp_2m", "heun", "euler"]
 EXAMPLE = '"a red ball bounces on a grey floor"'
 SCENE = '{"prompt": "a red ball bounces", "seconds": 2, "join": "continue"}'
+CUT = re.compile(r"[.,;]?\s*\bcut to:\s*", re.IGNORECASE)
 LARGEST_SEED = 2**32 - 1
 MOST_STEPS = 1000
 LEAST_FPS, MOST_FPS = 1, 120
+MOST_SECONDS = 3600
+MOST_FRAMES = MOST_SECONDS * MOST_FPS
 
 
 class Note(UserWarning):
@@ -62,11 +66,19 @@ class Request:
             if not prompt.strip():
                 name = "the prompt" if len(self.prompts) == 1 else f"prompt {index + 1}"
                 raise BadRequest(f"{name} is empty: say what should be seen, e.g. {EXAMPLE}")
+            if not CUT.sub("", prompt).strip():
+                raise BadRequest(f'"{prompt.strip()}" names no shot: say what is seen before and after "Cut to:"')
+        for text in (*self.prompts, self.negative or ""):
+            if any("\ud800" <= letter <= "\udfff" for letter in text):
+                raise BadRequest(f"{text!a} is no text in UTF-8: write it again, in a terminal that is")
         if self.frames is not None and self.seconds is not None:
             raise BadRequest(f"{self.frames} frames and {self.seconds} seconds were both asked for: give one of them")
         self._check_whole("num", self.num, 1, None, "e.g. 1")
         self._check_whole("seed", self.seed, 0, LARGEST_SEED - self.num + 1, "e.g. 0")
         self._check_whole("frames", self.frames, 1, None, "e.g. 17")
+        if (self.frames or 0) > MOST_FRAMES or (self.seconds or 0) > MOST_SECONDS:
+            asked = f"{self.frames} frames" if self.seconds is None else f"{self.seconds:g} seconds"
+            raise BadRequest(f"{asked} are not allowed: use at most {MOST_SECONDS} seconds, an hour")
         self._check_whole("width", self.width, 1, None, "e.g. 96")
         self._check_whole("height", self.height, 1, None, "e.g. 64")
         self._check_whole("steps", self.steps, 1, MOST_STEPS, "e.g. 30")
@@ -119,7 +131,7 @@ def read_storyboard(path: Path) -> tuple[Scene, ...]:
     """
     try:
         entries = json.loads(path.expanduser().read_text(encoding="utf-8-sig"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadRequest(f"{path} is no JSON ({error}): write a list of {SCENE}") from error
     if isinstance(entries, dict):
         raise BadRequest(f"{path} holds one entry, and no list of them: write [{SCENE}]")
@@ -142,15 +154,26 @@ def read_scene(entry: Any, where: str, folder: Path) -> Scene:
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
         said = "is missing" if seconds is None else f"is {json.dumps(seconds)[:40]}"
         raise BadRequest(f'{where}: "seconds" {said}: write a number above 0, e.g. 2')
+    if seconds > MOST_SECONDS:
+        raise BadRequest(f'{where}: "seconds" is {seconds:g}: write at most {MOST_SECONDS}, an hour')
     if join not in (None, "continue", "cut"):
         raise BadRequest(f'{where}: "join" is {json.dumps(join)[:40]}: write "continue" or "cut"')
     if image is not None:
-        if not isinstance(image, str) or not (folder / Path(image).expanduser()).is_file():
+        if not isinstance(image, str) or (picture := existing(folder, image)) is None:
             raise BadRequest(f'{where}: "image" is {json.dumps(image)[:80]}, and no such file is there: name a picture')
         if join == "continue" and not where.endswith("entry 1"):
             raise BadRequest(f'{where}: "image" begins a shot anew: write "join": "cut", or leave the image out')
-        join, image = "cut", folder / Path(image).expanduser()
+        join, image = "cut", picture
     return Scene(prompt, float(seconds), "cut" if join == "cut" else "continue", image)
+
+
+def existing(folder: Path, name: str) -> Path | None:
+    """The file of this name, relative to a folder; None where there is none, or cannot be."""
+    try:
+        path = folder / Path(name).expanduser()
+        return path if path.is_file() else None
+    except (OSError, RuntimeError, ValueError):  # a name too long, nobody's home, a zero byte
+        return None
 
 
 def parse_size(text: str) -> tuple[int, int]:

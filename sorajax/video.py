@@ -53,6 +53,7 @@ class Video:
         unless `overwrite`, and OSError where the folder cannot be written.
         """
         path = check_output(path, overwrite)
+        path.parent.mkdir(parents=True, exist_ok=True)
         write = WRITERS[path.suffix.lower()]
         with whole_file(path) as temporary, whole_file(beside(path)) as temporary_json:
             temporary_json.write_text(json.dumps(self.described(), indent=2) + "\n")
@@ -127,6 +128,7 @@ class Film:
     def save(self, path: str | Path, overwrite: bool = False) -> Path:
         """As `Video.save`; an mp4 is written as the frames come, other formats when all are there."""
         path = check_output(path, overwrite)
+        path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix.lower() != ".mp4":
             return self.whole().save(path, overwrite)
         with whole_file(path) as temporary, whole_file(beside(path)) as temporary_json:
@@ -187,7 +189,7 @@ def beside(path: Path) -> Path:
 def check_output(path: str | Path, overwrite: bool = False) -> Path:
     """Raises what `Video.save` would raise for this path, before any work is spent on the video.
 
-    Makes the folder where it is missing.
+    A folder that is missing is made when there is something to save.
     """
     path = Path(path).expanduser()
     check_suffix(path)
@@ -196,9 +198,9 @@ def check_output(path: str | Path, overwrite: bool = False) -> Path:
             raise FileExistsError(f"{existing} is a folder: name a file in it")
         if existing.exists() and not overwrite:
             raise FileExistsError(f"{existing} exists: choose another name, or allow it with --overwrite")
+    home = next(folder for folder in path.absolute().parents if folder.exists())
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
+        with tempfile.TemporaryFile(dir=home):
             return path
     except OSError as error:
         raise OSError(f"{path} cannot be written ({error.strerror}): choose a folder you may write to") from error
@@ -243,6 +245,8 @@ def read_film(path: Path) -> Video:
 
     try:
         with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise ValueError("it has no pictures, only sound")
             stream = container.streams.video[0]
             decoded = [
                 (float(frame.time or 0), upright(frame.to_ndarray(format="rgb24"), getattr(frame, "rotation", 0)))
@@ -327,7 +331,7 @@ def read_pillow(path: Path, behind: str = "white") -> Video:
             for frame in ImageSequence.Iterator(image):
                 frames.append(np.asarray(opaque(frame, behind)))
                 shown.append(float(frame.info.get("duration", 0)))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} is no readable picture ({error}): perhaps cut short, or of another format") from error
     metadata = parsed(said)
     count, total = int(metadata.get("frames", len(frames))), sum(shown) / 1000

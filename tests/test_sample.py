@@ -127,11 +127,16 @@ BAD = {
     "frames": ([BALL, "--frames", "6"], 2, "6 frames are not allowed: the model makes 4n+1, nearest 5 or 9"),
     "no frames": ([BALL, "--frames", "0"], 2, "frames 0 is not allowed: use at least 1"),
     "seconds": ([BALL, "--seconds", "-1"], 2, "seconds -1.0 is not allowed"),
+    "days": ([BALL, "--seconds", "1e300"], 2, "1e+300 seconds are not allowed: use at most 3600 seconds, an hour"),
+    "days of frames": ([BALL, "--frames", "999999"], 2, "999999 frames are not allowed: use at most 3600 seconds"),
+    "no shot": (["Cut to:", "--seconds", "3"], 2, '"Cut to:" names no shot'),
+    "no text": (["a ball \udcff"], 2, "is no text in UTF-8"),
+    "folder of a mistake": (["ball " * 20, "--out", "new/clip.mp4"], 2, "the prompt has 20 tokens"),
     "seconds and frames": ([BALL, "--seconds", "1", "--frames", "9"], 2, "give one of them"),
     "steps": ([BALL, "--steps", "0"], 2, "steps 0 is not allowed: use 1 to 1000"),
     "guidance": ([BALL, "--guidance-scale", "-2"], 2, "guidance scale -2.0 is not allowed: use 0 or more"),
     "suffix": ([BALL, "--out", "clip.avi"], 2, "clip.avi: unknown suffix '.avi'; use .mp4, .gif, .webp, .png"),
-    "prompts file": (["--prompts-file", "none.txt"], 1, "none.txt"),
+    "prompts file": (["--prompts-file", "none.txt"], 2, "none.txt cannot be read (No such file or directory)"),
 }
 
 

@@ -336,6 +336,9 @@ def written(folder, board):
         ({"seconds": True}, 'entry 2: "seconds" is true'),
         ({"join": "fade"}, 'entry 2: "join" is "fade"'),
         ({"image": "nowhere.png"}, 'entry 2: "image" is "nowhere.png"'),
+        ({"image": "~nobody/a.png"}, 'entry 2: "image" is "~nobody/a.png"'),
+        ({"image": 300 * "a"}, 'entry 2: "image" is "aaa'),
+        ({"seconds": 1e300}, 'entry 2: "seconds" is 1e+300: write at most 3600'),
         ({"size": 3}, 'entry 2: "size" is no field'),
     ],
 )
@@ -344,6 +347,13 @@ def test_a_bad_board_names_the_entry_and_the_field(tmp_path, change, said):
     with pytest.raises(BadRequest) as caught:
         read_storyboard(written(tmp_path, [BOARD[0], entry]))
     assert said in str(caught.value)
+
+
+def test_a_board_of_boards_without_end_is_refused(tmp_path):
+    path = tmp_path / "board.json"
+    path.write_text(100_000 * "[")
+    with pytest.raises(BadRequest, match=r"board\.json is no JSON"):
+        read_storyboard(path)
 
 
 @pytest.mark.parametrize("board", [[], {}, [3], "text"])
