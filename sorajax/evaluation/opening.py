@@ -16,7 +16,7 @@ from sorajax.evaluation.reference import reference_transformer
 from sorajax.evaluation.speed import alternating, random_parameters
 from sorajax.models.dit import DiTConfig
 from sorajax.models.sora import init_dit
-from sorajax.parts import open_converted, save_converted, streamed
+from sorajax.parts import CONVERTED, converted, save_converted, streamed
 from sorajax.pretrained.opened import Dtype, Opened, Part, known_config
 from sorajax.pretrained.safetensors import Tensors
 from sorajax.pretrained.wan import dit_table
@@ -41,7 +41,7 @@ def opening(repeats: int, **changes: Any) -> dict[str, Any]:
         _write(config.dit, shards)
         part = Part(dit_table(config.dit), lambda: Tensors(shards), init_dit, config.dit)
         save_converted(Opened(config, {"dit": part}, ""), made, DTYPE)
-        sources = {"ours": streamed(part, DTYPE), "converted": open_converted(made, None)[1]["dit"]}
+        sources = {"ours": streamed(part, DTYPE), "converted": converted(made / CONVERTED / "dit", part, DTYPE)}
         ways = {name: partial(source.load, lambda name, leaf: leaf) for name, source in sources.items()}
         same = jax.tree.map(np.array_equal, ways["ours"](), ways["converted"]())
         if not all(jax.tree.leaves(same)):
