@@ -264,8 +264,8 @@ def attempt(work: Callable[[], Result]) -> Result:
         raise
     except (OSError, ValueError) as error:
         raise Failure(" ".join(str(error).split())) from error
-    except RuntimeError as error:  # XLA's kind of it is not imported here, see `sorajax.sample.load`
-        if "RESOURCE_EXHAUSTED" not in str(error):
+    except (MemoryError, RuntimeError) as error:  # XLA's kind of it is not imported here, see `sorajax.sample.load`
+        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        raise Failure(f"the device's memory is full ({' '.join(str(error).split())[:200]}): ask for fewer frames or "
+        raise Failure(f"the memory is full ({' '.join(str(error).split())[:200]}): ask for fewer frames or "
                       "clips or a smaller size, use more devices, or say --quantize int8") from error

@@ -152,9 +152,9 @@ def described(asked: Sampling) -> tuple[Any, dict[str, Any]]:
     from sorajax.models.quantized import quantize
     from sorajax.models.sora import SoraConfig, init_dit, init_text, init_vae, init_vision
     from sorajax.parts import found
-    from sorajax.pretrained.opened import SHAPES, abstract_parameters, is_open_model, known_config, open_model
+    from sorajax.pretrained.opened import abstract_parameters, is_open_model, known_config, known_name, open_model
 
-    if asked.model in SHAPES:
+    if known_name(asked.model):
         config = known_config(asked.model, asked.dtype)
     elif is_open_model(folder := found(asked.model)):
         config = open_model(folder, asked.dtype).config

@@ -126,6 +126,8 @@ def test_open_models_are_known_by_name():
     larger = stages(config, weights, config.vae.latent_shape(81, 1080, 1920), 50)[2]
     assert larger.planned == large.planned  # the memory of a tile
     assert described(Sampling("Wan2.2-TI2V-5B"))[0].vae.stride == (4, 16, 16)
+    for name, sizes in (("Wan2.1-I2V-14B-480P", (480, 832)), ("Wan-AI/Wan2.1-I2V-14B-720P-Diffusers", (720, 1280))):
+        assert described(Sampling(name))[0].sizes[0] == sizes
     picture, experts = (described(Sampling(name)) for name in ("Wan2.1-I2V-14B", "Wan2.2-I2V-A14B"))
     assert (picture[0].vision.tokens, picture[0].boundary, set(picture[1])) == (257, None, {*weights, "vision"})
     assert (experts[0].vision, experts[0].boundary, set(experts[1])) == (None, 0.9, set(weights))

@@ -9,6 +9,7 @@ Numbers that files do not say (steps, guidance, frame rate) are those of the rel
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -138,14 +139,23 @@ class Opened:
     """The text of its tokenizer.json."""
 
 
+def known_name(name: str) -> str | None:
+    """Which of `SHAPES` a name of the release or of the hub means: of Wan-AI/Wan2.1-I2V-14B-720P-Diffusers the one
+    without owner, size and layout. None where it means none."""
+    pattern = r"(Wan-AI/)?{}(-(480|720)P)?(-Diffusers)?"
+    return next((known for known in SHAPES if re.fullmatch(pattern.format(re.escape(known)), name)), None)
+
+
 def known_config(name: str, dtype: Dtype) -> SoraConfig:
-    """The config of an open model by its name alone, one of `SHAPES`."""
-    dit = replace(SHAPES[name], dtype=dtype)
+    """The config of an open model by its name alone. Raises ValueError where `known_name` knows none."""
+    if (known := known_name(name)) is None:
+        raise ValueError(f"{name} is no open model that is known by its name: there are {', '.join(SHAPES)}")
+    dit = replace(SHAPES[known], dtype=dtype)
     vae = VAEConfig(latent_channels=(channels := dit.out_channels), mean=MEAN[channels], std=STD[channels])
     if channels == 48:
         vae = replace(vae, base=160, decoder_base=256, shortcuts=True, pixel_patch=2)
     vision = VisionConfig(dtype=dtype) if dit.image_width else None
-    boundary = _boundary(dit.in_channels != channels) if name.endswith(TWO_EXPERTS) else None
+    boundary = _boundary(dit.in_channels != channels) if known.endswith(TWO_EXPERTS) else None
     return _conventions(name, dit, vae, TextConfig(dtype=dtype), vision, boundary)
 
 
