@@ -32,6 +32,7 @@ from sorajax.video import Frames, Video
 Latents = Float[np.ndarray, "t h w c"]
 AT_ONCE = 4  # latent frames that are decoded together
 REQUEST = "request.json"
+LOOK = re.compile(r"\bThe style is [^.]*\.?\s*$")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +48,8 @@ class Shot:
 def shots_of(prompt: str, frames: int, image: Video | None = None) -> list[Shot]:
     """The shots that a prompt of a film tells apart by "Cut to:", as long as each other; one where it does not."""
     told = [part.strip() for part in CUT.split(prompt) if part.strip()]
+    if look := LOOK.search(told[-1]):  # said once, and of every shot
+        told = [part if LOOK.search(part) else f"{part.rstrip('.')}. {look[0].strip()}" for part in told]
     told = [told[0], *(anew(part) for part in told[1:])]
     ends = [round(frames * (i + 1) / len(told)) for i in range(len(told))]
     lengths = [end - start for start, end in zip([0, *ends], ends, strict=False)]

@@ -6,9 +6,11 @@ Exit code 0: done; 1: something failed (a model or file that cannot be read or w
 130: interrupted. Mistakes are one line on stderr, and no file is left half-written.
 """
 
+import json
 import math
 import os
 import re
+import shutil
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -94,6 +96,8 @@ def sample(arguments: Arguments) -> None:
         for path in paths:
             video = attempt(lambda: next(videos))
             if arguments.resume and path.exists():
+                check_same(path, video)
+                shutil.rmtree(windows(path), ignore_errors=True)
                 note(f"{path} is finished, and stays as it is")
                 continue
             said = {**video.metadata, **task_of(arguments)}
@@ -103,6 +107,17 @@ def sample(arguments: Arguments) -> None:
         if any(windows(path).exists() for path in paths):
             print("note: the finished part of the film is kept: repeat the command with --resume", file=sys.stderr)
         raise
+
+
+def check_same(path: Path, video: "Video | Film") -> None:
+    """Raises BadRequest where a finished file is not of this request."""
+    told = Path(beside(path))
+    finished = json.loads(told.read_text()) if told.is_file() else {}
+    wanted = json.loads(json.dumps(video.described()))
+    for name in ("prompt", "seed", "frames", "width", "height"):
+        if name in finished and finished[name] != wanted.get(name):
+            raise BadRequest(f"{path} is finished, and of another request ({name} {finished[name]}, not "
+                             f"{wanted.get(name)}): name another file, or add --overwrite and leave --resume out")
 
 
 def keeping(paths: Sequence[Path], resume: bool) -> "Keep":
@@ -217,7 +232,7 @@ def output_paths(out: str, request: Request, overwrite: bool, resume: bool = Fal
         paths: list[Path] = []
         for prompt in request.prompts:
             for _ in range(request.num):
-                paths.append(free_path(path / f"{slug(prompt)}{suffix}", paths))
+                paths.append(free_path(path / f"{slug(prompt)}{suffix}", paths, resume))
     elif path.suffix.lower() not in WRITERS:
         raise BadRequest(f"{path}: unknown suffix '{path.suffix}'; use {', '.join(WRITERS)}, or end a folder with /")
     else:
@@ -234,10 +249,10 @@ def slug(prompt: str) -> str:
     return re.sub(r"[\W_]+", "-", prompt.lower()).strip("-")[:60].strip("-") or "video"
 
 
-def free_path(path: Path, taken: Sequence[Path]) -> Path:
-    """The path, or the first of path-2, path-3, ... that neither exists nor is taken."""
+def free_path(path: Path, taken: Sequence[Path], resume: bool = False) -> Path:
+    """The path, or the first of path-2, path-3, ... that neither exists nor is taken; with `resume` it may exist."""
     number, free = 1, path
-    while free in taken or free.exists() or beside(free).exists():
+    while free in taken or (not resume and (free.exists() or beside(free).exists())):
         number += 1
         free = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return free

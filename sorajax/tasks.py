@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from itertools import count
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -90,6 +90,8 @@ def filmed(pipeline: Pipeline, one: Request, shots: Sequence[Shot], number: int,
 
 def extend(pipeline: Pipeline, request: Request, clip: Video, direction: Direction) -> Iterator[Video]:
     """The clip, untouched, and `seconds` (or `frames`) more after it, before it, or both."""
+    if direction not in get_args(Direction):
+        raise BadRequest(f"direction {direction!r} is not allowed: use {', '.join(get_args(Direction))}")
     if direction != "forward" and pipeline.config.known == "channels":
         raise BadRequest(f"{pipeline.name} begins from pictures, and cannot make what comes before a clip: say "
                          "--direction forward")  # fmt: skip
@@ -199,7 +201,7 @@ def edit(
     whole = lengthened(frames, -(-(len(frames) - 1) // stride) * stride + 1)
     region = mask
     if mask is not None:
-        picture = Video(np.repeat(mask[None, :, :, None], 3, -1).astype(np.uint8) * 255, 1.0)
+        picture = Video(np.repeat(mask[None, :, :, None] > 0, 3, -1).astype(np.uint8) * 255, 1.0)
         region = frames_of(pipeline, replace(request, fps=1.0), picture)[0].mean(-1) > 127
     given = Given(rough=whole, strength=strength, region=region)
     for video in sampled(pipeline, replace(request, frames=len(whole), seconds=None), given):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -210,11 +211,27 @@ def check_output(path: str | Path, overwrite: bool = False) -> Path:
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary path in the same folder that becomes `path` when the block ends well, and disappears when not."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    for left in path.parent.glob(f".{escape(path.name)}.*.part"):  # by a process that was killed
+        if (number := left.name.removesuffix(".part").rpartition(".")[2]).isdecimal() and not running(int(number)):
+            left.unlink(missing_ok=True)
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def running(process: int) -> bool:
+    """Whether there is such a process; where the system does not say, there is."""
+    if os.name != "posix":  # elsewhere asking is another thing
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 def write_mp4(video: Video | Film, path: Path) -> None:
@@ -314,6 +331,9 @@ def write_png(video: Video, path: Path) -> None:
     write_pillow(video, path, "PNG", pnginfo=info)
 
 
+UNTIMED = 100.0  # milliseconds that browsers show a frame that says 0
+
+
 def durations(video: Video) -> list[int]:
     """Milliseconds each frame is shown, in the tens that GIF can say, rounded so that the clip keeps its length."""
     ends = [round(100 * (index + 1) / video.fps) * 10 for index in range(len(video.frames))]
@@ -333,12 +353,24 @@ def read_pillow(path: Path, behind: str = "white") -> Video:
                 shown.append(float(frame.info.get("duration", 0)))
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} is no readable picture ({error}): perhaps cut short, or of another format") from error
-    metadata = parsed(said)
-    count, total = int(metadata.get("frames", len(frames))), sum(shown) / 1000
-    fps = float(metadata.get("fps", count / total if total else 1.0))
+    if len(frames) > 1:
+        shown = [milliseconds or UNTIMED for milliseconds in shown]
+    metadata, total = parsed(said), sum(shown) / 1000
+    count, fps = shown_as(metadata, len(frames), total)
     middles = (np.arange(count) + 0.5) / fps * 1000
     index = np.minimum(np.searchsorted(np.cumsum(shown), middles, side="right"), len(frames) - 1)
     return Video(np.stack(frames)[index], fps, metadata)
+
+
+def shown_as(metadata: dict[str, Any], frames: int, total: float) -> tuple[int, float]:
+    """Frames and rate of a picture of so many frames, shown for `total` seconds together: those of its metadata, unless
+    another program has changed the picture and kept its comment."""
+    count, fps = metadata.get("frames"), metadata.get("fps")
+    own = frames, frames / total if total else 1.0
+    if not (isinstance(count, int) and isinstance(fps, int | float) and count >= frames and fps > 0):
+        return own
+    same = count == 1 if frames == 1 and not total else abs(count / fps - total) < 0.02
+    return (count, float(fps)) if same else own
 
 
 def opaque(image: Any, behind: str) -> Any:

@@ -53,6 +53,9 @@ def test_a_film_is_cut_once_where_its_prompt_says_so():
     assert [(shot.prompt, shot.frames, shot.cut) for shot in shots] == [
         ("A red ball falls", 24, False), ("a red ball bounces", 25, True)]  # fmt: skip
     assert [shot.frames for shot in shots_of("a red ball falls", 49)] == [49]
+    styled = shots_of("A red ball falls. Cut to: a blue star. The style is neon.", 49)
+    look = "The style is neon."
+    assert [shot.prompt for shot in styled] == [f"A red ball falls. {look}", f"a blue star. {look}"]
 
 
 class Recorder:

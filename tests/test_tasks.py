@@ -277,6 +277,13 @@ def test_finished_files_stay_where_an_interrupted_command_goes_on(tiny_model, tm
     assert "a-1.webp is finished, and stays as it is" in capsys.readouterr().err
     assert (tmp_path / "a-1.webp").stat() == before
     assert (tmp_path / "a-2.webp").exists()
+    assert main(["a blue ball", *command[1:], "--num", "2", "--resume"]) == 2
+    said = "a-1.webp is finished, and of another request (prompt a red ball, not a blue ball)"
+    assert said in capsys.readouterr().err
+    folder = [*command[:-1], f"{tmp_path / 'new'}/"]
+    for more in ([], ["--resume"]):  # the same names
+        assert main([*folder, *more]) == 0
+        assert [path.name for path in (tmp_path / "new").iterdir() if path.suffix == ".mp4"] == ["a-red-ball.mp4"]
 
 
 def test_what_is_transparent_in_a_mask_is_outside_it(tmp_path):

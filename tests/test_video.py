@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import re
 import subprocess
 import sys
@@ -167,3 +168,29 @@ def test_uneven_times_become_even():
     chosen = evenly(shown, 25.0)
     moments = shown[0] + np.arange(len(chosen)) / 25
     assert np.array_equal(chosen, np.abs(moments[:, None] - shown).argmin(1))
+
+
+def test_a_picture_without_times_shows_all_its_frames(tmp_path):
+    from PIL import Image
+
+    first, *rest = (Image.fromarray(np.full((8, 8, 3), shade, np.uint8)) for shade in (0, 90, 180, 250))
+    first.save(tmp_path / "a.gif", save_all=True, append_images=rest)
+    found = Video.load(tmp_path / "a.gif")
+    assert found.fps == 10
+    assert [int(frame.mean()) for frame in found.frames] == pytest.approx([0, 90, 180, 250], abs=3)
+
+
+@pytest.mark.parametrize(
+    "said", ['{"frames": null}', '{"frames": 10000000, "fps": 8}', '{"fps": 0}', '{"frames": 32, "fps": 8}'])
+def test_a_comment_that_is_not_of_the_picture_does_not_count(tmp_path, said):
+    from PIL import Image
+
+    Image.fromarray(smooth(1)[0]).save(tmp_path / "a.gif", comment=said.encode())
+    assert Video.load(tmp_path / "a.gif").frames.shape == (1, 32, 48, 3)
+
+
+def test_what_a_killed_process_left_goes_with_the_next_save(tmp_path):
+    (tmp_path / ".a.webp.999999999.part").write_text("")
+    (tmp_path / f".a.webp.{os.getppid()}.part").write_text("")
+    Video(smooth(1), 8).save(tmp_path / "a.webp")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f".a.webp.{os.getppid()}.part", "a.webp", "a.webp.json"]
