@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
-from sorajax.request import BadRequest, Request, SamplerName, parse_size, parse_span, read_storyboard
+from sorajax.request import BadRequest, Request, SamplerName, existing, parse_size, parse_span, read_storyboard
 
 Direction = Literal["forward", "backward", "both"]
 
@@ -242,7 +242,7 @@ def check_task(arguments: Arguments) -> None:
         raise BadRequest(f"--direction {arguments.direction} needs a clip to extend: give one with --extend FILE")
     files = [getattr(arguments, name) for name in ("image", "extend", "edit", "fill", "mask", "storyboard")]
     for file in (*files, *(arguments.between or ()), *(arguments.connect or ()), *(arguments.blend or ())):
-        if file is not None and not file.expanduser().is_file():
+        if file is not None and existing(Path(), str(file)) is None:
             raise BadRequest(f"{file} does not exist: give the path of a picture or clip")
 
 

@@ -226,7 +226,10 @@ def load(
 def output_paths(out: str, request: Request, overwrite: bool, resume: bool = False) -> list[Path]:
     """One path per clip, each checked to be writable now; with `resume` some may be finished. Raises BadRequest for an
     unknown suffix, else OSError."""
-    path, count = Path(out).expanduser(), len(request.prompts) * request.num
+    try:
+        path, count = Path(out).expanduser(), len(request.prompts) * request.num
+    except RuntimeError as error:
+        raise BadRequest(f"--out {out}: there is no such home folder; write the whole path") from error
     if out.endswith(("/", os.sep)) or path.is_dir() or not path.suffix:
         suffix = ".png" if request.frames == 1 else ".mp4"
         paths: list[Path] = []

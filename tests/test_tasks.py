@@ -343,7 +343,7 @@ def written(folder, board):
         ({"seconds": True}, 'entry 2: "seconds" is true'),
         ({"join": "fade"}, 'entry 2: "join" is "fade"'),
         ({"image": "nowhere.png"}, 'entry 2: "image" is "nowhere.png"'),
-        ({"image": "~nobody/a.png"}, 'entry 2: "image" is "~nobody/a.png"'),
+        ({"image": "~no-such-user/a.png"}, 'entry 2: "image" is "~no-such-user/a.png"'),
         ({"image": 300 * "a"}, 'entry 2: "image" is "aaa'),
         ({"seconds": 1e300}, 'entry 2: "seconds" is 1e+300: write at most 3600'),
         ({"size": 3}, 'entry 2: "size" is no field'),
