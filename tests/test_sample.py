@@ -129,7 +129,7 @@ BAD = {
     "seconds": ([BALL, "--seconds", "-1"], 2, "seconds -1.0 is not allowed"),
     "days": ([BALL, "--seconds", "1e300"], 2, "1e+300 seconds are not allowed: use at most 3600 seconds, an hour"),
     "days of frames": ([BALL, "--frames", "999999"], 2, "999999 frames are not allowed: use at most 3600 seconds"),
-    "nobody's picture": ([BALL, "--image", "~no-such-user/a.png"], 2, "~no-such-user/a.png does not exist: give the path"),
+    "nobody's picture": ([BALL, "--image", "~no-such-user/a.png"], 2, "~no-such-user/a.png does not exist"),
     "nobody's folder": ([BALL, "--out", "~no-such-user/a.mp4"], 2, "there is no such home folder"),
     "a name too long": ([BALL, "--image", 300 * "a"], 2, "does not exist: give the path of a picture or clip"),
     "no shot": (["Cut to:", "--seconds", "3"], 2, '"Cut to:" names no shot'),
