@@ -17,6 +17,7 @@ Exit codes: 0 done, 1 it failed, said in one line; 2 the command line is wrong.
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -100,6 +101,9 @@ def average(options: Options) -> None:
 def average_models(options: Options) -> None:
     """Writes the average of several models, with the first one's config and tokenizer. Raises OSError and ValueError,
     each on one line."""
+    import jax
+    import numpy as np
+
     from sorajax.checkpoint import changes, export_model, load_model, to_json
     from sorajax.models.sora import SoraConfig
 
@@ -110,7 +114,7 @@ def average_models(options: Options) -> None:
         said = " ".join(f"{share:g}" for share in shares)
         raise ValueError(f"--shares {said} of {len(options.run)} models: give one for each, and together 1")
     config, params, tokenizer = load_model(options.run[0], SoraConfig)
-    averaged = scaled(params, shares[0])
+    averaged = jax.tree.map(lambda leaf: np.float32(shares[0]) * leaf, params)
     for folder, share in zip(options.run[1:], shares[1:], strict=True):
         other, params, words = load_model(folder, SoraConfig)
         if words != tokenizer:
@@ -118,22 +122,14 @@ def average_models(options: Options) -> None:
         for part in ("text", "dit", "vae"):
             if said := changes(to_json(getattr(config, part)), to_json(getattr(other, part))):
                 raise ValueError(f"{folder} is of another shape than {options.run[0]}{said}: average such of one shape")
-        averaged = added(averaged, scaled(params, share))
+        averaged = jax.tree.map(partial(weighed, share), averaged, params)
     export_model(options.out, averaged, config, tokenizer, options.storage)
     print(f"{options.out}: {', '.join(f'{share:g} of {run}' for share, run in zip(shares, options.run, strict=True))}")
 
 
-def scaled(params: Any, share: float) -> Any:
-    import jax
-    import numpy as np
-
-    return jax.tree.map(lambda leaf: np.float32(share) * leaf, params)
-
-
-def added(params: Any, more: Any) -> Any:
-    import jax
-
-    return jax.tree.map(lambda leaf, other: leaf + other, params, more)
+def weighed(share: float, total: Any, leaf: Any) -> Any:
+    """The total and a leaf's share."""
+    return total + leaf * share
 
 
 def replaced(params: dict[str, Any], averaged: dict[str, Any]) -> dict[str, Any]:

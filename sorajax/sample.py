@@ -96,8 +96,9 @@ def sample(arguments: Arguments) -> None:
         for path in paths:
             video = attempt(lambda: next(videos))
             if arguments.resume and path.exists():
+                if not any(windows(path).glob("*.npy")):  # of this command alone: nothing was made
+                    shutil.rmtree(windows(path), ignore_errors=True)
                 check_same(path, video)
-                shutil.rmtree(windows(path), ignore_errors=True)
                 note(f"{path} is finished, and stays as it is")
                 continue
             said = {**video.metadata, **task_of(arguments)}
