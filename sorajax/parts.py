@@ -24,9 +24,9 @@ from jax.sharding import SingleDeviceSharding
 from sorajax.checkpoint import CONFIG, TOKENIZER, from_json, load_model, to_json, write_atomically
 from sorajax.models.quantized import Bits, quantized_leaf
 from sorajax.models.sora import EXPERTS, SoraConfig, init_dit, init_text, init_vae, init_vision
+from sorajax.pretrained.conventions import Dtype
 from sorajax.pretrained.lora import Adapter, added, load_lora, named_expert, parse_lora, trained_expert
 from sorajax.pretrained.opened import (
-    Dtype,
     Opened,
     Part,
     check_described,

@@ -152,7 +152,8 @@ def described(asked: Sampling) -> tuple[Any, dict[str, Any]]:
     from sorajax.models.quantized import quantize
     from sorajax.models.sora import SoraConfig, init_dit, init_text, init_vae, init_vision
     from sorajax.parts import found
-    from sorajax.pretrained.opened import abstract_parameters, is_open_model, known_config, known_name, open_model
+    from sorajax.pretrained.conventions import known_config, known_name
+    from sorajax.pretrained.opened import abstract_parameters, is_open_model, open_model
 
     if known_name(asked.model):
         config = known_config(asked.model, asked.dtype)
@@ -190,7 +191,7 @@ def plan(config: Any, name: str) -> int:
     if not (too_large := planned(config, topology, mesh)):
         return 0
     print(f"does not fit: {too_large}")
-    heads = config.model.heads
+    heads = config.planned(mesh)[0].config.dit.heads
     tried = [other for other in alternatives(mesh.size, heads) if other != dict(mesh.shape)]
     fitting = []
     for other in tried[:MOST_TRIED]:

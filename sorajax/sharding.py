@@ -22,8 +22,8 @@ BATCH = ("data", "fsdp")
 # the leaf, so that one line serves a matrix and a scanned stack of it. An axis that does not divide its dimension is
 # dropped.
 RULES: tuple[tuple[str, P], ...] = (
-    (r"(q|k|v|qkv|gate|up)/kernel", P("fsdp", "tensor")),
-    (r"(out|down)/kernel", P("tensor", "fsdp")),
+    (r"(q|k|v|qkv|gate|up)/kernel(/qvalue|/scale)?", P("fsdp", "tensor")),
+    (r"(out|down)/kernel(/qvalue|/scale)?", P("tensor", "fsdp")),
     (r"(q|k|v|qkv|gate|up)/bias", P("tensor")),
     (r"embedding", P("tensor", "fsdp")),
     (r"kernel", P("fsdp", None)),

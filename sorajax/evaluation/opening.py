@@ -17,7 +17,8 @@ from sorajax.evaluation.speed import alternating, random_parameters
 from sorajax.models.dit import DiTConfig
 from sorajax.models.sora import init_dit
 from sorajax.parts import CONVERTED, converted, save_converted, streamed
-from sorajax.pretrained.opened import Dtype, Opened, Part, known_config
+from sorajax.pretrained.conventions import Dtype, known_config
+from sorajax.pretrained.opened import Opened, Part
 from sorajax.pretrained.safetensors import Tensors
 from sorajax.pretrained.wan import dit_table
 

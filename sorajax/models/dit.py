@@ -25,7 +25,7 @@ from einops import rearrange
 from jaxtyping import Array, Float
 
 from sorajax.models.attention import attend
-from sorajax.models.layers import RMSNorm, standardize, times
+from sorajax.models.layers import Linear, RMSNorm, standardize
 from sorajax.models.quantized import made_whole
 from sorajax.models.spacetime import Patch, Rope, patchify, rope, rope_angles, rotate, unpatchify
 from sorajax.sharding import shard
@@ -63,7 +63,7 @@ class DiTConfig:
     dtype: str = "float32"
     """What matrix products run in."""
     quantized: bool = False
-    """Kernels of the blocks come in 8 bits, see `models.quantized`; for sampling."""
+    """Kernels of the blocks come in 8 bits, see `models.quantized`: they do not train."""
 
     def __post_init__(self):
         if self.width % self.heads or (self.width // self.heads) % 2:
@@ -124,7 +124,7 @@ class Attention(nn.Module):
         image: Float[Array, "b i d"] | None = None,
     ):
         config = self.config
-        dense = partial(nn.Dense, config.width, dtype=config.dtype, dot_general=times)
+        dense = partial(Linear, config.width, dtype=config.dtype)
         heads = partial(rearrange, pattern="b s (n k) -> b s n k", n=config.heads)
         q = heads(RMSNorm(config.epsilon, name="norm_q")(dense(name="q")(x)))
         k = heads(RMSNorm(config.epsilon, name="norm_k")(dense(name="k")(source)))
@@ -148,7 +148,7 @@ class ImageAttention(nn.Module):
     @nn.compact
     def __call__(self, q: Float[Array, "b s n k"], image: Float[Array, "b i d"]) -> Float[Array, "b s n k"]:
         config = self.config
-        dense = partial(nn.Dense, config.width, dtype=config.dtype, dot_general=times)
+        dense = partial(Linear, config.width, dtype=config.dtype)
         heads = partial(rearrange, pattern="b s (n k) -> b s n k", n=config.heads)
         k = heads(RMSNorm(config.epsilon, name="norm_k")(dense(name="k")(image)))
         v = heads(dense(name="v")(image))
@@ -163,7 +163,7 @@ class ImageEmbedding(nn.Module):
 
     @nn.compact
     def __call__(self, image: Float[Array, "b i e"]) -> Float[Array, "b i d"]:
-        dense = partial(nn.Dense, dtype=self.config.dtype)
+        dense = partial(Linear, dtype=self.config.dtype)
         norm = partial(nn.LayerNorm, 1e-5, dtype=jnp.float32)
         x = norm(name="norm_in")(image).astype(self.config.dtype)
         x = dense(self.config.width, name="out")(nn.gelu(dense(image.shape[-1], name="in")(x), approximate=False))
@@ -175,9 +175,9 @@ class FeedForward(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b s d"]) -> Float[Array, "b s d"]:
-        hidden = nn.Dense(self.config.hidden, dtype=self.config.dtype, dot_general=times, name="up")(x)
+        hidden = Linear(self.config.hidden, dtype=self.config.dtype, name="up")(x)
         hidden = shard(nn.gelu(hidden, approximate=True), ("data", "fsdp"), "seq", "tensor")
-        return nn.Dense(self.config.width, dtype=self.config.dtype, dot_general=times, name="down")(hidden)
+        return Linear(self.config.width, dtype=self.config.dtype, name="down")(hidden)
 
 
 class Block(nn.Module):
@@ -225,17 +225,17 @@ class DiT(nn.Module):
         if (image is None) == (config.image_width > 0):
             raise ValueError(f"image_width is {config.image_width}, and image tokens were "
                              f"{'not ' if image is None else ''}given: give them exactly where it is above 0")
-        dense = partial(nn.Dense, dtype=config.dtype)
+        dense = partial(Linear, dtype=config.dtype)
         t, h, w = (size // p for size, p in zip(x.shape[1:4], config.patch, strict=True))
         positions = jnp.arange(t, dtype=jnp.float32) if positions is None else positions
         turn = rope(rope_angles(positions, h, w, config.head_width))
 
         features = time_features(time, config.frequencies)[:, :: config.patch[0]]
-        e = nn.Dense(config.width, name="time_in")(features)
-        e = nn.Dense(config.width, name="time_out")(nn.silu(e))
+        e = Linear(config.width, name="time_in")(features)
+        e = Linear(config.width, name="time_out")(nn.silu(e))
         if config.pooled_text:
-            e = e + nn.Dense(config.width, name="pooled_text")(pool_text(context))
-        modulation = nn.Dense(6 * config.width, name="time_modulation", kernel_init=nn.initializers.zeros)(nn.silu(e))
+            e = e + Linear(config.width, name="pooled_text")(pool_text(context))
+        modulation = Linear(6 * config.width, name="time_modulation", kernel_init=nn.initializers.zeros)(nn.silu(e))
         modulation = rearrange(modulation, "b t (six d) -> b t six d", six=6)
 
         text = dense(config.width, name="text_in")(context.astype(config.dtype))
@@ -250,7 +250,7 @@ class DiT(nn.Module):
         table = self.param("modulation_out", nn.initializers.normal(config.width**-0.5), (2, config.width))
         shift, scale = jnp.moveaxis(table + e[:, :, None], 2, 0)[:, :, :, None]
         tokens = modulate(tokens, shift, scale, config.epsilon)
-        patches = nn.Dense(  # in float32: it costs nothing, and the velocity is not rounded
+        patches = Linear(  # in float32: it costs nothing, and the velocity is not rounded
             math.prod(config.patch) * config.out_channels, name="patch_out", kernel_init=nn.initializers.zeros)(tokens)
         return unpatchify(patches, (t, h, w), config.patch)
 
@@ -264,6 +264,6 @@ class DiT(nn.Module):
             blocks = [block(self.config, name=f"block_{layer}") for layer in range(self.config.depth)]
             return lambda x, *more: reduce(lambda x, block: block(x, *more)[0], blocks, x)
         scanned = nn.scan(
-            block, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=nn.broadcast,
+            block, variable_axes={"params": 0, "adapters": 0}, split_rngs={"params": True}, in_axes=nn.broadcast,
             length=self.config.depth, unroll=min(self.config.unroll, self.config.depth))
         return lambda x, *more: scanned(self.config, name="blocks")(x, *more)[0]

@@ -22,6 +22,25 @@ def times(x: Float[Array, "... d"], kernel: Float[Array, "d o"], _: Any = None, 
     return product.reshape(*x.shape[:-1], kernel.shape[-1])
 
 
+class Linear(nn.Dense):
+    """`nn.Dense`, with one row for each token, and W + a b in place of W where the collection `adapters` holds a pair.
+
+    Neither that sum nor its gradient is ever made: x W + (x a) b (Hu et al. 2021, section 4.1), so frozen weights take
+    no more memory than themselves. a [in rank] and b [rank out], which any scale is multiplied into.
+    """
+
+    dot_general: Any = times
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "... d"]) -> Float[Array, "... o"]:
+        y = super().__call__(x)
+        if not self.has_variable("adapters", "a"):
+            return y
+        a: Array = self.get_variable("adapters", "a")
+        b: Array = self.get_variable("adapters", "b")
+        return y + times(times(x.astype(y.dtype), a.astype(y.dtype)), b.astype(y.dtype))
+
+
 class RMSNorm(nn.Module):
     """Root-mean-square norm over the last axis (Zhang & Sennrich 2019, eq. 4), computed in float32."""
 

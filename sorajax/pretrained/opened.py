@@ -4,16 +4,15 @@
     the original release     config.json or high_noise_model/ and low_noise_model/, Wan2.x_VAE, models_t5_..., google/
 
 Wan 2.1 text to video and image to video, Wan 2.2 text-and-image to video (5B) and the pairs of experts (A14B).
-Numbers that files do not say (steps, guidance, frame rate) are those of the release's own `wan/configs`.
+How they are used (steps, guidance, frame rate) is in `conventions.py`.
 """
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,9 +26,10 @@ from sorajax.models.text import TextConfig
 from sorajax.models.vae import VAEConfig
 from sorajax.models.vision import VisionConfig
 from sorajax.pretrained import original, wan
+from sorajax.pretrained.conventions import MEAN, STD, Dtype, conventions, handover, is_known, known_config
 from sorajax.pretrained.pickles import PickledTensors
 from sorajax.pretrained.safetensors import Tensors
-from sorajax.pretrained.table import Finish, Row, check_names, stream_parameters
+from sorajax.pretrained.table import Finish, Row, check_tensors, stream_parameters
 from sorajax.sharding import make_mesh, path_name, shardings
 
 INDEX = "model_index.json"
@@ -41,47 +41,6 @@ WEIGHTS = "diffusion_pytorch_model"
 PICKLES = (".pth", ".pt", ".bin")
 FULL = ("time_in", "time_out", "time_modulation", "modulation", "modulation_out", "positions", "position_bias")
 """Parts of the path of parameters that stay float32, as in the reference: clocks, modulation, biases of attention."""
-NEGATIVE = (
-    "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，JPEG压缩残留，丑陋的，残缺的，多余的手指，画得不好的手部，"
-    "画得不好的脸部，畸形的，毁容的，形态畸形的肢体，手指融合，静止不动的画面，杂乱的背景，三条腿，背景人很多，倒着走"
-)
-"""`sample_neg_prompt` of the release's shared config."""
-SHAKING = "镜头晃动，"
-"""What the release's config of Wan 2.1 image to video puts before it."""
-MEAN = {
-    16: (-0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
-         0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921),
-    48: (-0.2289, -0.0052, -0.1323, -0.2339, -0.2799, 0.0174, 0.1838, 0.1557, -0.1382, 0.0542, 0.2813, 0.0891,
-         0.1570, -0.0098, 0.0375, -0.1825, -0.2246, -0.1207, -0.0698, 0.5109, 0.2665, -0.2108, -0.2158, 0.2502,
-         -0.2055, -0.0322, 0.1109, 0.1567, -0.0729, 0.0899, -0.2799, -0.1230, -0.0313, -0.1649, 0.0117, 0.0723,
-         -0.2839, -0.2083, -0.0520, 0.3748, 0.0152, 0.1957, 0.1433, -0.2944, 0.3573, -0.0548, -0.1681, -0.0667),
-}  # fmt: skip
-STD = {
-    16: (2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
-         3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160),
-    48: (0.4765, 1.0364, 0.4514, 1.1677, 0.5313, 0.4990, 0.4818, 0.5013, 0.8158, 1.0344, 0.5894, 1.0901,
-         0.6885, 0.6165, 0.8454, 0.4978, 0.5759, 0.3523, 0.7135, 0.6804, 0.5833, 1.4146, 0.8986, 0.5659,
-         0.7069, 0.5338, 0.4889, 0.4917, 0.4069, 0.4999, 0.6866, 0.4093, 0.5709, 0.6065, 0.6415, 0.4944,
-         0.5726, 1.2042, 0.5458, 1.6887, 0.3971, 1.0600, 0.3943, 0.5537, 0.5444, 0.4089, 0.7468, 0.7744),
-}  # fmt: skip
-"""Statistics of the raw latents of the two autoencoders, by channels: the release's `modules/vae.py`, `vae2_2.py`."""
-
-Dtype = Literal["float32", "bfloat16"]
-LARGE = DiTConfig(width=5120, hidden=13824, depth=40, heads=40)
-SMALL = 1536
-"""Width of the transformer up to which a model was trained at 480p only: 1.3B."""
-SHAPES = {
-    "Wan2.1-T2V-1.3B": DiTConfig(),
-    "Wan2.1-T2V-14B": LARGE,
-    "Wan2.1-I2V-14B": replace(LARGE, in_channels=36, image_width=1280),
-    "Wan2.2-TI2V-5B": DiTConfig(width=3072, hidden=14336, depth=30, heads=24, in_channels=48, out_channels=48),
-    "Wan2.2-T2V-A14B": LARGE,
-    "Wan2.2-I2V-A14B": replace(LARGE, in_channels=36),
-}
-"""Transformers of the release's `wan/configs`, for plans that are made before anything is downloaded."""
-TWO_EXPERTS = "A14B"  # how the names of models of two experts end
-
-
 @dataclass(frozen=True)
 class Part:
     """One model of a folder: what to read and how."""
@@ -115,8 +74,8 @@ class Part:
         return sum(jax.tree.leaves(jax.tree.map_with_path(size, self.abstract(dtype))))
 
     def check(self) -> None:
-        """Raises ValueError where names of tensors are not those that the config wants; reads none of them."""
-        check_names(self.rows, self.tensors(), self.abstract("float32"))
+        """Raises ValueError where names, shapes or types of tensors are not those that the config wants; reads none."""
+        check_tensors(self.rows, self.tensors(), self.abstract("float32"))
 
     def load(
         self, dtype: Dtype = "float32", mesh: jax.sharding.Mesh | None = None, finish: Finish = lambda name, leaf: leaf
@@ -137,26 +96,6 @@ class Opened:
     parts: dict[str, Part]
     tokenizer: str
     """The text of its tokenizer.json."""
-
-
-def known_name(name: str) -> str | None:
-    """Which of `SHAPES` a name of the release or of the hub means: of Wan-AI/Wan2.1-I2V-14B-720P-Diffusers the one
-    without owner, size and layout. None where it means none."""
-    pattern = r"(Wan-AI/)?{}(-(480|720)P)?(-Diffusers)?"
-    return next((known for known in SHAPES if re.fullmatch(pattern.format(re.escape(known)), name)), None)
-
-
-def known_config(name: str, dtype: Dtype) -> SoraConfig:
-    """The config of an open model by its name alone. Raises ValueError where `known_name` knows none."""
-    if (known := known_name(name)) is None:
-        raise ValueError(f"{name} is no open model that is known by its name: there are {', '.join(SHAPES)}")
-    dit = replace(SHAPES[known], dtype=dtype)
-    vae = VAEConfig(latent_channels=(channels := dit.out_channels), mean=MEAN[channels], std=STD[channels])
-    if channels == 48:
-        vae = replace(vae, base=160, decoder_base=256, shortcuts=True, pixel_patch=2)
-    vision = VisionConfig(dtype=dtype) if dit.image_width else None
-    boundary = _boundary(dit.in_channels != channels) if known.endswith(TWO_EXPERTS) else None
-    return _conventions(name, dit, vae, TextConfig(dtype=dtype), vision, boundary)
 
 
 def abstract_parameters(init: Callable[[Any, jax.Array], dict], config: Any, dtype: Dtype) -> Any:
@@ -191,6 +130,17 @@ def open_model(folder: str | Path, dtype: Dtype = "float32", name: str | None = 
         f"{folder} is no folder of Wan weights: neither {INDEX} (the diffusers layout) nor Wan2.1_VAE or Wan2.2_VAE "
         "(the original release) is in it"
     )
+
+
+def open_config(model: Path, dtype: Dtype = "float32", **changes: Any) -> SoraConfig | None:
+    """The config of a folder of open weights, or of an open model by its name where no such folder is there; None of
+    anything else. Raises as `open_model` does."""
+    if is_open_model(model):
+        return open_model(model, dtype, **changes).config
+    if not is_known(model):
+        return None
+    config = known_config(str(model), dtype)
+    return replace(config, dit=replace(config.dit, **changes))
 
 
 def model_name(folder: Path) -> str:
@@ -264,7 +214,7 @@ def _diffusers(folder: Path, name: str, changes: dict[str, Any]) -> Opened:
     vae, text = wan.vae_config(described["vae"]), wan.text_config(described["text_encoder"], dtype=changes["dtype"])
     vision = wan.vision_config(described["image_encoder"]) if dit.image_width and "image_encoder" in described else None
     scheduler = folder / "scheduler" / "scheduler_config.json"
-    config = _conventions(
+    config = conventions(
         name, dit, vae, text, vision,
         boundary=index.get("boundary_ratio"),
         shift=_shift(scheduler) if scheduler.is_file() else None,
@@ -320,8 +270,8 @@ def _original(folder: Path, name: str, changes: dict[str, Any]) -> Opened:
         tensors = original.vision_tensors(_read(file))
         vision = seer = _original_vision(tensors)
         parts["vision"] = _part(wan.vision_table(seer), lambda: wan.seen(tensors, seer), init_vision, seer)
-    boundary = _boundary(dit.in_channels != vae.latent_channels) if experts else None
-    config = _conventions(name, dit, vae, text, vision, boundary)
+    share = handover(dit.in_channels != vae.latent_channels) if experts else None
+    config = conventions(name, dit, vae, text, vision, share)
     return Opened(config, parts, _tokenizer(folder / "google" / "umt5-xxl" / "tokenizer.json"))
 
 
@@ -347,43 +297,6 @@ def _need(folder: Path, stem: str) -> Path:
 
 def _read(path: Path) -> Mapping[str, np.ndarray]:
     return PickledTensors(path) if path.suffix in PICKLES else Tensors(path)
-
-
-def _boundary(image: bool) -> float:
-    """Where the two experts of Wan 2.2 share the times, of an image-to-video model and of a text-to-video one."""
-    return 0.9 if image else 0.875
-
-
-def _conventions(
-    name: str,
-    dit: DiTConfig,
-    vae: VAEConfig,
-    text: TextConfig,
-    vision: VisionConfig | None,
-    boundary: float | None = None,
-    shift: float | None = None,
-) -> SoraConfig:
-    """How these parts are used together, as the release's `wan/configs` and `generate.py` say; `shift` is what the
-    folder itself says of it, and counts more. Image to video of Wan 2.1 comes at two sizes, told apart by name only."""
-    image, small = dit.in_channels != vae.latent_channels, vae.stride[1] == 16
-    early_image = image and boundary is None
-    sizes: tuple[tuple[int, int], ...] = ((480, 832), (832, 480), (720, 1280), (1280, 720))
-    if small:
-        sizes = ((704, 1280), (1280, 704))
-    elif dit.width <= SMALL or (early_image and "480" in name):
-        sizes = sizes[:2]
-    elif early_image and "720" in name:
-        sizes = sizes[2:]
-    low, high = ((3.5, 3.5) if image else (3.0, 4.0)) if boundary else (None, 5.0)
-    usual = 12.0 if boundary and not image else 3.0 if early_image and sizes[0][0] == 480 else 5.0
-    return SoraConfig(
-        text=text, dit=dit, vae=vae, name=name, fps=24.0 if small else 16.0, sizes=sizes,
-        free_aspect=image or small,
-        frames=(121 if small else 81,), shift=shift or usual, guidance_scale=high, guidance_scale_low=low,
-        steps=40 if boundary or image else 50, negative=SHAKING + NEGATIVE if early_image else NEGATIVE,
-        clean_prompts=True,
-        known="clock" if small else ("channels" if image else "replaced"), vision=vision, boundary=boundary,
-        last_time=0.001, whole_times=True)  # fmt: skip
 
 
 def _original_dit(said: Mapping[str, Any], tensors: Mapping[str, Any], changes: dict[str, Any]) -> DiTConfig:

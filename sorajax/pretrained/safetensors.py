@@ -5,10 +5,14 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 INDEX = "*.safetensors.index.json"
+TYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16, "I64": np.int64,
+         "I32": np.int32, "I16": np.int16, "I8": np.int8, "U8": np.uint8, "BOOL": np.bool_}  # fmt: skip
+"""Of headers; any other is 8 bits or less."""
 
 
 class Tensors(Mapping[str, np.ndarray]):
@@ -27,6 +31,11 @@ class Tensors(Mapping[str, np.ndarray]):
     def __getitem__(self, name: str) -> np.ndarray:
         return self._open[self._where[name]].get_tensor(name)
 
+    def hollow(self, name: str) -> np.ndarray:
+        """An array of the tensor's shape and type, of which nothing is read."""
+        header = self._open[self._where[name]].get_slice(name)
+        return np.broadcast_to(np.zeros((), TYPES.get(header.get_dtype(), np.uint8)), header.get_shape())
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._where)
 
@@ -43,6 +52,12 @@ class Renamed(Mapping[str, np.ndarray]):
     def __getitem__(self, name: str) -> np.ndarray:
         stored, change = self._places[name]
         tensor = self._tensors[stored]
+        return tensor if change is None else change(tensor)
+
+    def hollow(self, name: str) -> np.ndarray:
+        """As of `Tensors`."""
+        stored, change = self._places[name]
+        tensor = getattr(self._tensors, "hollow", self._tensors.__getitem__)(stored)
         return tensor if change is None else change(tensor)
 
     def __iter__(self) -> Iterator[str]:

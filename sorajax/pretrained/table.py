@@ -43,9 +43,13 @@ def import_parameters(rows: Sequence[Row], tensors: Mapping[str, np.ndarray], sh
     return unflatten_dict(filled, sep="/")
 
 
-def check_names(rows: Sequence[Row], tensors: Mapping[str, Any], shapes: Any) -> None:
-    """Raises ValueError where rows, tensors and parameters do not match, as importing does; reads no tensor."""
-    _matched(rows, tensors, shapes)
+def check_tensors(rows: Sequence[Row], tensors: Mapping[str, np.ndarray], shapes: Any) -> None:
+    """Raises ValueError where names, shapes or types of tensors are not those of the parameters, as importing does;
+    reads no tensor whose mapping tells what it is without (`hollow`)."""
+    told = getattr(tensors, "hollow", tensors.__getitem__)
+    for row, leaf in _matched(rows, tensors, shapes):
+        for name in _names(row):
+            _part(row, name, {name: told(name)}, leaf.shape)
 
 
 def stream_parameters(

@@ -157,7 +157,7 @@ def plan_step(stage: Any, batch: Any, config: LoopConfig, mesh: Mesh) -> StepPla
     memory = compiled.memory_analysis()
     return StepPlan(
         parameters=sum(leaf.size for leaf in jax.tree.leaves(abstract.params)),
-        flops=training_flops(stage.loss, abstract.params, batch, key),
+        flops=training_flops(lambda p, stage, *more: stage.loss(p, *more), abstract.params, stage, batch, key),
         arguments=memory.argument_size_in_bytes,
         temporary=memory.temp_size_in_bytes,
         peak=peak_of(memory),

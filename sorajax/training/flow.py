@@ -49,7 +49,7 @@ from sorajax.models.sora import EXPERTS, Expert, SoraConfig, init_dit, init_text
 from sorajax.models.text import TextConfig, Tokenizer
 from sorajax.models.vae import VAEConfig
 from sorajax.parts import borrow
-from sorajax.pretrained.opened import is_open_model, open_model, whole_machine
+from sorajax.pretrained.opened import is_open_model, open_config, open_model, whole_machine
 from sorajax.sharding import divides, gathered, make_mesh
 from sorajax.training.deeper import deeper
 from sorajax.training.frozen import FrozenText, open_text
@@ -333,8 +333,8 @@ class FlowTraining:
             "reach": self.objective.reach if any(bucket.seen for bucket in self.data.buckets) else 0,
         }
         for folder in (self.frozen_text, self.loop.start):
-            if folder is not None and is_open_model(folder):
-                return replace(open_model(folder).config, **trained)  # and sampled as before
+            if folder is not None and (config := open_config(folder)):
+                return replace(config, **trained)  # and sampled as before
         objective = self.objective
         return SoraConfig(**trained, shift=objective.sample_shift, guidance_scale=objective.guidance_scale)
 

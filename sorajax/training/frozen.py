@@ -18,7 +18,8 @@ from sorajax.data.latents import signature
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextConfig, TextEncoder, Tokenizer, clean
 from sorajax.parts import borrowed
-from sorajax.pretrained.opened import Dtype, is_open_model, open_model, open_signature, whole_machine
+from sorajax.pretrained.conventions import Dtype
+from sorajax.pretrained.opened import is_open_model, open_model, open_signature, whole_machine
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ Parameters are the adapters alone: so are the optimizer's state, the average and
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,15 @@ from jax.sharding import Mesh
 from sorajax.checkpoint import load_model
 from sorajax.data.batches import WorldBatch, WorldData
 from sorajax.data.clips import VideoData
-from sorajax.models.sora import EXPERTS, Expert, SoraConfig
-from sorajax.parts import borrowed, found
-from sorajax.pretrained.lora import TARGETS, adapted, init_adapters, load_lora, save_lora
-from sorajax.pretrained.opened import Dtype, is_open_model, open_model, whole_machine
+from sorajax.models.quantized import Bits, quantize
+from sorajax.models.sora import EXPERTS, Expert, SoraConfig, init_dit, init_text
+from sorajax.parts import borrowed, finished, found
+from sorajax.pretrained.conventions import Dtype, is_known
+from sorajax.pretrained.lora import TARGETS, init_adapters, load_lora, save_lora
+from sorajax.pretrained.opened import abstract_parameters, is_open_model, open_config, open_model, whole_machine
 from sorajax.training.flow import FlowObjective, FlowStage, FlowTraining
 from sorajax.training.loop import LoopConfig
-from sorajax.training.tune import check_tunable
+from sorajax.training.tune import check_tunable, described
 
 FILE = "lora.safetensors"
 
@@ -38,9 +41,14 @@ class LoRAStage:
     alpha: float = flax.struct.field(pytree_node=False)
     targets: str = flax.struct.field(pytree_node=False)
 
+    @property
+    def config(self) -> SoraConfig:
+        """Of the model that is adapted."""
+        return self.flow.config
+
     def whole(self, adapters: Any) -> dict[str, Any]:
-        """The model with the adapters in it."""
-        return {**self.base, "dit": adapted(self.base["dit"], adapters, self.alpha / self.rank)}
+        """The model with the adapters beside its weights, as `predict` takes it."""
+        return {**self.base, "adapters": times_b(adapters, self.alpha / self.rank)}
 
     def init(self, key: jax.Array) -> Any:
         return init_adapters(self.base["dit"], self.rank, self.targets, key)
@@ -74,8 +82,12 @@ class LoRAStage:
         if not files:
             raise FileNotFoundError(f"{directory} holds no {FILE}: give an adapter, or a run that trained one")
         adapters = load_lora(files[0], self.flow.config.dit)
-        undo = self.rank / self.alpha  # the file's B has alpha / rank in it
-        return jax.tree.map_with_path(lambda path, x: x * undo if path[-1].key == "b" else x, adapters)
+        return times_b(adapters, self.rank / self.alpha)  # the file's B has alpha / rank in it
+
+
+def times_b(adapters: Any, factor: float) -> Any:
+    """The adapters with their second matrices multiplied."""
+    return jax.tree.map_with_path(lambda path, x: x * factor if path[-1].key == "b" else x, adapters)
 
 
 @dataclass(frozen=True)
@@ -89,6 +101,9 @@ class LoRATraining:
     """Of a model with two experts the one that is adapted: high (noise) or low."""
     dtype: Dtype = "float32"
     """What open weights are kept and multiplied in."""
+    quantize: Bits | None = None
+    """Keeps the frozen kernels of the blocks in 8 bits, made whole block by block (QLoRA, Dettmers et al. 2023, with
+    more bits); needs the extra `quantized`. Sample with the same --quantize, for which the adapters are made."""
     rank: int = 16
     alpha: float = 16.0
     """The change is alpha / rank times B A: raise it with the rank, and the learning rate can stay."""
@@ -102,46 +117,69 @@ class LoRATraining:
     validation: int = 4
     loop: LoopConfig = LoopConfig()
 
-    @property
-    def folder(self) -> Path:
-        """The base's, downloaded where it is a name on the hub."""
-        return found(self.base)
-
     def build(self, directory: Path) -> tuple[LoRAStage, grain.IterDataset]:
         """The stage, and its batches."""
+        self = self._found()
         config = self._config()
-        check_tunable(self.folder, config, self.objective)
         flow, batches = self._flow(config).build(directory)  # first, so that a text encoder has left
         base = self._base(with_text=not flow.frozen_text)
-        return LoRAStage(base=base, flow=flow, rank=self.rank, alpha=self.alpha, targets=self.targets), batches
+        return self._stage(base, flow), batches
+
+    def held_out(self, stage: LoRAStage, directory: Path) -> list[WorldBatch]:
+        """Batches for validation."""
+        return self._found()._flow(stage.flow.config).held_out(stage.flow, directory)
+
+    def planned(self, mesh: Mesh) -> tuple[LoRAStage, list[WorldBatch]]:
+        """As `FlowTraining.planned`; of open weights only the configs and headers are read, or their name."""
+        self = replace(self, base=described(self.base))
+        config = self._config()
+        flow, batches = self._flow(config).planned(mesh)
+        base = {"dit": abstract_parameters(init_dit, config.dit, self.dtype)}
+        if bits := self.quantize:
+            base["dit"] = jax.eval_shape(lambda params: quantize(params, bits), base["dit"])
+        if not flow.frozen_text:
+            base["text"] = abstract_parameters(init_text, config.text, self.dtype)
+        return self._stage(base, flow), batches
+
+    def _found(self) -> "LoRATraining":
+        """With the base's folder, downloaded where it is a name on the hub."""
+        return replace(self, base=found(self.base))
+
+    def _stage(self, base: dict[str, Any], flow: FlowStage) -> LoRAStage:
+        return LoRAStage(base=base, flow=flow, rank=self.rank, alpha=self.alpha, targets=self.targets)
 
     def _config(self) -> SoraConfig:
-        """The frozen model's."""
-        if is_open_model(self.folder):
-            return open_model(self.folder, self.dtype).config
-        return load_model(self.folder, SoraConfig)[0]
+        """The frozen model's. Raises ValueError where it cannot be trained so."""
+        config = open_config(self.base, self.dtype) or load_model(self.base, SoraConfig)[0]
+        check_tunable(self.base, config, self.objective)
+        return replace(config, dit=replace(config.dit, quantized=self.quantize is not None))
 
     def _base(self, with_text: bool) -> dict[str, Any]:
         """The frozen parameters."""
         names = ("text", "dit") if with_text else ("dit",)
-        if is_open_model(self.folder):
-            parts = open_model(self.folder, self.dtype).parts
+        if is_open_model(self.base):
+            parts = open_model(self.base, self.dtype).parts
             chosen = {name: EXPERTS[self.expert or "high"] if name == "dit" else name for name in names}
-            return {name: parts[part].load(self.dtype, whole_machine()) for name, part in chosen.items()}
-        params = load_model(self.folder, SoraConfig)[1]
+            return {
+                name: parts[part].load(self.dtype, whole_machine(), partial(finished, (), self._bits(name)))
+                for name, part in chosen.items()
+            }
+        params = load_model(self.base, SoraConfig)[1]
         if missing := set(names) - set(params):
-            raise ValueError(f"{self.folder} has {', '.join(missing)} from another model: give videos as data")
-        return {name: params[name] for name in names}
+            raise ValueError(f"{self.base} has {', '.join(missing)} from another model: give videos as data")
+        return {name: params[name] if (bits := self._bits(name)) is None else quantize(params[name], bits)
+                for name in names}  # fmt: skip
 
-    def held_out(self, stage: LoRAStage, directory: Path) -> list[WorldBatch]:
-        """Batches for validation."""
-        return self._flow(stage.flow.config).held_out(stage.flow, directory)
+    def _bits(self, name: str) -> Bits | None:
+        """Of the transformer alone: a text encoder is asked once."""
+        return self.quantize if name == "dit" else None
 
     def _flow(self, config: SoraConfig) -> FlowTraining:
         """The training of the whole model that this one is part of, with the base's tokenizer."""
-        large = is_open_model(self.folder) or "text" in borrowed(self.folder)
+        large = is_known(self.base) or is_open_model(self.base) or "text" in borrowed(self.base)
         beforehand = large and isinstance(self.data, VideoData)
         return FlowTraining(
-            model=config.dit, text=config.text, vae=self.folder, frozen_text=self.folder if beforehand else None,
-            expert=self.expert, objective=self.objective, data=self.data, latents=self.latents, encoded=self.encoded,
-            validation=self.validation, loop=replace(self.loop, start=self.folder))  # fmt: skip
+            model=config.dit, text=config.text, vae=self.base, frozen_text=self.base if beforehand else None,
+            expert=self.expert, autoencoder=config.vae, objective=self.objective, data=self.data,
+            latents=self.latents, encoded=self.encoded, validation=self.validation,
+            loop=replace(self.loop, start=self.base))  # fmt: skip

@@ -17,7 +17,8 @@ from sorajax.data.batches import WorldBatch
 from sorajax.data.clips import VideoData
 from sorajax.models.sora import Expert, SoraConfig
 from sorajax.parts import found
-from sorajax.pretrained.opened import Dtype, is_open_model, open_model
+from sorajax.pretrained.conventions import Dtype, is_known
+from sorajax.pretrained.opened import is_open_model, open_config
 from sorajax.training.flow import FlowObjective, FlowStage, FlowTraining
 from sorajax.training.loop import LoopConfig
 
@@ -47,20 +48,21 @@ class TuneTraining:
 
     def build(self, directory: Path) -> tuple[FlowStage, grain.IterDataset]:
         """The stage, and its batches."""
-        return self.flow().build(directory)
+        return self.flow(found(self.base)).build(directory)
 
     def held_out(self, stage: FlowStage, directory: Path) -> list[WorldBatch]:
         """Batches for validation."""
-        return self.flow().held_out(stage, directory)
+        return self.flow(found(self.base)).held_out(stage, directory)
 
     def planned(self, mesh: Mesh) -> tuple[FlowStage, list[WorldBatch]]:
-        """As `FlowTraining.planned`; only the configs and headers of the open weights are read."""
-        return self.flow().planned(mesh)
+        """As `FlowTraining.planned`; only the configs and headers of the open weights are read, or their name."""
+        return self.flow(described(self.base)).planned(mesh)
 
-    def flow(self) -> FlowTraining:
-        """The training that this stands for. Raises ValueError for weights that it cannot train."""
-        base = found(self.base)
-        config = open_model(base, self.dtype, remat=self.remat).config
+    def flow(self, base: Path) -> FlowTraining:
+        """The training that this stands for, of the weights in a folder. Raises ValueError for weights that it cannot
+        train."""
+        if (config := open_config(base, self.dtype, remat=self.remat)) is None:
+            raise ValueError(f"{base} is no folder of open weights: name one, or train as configs/videos_dit.py does")
         check_tunable(base, config, self.objective)
         return FlowTraining(
             model=config.dit, text=config.text, vae=base, frozen_text=base, expert=self.expert, partner=self.partner,
@@ -69,10 +71,15 @@ class TuneTraining:
             loop=replace(self.loop, start=self.loop.start or base))  # fmt: skip
 
 
+def described(base: Path) -> Path:
+    """The name of open weights that is known, or else their folder: enough for a plan."""
+    return base if is_known(base) else found(base)
+
+
 def check_tunable(base: Path, config: SoraConfig, objective: FlowObjective) -> None:
     """Raises ValueError where a model cannot be trained with this objective."""
     if config.known != "clock" and objective.known > 0:
         raise ValueError(f"{base} was trained with one clock for all frames and objective.known is "
                          f"{objective.known:g}: say --objective.known 0")  # fmt: skip
-    if (config.known == "channels" or config.boundary is not None) and not is_open_model(base):
+    if (config.known == "channels" or config.boundary is not None) and not (is_known(base) or is_open_model(base)):
         raise ValueError(f"{base} is no folder of open weights: name those it was trained from")

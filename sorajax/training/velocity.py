@@ -38,11 +38,12 @@ def predict(
     positions: Float[Array, " t"] | None = None,
 ) -> Any:
     """Text embeddings, latents [b t h w c] and times [b t] -> velocity; by model, of what is read of a picture too.
-    `positions` in time are 0, 1, 2, ... where none are given."""
+    `positions` in time are 0, 1, 2, ... where none are given. Where params have "adapters" of "dit", these count."""
     if channels is not None:
         x = jnp.concatenate([x, channels.astype(x.dtype)], -1)
     image = None if image is None else image.astype(jnp.float32)
-    return DiT(config.dit).apply({"params": params["dit"]}, x, time, context, positions, image)
+    variables = {"params": params["dit"], "adapters": params.get("adapters", {})}
+    return DiT(config.dit).apply(variables, x, time, context, positions, image)
 
 
 @partial(jax.jit, static_argnums=(0, 1))

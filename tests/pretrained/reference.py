@@ -65,7 +65,7 @@ def autoencoder():
 
 def autoencoder_22():
     """Wan 2.2's form."""
-    from sorajax.pretrained.opened import MEAN, STD
+    from sorajax.pretrained.conventions import MEAN, STD
 
     return randomised(AutoencoderKLWan(
         base_dim=4, decoder_base_dim=8, z_dim=48, dim_mult=[1, 2, 4, 4], num_res_blocks=2, attn_scales=[],

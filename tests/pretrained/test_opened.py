@@ -17,7 +17,8 @@ from sorajax.given import Given
 from sorajax.models.vision import VisionConfig
 from sorajax.parts import FULLEST, open_parts
 from sorajax.pretrained import wan
-from sorajax.pretrained.opened import known_config, model_name, open_model
+from sorajax.pretrained.conventions import known_config
+from sorajax.pretrained.opened import model_name, open_model
 from sorajax.pretrained.pickles import PickledTensors
 from sorajax.pretrained.safetensors import Tensors
 from sorajax.request import BadRequest, Request
@@ -349,6 +350,11 @@ def test_bad_folders_are_refused_in_one_line(copied, tmp_path, monkeypatch):
     tensors = load(content)
     save_file({name: tensor.to(torch.int8) for name, tensor in tensors.items()}, shard)
     refused("is int8, and weights are float32, bfloat16 or float16")
+    with pytest.raises(ValueError, match="is int8, and weights are float32"):  # by the header: nothing is loaded
+        sorajax.load(copied)
+    save_file({name: tensor[:1].contiguous() for name, tensor in tensors.items()}, shard)
+    with pytest.raises(ValueError, match=r"gives .* the shape .* the config says .*: use the config of these weights"):
+        sorajax.load(copied)
     monkeypatch.setattr("sorajax.parts.memory_of_devices", lambda: 1000)
     with pytest.raises(ValueError, match=r"text takes 0.0 GB of 0.0 GB: use more devices, half the bytes with"):
         sorajax.load(copied)
