@@ -3,10 +3,11 @@
     python -m sorajax.convert Wan2.1-T2V-1.3B --out wan-1.3b                      either layout -> our own
     python -m sorajax.convert Wan-AI/Wan2.1-T2V-1.3B-Diffusers --out wan-1.3b     the same, from the hub
     python -m sorajax.convert wan-1.3b --to diffusers --out wan-1.3b-diffusers    and back, for other programs
+    python -m sorajax.convert wan-1.3b --lora style.safetensors:0.8 --out styled  with an adapter in the weights
 
-MODEL is a folder of open Wan weights (the diffusers layout or the original release), one that this command made, or a
-name on the Hugging Face hub. The first form writes Orbax checkpoints in the type that is asked for, which
-`sorajax.sample --model` opens without a change of layout, on any number of devices.
+MODEL is what `sorajax.sample --model` takes: a folder of open Wan weights (the diffusers layout or the original
+release), one that this command made, a training run, or a name on the Hugging Face hub. The first form writes Orbax
+checkpoints in the type that is asked for, which open without a change of layout, on any number of devices.
 
 Exit codes: 0 done, 1 it failed on the way, 2 the request makes no sense, 130 interrupted.
 """
@@ -34,6 +35,8 @@ class Options:
     dtype: Literal["float32", "bfloat16"] | None = None
     """What matrices are stored as: by default bfloat16, or of a folder that this command made what they are there. The
     autoencoder, norms and all that is small stay float32."""
+    lora: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """FILE[:SCALE]: an adapter to add to the weights, as `sorajax.sample --lora` does; may be given several times."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,18 +75,14 @@ def convert(options: Options) -> None:
     """Raises OSError and ValueError, each on one line."""
     from sorajax.parts import CONVERTED, found, open_parts, save_converted
     from sorajax.pretrained.export import export_diffusers
-    from sorajax.pretrained.opened import is_open_model, open_model
 
-    start, folder = time.monotonic(), found(options.model)
+    start, folder, dtype = time.monotonic(), found(options.model), options.dtype
+    if dtype is None and not (folder / CONVERTED).is_dir():
+        dtype = "bfloat16"
+    config, parts, tokenizer, _ = open_parts(options.model, dtype, options.lora)
     if options.to == "orbax":
-        if not is_open_model(folder):
-            raise ValueError(f"{folder} is no folder of open weights: name one, e.g. Wan2.1-T2V-1.3B")
-        save_converted(open_model(folder, options.dtype or "bfloat16"), options.out, options.dtype or "bfloat16")
+        save_converted(config, parts, tokenizer, options.out)
     else:
-        dtype = options.dtype
-        if dtype is None and not (folder / CONVERTED).is_dir():
-            dtype = "bfloat16"
-        config, parts, tokenizer, _ = open_parts(folder, dtype)
         export_diffusers(config, parts, tokenizer, options.out)
     size = sum(file.stat().st_size for file in options.out.rglob("*") if file.is_file())
     print(f"{options.out}: {size / 1e9:.2f} GB in {time.monotonic() - start:.1f} s")

@@ -27,7 +27,6 @@ from sorajax.models.sora import EXPERTS, SoraConfig, init_dit, init_text, init_v
 from sorajax.pretrained.conventions import Dtype
 from sorajax.pretrained.lora import Adapter, added, load_lora, named_expert, parse_lora, trained_expert
 from sorajax.pretrained.opened import (
-    Opened,
     Part,
     check_described,
     is_open_model,
@@ -65,9 +64,13 @@ class Parts(Mapping[str, Any]):
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> "Parts":
         """Parts that are in memory already."""
-        parts = cls({name: lambda: None for name in params}, {})
+        parts = cls({name: partial(params.__getitem__, name) for name in params}, {})
         parts._there = dict(params)
         return parts
+
+    def read(self, name: str) -> Any:
+        """The named part, which does not stay in memory."""
+        return self._loaders[name]()
 
     def check(self, name: str, values: int, what: str) -> None:
         """Raises ValueError where a part and so many bytes of values that it makes, of `what`, do not fit."""
@@ -302,19 +305,19 @@ def downloaded(name: str) -> Path:
         ) from error
 
 
-def save_converted(opened: Opened, folder: Path, dtype: Dtype) -> None:
-    """Writes open weights as Orbax checkpoints, one a part: they open without a change of layout, sharded.
+def save_converted(config: SoraConfig, parts: Parts, tokenizer: str, folder: Path) -> None:
+    """Writes a model as Orbax checkpoints, one a part: they open without a change of layout, sharded.
 
     The folder's config.json is written last. Raises OSError.
     """
     folder.mkdir(parents=True, exist_ok=True)
     handler = ocp.PyTreeCheckpointHandler(use_compression=False, use_zarr3=True)  # the layout that opens fastest
     with ocp.Checkpointer(handler) as writer:
-        for name, part in opened.parts.items():
-            params = part.load(dtype, whole_machine())
-            writer.save((folder / CONVERTED / name).absolute(), args=ocp.args.PyTreeSave(params), force=True)
-    write_atomically(folder / TOKENIZER, lambda path: path.write_text(opened.tokenizer, encoding="utf-8"))
-    said = json.dumps({"kind": "SoraConfig", "config": to_json(opened.config), "dtype": dtype}, indent=2)
+        for name in parts:
+            kept = ocp.args.PyTreeSave(parts.read(name))
+            writer.save((folder / CONVERTED / name).absolute(), args=kept, force=True)
+    write_atomically(folder / TOKENIZER, lambda path: path.write_text(tokenizer, encoding="utf-8"))
+    said = json.dumps({"kind": "SoraConfig", "config": to_json(config), "dtype": config.dit.dtype}, indent=2)
     write_atomically(folder / CONFIG, lambda path: path.write_text(said))
 
 

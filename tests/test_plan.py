@@ -1,6 +1,7 @@
 """Planning: what it reads from a compiled program, and what it says. Compilers of other machines are CI's own step."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -79,6 +80,27 @@ def test_a_plan_knows_what_the_step_takes():
     assert batch.size * 2 * 8 * 8 <= 16_384
     with pytest.raises(ValueError, match="does not divide 4 heads: use tensor=1, 2, 4"):
         stage.check(make_mesh("tensor=8"))
+
+
+def test_trainings_of_open_weights_are_planned_by_name():
+    """Nothing is downloaded, and of the weights there are shapes alone."""
+    mesh = make_mesh("seq=8")
+    tune = replace(load_experiment("configs/wan_tune.py"), base=Path("Wan2.1-T2V-1.3B"))
+    stage, batches = tune.planned(mesh)
+    assert stage.config.dit.width == 1536
+    assert all(batch.context.shape[1:] == (512, 4096) for batch in batches)
+    lora = load_experiment("configs/wan_i2v_lora.py")
+    sizes = {}
+    for bits in (None, "int8"):
+        stage, batches = replace(lora, base=Path("Wan-AI/Wan2.2-I2V-A14B"), expert="low", quantize=bits).planned(mesh)
+        sizes[bits] = nbytes(stage.base["dit"])
+        adapters = jax.eval_shape(stage.init, jax.random.key(0))
+        assert adapters["blocks"]["self_attention"]["q"]["a"].shape == (40, 5120, 16)
+    assert {batch.channels.shape[-1] for batch in batches} == {20}
+    assert 28e9 < sizes[None] < 30e9
+    assert sizes["int8"] < 0.55 * sizes[None]
+    with pytest.raises(ValueError, match="has two experts, and one is trained at a time: say --expert high, or low"):
+        replace(lora, base=Path("Wan2.2-I2V-A14B")).planned(mesh)
 
 
 @pytest.mark.parametrize("bits", [None, "int8"])

@@ -16,9 +16,9 @@ from sorajax.evaluation.reference import reference_transformer
 from sorajax.evaluation.speed import alternating, random_parameters
 from sorajax.models.dit import DiTConfig
 from sorajax.models.sora import init_dit
-from sorajax.parts import CONVERTED, converted, save_converted, streamed
+from sorajax.parts import CONVERTED, Parts, converted, save_converted, streamed
 from sorajax.pretrained.conventions import Dtype, known_config
-from sorajax.pretrained.opened import Opened, Part
+from sorajax.pretrained.opened import Part
 from sorajax.pretrained.safetensors import Tensors
 from sorajax.pretrained.wan import dit_table
 
@@ -41,7 +41,7 @@ def opening(repeats: int, **changes: Any) -> dict[str, Any]:
         shards, made = Path(directory) / "shards", Path(directory) / "converted"
         _write(config.dit, shards)
         part = Part(dit_table(config.dit), lambda: Tensors(shards), init_dit, config.dit)
-        save_converted(Opened(config, {"dit": part}, ""), made, DTYPE)
+        save_converted(config, Parts({"dit": lambda: part.load(DTYPE)}, {}), "", made)
         sources = {"ours": streamed(part, DTYPE), "converted": converted(made / CONVERTED / "dit", part, DTYPE)}
         ways = {name: partial(source.load, lambda name, leaf: leaf) for name, source in sources.items()}
         same = jax.tree.map(np.array_equal, ways["ours"](), ways["converted"]())

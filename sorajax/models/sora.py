@@ -88,6 +88,8 @@ def init_text(config: TextConfig, key: jax.Array) -> dict:
 
 
 def init_dit(config: DiTConfig, key: jax.Array) -> dict:
+    """New parameters, whole ones also where the config says 8 bits."""
+    config = dataclasses.replace(config, quantized=False)
     latent, time = jnp.zeros((1, *config.patch, config.in_channels)), jnp.zeros((1, config.patch[0]))
     image = jnp.zeros((1, 2, config.image_width)) if config.image_width else None
     return DiT(config).init(key, latent, time, jnp.zeros((1, 2, config.text_width)), image=image)["params"]

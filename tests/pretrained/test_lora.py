@@ -58,6 +58,20 @@ def test_new_adapters_change_nothing_and_merged_ones_add_their_product(model):
             np.testing.assert_array_equal(leaf, before[name])
 
 
+@pytest.mark.parametrize("targets", [TARGETS, ".*"])
+def test_adapters_beside_weights_compute_what_merged_ones_do(model, targets):
+    config, params, _ = model
+    adapters = jax.tree.map(lambda x: x / 4, random(init_adapters(params, 3, targets, jax.random.key(1))))
+    rng = np.random.default_rng(3)
+    x, context = rng.standard_normal((2, 2, 4, 4, 16)), rng.standard_normal((2, 5, config.text_width))
+    inputs = np.float32(x), np.full((2, 2), 0.6, np.float32), np.float32(context)
+    beside = DiT(config).apply({"params": params, "adapters": adapters}, *inputs)
+    merged, alone = (DiT(config).apply({"params": tree}, *inputs) for tree in (adapted(params, adapters), params))
+    scale = float(jnp.abs(merged).max())
+    np.testing.assert_allclose(beside, merged, atol=1e-4 * scale)
+    assert float(jnp.abs(beside - alone).max()) > 0.01 * scale
+
+
 def test_two_adapters_add_and_their_order_does_not_matter(model):
     _, params, new = model
     one, two = (random(new(jax.random.key(1)), seed) for seed in (1, 2))

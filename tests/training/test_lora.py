@@ -10,9 +10,14 @@ import pytest
 
 from sorajax.data.batches import WorldBatch, WorldData
 from sorajax.data.buckets import Bucket
+from sorajax.models.dit import DiTConfig
+from sorajax.models.quantized import quantize
+from sorajax.models.sora import SoraConfig, init_dit, init_text
+from sorajax.models.text import TextConfig
+from sorajax.models.vae import VAEConfig
 from sorajax.pretrained.lora import TARGETS, adapted
-from sorajax.training.flow import FlowObjective
-from sorajax.training.lora import LoRATraining
+from sorajax.training.flow import FlowObjective, FlowStage
+from sorajax.training.lora import LoRAStage, LoRATraining
 from sorajax.training.optimizer import OptimizerConfig, make_optimizer
 from sorajax.training.step import make_begin, make_update, quick_compile
 
@@ -48,6 +53,31 @@ def test_only_adapters_are_trained_and_the_file_holds_them(tiny_model, tmp_path)
     jax.tree.map(same, stage.whole(again), stage.whole(state.params))
     assert Path(tmp_path / "model" / "lora.safetensors").stat().st_size < 200_000
     assert training.targets == TARGETS
+
+
+@pytest.mark.parametrize("bits", [None, "int8"])
+def test_frozen_weights_take_no_more_memory_than_themselves(bits):
+    """Neither weights with adapters in them nor their gradient: of one block at most, as it is made whole."""
+    dit = DiTConfig(width=256, hidden=1024, depth=8, heads=4, text_width=32,
+                    remat="full", quantized=bits is not None)  # fmt: skip
+    text, vae = TextConfig(vocabulary=50, width=32, hidden=64, depth=1, heads=2, head_width=16, tokens=8), VAEConfig()
+    base = {"dit": init_dit(dit, jax.random.key(0)), "text": init_text(text, jax.random.key(1))}
+    whole = sum(leaf.nbytes for leaf in jax.tree.leaves(base["dit"]["blocks"]))
+    base["dit"] = quantize(base["dit"], bits) if bits else base["dit"]
+    flow = FlowStage(vae=None, prompts=None, config=SoraConfig(text=text, dit=dit, vae=vae), tokenizer="",
+                     objective=FlowObjective(known=0.0), data=WorldData(buckets=(BUCKET,)))  # fmt: skip
+    stage = LoRAStage(base=base, flow=flow, rank=2, alpha=2.0, targets=TARGETS)
+    params = stage.init(jax.random.key(2))
+    batch = WorldBatch(latent=jnp.zeros((1, 2, 4, 4, 16)), ids=jnp.ones((1, 8), int), mask=jnp.ones((1, 8), bool),
+                       bucket=BUCKET)  # fmt: skip
+
+    def gradient(params, stage):
+        return jax.grad(lambda params: stage.loss(params, batch, jax.random.key(0))[0])(params)
+
+    memory = jax.jit(gradient).lower(params, stage).compile().memory_analysis()
+    assert memory.temp_size_in_bytes < 0.5 * whole
+    if bits:
+        assert memory.argument_size_in_bytes < 0.35 * whole
 
 
 def test_open_weights_are_adapted_and_sampled_with_what_was_learned(tmp_path):
