@@ -76,6 +76,8 @@ def option(metavar: str, default: str):
 
 TASKS = ("image", "extend", "between", "connect", "fill", "edit", "loop", "blend", "storyboard")
 MODEL_DECIDES = "the model's own"
+STRENGTH = 0.6
+"""Of an edit or a blend that says none."""
 
 
 @dataclass(frozen=True)
@@ -146,12 +148,13 @@ class Arguments:
     where neither --seconds nor --frames says how long."""
     edit: Annotated[Path | None, option("FILE", "none")] = None
     """A clip to make again as the prompt says."""
-    strength: Annotated[float | None, option("0 TO 1", "0.6")] = None
-    """How much --edit changes: 0 keeps the clip, 1 ignores it."""
+    strength: Annotated[float | None, option("0 TO 1", f"{STRENGTH:g}")] = None
+    """How much --edit or --blend changes: 0 keeps the clip (or the crossfade), 1 ignores it."""
     mask: Annotated[Path | None, option("FILE", "everywhere")] = None
     """A picture, white where --edit may change the clip; the other pixels stay as they are."""
     blend: Annotated[tuple[Path, Path] | None, option("FILE FILE", "none")] = None
-    """A clip that becomes another; --strength says how freely."""
+    """A clip that becomes another, as long as the shorter one unless --seconds or --frames says how long; --strength
+    says how freely."""
     storyboard: Annotated[Path | None, option("FILE", "none")] = None
     """Several prompts in time: a JSON list of {"prompt", "seconds", "join": "continue" or "cut", "image"}."""
     style: Annotated[str | None, option("NAME", "none")] = None
@@ -249,9 +252,11 @@ def check_task(arguments: Arguments) -> None:
 def task_of(arguments: Arguments) -> dict[str, Any]:
     """What a clip's metadata say of its task, besides the settings: the options, and their files by name."""
     names = (*TASKS, "direction", "trim", "gap", "strength", "mask")
-    said = {name: getattr(arguments, name) for name in names if getattr(arguments, name)}
+    said = {name: getattr(arguments, name) for name in names if getattr(arguments, name) not in (None, False)}
     if not arguments.extend:
         said.pop("direction")
+    if arguments.edit or arguments.blend:
+        said.setdefault("strength", STRENGTH)
     return {name: [str(x) for x in one] if isinstance(one, tuple) else str(one) if isinstance(one, Path) else one
             for name, one in said.items()}  # fmt: skip
 

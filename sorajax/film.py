@@ -50,7 +50,7 @@ def shots_of(prompt: str, frames: int, image: Video | None = None) -> list[Shot]
     told = [part.strip() for part in CUT.split(prompt) if part.strip()]
     if look := LOOK.search(told[-1]):  # said once, and of every shot
         told = [part if LOOK.search(part) else f"{part.rstrip('.')}. {look[0].strip()}" for part in told]
-    told = [told[0], *(anew(part) for part in told[1:])]
+    told = [told[0], *(anew(part) for part in told[1:])][:frames]
     ends = [round(frames * (i + 1) / len(told)) for i in range(len(told))]
     lengths = [end - start for start, end in zip([0, *ends], ends, strict=False)]
     return [

@@ -173,5 +173,10 @@ def fitted(video: Video, width: int, height: int, fps: float) -> Frames:
 def read_mask(path: str | Path, width: int, height: int) -> Bool[np.ndarray, "y x"]:
     """White is true, what is transparent is not. A mask of another size is resized as the clip is. Raises OSError or
     ValueError."""
-    frames = fitted(Video.load(path, behind="black"), width, height, 1.0)
-    return frames[0].mean(-1) > 127
+    return fitted_mask(Video.load(path, behind="black").frames[0].mean(-1) > 127, width, height)
+
+
+def fitted_mask(mask: Bool[np.ndarray, "y x"], width: int, height: int) -> Bool[np.ndarray, "y2 x2"]:
+    """A mask at another size, resized and cut as `fitted` does."""
+    white = np.repeat((mask[None, :, :, None] > 0) * np.uint8(255), 3, -1)
+    return fitted(Video(white, 1.0), width, height, 1.0)[0].mean(-1) > 127

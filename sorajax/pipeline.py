@@ -8,7 +8,7 @@ clip's noise depends on its own seed alone, not on the batch it is made in.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -33,7 +33,7 @@ from sorajax.models.tiles import LARGEST, decode_tiles
 from sorajax.models.vae import VAE, decode_chunks, decode_to_bytes, stream_encode
 from sorajax.models.vision import prepared
 from sorajax.parts import Bits, Dtype, Lora, Parts, open_parts
-from sorajax.request import BadRequest, Request, SamplerName
+from sorajax.request import BadRequest, Request, SamplerName, note
 from sorajax.sampling import (
     Beside,
     compiled,
@@ -57,8 +57,16 @@ WHOLE = 2**20  # pixels in all frames of a batch up to which decoding in one pie
 class Pipeline:
     """A model in use. `pipeline("a red ball bounces")` gives videos that show themselves in a notebook."""
 
-    def __init__(self, config: SoraConfig, params: dict[str, Any] | Parts, tokenizer: Tokenizer, name: str):
-        self.config, self.tokenizer, self.name = config, tokenizer, name
+    def __init__(
+        self,
+        config: SoraConfig,
+        params: dict[str, Any] | Parts,
+        tokenizer: Tokenizer,
+        name: str,
+        opened: Mapping[str, Any] | None = None,
+    ):
+        """`opened` says, in JSON values for the metadata of clips, how the model was changed when it was opened."""
+        self.config, self.tokenizer, self.name, self.opened = config, tokenizer, name, dict(opened or {})
         self.params = params if isinstance(params, Parts) else Parts.of(jax.device_put(params))
         self._bar = Bar()
         self._compiled: dict[tuple, Callable] = {}
@@ -86,13 +94,16 @@ class Pipeline:
         request = Request(
             prompts, negative, num, seed, frames, seconds, width, height, fps, steps, guidance_scale, sampler, shift
         )
-        return Videos(video.whole() for video in self.stream(request, self.plan(request)))
+        decided = self.plan(request)
+        for text in decided.notes:
+            note(text)
+        return Videos(video.whole() for video in self.stream(request, decided))
 
     def plan(self, request: Request, at_once: bool = False) -> Settings:
         """What the request comes to with this model; `at_once`: however long it is, in one window. Raises BadRequest
         where it cannot be met."""
         try:
-            decided = decide(request, self.config)
+            decided = decide(request, self.config, at_once)
             self.tokenizer.encode([self._cleaned(prompt) for prompt in (*request.prompts, decided.negative)])
             longest = decided.latent[0] if at_once else latents_for(self.window, self.config.vae.stride[0])
             check_fits(self.params, self.config, (min(decided.latent[0], longest), *decided.latent[1:]), decided.guided)
@@ -104,8 +115,8 @@ class Pipeline:
         if not unknown:
             return decided
         words = ", ".join(f'"{word}"' for word in unknown)
-        note = f"the model does not seem to know {words}; it may ignore such words"
-        return replace(decided, notes=(*decided.notes, note))
+        text = f"the model does not seem to know {words}; it may ignore such words"
+        return replace(decided, notes=(*decided.notes, text))
 
     def stream(
         self,
@@ -359,6 +370,7 @@ class Pipeline:
             "negative": decided.negative,
             "seed": seed,
             "model": self.name,
+            **self.opened,
             "steps": decided.steps,
             "guidance_scale": decided.guidance_scale,
             "sampler": decided.sampler,
@@ -419,4 +431,7 @@ def load(
     embedded = str(model) == EMBEDDED
     folder = Path(__file__).parent / "assets" / EMBEDDED if embedded else model
     config, params, tokenizer, name = open_parts(folder, dtype, loras, quantize)
-    return Pipeline(config, params, Tokenizer(tokenizer, config.text.tokens), EMBEDDED if embedded else name)
+    adapters = [lora if isinstance(lora, str) else f"{lora[0]}:{lora[1]:g}" for lora in loras]
+    opened = {"dtype": dtype, "adapters": adapters, "quantize": quantize}
+    opened = {what: said for what, said in opened.items() if said}
+    return Pipeline(config, params, Tokenizer(tokenizer, config.text.tokens), EMBEDDED if embedded else name, opened)

@@ -21,16 +21,29 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from sorajax.arguments import DESCRIPTION, TASKS, Arguments, Failure, as_request, attempt, check_task, styled, task_of
+from sorajax.arguments import (
+    DESCRIPTION,
+    STRENGTH,
+    TASKS,
+    Arguments,
+    Failure,
+    as_request,
+    attempt,
+    check_task,
+    styled,
+    task_of,
+)
 from sorajax.request import BadRequest, Note, Request, note, parse_span, read_storyboard
-from sorajax.video import WRITERS, Video, Videos, beside, check_output, has_sound
+from sorajax.video import WRITERS, Video, Videos, beside, check_output
 
 if TYPE_CHECKING:
     from sorajax.pipeline import Pipeline
     from sorajax.tasks import Keep
     from sorajax.video import Film
 
-RATES_DIFFER = 0.01  # frames per second
+MADE_BY = ("prompt", "negative", "seed", "frames", "width", "height", "model", "dtype", "adapters", "quantize", "steps",
+           "guidance_scale", "sampler", "shift")  # fmt: skip
+"""What two clips of one request have in common, by its name in their metadata."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -115,9 +128,9 @@ def check_same(path: Path, video: "Video | Film") -> None:
     told = Path(beside(path))
     finished = json.loads(told.read_text()) if told.is_file() else {}
     wanted = json.loads(json.dumps(video.described()))
-    for name in ("prompt", "seed", "frames", "width", "height"):
-        if name in finished and finished[name] != wanted.get(name):
-            raise BadRequest(f"{path} is finished, and of another request ({name} {finished[name]}, not "
+    for name in MADE_BY if finished else ():
+        if finished.get(name) != wanted.get(name):
+            raise BadRequest(f"{path} is finished, and of another request ({name} {finished.get(name)}, not "
                              f"{wanted.get(name)}): name another file, or add --overwrite and leave --resume out")
 
 
@@ -151,28 +164,16 @@ def asked(
     from sorajax.given import read_mask
 
     def read(path: Path) -> Video:
-        video = attempt(lambda: Video.load(path))
-        t, y, x, _ = video.frames.shape
-        like = tasks.shaped(pipeline, leading[0] if leading else request, video)
-        leading.append(like)  # the others follow the first one's size and rate
-        if (x, y) != (like.width, like.height):
-            note(f"{path} is {x}x{y} and is resized to {like.width}x{like.height}, cut where its shape differs")
-        if t > 1 and abs(video.fps - (like.fps or video.fps)) > RATES_DIFFER:
-            note(f"{path} has {video.fps:g} frames a second, and {like.fps:g} of them are taken")
-        if has_sound(path.expanduser()):
-            note(f"the sound of {path} is left out; clips are silent")
-        return video
+        return attempt(lambda: Video.load(path))
 
     def read_part(path: Path) -> Video:
-        video = read(path)
-        if arguments.trim is None:
-            return video
-        start, end = parse_span(arguments.trim)
-        if math.inf > end > video.seconds + 1 / video.fps:
-            note(f"{path} lasts {video.seconds:g} s: it is taken from {start:g} s to its end")
-        return attempt(lambda: video.part(start, end))
+        start, end = (0.0, math.inf) if arguments.trim is None else parse_span(arguments.trim)
+        video = attempt(lambda: Video.load(path, start=start, end=end))
+        if math.inf > end > start + video.seconds + 1 / video.fps:
+            note(f"{path} ends before {end:g} s: it is taken from {start:g} s to its end")
+        return video
 
-    leading: list[Request] = []
+    strength = STRENGTH if arguments.strength is None else arguments.strength
     if arguments.storyboard:
         scenes = read_storyboard(arguments.storyboard)
         for number, scene in enumerate(scenes, 1):
@@ -187,7 +188,6 @@ def asked(
     if arguments.image:
         return tasks.animate(pipeline, request, read(arguments.image), keep)
     if arguments.blend:
-        strength = 0.6 if arguments.strength is None else arguments.strength
         first, second = arguments.blend
         return tasks.blend(pipeline, request, read(first), read(second), strength)
     if arguments.extend:
@@ -199,7 +199,6 @@ def asked(
         return tasks.connect(pipeline, request, read_part(first), read(second))
     if arguments.edit:
         clip, mask = read_part(arguments.edit), arguments.mask
-        strength = 0.6 if arguments.strength is None else arguments.strength
         _, y, x, _ = clip.frames.shape
         if mask is not None:
             _, height, width, _ = attempt(lambda: Video.load(mask)).frames.shape

@@ -45,8 +45,9 @@ class Settings:
         return times
 
 
-def decide(request: Request, config: SoraConfig) -> Settings:
-    """Fills in the model's defaults. Raises BadRequest for a size or length that the strides do not allow."""
+def decide(request: Request, config: SoraConfig, at_once: bool = False) -> Settings:
+    """Fills in the model's defaults; `at_once`: the clip is not made in windows, however long. Raises BadRequest for a
+    size or length that the strides do not allow."""
     stride, rows, columns = config.vae.stride
     _, ph, pw = config.dit.patch
     fps = request.fps or config.fps
@@ -58,7 +59,7 @@ def decide(request: Request, config: SoraConfig) -> Settings:
             nearest = f"{below} or {above}" if below else f"{above}"
             raise BadRequest(f"{name} {size} is not allowed: the model makes multiples of {unit}, nearest {nearest}")
     window = max(config.frames)
-    if frames > window > 1:
+    if frames > window > 1 and not at_once:
         parts = f"overlapping windows of {config.frames[0]}"
         notes += (f"{frames} frames are more than the {window} that the model makes at once: they are made in {parts}",)
     largest = max(h * w for h, w in config.sizes) if config.free_aspect else 0

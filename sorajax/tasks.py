@@ -21,21 +21,24 @@ import numpy as np
 
 from sorajax.diffusion.looped import Cycle
 from sorajax.film import Kept, Shot, anew, overlap, shots_of
-from sorajax.given import Given, fitted, in_colours_of
+from sorajax.given import Given, fitted, fitted_mask, in_colours_of
 from sorajax.pipeline import Pipeline
-from sorajax.request import BadRequest, Request, Scene, note
+from sorajax.request import CUT, BadRequest, Request, Scene, note
+from sorajax.settings import Settings
 from sorajax.video import Film, Frames, Video
 
 Direction = Literal["forward", "backward", "both"]
 Keep = Callable[[int, Any], Kept]
 """Where the windows of the i-th film are kept; the second argument, JSON values, is what makes it."""
 FASTEST, SLOWEST = 30.0, 4.0  # frames per second that a clip may keep
+RATES_DIFFER = 0.01  # frames per second, that nobody is told of
+AT_ONCE = 8  # of the model's longest windows
 LEADING = 0.93  # the strength that is left to what leads to a clip, over a crossfade of what lies around it
 
 
 def text(pipeline: Pipeline, request: Request, keep: Keep | None = None) -> Iterator[Video | Film]:
     """What the prompts say, a minute long if need be."""
-    decided = pipeline.plan(request)
+    decided = planned(pipeline, request)
     if decided.frames <= pipeline.window:
         yield from pipeline.stream(request, decided)
         return
@@ -48,8 +51,8 @@ def animate(
 ) -> Iterator[Video | Film]:
     """Begins with the still, as the autoencoder shows it, and goes on as the prompt says."""
     request = shaped(pipeline, request, still)
-    head = first_of(pipeline, request, still)
-    decided = pipeline.plan(request)
+    head = one_of(pipeline, request, still, "first")
+    decided = planned(pipeline, request)
     if decided.frames <= pipeline.window:
         yield from sampled(pipeline, request, Given(head=head, exact=False))
         return
@@ -69,12 +72,12 @@ def storyboard(
     pictures = [None if scene.image is None else Video.load(scene.image) for scene in scenes]
     request = shaped(pipeline, request, next((picture for picture in pictures if picture is not None), None))
     prompts = tuple(anew(scene.prompt) for scene in scenes)
-    for said in pipeline.plan(replace(request, prompts=prompts, frames=None, seconds=None)).notes:  # or refuses
-        note(said)
+    planned(pipeline, replace(request, prompts=prompts, frames=None, seconds=None))  # or refuses
     shots = []
     for scene, prompt, picture in zip(scenes, prompts, pictures, strict=True):
-        image = None if picture is None else Video(first_of(pipeline, request, picture), picture.fps)
-        shots.append(Shot(prompt, max(1, round(scene.seconds * rate(request))), scene.join == "cut", image))
+        image = None if picture is None else Video(one_of(pipeline, request, picture, "first"), picture.fps)
+        told = shots_of(prompt, max(1, round(scene.seconds * rate(request))), image)
+        shots += [replace(told[0], cut=scene.join == "cut"), *told[1:]]
     for number, seed in enumerate(range(request.seed, request.seed + request.num)):
         yield filmed(pipeline, replace(request, seed=seed), shots, number, keep)
 
@@ -106,21 +109,32 @@ def extend(pipeline: Pipeline, request: Request, clip: Video, direction: Directi
             parts = [*parts, after(pipeline, one, start, wanted)]
         if direction in ("backward", "both"):
             parts = [before(pipeline, one, start, wanted), *parts]
-        decided = pipeline.plan(replace(one, frames=None, seconds=None))
+        decided = planned(pipeline, replace(one, frames=None, seconds=None))
         said = pipeline.metadata(one, decided, one.prompts[0], one.seed)
         yield Video(np.concatenate(parts), fps, said)
 
 
 def after(pipeline: Pipeline, one: Request, start: Frames, wanted: int) -> Frames:
-    """So many frames that follow a clip: a film of which its end is given. See `in_colours_of`."""
+    """So many frames that follow a clip: a film of which its end is given, and whose prompt may name cuts. See
+    `in_colours_of`."""
     stride = pipeline.config.vae.stride[0]
     most = overlap((pipeline.film_window - 1) // stride + 1)
     head = start[-(min(most, (len(start) - 1) // stride) * stride + 1) :]
-    film = pipeline.film(one, [Shot(one.prompts[0], len(head) + wanted)], one.seed, head).whole().frames
+    first, *others = shots_of(one.prompts[0], wanted)
+    shots = [replace(first, frames=len(head) + first.frames), *others]
+    film = pipeline.film(one, shots, one.seed, head).whole().frames
     return in_colours_of([(len(head) - 1, head[-1])], film)[len(head) :]
 
 
 def before(pipeline: Pipeline, one: Request, end: Frames, wanted: int) -> Frames:
+    """So many frames that lead to a clip; of a prompt that names cuts its last shot does, after a film of the others.
+    """
+    *others, last = shots_of(one.prompts[0], wanted)
+    led = leading_up(pipeline, replace(one, prompts=(last.prompt,)), end, last.frames)
+    return np.concatenate([pipeline.film(one, others, one.seed).whole().frames, led]) if others else led
+
+
+def leading_up(pipeline: Pipeline, one: Request, end: Frames, wanted: int) -> Frames:
     """So many frames that lead to a clip, window by window, each of which knows the beginning of what there is: a third
     of a window, or two latents: of less a pace is guessed, and more would leave a seam after every few frames."""
     stride, window = pipeline.config.vae.stride[0], pipeline.film_window
@@ -150,7 +164,7 @@ def between(pipeline: Pipeline, request: Request, first: Video, last: Video) -> 
     frames = max(1, round((wanted - rest) / stride)) * stride + rest
     if frames != wanted:
         note(f"{wanted} frames with both pictures are rounded to {frames}: the model makes {stride}n+{rest} of them")
-    head, end = frames_of(pipeline, request, first)[:1], frames_of(pipeline, request, last)[-1:]
+    head, end = one_of(pipeline, request, first, "first"), one_of(pipeline, request, last, "last")
     given = Given(head=head, tail=np.repeat(end, copies, 0))
     for video in sampled(pipeline, replace(request, frames=frames + copies - 1, seconds=None), given):
         yield replace(video, frames=video.frames[:frames])
@@ -179,15 +193,18 @@ def fill(pipeline: Pipeline, request: Request, clip: Video, start: float, end: f
 def loop(pipeline: Pipeline, request: Request) -> Iterator[Video]:
     """A clip of the prompt without a seam from its end to its start, however often it is played: `seconds` (or
     `frames`) of it, by default as much as the model's longest clip, in whole latents, two at least."""
+    if cut := next((prompt for prompt in request.prompts if CUT.search(prompt)), None):
+        raise BadRequest(f'"{cut}" asks for a cut, and a loop has no seam: leave "Cut to:" out, or --loop')
     request = shaped(pipeline, request, None)
     stride, window = pipeline.config.vae.stride[0], pipeline.window
     length = max(2, (window - 1) // stride)
     wanted = asked_for(request) or length * stride
     cycle = Cycle(max(2, round(wanted / stride)), length)
+    check_at_once(pipeline, cycle.size * stride, rate(request))
     if cycle.size * stride != wanted:
         least = f"the model makes {stride}n, {2 * stride} at least"
         note(f"a loop of {wanted} frames is rounded to {cycle.size * stride}: {least}")
-    view = pipeline.plan(replace(request, frames=cycle.length * stride + 1, seconds=None))
+    view = planned(pipeline, replace(request, frames=cycle.length * stride + 1, seconds=None), at_once=True)
     yield from pipeline.stream(request, view, cycle=cycle)
 
 
@@ -201,8 +218,7 @@ def edit(
     whole = lengthened(frames, -(-(len(frames) - 1) // stride) * stride + 1)
     region = mask
     if mask is not None:
-        picture = Video(np.repeat(mask[None, :, :, None] > 0, 3, -1).astype(np.uint8) * 255, 1.0)
-        region = frames_of(pipeline, replace(request, fps=1.0), picture)[0].mean(-1) > 127
+        region = fitted_mask(mask, *whole.shape[2:0:-1])
     given = Given(rough=whole, strength=strength, region=region)
     for video in sampled(pipeline, replace(request, frames=len(whole), seconds=None), given):
         yield replace(video, frames=video.frames[: len(frames)])
@@ -261,11 +277,27 @@ def asked_for(request: Request) -> int:
 
 def sampled(pipeline: Pipeline, request: Request, given: Given | None = None) -> Iterator[Video]:
     """The request's videos, of each of which `given` is known, made at once."""
-    decided = pipeline.plan(request, at_once=True)
+    decided = planned(pipeline, request, at_once=True)
+    check_at_once(pipeline, decided.frames, decided.fps)
     if decided.frames > pipeline.window:
         trained = f"the model was trained on {pipeline.window}"
         note(f"{decided.frames} frames are made at once, and {trained}; they may look worse")
     return pipeline.stream(request, decided, given=given)
+
+
+def planned(pipeline: Pipeline, request: Request, at_once: bool = False) -> Settings:
+    """What a request comes to with the model; whatever was not asked for is noted. Raises BadRequest."""
+    decided = pipeline.plan(request, at_once)
+    for text in decided.notes:
+        note(text)
+    return decided
+
+
+def check_at_once(pipeline: Pipeline, frames: int, fps: float) -> None:
+    """Raises BadRequest for more frames than can be made at once in a time that somebody waits."""
+    if frames > (most := AT_ONCE * pipeline.window):
+        raise BadRequest(f"{frames} frames are made at once here, and {pipeline.name} makes {most} at most: ask for "
+                         f"{most / fps:.0f} seconds or less")  # fmt: skip
 
 
 def each(request: Request) -> Iterator[Request]:
@@ -314,15 +346,24 @@ def frames_of(pipeline: Pipeline, request: Request, video: Video) -> Frames:
     assert request.width is not None
     assert request.height is not None
     pipeline.plan(replace(request, frames=None, seconds=None))  # its size is checked before any work
-    still = len(video.frames) == 1
-    return fitted(video, request.width, request.height, video.fps if still else rate(request))
+    t, y, x, _ = video.frames.shape
+    what = "the picture" if t == 1 else "the clip"
+    if (x, y) != (request.width, request.height):
+        note(f"{what} of {x}x{y} is resized to {request.width}x{request.height}, cut where its shape differs")
+    if t == 1:
+        return fitted(video, request.width, request.height, video.fps)
+    if abs(video.fps - rate(request)) > RATES_DIFFER:
+        note(f"{what} has {video.fps:g} frames a second, and {rate(request):g} of them are taken")
+    return fitted(video, request.width, request.height, rate(request))
 
 
-def first_of(pipeline: Pipeline, request: Request, picture: Video) -> Frames:
-    """The picture that something begins with, as `frames_of` gives it."""
-    if len(picture.frames) > 1:
-        note(f"a clip of {len(picture.frames)} frames is given to begin with: its first one is taken")
-    return frames_of(pipeline, request, picture)[:1]
+def one_of(pipeline: Pipeline, request: Request, video: Video, which: Literal["first", "last"]) -> Frames:
+    """The picture that something begins or ends with, as `frames_of` gives it."""
+    if len(video.frames) > 1:
+        where = "begin" if which == "first" else "end"
+        note(f"a clip of {len(video.frames)} frames is given to {where} with: its {which} one is taken")
+    picture = video.frames[:1] if which == "first" else video.frames[-1:]
+    return frames_of(pipeline, request, replace(video, frames=picture))
 
 
 def lengthened(frames: Frames, count: int) -> Frames:

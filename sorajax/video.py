@@ -6,11 +6,12 @@ A file appears whole or not at all, and an existing one is replaced only when as
 """
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from glob import escape
 from pathlib import Path
@@ -18,6 +19,8 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
+
+from sorajax.request import note
 
 QUALITY = {"crf": "16", "preset": "medium"}  # x264: visually lossless at world size, small files
 BT709, LIMITED_RANGE = 1, 1  # codes of the H.264 standard, tables E-3 to E-5
@@ -62,26 +65,27 @@ class Video:
         return path
 
     @classmethod
-    def load(cls, path: str | Path, behind: str = "white") -> "Video":
-        """Reads a video or image file; metadata is what `save` put inside it, else empty.
+    def load(
+        cls, path: str | Path, behind: str = "white", start: float = 0.0, end: float = math.inf
+    ) -> "Video":
+        """Reads a video or image file, or of it what is shown from `start` to `end` seconds, and of a film holds no
+        more; metadata is what `save` put inside it, else empty.
 
-        Turned as its rotation metadata says, at an even frame rate, without its sound; where a picture is transparent
-        the colour `behind` it shows.
-        Raises FileNotFoundError, and ValueError for an unknown suffix or a file that is not what its suffix says.
+        Turned as its rotation metadata says, at an even frame rate, without its sound (a `Note` says so); where a
+        picture is transparent the colour `behind` it shows.
+        Raises FileNotFoundError, and ValueError for an unknown suffix, a file that is not what its suffix says, or a
+        span in which nothing is shown.
         """
         path = Path(path).expanduser()
         if not path.is_file():
             raise FileNotFoundError(f"{path} does not exist")
         if path.suffix.lower() not in (*FILMS, *PICTURES):
             raise ValueError(f"{path}: unknown suffix '{path.suffix}'; use one of {', '.join((*FILMS, *PICTURES))}")
-        return read_film(path) if path.suffix.lower() in FILMS else read_pillow(path, behind)
-
-    def part(self, start: float, end: float) -> "Video":
-        """The frames shown from `start` to `end` seconds. Raises ValueError where there are none."""
-        frames = self.frames[round(start * self.fps) : round(min(end, self.seconds) * self.fps)]
-        if not len(frames):
-            raise ValueError(f"the clip lasts {self.seconds:g} s and has nothing at {start:g} s: trim an earlier part")
-        return Video(frames, self.fps, self.metadata)
+        if path.suffix.lower() in FILMS:
+            return read_film(path, start, end)
+        whole = read_pillow(path, behind)
+        chosen = within(len(whole.frames), whole.fps, start, end)
+        return replace(whole, frames=whole.frames[chosen])
 
     def described(self) -> dict[str, Any]:
         """The metadata with the clip's own numbers."""
@@ -257,7 +261,17 @@ def write_mp4(video: Video | Film, path: Path) -> None:
         container.mux(stream.encode())
 
 
-def read_film(path: Path) -> Video:
+def within(count: int, fps: float, start: float, end: float) -> slice:
+    """Which of so many frames are shown from `start` to `end` seconds. Raises ValueError where none is."""
+    first, last = round(start * fps), count if math.isinf(end) else min(count, round(end * fps))
+    if first < last:
+        return slice(first, last)
+    if first >= count:
+        raise ValueError(f"the clip lasts {count / fps:g} s and has nothing at {start:g} s: trim an earlier part")
+    raise ValueError(f"no frame begins from {start:g} to {end:g} s, where one lasts {1 / fps:g} s: trim a longer part")
+
+
+def read_film(path: Path, start: float = 0.0, end: float = math.inf) -> Video:
     import av
 
     try:
@@ -265,26 +279,28 @@ def read_film(path: Path) -> Video:
             if not container.streams.video:
                 raise ValueError("it has no pictures, only sound")
             stream = container.streams.video[0]
-            decoded = [
-                (float(frame.time or 0), upright(frame.to_ndarray(format="rgb24"), getattr(frame, "rotation", 0)))
-                for frame in container.decode(stream)
-            ]
-            shown, frames = zip(*decoded, strict=True)
-            fps = float(stream.average_rate or 0)
-            return Video(np.stack(frames)[evenly(np.array(shown), fps)], fps, parsed(container.metadata.get("comment")))
+            if not stream.average_rate:
+                raise ValueError("it has no frame")
+            fps = float(stream.average_rate)
+            shown: list[float] = []
+            frames: dict[int, Frames] = {}  # those of the span, and one on each side: rates may be uneven
+            for frame in container.decode(stream):
+                shown.append(float(frame.time or 0))
+                if shown[-1] - shown[0] < start - 1 / fps:
+                    frames.clear()
+                frames[len(shown) - 1] = upright(frame.to_ndarray(format="rgb24"), getattr(frame, "rotation", 0))
+                if shown[-1] - shown[0] > end + 1 / fps:
+                    break
+            even = evenly(np.array(shown), fps)
+            if not len(even):
+                raise ValueError("it has no frame")
+            sound, said = bool(container.streams.audio), parsed(container.metadata.get("comment"))
     except (av.error.FFmpegError, IndexError, ValueError) as error:
         raise ValueError(f"{path} is no readable video ({error}): perhaps cut short, or of another format") from error
-
-
-def has_sound(path: Path) -> bool:
-    """Whether a film has a sound track, which is not read."""
-    import av
-
-    try:
-        with av.open(str(path)) as container:
-            return bool(container.streams.audio)
-    except (av.error.FFmpegError, ValueError):
-        return False
+    if sound:
+        note(f"the sound of {path} is left out; clips are silent")
+    chosen = even[within(len(even), fps, start, end)]
+    return Video(np.stack([frames[number] for number in chosen]), fps, said)
 
 
 def upright(pixels: UInt8[np.ndarray, "h w 3"], degrees: int) -> UInt8[np.ndarray, "h2 w2 3"]:
@@ -294,7 +310,7 @@ def upright(pixels: UInt8[np.ndarray, "h w 3"], degrees: int) -> UInt8[np.ndarra
 
 def evenly(shown: Float[np.ndarray, " t"], fps: float) -> Int[np.ndarray, " t2"]:
     """For each moment at an even rate the frame that is nearest: the frames themselves where their rate is even."""
-    if len(shown) < 2 or not fps > 0:
+    if len(shown) < 2:
         return np.arange(len(shown))
     moments = shown[0] + np.arange(round((shown[-1] - shown[0]) * fps) + 1) / fps
     return np.searchsorted((shown[1:] + shown[:-1]) / 2, moments)

@@ -257,7 +257,7 @@ def test_notes_say_what_was_not_asked_for(tiny_model, tmp_path, monkeypatch, cap
     clip(6, fps=24.0).save("clip.png")
     for argv, said in (
         (["--loop", "--frames", "9"], "a loop of 9 frames is rounded to 8"),
-        (["--extend", "clip.png", "--trim", "0.1:9", "--frames", "1"], "lasts 0.25 s: it is taken from 0.1 s to its"),
+        (["--extend", "clip.png", "--trim", "0.1:9", "--frames", "1"], "ends before 9 s: it is taken from 0.1 s to its end"),
         (["--extend", "clip.png", "--fps", "8", "--frames", "1"], "has 24 frames a second, and 8 of them are taken"),
         (["--image", "clip.png"], "a clip of 6 frames is given to begin with: its first one is taken"),
         (["--negative", "blue", "--guidance-scale", "1"], "a negative prompt does not count without guidance"),
@@ -439,7 +439,7 @@ def test_a_sound_track_is_left_out_with_a_note(tiny_model, tmp_path, capsys):
     assert main(command) == 0
     said = capsys.readouterr().err
     assert "the sound of" in said
-    assert "is 20x16 and is resized to 16x16" in said or "is 20x16 and is resized to 24x16" in said
+    assert "the clip of 20x16 is resized to 24x16" in said or "the clip of 20x16 is resized to 16x16" in said
     assert "mask.png is 8x8 and is resized to the clip's 20x16" in said
     with av.open(str(out)) as container:
         assert not container.streams.audio
