@@ -3,9 +3,10 @@
     python -m sorajax.train configs/wan_lora.py --base Wan2.1-T2V-1.3B --data.folder videos
     python -m sorajax.sample "..." --model Wan2.1-T2V-1.3B --lora runs/wan_lora/model/lora.safetensors:0.8
 
-The frozen transformer stays in bfloat16, 2.8 GB, beside adapters of rank 16; with adapters in it, and with the gradient
-of that, each step holds it about three times. Hardware: one accelerator of 24 GB or more. Not run on the real weights
-yet; on tiny random ones in tests/training/test_tune.py.
+The frozen transformer stays in bfloat16, 2.8 GB, or in 8 bits with --quantize int8; adapters of rank 16 are computed
+beside it. Hardware: one accelerator of 16 GB (`python -m sorajax.plan configs/wan_lora.py --base Wan2.1-T2V-1.3B
+--topology v5e:1x1`: 9.8 GiB at most). Not run on the real weights yet; on tiny random ones in
+tests/training/test_tune.py.
 """
 
 from dataclasses import replace

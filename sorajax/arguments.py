@@ -252,7 +252,8 @@ def check_task(arguments: Arguments) -> None:
 def task_of(arguments: Arguments) -> dict[str, Any]:
     """What a clip's metadata say of its task, besides the settings: the options, and their files by name."""
     names = (*TASKS, "direction", "trim", "gap", "strength", "mask")
-    said = {name: getattr(arguments, name) for name in names if getattr(arguments, name) not in (None, False)}
+    given = {name: getattr(arguments, name) for name in names}
+    said = {name: value for name, value in given.items() if value is not None and value is not False}
     if not arguments.extend:
         said.pop("direction")
     if arguments.edit or arguments.blend:

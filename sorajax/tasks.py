@@ -20,7 +20,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from sorajax.diffusion.looped import Cycle
-from sorajax.film import Kept, Shot, anew, overlap, shots_of
+from sorajax.film import Kept, Shot, anew, latents_for, overlap, shots_of, window_seed
 from sorajax.given import Given, fitted, fitted_mask, in_colours_of
 from sorajax.pipeline import Pipeline
 from sorajax.request import CUT, BadRequest, Request, Scene, note
@@ -211,17 +211,27 @@ def loop(pipeline: Pipeline, request: Request) -> Iterator[Video]:
 def edit(
     pipeline: Pipeline, request: Request, clip: Video, strength: float, mask: np.ndarray | None = None
 ) -> Iterator[Video]:
-    """The clip as the prompt says; with a mask (bool [y x], of the clip's size) only where that is true."""
+    """The clip as the prompt says; with a mask (bool [y x], of the clip's size) only where that is true.
+
+    What is longer than the model's longest clip is edited window by window, each of which knows the last one's end.
+    """
     request = shaped(pipeline, request, clip)
     frames = frames_of(pipeline, request, clip)
     stride = pipeline.config.vae.stride[0]
-    whole = lengthened(frames, -(-(len(frames) - 1) // stride) * stride + 1)
-    region = mask
-    if mask is not None:
-        region = fitted_mask(mask, *whole.shape[2:0:-1])
-    given = Given(rough=whole, strength=strength, region=region)
-    for video in sampled(pipeline, replace(request, frames=len(whole), seconds=None), given):
-        yield replace(video, frames=video.frames[: len(frames)])
+    region = None if mask is None else fitted_mask(mask, *frames.shape[2:0:-1])
+    kept = overlap((pipeline.window - 1) // stride + 1) * stride + 1
+    for one in each(request):
+        made: list[Frames] = []
+        for number, start in enumerate(range(0, max(1, len(frames) - kept), pipeline.window - kept)):
+            part = frames[start : start + pipeline.window]
+            whole = lengthened(part, latents_for(len(part), stride) * stride - stride + 1)
+            head = made[-1][-kept:] if made else None
+            given = Given(head=head, rough=whole, strength=strength, region=region)
+            asked = replace(one, frames=len(whole), seconds=None, seed=window_seed(one.seed, number))
+            video = next(sampled(pipeline, asked, given))
+            made.append(video.frames[: len(part)] if head is None else video.frames[kept : len(part)])
+        said = {**video.metadata, "seed": one.seed}
+        yield Video(np.concatenate(made), video.fps, said)
 
 
 def blend(pipeline: Pipeline, request: Request, first: Video, second: Video, strength: float) -> Iterator[Video]:

@@ -1,6 +1,7 @@
 """Laws of the tasks: what is given stays, lengths are those asked for, and strength means what it says."""
 
 import json
+from dataclasses import replace
 
 import av
 import numpy as np
@@ -36,6 +37,49 @@ def one(videos) -> np.ndarray:
 
 def request(**settings) -> Request:
     return Request(("a red ball",), **settings)
+
+
+CUT = Request(("a red ball. Cut to: the same box",))
+
+
+def test_cuts_are_made_once_in_extensions_and_scenes(pipeline, monkeypatch):
+    films = []
+    film = Pipeline.film
+
+    def watched(self, request, shots, *more, **others):
+        films.append([(shot.prompt, shot.frames, shot.cut) for shot in shots])
+        return film(self, request, shots, *more, **others)
+
+    monkeypatch.setattr(Pipeline, "film", watched)
+    start = clip(5)
+    assert len(one(tasks.extend(pipeline, replace(CUT, frames=8), start, "forward"))) == 13
+    assert films.pop() == [("a red ball", 1 + 4, False), ("a box", 4, True)]
+    led = one(tasks.extend(pipeline, replace(CUT, frames=8), start, "backward"))
+    assert films.pop() == [("a red ball", 4, False)]
+    assert np.array_equal(led[-5:], start.frames)
+    assert len(led) == 13
+    scenes = [Scene("a blue box", 1.0), Scene(CUT.prompts[0], 1.0)]
+    assert len(next(tasks.storyboard(pipeline, CUT, scenes)).whole().frames) == 16
+    told = [("a blue box", 8, False), ("a red ball", 4, False), ("a box", 4, True)]
+    assert films.pop() == told
+    with pytest.raises(BadRequest, match='asks for a cut, and a loop has no seam: leave "Cut to:" out, or --loop'):
+        next(tasks.loop(pipeline, CUT))
+
+
+def test_more_than_can_be_made_at_once_is_refused(pipeline):
+    with pytest.raises(BadRequest, match=r"800 frames are made at once here, and .* makes 40 at most: ask for 5 sec"):
+        next(tasks.loop(pipeline, request(seconds=100)))
+    with pytest.raises(BadRequest, match="are made at once here"):
+        next(tasks.connect(pipeline, request(seconds=100), clip(5), clip(5)))
+
+
+def test_python_is_told_what_was_not_asked_for(pipeline):
+    with pytest.warns(Note, match="the model was trained at 8 fps; 12 fps may look worse"):
+        pipeline("a red ball", fps=12, frames=5)
+    with pytest.warns(Note, match="the clip of 40x16 is resized to 16x16, cut where its shape differs"):
+        next(tasks.extend(pipeline, request(frames=1, width=16, height=16), clip(5, 40), "forward"))
+    with pytest.warns(Note, match="the clip has 24 frames a second, and 8 of them are taken"):
+        next(tasks.edit(pipeline, request(fps=8), clip(6, fps=24.0), 0.5))
 
 
 def test_a_still_is_known_and_the_rest_depends_on_it(pipeline):
@@ -250,6 +294,10 @@ def test_every_task_from_the_command_line(tiny_model, tmp_path, monkeypatch, cap
         assert capfd.readouterr().out == f"out{number}.png\n"
     said = json.loads((tmp_path / "out5.png.json").read_text())
     assert (said["edit"], said["strength"], said["mask"]) == ("clip.png", 0.5, "mask.png")
+    for strength, argv in ((0.0, ["--strength", "0"]), (0.6, [])):
+        command = ["a red ball", "--model", str(tiny_model), "--edit", "clip.png", "--out", "out.png", "--overwrite"]
+        assert main([*command, *argv]) == 0
+        assert json.loads((tmp_path / "out.png.json").read_text())["strength"] == strength
 
 
 def test_notes_say_what_was_not_asked_for(tiny_model, tmp_path, monkeypatch, capfd):
@@ -257,7 +305,7 @@ def test_notes_say_what_was_not_asked_for(tiny_model, tmp_path, monkeypatch, cap
     clip(6, fps=24.0).save("clip.png")
     for argv, said in (
         (["--loop", "--frames", "9"], "a loop of 9 frames is rounded to 8"),
-        (["--extend", "clip.png", "--trim", "0.1:9", "--frames", "1"], "ends before 9 s: it is taken from 0.1 s to its end"),
+        (["--extend", "clip.png", "--trim", "0.1:9", "--frames", "1"], "ends before 9 s: it is taken from 0.1 s to"),
         (["--extend", "clip.png", "--fps", "8", "--frames", "1"], "has 24 frames a second, and 8 of them are taken"),
         (["--image", "clip.png"], "a clip of 6 frames is given to begin with: its first one is taken"),
         (["--negative", "blue", "--guidance-scale", "1"], "a negative prompt does not count without guidance"),
@@ -280,6 +328,8 @@ def test_finished_files_stay_where_an_interrupted_command_goes_on(tiny_model, tm
     assert main(["a blue ball", *command[1:], "--num", "2", "--resume"]) == 2
     said = "a-1.webp is finished, and of another request (prompt a red ball, not a blue ball)"
     assert said in capsys.readouterr().err
+    assert main([*command, "--num", "2", "--resume", "--quantize", "int8"]) == 2
+    assert "of another request (quantize None, not int8)" in capsys.readouterr().err
     folder = [*command[:-1], f"{tmp_path / 'new'}/"]
     for more in ([], ["--resume"]):  # the same names
         assert main([*folder, *more]) == 0

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import os
 import re
 import subprocess
@@ -168,6 +169,20 @@ def test_uneven_times_become_even():
     chosen = evenly(shown, 25.0)
     moments = shown[0] + np.arange(len(chosen)) / 25
     assert np.array_equal(chosen, np.abs(moments[:, None] - shown).argmin(1))
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webp"])
+def test_a_part_is_what_the_whole_shows_then(tmp_path, suffix, monkeypatch):
+    frames = np.repeat(np.arange(24, dtype=np.uint8)[:, None, None, None] * 10, 16, 1).repeat(16, 2).repeat(3, 3)
+    path = Video(frames, 8.0).save(tmp_path / f"a{suffix}")
+    whole = Video.load(path).frames
+    for start, end in ((0.5, 1.25), (0.0, 0.3), (2.0, 99.0), (1.0, math.inf)):
+        part = Video.load(path, start=start, end=end)
+        assert np.array_equal(part.frames, whole[round(start * 8) : round(min(end, 3) * 8)])
+    with pytest.raises(ValueError, match="lasts 3 s and has nothing at 5 s: trim an earlier part"):
+        Video.load(path, start=5, end=6)
+    with pytest.raises(ValueError, match=r"no frame begins from 1 to 1.01 s, where one lasts 0.125 s: trim a longer"):
+        Video.load(path, start=1, end=1.01)
 
 
 def test_a_picture_without_times_shows_all_its_frames(tmp_path):
