@@ -41,6 +41,8 @@ WEIGHTS = "diffusion_pytorch_model"
 PICKLES = (".pth", ".pt", ".bin")
 FULL = ("time_in", "time_out", "time_modulation", "modulation", "modulation_out", "positions", "position_bias")
 """Parts of the path of parameters that stay float32, as in the reference: clocks, modulation, biases of attention."""
+
+
 @dataclass(frozen=True)
 class Part:
     """One model of a folder: what to read and how."""

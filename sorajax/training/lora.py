@@ -103,7 +103,7 @@ class LoRATraining:
     """What open weights are kept and multiplied in."""
     quantize: Bits | None = None
     """Keeps the frozen kernels of the blocks in 8 bits, made whole block by block (QLoRA, Dettmers et al. 2023, with
-    more bits); needs the extra `quantized`. Sample with the same --quantize, for which the adapters are made."""
+    more bits); needs the extra `quantized`. The adapters fit the whole weights as well."""
     rank: int = 16
     alpha: float = 16.0
     """The change is alpha / rank times B A: raise it with the rank, and the learning rate can stay."""
