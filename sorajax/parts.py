@@ -7,7 +7,6 @@ experts leaves for the other.
 
 import errno
 import json
-import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
+import psutil
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import SingleDeviceSharding
 
@@ -45,7 +45,11 @@ Lora = str | tuple[str | Path, float]
 
 
 class Parts(Mapping[str, Any]):
-    """Parameters by part."""
+    """Parameters by part.
+
+    A part whose place another one needs leaves the devices. It waits in the host's memory, where that is another one
+    and has room, and comes back from there sooner than from its files.
+    """
 
     def __init__(self, loaders: Mapping[str, Callable[[], Any]], sizes: Mapping[str, int], memory: int | None = None):
         """`sizes` in bytes; `memory` of the devices together, None: all parts stay.
@@ -54,6 +58,7 @@ class Parts(Mapping[str, Any]):
         """
         self._loaders, self._sizes, self._memory = dict(loaders), dict(sizes), memory
         self._there: dict[str, Any] = {}
+        self._waiting: dict[str, Any] = {}
         for name, needed in sizes.items():
             if memory is not None and needed > memory:
                 raise ValueError(
@@ -100,9 +105,22 @@ class Parts(Mapping[str, Any]):
             filled = missing + sum(self._sizes.get(there, 0) for there in self._there)
             if self._memory is None or filled <= FULLEST * self._memory:
                 break
-            del self._there[other]
-        self._there[name] = self._there.pop(name) if name in self._there else self._loaders[name]()
+            self._leave(other)
+        self._there[name] = self._there.pop(name) if name in self._there else self._arrive(name)
         return self._there[name]
+
+    def _leave(self, name: str) -> None:
+        """Takes a part from the devices."""
+        part = self._there.pop(name)
+        if host_has_room(self._sizes.get(name, 0)):
+            self._waiting[name] = jax.device_get(part), jax.tree.map(lambda leaf: leaf.sharding, part)
+
+    def _arrive(self, name: str) -> Any:
+        """Brings a part to the devices."""
+        if name not in self._waiting:
+            return self._loaders[name]()
+        part, where = self._waiting.pop(name)
+        return jax.device_put(part, where)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._loaders)
@@ -111,12 +129,19 @@ class Parts(Mapping[str, Any]):
         return len(self._loaders)
 
 
+def host_has_room(size: int) -> bool:
+    """Whether the host has memory of its own, and of that twice so many bytes free."""
+    if jax.default_backend() == "cpu" or jax.process_count() > 1:
+        return False
+    return 2 * size < psutil.virtual_memory().available
+
+
 def memory_of_devices() -> int:
     """Bytes that all local devices have; on CPU those of the machine."""
     limits = [(device.memory_stats() or {}).get("bytes_limit", 0) for device in jax.local_devices()]
     if all(limits):
         return sum(limits)
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return psutil.virtual_memory().total
 
 
 class Source(NamedTuple):

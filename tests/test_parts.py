@@ -1,5 +1,9 @@
 """A model's parts in memory: what stays, what leaves, and how many clips fit beside it."""
 
+from functools import partial
+
+import jax
+import jax.numpy as jnp
 import pytest
 
 from sorajax.parts import FULLEST, Parts
@@ -39,3 +43,22 @@ def test_clips_made_at_once_leave_what_parts_may_take():
     made = parts(600, dit=100)  # of 1000
     assert [made.most(8, "dit", values) for values in (50, 60, 110, 210, 900)] == [8, 4, 2, 1, 1]
     assert Parts.of({"dit": 0}).most(8, "dit", 10**12) == 8
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_what_leaves_waits_in_the_host_where_that_has_room(monkeypatch, room):
+    monkeypatch.setattr("sorajax.parts.host_has_room", lambda size: room)
+    read = []
+
+    def load(name):
+        read.append(name)
+        return {"kernel": jnp.full((2, 3), len(name), jnp.bfloat16)}
+
+    made = Parts({name: partial(load, name) for name in ("dit", "dit_low")}, {"dit": 60, "dit_low": 60}, 100)
+    for name in ("dit", "dit_low") * 3:
+        kernel = made[name]["kernel"]
+        assert isinstance(kernel, jax.Array)
+        assert kernel.dtype == jnp.bfloat16
+        assert kernel[0, 0] == len(name)
+        assert list(made._there) == [name]
+    assert read == ["dit", "dit_low"] * (1 if room else 3)
