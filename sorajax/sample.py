@@ -13,7 +13,7 @@ import re
 import shutil
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -232,10 +232,11 @@ def output_paths(out: str, request: Request, overwrite: bool, resume: bool = Fal
         raise BadRequest(f"--out {out}: there is no such home folder; write the whole path") from error
     if out.endswith(("/", os.sep)) or path.is_dir() or not path.suffix:
         suffix = ".png" if request.frames == 1 else ".mp4"
-        paths: list[Path] = []
+        named: dict[Path, None] = {}  # in order
         for prompt in request.prompts:
             for _ in range(request.num):
-                paths.append(free_path(path / f"{slug(prompt)}{suffix}", paths, resume))
+                named[free_path(path / f"{slug(prompt)}{suffix}", named, resume)] = None
+        paths = list(named)
     elif path.suffix.lower() not in WRITERS:
         raise BadRequest(f"{path}: unknown suffix '{path.suffix}'; use {', '.join(WRITERS)}, or end a folder with /")
     else:
@@ -252,7 +253,7 @@ def slug(prompt: str) -> str:
     return re.sub(r"[\W_]+", "-", prompt.lower()).strip("-")[:60].strip("-") or "video"
 
 
-def free_path(path: Path, taken: Sequence[Path], resume: bool = False) -> Path:
+def free_path(path: Path, taken: Container[Path], resume: bool = False) -> Path:
     """The path, or the first of path-2, path-3, ... that neither exists nor is taken; with `resume` it may exist."""
     number, free = 1, path
     while free in taken or (not resume and (free.exists() or beside(free).exists())):

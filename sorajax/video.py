@@ -327,6 +327,8 @@ def write_pillow(video: Video, path: Path, kind: str, **settings: Any) -> None:
 
 
 def write_gif(video: Video, path: Path) -> None:
+    if video.fps > MOST_GIF_FPS:
+        note(f"a gif of {video.fps:g} frames a second plays slowly in most viewers: use .mp4 or .webp")
     write_pillow(video, path, "GIF", comment=json.dumps(video.described()).encode())
 
 
@@ -347,6 +349,7 @@ def write_png(video: Video, path: Path) -> None:
     write_pillow(video, path, "PNG", pnginfo=info)
 
 
+MOST_GIF_FPS = 50  # browsers show frames of less than 20 ms for 100
 UNTIMED = 100.0  # milliseconds that browsers show a frame that says 0
 
 
@@ -390,10 +393,12 @@ def shown_as(metadata: dict[str, Any], frames: int, total: float) -> tuple[int, 
 
 
 def opaque(image: Any, behind: str) -> Any:
-    """An RGB image of 8 bits; what shows through is of the colour `behind`."""
+    """An RGB image of 8 bits; what shows through is of the colour `behind`. Floats are light from 0 to 1."""
     from PIL import Image, ImageOps
 
     image = ImageOps.exif_transpose(image)
+    if image.mode == "F":
+        image = Image.fromarray((np.nan_to_num(np.asarray(image)).clip(0, 1) * 255).round().astype(np.uint8))
     if image.mode.startswith("I;16") or image.mode == "I":  # 16 bits of grey, which conversion would clip
         image = Image.fromarray((np.asarray(image, np.float32) / 257).round().astype(np.uint8))
     if not image.has_transparency_data:

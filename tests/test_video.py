@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sorajax.request import Note
 from sorajax.video import Video, check_output, durations, evenly
 
 METADATA = {"prompt": "a réd ball 🎈", "seed": 7, "settings": {"steps": 30}, "version": "0.1.0"}
@@ -209,3 +210,13 @@ def test_what_a_killed_process_left_goes_with_the_next_save(tmp_path):
     (tmp_path / f".a.webp.{os.getppid()}.part").write_text("")
     Video(smooth(1), 8).save(tmp_path / "a.webp")
     assert sorted(path.name for path in tmp_path.iterdir()) == [f".a.webp.{os.getppid()}.part", "a.webp", "a.webp.json"]
+
+
+def test_a_picture_of_floats_is_seen(tmp_path):
+    Image.fromarray(np.array([[0.0, 0.5], [1.0, 2.0]], np.float32)).save(tmp_path / "a.tiff")
+    assert Video.load(tmp_path / "a.tiff").frames[0, :, :, 0].tolist() == [[0, 128], [255, 255]]
+
+
+def test_a_gif_that_viewers_would_slow_down_is_noted(tmp_path):
+    with pytest.warns(Note, match="a gif of 60 frames a second plays slowly in most viewers: use .mp4 or .webp"):
+        Video(np.zeros((3, 8, 8, 3), np.uint8), 60.0).save(tmp_path / "a.gif")
