@@ -5,9 +5,9 @@
     python -m sorajax.convert wan-1.3b --to diffusers --out wan-1.3b-diffusers    and back, for other programs
     python -m sorajax.convert wan-1.3b --lora style.safetensors:0.8 --out styled  with an adapter in the weights
 
-MODEL is what `sorajax.sample --model` takes: a folder of open Wan weights (the diffusers layout or the original
-release), one that this command made, a training run, or a name on the Hugging Face hub. The first form writes Orbax
-checkpoints in the type that is asked for, which open without a change of layout, on any number of devices.
+MODEL is a folder of open Wan weights (the diffusers layout or the original release), one that this command made, a
+training run or an exported model, or a name on the Hugging Face hub. The first form writes Orbax checkpoints in the
+type that is asked for, which open without a change of layout, on any number of devices.
 
 Exit codes: 0 done, 1 it failed on the way, 2 the request makes no sense, 130 interrupted.
 """
@@ -33,7 +33,7 @@ class Options:
     to: Literal["orbax", "diffusers"] = "orbax"
     """orbax needs no change of layout here, diffusers is what other programs read."""
     dtype: Literal["float32", "bfloat16"] | None = None
-    """What matrices are stored as: by default bfloat16, or of a folder that this command made what they are there. The
+    """What matrices are stored as: by default bfloat16 of open weights, and of others what they are there. The
     autoencoder, norms and all that is small stay float32."""
     lora: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """FILE[:SCALE]: an adapter to add to the weights, as `sorajax.sample --lora` does; may be given several times."""
@@ -78,12 +78,12 @@ def convert(options: Options) -> None:
 
     start, folder, dtype = time.monotonic(), found(options.model), options.dtype
     if dtype is None and not (folder / CONVERTED).is_dir():
-        dtype = "bfloat16"
-    config, parts, tokenizer, _ = open_parts(options.model, dtype, options.lora)
+        dtype = "bfloat16"  # of open weights: a trained model keeps its own
+    config, parts, tokenizer, _ = open_parts(folder, dtype, options.lora, limited=False)
     if options.to == "orbax":
-        save_converted(config, parts, tokenizer, options.out)
+        save_converted(config, parts, tokenizer, options.out, options.dtype)
     else:
-        export_diffusers(config, parts, tokenizer, options.out)
+        export_diffusers(config, parts.read, tokenizer, options.out)
     size = sum(file.stat().st_size for file in options.out.rglob("*") if file.is_file())
     print(f"{options.out}: {size / 1e9:.2f} GB in {time.monotonic() - start:.1f} s")
 

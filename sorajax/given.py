@@ -1,6 +1,6 @@
 """What a person hands over besides words: images and clips, in pixels, laid on the clip to be made.
 
-    head    begins the clip       animate a still, extend forward, connect
+    head    begins the clip       animate a still, extend forward, connect, edit: the end of the window before
     tail    ends the clip         extend backward, connect, fill in between
     rough   is the whole clip     edit: it keeps what `strength` leaves of it, and stays as it is outside `region`;
                                   with a head or a tail on it, connect, fill and extend backward: what lies between
@@ -62,8 +62,8 @@ class Given:
         if self.tail is not None:
             said[-len(self.tail) :], pixels[-len(self.tail) :] = True, self.tail
         if self.rough is not None and self.region is not None:
+            pixels = np.where(said[..., None], pixels, self.rough)
             said |= ~self.region
-            pixels = np.where(said[..., None], self.rough, pixels)
         if not said.any():
             return frames
         if self.region is not None:

@@ -37,9 +37,13 @@ from sorajax.pretrained.opened import (
 from sorajax.pretrained.table import Finish
 from sorajax.sharding import shardings
 
+CONTAINER = Path("/sys/fs/cgroup")
 FULLEST = 0.6  # of the memory that parts may take together; the rest is for what is computed
 CONVERTED, BORROWED = "parts", "borrowed.json"
 QUANTIZED = {"text", "dit", "dit_low"}
+INITS: dict[str, Callable] = {
+    "text": init_text, "dit": init_dit, "vae": init_vae, "dit_low": init_dit, "vision": init_vision
+}  # fmt: skip
 Lora = str | tuple[str | Path, float]
 """An adapter: "FILE", "FILE:SCALE" or (file, scale); of one of two experts also "high=FILE", "low=FILE:SCALE"."""
 
@@ -130,10 +134,15 @@ class Parts(Mapping[str, Any]):
 
 
 def host_has_room(size: int) -> bool:
-    """Whether the host has memory of its own, and of that twice so many bytes free."""
+    """Whether the host has memory of its own, and of that, and of what its container may take, twice so many bytes."""
     if jax.default_backend() == "cpu" or jax.process_count() > 1:
         return False
-    return 2 * size < psutil.virtual_memory().available
+    free = psutil.virtual_memory().available
+    try:
+        most, taken = (int((CONTAINER / f"memory.{name}").read_text()) for name in ("max", "current"))
+    except (OSError, ValueError):  # no container, or one without a limit
+        return 2 * size < free
+    return 2 * size < min(free, most - taken)
 
 
 def memory_of_devices() -> int:
@@ -152,13 +161,18 @@ class Source(NamedTuple):
 
 
 def open_parts(
-    model: str | Path, dtype: Dtype | None, loras: Sequence[Lora] = (), bits: Bits | None = None
+    model: str | Path,
+    dtype: Dtype | None,
+    loras: Sequence[Lora] = (),
+    bits: Bits | None = None,
+    limited: bool = True,
 ) -> tuple[SoraConfig, Parts, str, str]:
     """A model's config, parts, the text of its tokenizer, and its name.
 
     `model` is a folder: an exported model, a training directory, open weights in either layout, or converted ones; or
     the name of open weights on the Hugging Face hub. Adapters are merged, and with `bits` the weights of transformers
-    and text encoder become small, parameter by parameter as they are read.
+    and text encoder become small, parameter by parameter as they are read. `limited`: parts share the memory of the
+    devices, and one that does not fit is refused; else each is read alone.
     Raises FileNotFoundError and ValueError, each on one line.
     """
     folder = found(model)
@@ -172,7 +186,7 @@ def open_parts(
     sizes = {part: source.bytes(small[part]) for part, source in sources.items()}
     if bits is not None:
         config = replace(config, text=replace(config.text, quantized=True), dit=replace(config.dit, quantized=True))
-    return config, Parts(loaders, sizes, memory_of_devices()), tokenizer, name
+    return config, Parts(loaders, sizes, memory_of_devices() if limited else None), tokenizer, name
 
 
 def finished(adapters: Sequence[tuple[Mapping[str, Any], float]], bits: Bits | None, name: str, leaf: Any) -> Any:
@@ -330,19 +344,25 @@ def downloaded(name: str) -> Path:
         ) from error
 
 
-def save_converted(config: SoraConfig, parts: Parts, tokenizer: str, folder: Path) -> None:
-    """Writes a model as Orbax checkpoints, one a part: they open without a change of layout, sharded.
+def save_converted(config: SoraConfig, parts: Parts, tokenizer: str, folder: Path, dtype: Dtype | None = None) -> None:
+    """Writes a model as Orbax checkpoints, one a part, in `dtype` or the types that they have: they open without a
+    change of layout, sharded.
 
     The folder's config.json is written last. Raises OSError.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    kinds: set[str] = set()
     handler = ocp.PyTreeCheckpointHandler(use_compression=False, use_zarr3=True)  # the layout that opens fastest
     with ocp.Checkpointer(handler) as writer:
         for name in parts:
-            kept = ocp.args.PyTreeSave(parts.read(name))
-            writer.save((folder / CONVERTED / name).absolute(), args=kept, force=True)
+            part, params = part_of(config, name), parts.read(name)
+            if dtype is not None:
+                params = jax.tree.map(lambda x, to: x.astype(to.dtype), params, part.abstract(dtype))
+            kinds |= types_of_matrices(part, params)
+            writer.save((folder / CONVERTED / name).absolute(), args=ocp.args.PyTreeSave(params), force=True)
     write_atomically(folder / TOKENIZER, lambda path: path.write_text(tokenizer, encoding="utf-8"))
-    said = json.dumps({"kind": "SoraConfig", "config": to_json(config), "dtype": config.dit.dtype}, indent=2)
+    stored = "float32" if "float32" in kinds else "bfloat16"
+    said = json.dumps({"kind": "SoraConfig", "config": to_json(typed(config, dtype)), "dtype": stored}, indent=2)
     write_atomically(folder / CONFIG, lambda path: path.write_text(said))
 
 
@@ -359,22 +379,35 @@ def open_converted(folder: Path, dtype: Dtype | None) -> tuple[SoraConfig, dict[
     except ValueError as error:
         raise ValueError(f"{described} is no JSON ({error}): convert again") from error
     config, wanted = from_json(said["config"], SoraConfig, str(described)), dtype or said["dtype"]
-    if dtype is not None:
-        config = replace(config, text=replace(config.text, dtype=dtype), dit=replace(config.dit, dtype=dtype))
-    shapes: dict[str, tuple[Callable, Any]] = {
-        "text": (init_text, config.text), "dit": (init_dit, config.dit), "vae": (init_vae, config.vae),
-        "dit_low": (init_dit, config.dit), "vision": (init_vision, config.vision),
-    }  # fmt: skip
+    config = typed(config, dtype)
     needed = ["text", "dit", "vae"]
     needed += ["dit_low"] * (config.boundary is not None) + ["vision"] * (config.vision is not None)
     if missing := [name for name in needed if not (folder / CONVERTED / name).is_dir()]:
         raise FileNotFoundError(f"{folder / CONVERTED} lacks {', '.join(missing)}: convert again")
     sources = {
-        name: converted(folder / CONVERTED / name, Part([], dict, init, of, whole=name == "vae"), wanted)
-        for name, (init, of) in shapes.items()
+        name: converted(folder / CONVERTED / name, part_of(config, name), wanted)
+        for name in INITS
         if (folder / CONVERTED / name).is_dir()
     }
     return config, sources, (folder / TOKENIZER).read_text(encoding="utf-8"), folder.name
+
+
+def typed(config: SoraConfig, dtype: Dtype | None) -> SoraConfig:
+    """The config with matrix products of text encoder and transformer in another type, where one is named."""
+    if dtype is None:
+        return config
+    return replace(config, text=replace(config.text, dtype=dtype), dit=replace(config.dit, dtype=dtype))
+
+
+def part_of(config: SoraConfig, name: str) -> Part:
+    """The shapes of a part's parameters."""
+    return Part([], dict, INITS[name], getattr(config, name.removesuffix("_low")), whole=name == "vae")
+
+
+def types_of_matrices(part: Part, params: Any) -> set[str]:
+    """The types of those parameters that are in whichever type a model is."""
+    told = jax.tree.map(lambda x, to: str(x.dtype) if to.dtype == "bfloat16" else "", params, part.abstract("bfloat16"))
+    return set(jax.tree.leaves(told)) - {""}
 
 
 def converted(folder: Path, part: Part, dtype: Dtype) -> Source:

@@ -203,7 +203,8 @@ def plan(config: Any, name: str) -> int:
                 fitting.append(axes_text(other))
         except ValueError:  # this model does not divide over this mesh
             continue
-    nothing = "no mesh that was tried: take more devices, fewer --data.tokens, or --model.remat full"
+    remedy = "--quantize int8" if hasattr(config, "quantize") else "--model.remat full, of open weights --remat full"
+    nothing = f"no mesh that was tried: take more devices, fewer --data.tokens, or {remedy}"
     print(f"would fit: {', '.join(f'--mesh {text}' for text in fitting) or nothing}")
     return 1
 

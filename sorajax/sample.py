@@ -34,17 +34,12 @@ from sorajax.arguments import (
     task_of,
 )
 from sorajax.request import BadRequest, Note, Request, note, parse_span, read_storyboard
-from sorajax.video import WRITERS, Video, Videos, beside, check_output
+from sorajax.video import WRITERS, Video, Videos, beside, check_output, parsed
 
 if TYPE_CHECKING:
     from sorajax.pipeline import Pipeline
     from sorajax.tasks import Keep
     from sorajax.video import Film
-
-MADE_BY = ("prompt", "negative", "seed", "frames", "width", "height", "model", "dtype", "adapters", "quantize", "steps",
-           "guidance_scale", "sampler", "shift")  # fmt: skip
-"""What two clips of one request have in common, by its name in their metadata."""
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
@@ -111,7 +106,7 @@ def sample(arguments: Arguments) -> None:
             if arguments.resume and path.exists():
                 if not any(windows(path).glob("*.npy")):  # of this command alone: nothing was made
                     shutil.rmtree(windows(path), ignore_errors=True)
-                check_same(path, video)
+                check_same(path, {**video.described(), **task_of(arguments)})
                 note(f"{path} is finished, and stays as it is")
                 continue
             said = {**video.metadata, **task_of(arguments)}
@@ -123,12 +118,12 @@ def sample(arguments: Arguments) -> None:
         raise
 
 
-def check_same(path: Path, video: "Video | Film") -> None:
-    """Raises BadRequest where a finished file is not of this request."""
+def check_same(path: Path, said: dict[str, Any]) -> None:
+    """Raises BadRequest where a finished file's metadata, where it has any, are not those of this request."""
     told = Path(beside(path))
-    finished = json.loads(told.read_text()) if told.is_file() else {}
-    wanted = json.loads(json.dumps(video.described()))
-    for name in MADE_BY if finished else ():
+    finished = parsed(told.read_text()) if told.is_file() else {}
+    wanted = parsed(json.dumps(said))
+    for name in sorted({*finished, *wanted} - {"version"}) if finished else ():
         if finished.get(name) != wanted.get(name):
             raise BadRequest(f"{path} is finished, and of another request ({name} {finished.get(name)}, not "
                              f"{wanted.get(name)}): name another file, or add --overwrite and leave --resume out")

@@ -122,8 +122,10 @@ def after(pipeline: Pipeline, one: Request, start: Frames, wanted: int) -> Frame
     head = start[-(min(most, (len(start) - 1) // stride) * stride + 1) :]
     first, *others = shots_of(one.prompts[0], wanted)
     shots = [replace(first, frames=len(head) + first.frames), *others]
-    film = pipeline.film(one, shots, one.seed, head).whole().frames
-    return in_colours_of([(len(head) - 1, head[-1])], film)[len(head) :]
+    if CUT.match(one.prompts[0].strip()):  # at once
+        shots = [replace(first, frames=len(head)), replace(first, cut=True), *others]
+    film, end = pipeline.film(one, shots, one.seed, head).whole().frames, shots[0].frames
+    return np.concatenate([in_colours_of([(len(head) - 1, head[-1])], film[:end])[len(head) :], film[end:]])
 
 
 def before(pipeline: Pipeline, one: Request, end: Frames, wanted: int) -> Frames:
@@ -200,7 +202,7 @@ def loop(pipeline: Pipeline, request: Request) -> Iterator[Video]:
     length = max(2, (window - 1) // stride)
     wanted = asked_for(request) or length * stride
     cycle = Cycle(max(2, round(wanted / stride)), length)
-    check_at_once(pipeline, cycle.size * stride, rate(request))
+    check_at_once(pipeline, cycle.size * stride)
     if cycle.size * stride != wanted:
         least = f"the model makes {stride}n, {2 * stride} at least"
         note(f"a loop of {wanted} frames is rounded to {cycle.size * stride}: {least}")
@@ -219,19 +221,24 @@ def edit(
     frames = frames_of(pipeline, request, clip)
     stride = pipeline.config.vae.stride[0]
     region = None if mask is None else fitted_mask(mask, *frames.shape[2:0:-1])
-    kept = overlap((pipeline.window - 1) // stride + 1) * stride + 1
+
+    def edited(request: Request, part: Frames, head: Frames | None = None) -> Iterator[Video]:
+        whole = lengthened(part, (latents_for(len(part), stride) - 1) * stride + 1)
+        given = Given(head=head, rough=whole, strength=strength, region=region)
+        for video in sampled(pipeline, replace(request, frames=len(whole), seconds=None), given):
+            yield replace(video, frames=video.frames[: len(part)])
+
+    if len(frames) <= pipeline.window:
+        yield from edited(request, frames)
+        return
+    kept = overlap((pipeline.window - 1) // stride + 1) * stride + 1 if pipeline.window > 1 else 0
     for one in each(request):
-        made: list[Frames] = []
-        for number, start in enumerate(range(0, max(1, len(frames) - kept), pipeline.window - kept)):
-            part = frames[start : start + pipeline.window]
-            whole = lengthened(part, latents_for(len(part), stride) * stride - stride + 1)
-            head = made[-1][-kept:] if made else None
-            given = Given(head=head, rough=whole, strength=strength, region=region)
-            asked = replace(one, frames=len(whole), seconds=None, seed=window_seed(one.seed, number))
-            video = next(sampled(pipeline, asked, given))
-            made.append(video.frames[: len(part)] if head is None else video.frames[kept : len(part)])
-        said = {**video.metadata, "seed": one.seed}
-        yield Video(np.concatenate(made), video.fps, said)
+        made = frames[:0]
+        for number, start in enumerate(range(0, len(frames) - kept, pipeline.window - kept)):
+            asked, head = replace(one, seed=window_seed(one.seed, number)), made[len(made) - kept :]
+            video = next(edited(asked, frames[start : start + pipeline.window], head if number and kept else None))
+            made = np.concatenate([made, video.frames[kept if number else 0 :]])
+        yield Video(made, video.fps, {**video.metadata, "seed": one.seed})
 
 
 def blend(pipeline: Pipeline, request: Request, first: Video, second: Video, strength: float) -> Iterator[Video]:
@@ -288,7 +295,7 @@ def asked_for(request: Request) -> int:
 def sampled(pipeline: Pipeline, request: Request, given: Given | None = None) -> Iterator[Video]:
     """The request's videos, of each of which `given` is known, made at once."""
     decided = planned(pipeline, request, at_once=True)
-    check_at_once(pipeline, decided.frames, decided.fps)
+    check_at_once(pipeline, decided.frames)
     if decided.frames > pipeline.window:
         trained = f"the model was trained on {pipeline.window}"
         note(f"{decided.frames} frames are made at once, and {trained}; they may look worse")
@@ -303,11 +310,11 @@ def planned(pipeline: Pipeline, request: Request, at_once: bool = False) -> Sett
     return decided
 
 
-def check_at_once(pipeline: Pipeline, frames: int, fps: float) -> None:
+def check_at_once(pipeline: Pipeline, frames: int) -> None:
     """Raises BadRequest for more frames than can be made at once in a time that somebody waits."""
     if frames > (most := AT_ONCE * pipeline.window):
-        raise BadRequest(f"{frames} frames are made at once here, and {pipeline.name} makes {most} at most: ask for "
-                         f"{most / fps:.0f} seconds or less")  # fmt: skip
+        raise BadRequest(f"{frames} frames would be made at once, what is given among them, and {pipeline.name} makes "
+                         f"{most} at most: ask for a shorter clip, bridge or gap")  # fmt: skip
 
 
 def each(request: Request) -> Iterator[Request]:

@@ -79,12 +79,14 @@ class Video:
         path = Path(path).expanduser()
         if not path.is_file():
             raise FileNotFoundError(f"{path} does not exist")
+        if not 0 <= start < end:
+            raise ValueError(f"{path}: from {start:g} to {end:g} s is no span: begin at 0 or later, and end after that")
         if path.suffix.lower() not in (*FILMS, *PICTURES):
             raise ValueError(f"{path}: unknown suffix '{path.suffix}'; use one of {', '.join((*FILMS, *PICTURES))}")
         if path.suffix.lower() in FILMS:
             return read_film(path, start, end)
         whole = read_pillow(path, behind)
-        chosen = within(len(whole.frames), whole.fps, start, end)
+        chosen = within(path, len(whole.frames), whole.fps, start, end)
         return replace(whole, frames=whole.frames[chosen])
 
     def described(self) -> dict[str, Any]:
@@ -261,14 +263,15 @@ def write_mp4(video: Video | Film, path: Path) -> None:
         container.mux(stream.encode())
 
 
-def within(count: int, fps: float, start: float, end: float) -> slice:
-    """Which of so many frames are shown from `start` to `end` seconds. Raises ValueError where none is."""
-    first, last = round(start * fps), count if math.isinf(end) else min(count, round(end * fps))
-    if first < last:
-        return slice(first, last)
-    if first >= count:
-        raise ValueError(f"the clip lasts {count / fps:g} s and has nothing at {start:g} s: trim an earlier part")
-    raise ValueError(f"no frame begins from {start:g} to {end:g} s, where one lasts {1 / fps:g} s: trim a longer part")
+def within(path: Path, count: int, fps: float, start: float, end: float) -> slice:
+    """Which of a file's so many frames are shown from `start` to `end` seconds. Raises ValueError where none is."""
+    last = count if end >= count / fps else round(end * fps)
+    if start >= count / fps:
+        raise ValueError(f"{path} lasts {count / fps:g} s and has nothing at {start:g} s: trim an earlier part")
+    if (first := round(start * fps)) >= last:
+        raise ValueError(f"{path}: no frame begins from {start:g} to {end:g} s, where one lasts {1 / fps:g} s: trim a "
+                         "longer part")  # fmt: skip
+    return slice(first, last)
 
 
 def read_film(path: Path, start: float = 0.0, end: float = math.inf) -> Video:
@@ -280,7 +283,7 @@ def read_film(path: Path, start: float = 0.0, end: float = math.inf) -> Video:
                 raise ValueError("it has no pictures, only sound")
             stream = container.streams.video[0]
             if not stream.average_rate:
-                raise ValueError("it has no frame")
+                raise ValueError("it has no frame rate")
             fps = float(stream.average_rate)
             shown: list[float] = []
             frames: dict[int, Frames] = {}  # those of the span, and one on each side: rates may be uneven
@@ -299,7 +302,7 @@ def read_film(path: Path, start: float = 0.0, end: float = math.inf) -> Video:
         raise ValueError(f"{path} is no readable video ({error}): perhaps cut short, or of another format") from error
     if sound:
         note(f"the sound of {path} is left out; clips are silent")
-    chosen = even[within(len(even), fps, start, end)]
+    chosen = even[within(path, len(even), fps, start, end)]
     return Video(np.stack([frames[number] for number in chosen]), fps, said)
 
 

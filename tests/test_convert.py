@@ -31,6 +31,15 @@ def test_a_trained_model_is_converted_with_an_adapter_in_it(tiny_model, tmp_path
     same(changed["vae"], params["vae"])
 
 
+def test_matrices_are_of_the_type_that_is_asked_for(tiny_model, tmp_path):
+    assert main([str(tiny_model), "--dtype", "bfloat16", "--out", str(tmp_path / "small")]) == 0
+    small = sorajax.load(tmp_path / "small")
+    assert (small.config.dit.dtype, small.config.text.dtype) == ("bfloat16", "bfloat16")
+    kernels = {str(small.params[part]["blocks"]["self_attention"]["q"]["kernel"].dtype) for part in ("dit",)}
+    assert kernels == {"bfloat16"}
+    assert {str(leaf.dtype) for leaf in jax.tree.leaves(small.params["vae"])} == {"float32"}
+
+
 def test_what_cannot_be_converted_is_one_line_and_leaves_nothing(tiny_model, tmp_path, capsys):
     assert main([str(tiny_model), "--lora", str(tmp_path / "none.safetensors"), "--out", str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err.count("\n") == 1

@@ -58,6 +58,9 @@ def test_cuts_are_made_once_in_extensions_and_scenes(pipeline, monkeypatch):
     assert films.pop() == [("a red ball", 4, False)]
     assert np.array_equal(led[-5:], start.frames)
     assert len(led) == 13
+    at_once = Request(("Cut to: a box",), frames=4)
+    assert len(one(tasks.extend(pipeline, at_once, start, "forward"))) == 9
+    assert films.pop() == [("a box", 1, False), ("a box", 4, True)]
     scenes = [Scene("a blue box", 1.0), Scene(CUT.prompts[0], 1.0)]
     assert len(next(tasks.storyboard(pipeline, CUT, scenes)).whole().frames) == 16
     told = [("a blue box", 8, False), ("a red ball", 4, False), ("a box", 4, True)]
@@ -67,9 +70,9 @@ def test_cuts_are_made_once_in_extensions_and_scenes(pipeline, monkeypatch):
 
 
 def test_more_than_can_be_made_at_once_is_refused(pipeline):
-    with pytest.raises(BadRequest, match=r"800 frames are made at once here, and .* makes 40 at most: ask for 5 sec"):
+    with pytest.raises(BadRequest, match=r"800 frames would be made at once, .* 40 at most: ask for a shorter clip"):
         next(tasks.loop(pipeline, request(seconds=100)))
-    with pytest.raises(BadRequest, match="are made at once here"):
+    with pytest.raises(BadRequest, match="would be made at once"):
         next(tasks.connect(pipeline, request(seconds=100), clip(5), clip(5)))
 
 
@@ -194,6 +197,32 @@ def test_an_edit_keeps_its_length_and_the_pixels_outside_the_mask(pipeline):
     assert edited.shape == a.frames.shape
     assert np.array_equal(edited[:, ~mask], a.frames[:, ~mask])
     assert not np.array_equal(edited[:, mask], a.frames[:, mask])
+
+
+@pytest.mark.parametrize("window", [1, 5, 9, 13, 17])
+def test_windows_of_a_long_edit_know_what_was_made_last(pipeline, window, monkeypatch):
+    model = Pipeline(replace(pipeline.config, frames=(window,)), pipeline.params, pipeline.tokenizer, "tiny")
+    heads, source, mask = [], clip(30), np.zeros((16, 16), bool)
+    mask[:, 4:12] = True
+    stream = Pipeline.stream
+
+    def watched(self, request, decided, given):
+        heads.append((given.head, request.seed))
+        return stream(self, request, decided, given=given)
+
+    monkeypatch.setattr(Pipeline, "stream", watched)
+    made = one(tasks.edit(model, request(seed=3), source, 0.7, mask))
+    assert len(made) == 30
+    assert np.array_equal(made[:, ~mask], source.frames[:, ~mask])
+    assert len({seed for _, seed in heads}) == len(heads) > 1
+    end = window
+    for head, _ in heads[1:]:
+        if window == 1:
+            assert head is None
+        else:
+            assert len(head) % 4 == 1
+            assert np.array_equal(head, made[end - len(head) : end])
+            end += window - len(head)
 
 
 def test_each_prompt_and_seed_gets_a_video(pipeline):
@@ -330,6 +359,10 @@ def test_finished_files_stay_where_an_interrupted_command_goes_on(tiny_model, tm
     assert said in capsys.readouterr().err
     assert main([*command, "--num", "2", "--resume", "--quantize", "int8"]) == 2
     assert "of another request (quantize None, not int8)" in capsys.readouterr().err
+    assert main([*command, "--num", "2", "--resume", "--fps", "12"]) == 2
+    assert "of another request (fps 8.0, not 12.0)" in capsys.readouterr().err
+    (tmp_path / "a-1.webp.json").write_text("[1]")
+    assert main([*command, "--num", "2", "--resume"]) == 0
     folder = [*command[:-1], f"{tmp_path / 'new'}/"]
     for more in ([], ["--resume"]):  # the same names
         assert main([*folder, *more]) == 0

@@ -1,7 +1,7 @@
 """A model -> a folder in the diffusers layout, which that library, and ours, opens again."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ LARGEST = 4 * 10**9
 """Bytes of a shard."""
 
 
-def export_diffusers(config: SoraConfig, parts: Mapping[str, Any], tokenizer: str, folder: Path) -> None:
-    """Writes config, parts ({"text", "dit", "vae", ...}) and the tokenizer's JSON; `model_index.json` comes last.
+def export_diffusers(config: SoraConfig, read: Callable[[str], Any], tokenizer: str, folder: Path) -> None:
+    """Writes config, parts ("text", "dit", "vae", ..., each read in its turn) and the tokenizer's JSON;
+    `model_index.json` comes last.
 
     Tensors keep their type. Layers of an image encoder that no transformer reads are written as zeros. Raises
     ValueError for a model that the layout cannot express, OSError where a file cannot be written.
@@ -40,7 +41,7 @@ def export_diffusers(config: SoraConfig, parts: Mapping[str, Any], tokenizer: st
         tables["image_encoder"] = ("vision", wan.vision_table(vision), vision_json(vision), "model")
     for name, (part, rows, said, stem) in tables.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
-        tensors = exported(rows, parts[part])
+        tensors = exported(rows, read(part))
         write_shards(folder / name, stem, chain(tensors, unread(config.vision)) if name == "image_encoder" else tensors)
         _write_json(folder / name / "config.json", said)
     (folder / "tokenizer").mkdir(exist_ok=True)

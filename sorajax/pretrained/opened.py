@@ -76,7 +76,7 @@ class Part:
         return sum(jax.tree.leaves(jax.tree.map_with_path(size, self.abstract(dtype))))
 
     def check(self) -> None:
-        """Raises ValueError where names, shapes or types of tensors are not those that the config wants; reads none."""
+        """Raises ValueError where names, shapes or types of tensors are not those that the config wants."""
         check_tensors(self.rows, self.tensors(), self.abstract("float32"))
 
     def load(

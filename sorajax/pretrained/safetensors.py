@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 INDEX = "*.safetensors.index.json"
 TYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16, "I64": np.int64,
          "I32": np.int32, "I16": np.int16, "I8": np.int8, "U8": np.uint8, "BOOL": np.bool_}  # fmt: skip
-"""Of headers; any other is 8 bits or less."""
+"""Of headers; tensors of any other are no weights either, and pass for uint8."""
 
 
 class Tensors(Mapping[str, np.ndarray]):

@@ -19,13 +19,13 @@ from sorajax.data.batches import WorldBatch, WorldData
 from sorajax.data.clips import VideoData
 from sorajax.models.quantized import Bits, quantize
 from sorajax.models.sora import EXPERTS, Expert, SoraConfig, init_dit, init_text
-from sorajax.parts import borrowed, finished, found
+from sorajax.parts import borrowed, finished
 from sorajax.pretrained.conventions import Dtype, is_known
 from sorajax.pretrained.lora import TARGETS, init_adapters, load_lora, save_lora
 from sorajax.pretrained.opened import abstract_parameters, is_open_model, open_config, open_model, whole_machine
 from sorajax.training.flow import FlowObjective, FlowStage, FlowTraining
 from sorajax.training.loop import LoopConfig
-from sorajax.training.tune import check_tunable, described
+from sorajax.training.tune import at_hand, check_tunable, described
 
 FILE = "lora.safetensors"
 
@@ -134,16 +134,17 @@ class LoRATraining:
         self = replace(self, base=described(self.base))
         config = self._config()
         flow, batches = self._flow(config).planned(mesh)
-        base = {"dit": abstract_parameters(init_dit, config.dit, self.dtype)}
+        dtype: Dtype = "float32" if open_config(self.base) is None else self.dtype  # models of ours keep their type
+        base = {"dit": abstract_parameters(init_dit, config.dit, dtype)}
         if bits := self.quantize:
             base["dit"] = jax.eval_shape(lambda params: quantize(params, bits), base["dit"])
         if not flow.frozen_text:
-            base["text"] = abstract_parameters(init_text, config.text, self.dtype)
+            base["text"] = abstract_parameters(init_text, config.text, dtype)
         return self._stage(base, flow), batches
 
     def _found(self) -> "LoRATraining":
         """With the base's folder, downloaded where it is a name on the hub."""
-        return replace(self, base=found(self.base))
+        return replace(self, base=at_hand(self.base))
 
     def _stage(self, base: dict[str, Any], flow: FlowStage) -> LoRAStage:
         return LoRAStage(base=base, flow=flow, rank=self.rank, alpha=self.alpha, targets=self.targets)

@@ -48,11 +48,11 @@ class TuneTraining:
 
     def build(self, directory: Path) -> tuple[FlowStage, grain.IterDataset]:
         """The stage, and its batches."""
-        return self.flow(found(self.base)).build(directory)
+        return self.flow(at_hand(self.base)).build(directory)
 
     def held_out(self, stage: FlowStage, directory: Path) -> list[WorldBatch]:
         """Batches for validation."""
-        return self.flow(found(self.base)).held_out(stage, directory)
+        return self.flow(at_hand(self.base)).held_out(stage, directory)
 
     def planned(self, mesh: Mesh) -> tuple[FlowStage, list[WorldBatch]]:
         """As `FlowTraining.planned`; only the configs and headers of the open weights are read, or their name."""
@@ -71,9 +71,17 @@ class TuneTraining:
             loop=replace(self.loop, start=self.loop.start or base))  # fmt: skip
 
 
+def at_hand(base: Path) -> Path:
+    """The folder of weights, downloaded where their name on the hub is given. Raises FileNotFoundError."""
+    if not (folder := found(base)).exists():
+        raise FileNotFoundError(f"{base} does not exist: give the folder of a model, or a name on the hub, e.g. "
+                                "Wan-AI/Wan2.1-T2V-1.3B-Diffusers")  # fmt: skip
+    return folder
+
+
 def described(base: Path) -> Path:
     """The name of open weights that is known, or else their folder: enough for a plan."""
-    return base if is_known(base) else found(base)
+    return base if is_known(base) else at_hand(base)
 
 
 def check_tunable(base: Path, config: SoraConfig, objective: FlowObjective) -> None:

@@ -138,7 +138,7 @@ def test_what_cannot_be_tuned_is_one_line(home, capsys):
     assert main([*said, "--objective.known", "0.5", "--directory", str(home / "other")]) == 1
     assert "say --objective.known 0" in capsys.readouterr().err
     assert main([*said, "--base", str(home / "films"), "--directory", str(home / "other")]) == 1
-    assert "is no folder of Wan weights" in capsys.readouterr().err
+    assert "is no folder of open weights: name one" in capsys.readouterr().err
 
 
 def test_a_tuned_model_becomes_a_folder_that_the_reference_opens(home, tmp_path):
