@@ -168,7 +168,8 @@ def asked(
             note(f"{path} ends before {end:g} s: it is taken from {start:g} s to its end")
         return video
 
-    strength = STRENGTH if arguments.strength is None else arguments.strength
+    usual = STRENGTH["edit" if arguments.edit else "blend"]
+    strength = usual if arguments.strength is None else arguments.strength
     if arguments.storyboard:
         scenes = read_storyboard(arguments.storyboard)
         for number, scene in enumerate(scenes, 1):

@@ -213,42 +213,52 @@ def loop(pipeline: Pipeline, request: Request) -> Iterator[Video]:
 def edit(
     pipeline: Pipeline, request: Request, clip: Video, strength: float, mask: np.ndarray | None = None
 ) -> Iterator[Video]:
-    """The clip as the prompt says; with a mask (bool [y x], of the clip's size) only where that is true.
-
-    What is longer than the model's longest clip is edited window by window, each of which knows the last one's end.
-    """
+    """The clip as the prompt says; with a mask (bool [y x], of the clip's size) only where that is true."""
     request = shaped(pipeline, request, clip)
     frames = frames_of(pipeline, request, clip)
-    stride = pipeline.config.vae.stride[0]
     region = None if mask is None else fitted_mask(mask, *frames.shape[2:0:-1])
-
-    def edited(request: Request, part: Frames, head: Frames | None = None) -> Iterator[Video]:
-        whole = lengthened(part, (latents_for(len(part), stride) - 1) * stride + 1)
-        given = Given(head=head, rough=whole, strength=strength, region=region)
-        for video in sampled(pipeline, replace(request, frames=len(whole), seconds=None), given):
-            yield replace(video, frames=video.frames[: len(part)])
-
-    if len(frames) <= pipeline.window:
-        yield from edited(request, frames)
-        return
-    kept = overlap((pipeline.window - 1) // stride + 1) * stride + 1 if pipeline.window > 1 else 0
-    for one in each(request):
-        made = frames[:0]
-        for number, start in enumerate(range(0, len(frames) - kept, pipeline.window - kept)):
-            asked, head = replace(one, seed=window_seed(one.seed, number)), made[len(made) - kept :]
-            video = next(edited(asked, frames[start : start + pipeline.window], head if number and kept else None))
-            made = np.concatenate([made, video.frames[kept if number else 0 :]])
-        yield Video(made, video.fps, {**video.metadata, "seed": one.seed})
+    yield from remade(pipeline, request, frames, Given(rough=frames, strength=strength, region=region))
 
 
 def blend(pipeline: Pipeline, request: Request, first: Video, second: Video, strength: float) -> Iterator[Video]:
-    """A clip that becomes another: their crossfade, slow at both ends, made again from `strength`. As long as the
-    shorter one, or as `seconds` (or `frames`) says."""
+    """A clip that becomes another: their crossfade, slow at both ends, made again from `strength`, between the first
+    frame of the one and the last ones of the other. As long as the shorter one, or as `seconds` (or `frames`) says."""
     request = shaped(pipeline, request, first)
     ours, theirs = frames_of(pipeline, request, first), frames_of(pipeline, request, second)
-    wanted = asked_for(request) or min(len(ours), len(theirs))
-    mixed = crossfade(lengthened(ours, wanted)[:wanted], lengthened(theirs, wanted)[:wanted])
-    yield from edit(pipeline, request, Video(mixed, rate(request)), strength)
+    wanted, stride = asked_for(request) or min(len(ours), len(theirs)), pipeline.config.vae.stride[0]
+    if not asked_for(request) and len(ours) != len(theirs):
+        note(f"clips of {len(ours)} and {len(theirs)} frames are blended in {wanted}: say --seconds for another length")
+    ours, theirs = lengthened(ours, wanted)[:wanted], lengthened(theirs, wanted)[:wanted]
+    mixed = crossfade(ours, theirs)
+    head, tail = (ours[:1], theirs[-stride:]) if wanted > 1 + stride else (None, None)
+    yield from remade(pipeline, request, mixed, Given(head=head, tail=tail, rough=mixed, strength=strength))
+
+
+def remade(pipeline: Pipeline, request: Request, frames: Frames, given: Given) -> Iterator[Video]:
+    """So many frames, of which all are `given` roughly, made anew. More than the model's longest clip has are made
+    window by window, each of which knows the last one's end."""
+    stride, window = pipeline.config.vae.stride[0], pipeline.window
+    kept = overlap((window - 1) // stride + 1) * stride + 1 if window > 1 else 0
+
+    def made(request: Request, start: int, stop: int, head: Frames | None) -> Iterator[Video]:
+        part = frames[start:stop]
+        whole = lengthened(part, (latents_for(len(part), stride) - 1) * stride + 1)
+        tail = given.tail if stop >= len(frames) else None
+        tail = tail if tail is None else lengthened(tail, len(tail) + len(whole) - len(part))
+        known = replace(given, head=head, tail=tail, rough=whole)
+        for video in sampled(pipeline, replace(request, frames=len(whole), seconds=None), known):
+            yield replace(video, frames=video.frames[: len(part)])
+
+    if len(frames) <= window:
+        yield from made(request, 0, window, given.head)
+        return
+    for one in each(request):
+        film = next(made(one, 0, window, given.head))
+        for number, start in enumerate(range(window - kept, len(frames) - kept, window - kept), 1):
+            asked = replace(one, seed=window_seed(one.seed, number))
+            video = next(made(asked, start, start + window, film.frames[start:] if kept else None))
+            film = replace(film, frames=np.concatenate([film.frames, video.frames[kept:]]))
+        yield film
 
 
 def bridged(pipeline: Pipeline, request: Request, before: Frames, after: Frames, wanted: int | None) -> Video:

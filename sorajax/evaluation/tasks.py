@@ -243,7 +243,7 @@ def edit(ask: Ask, num: int, seed: int, fps: float) -> Row:
         colour = COLOURS[(COLOURS.index(words["colour"]) + 1 + i % (len(COLOURS) - 1)) % len(COLOURS)]
         prompt = case.prompt.replace(f" {words['colour']} ", f" {colour} ", 1)
         wanted.append((case, colour))
-        readings.append(read(ask("edit", prompt, seed + i, case.clip, strength=0.6), fps))
+        readings.append(read(ask("edit", prompt, seed + i, case.clip, strength=0.75), fps))
         if i < max(1, num // 4):
             same.append(decibels(case.clip, ask("edit", prompt, seed + i, case.clip, strength=0.0)))
             alone = ask("text", prompt, seed + i)
