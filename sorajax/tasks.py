@@ -244,7 +244,9 @@ def remade(pipeline: Pipeline, request: Request, frames: Frames, given: Given) -
         part = frames[start:stop]
         whole = lengthened(part, (latents_for(len(part), stride) - 1) * stride + 1)
         tail = given.tail if stop >= len(frames) else None
-        tail = tail if tail is None else lengthened(tail, len(tail) + len(whole) - len(part))
+        if tail is not None:
+            left = len(whole) - (0 if head is None else len(head))
+            tail = lengthened(tail, len(tail) + len(whole) - len(part))[-left:]
         known = replace(given, head=head, tail=tail, rough=whole)
         for video in sampled(pipeline, replace(request, frames=len(whole), seconds=None), known):
             yield replace(video, frames=video.frames[: len(part)])
@@ -252,11 +254,16 @@ def remade(pipeline: Pipeline, request: Request, frames: Frames, given: Given) -
     if len(frames) <= window:
         yield from made(request, 0, window, given.head)
         return
+    ends = [window]
+    while ends[-1] < len(frames):
+        ends.append(ends[-1] - kept + window)
+    if len(frames) - ends[-2] < stride < window - kept:  # the last window would not hold all of a tail
+        ends[-2] -= stride
     for one in each(request):
-        film = next(made(one, 0, window, given.head))
-        for number, start in enumerate(range(window - kept, len(frames) - kept, window - kept), 1):
-            asked = replace(one, seed=window_seed(one.seed, number))
-            video = next(made(asked, start, start + window, film.frames[start:] if kept else None))
+        film = next(made(one, 0, ends[0], given.head))
+        for number, end in enumerate(ends[1:], 1):
+            asked, start = replace(one, seed=window_seed(one.seed, number)), len(film.frames) - kept
+            video = next(made(asked, start, end, film.frames[start:] if kept else None))
             film = replace(film, frames=np.concatenate([film.frames, video.frames[kept:]]))
         yield film
 

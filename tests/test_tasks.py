@@ -400,6 +400,17 @@ def test_a_blend_of_strength_zero_is_the_crossfade(pipeline):
     assert np.abs(film[0].astype(int) - kept.frames[0]).max() <= 2
 
 
+@pytest.mark.parametrize(("window", "length"), [(13, 11), (13, 13), (5, 29), (17, 26), (33, 34)])
+def test_a_blend_is_held_at_both_ends(pipeline, window, length):
+    model = Pipeline(replace(pipeline.config, frames=(window,)), pipeline.params, pipeline.tokenizer, "tiny")
+    first, second = clip(length), clip(40)
+    with pytest.warns(Note, match=f"clips of {length} and 40 frames are blended in {length}: say --seconds"):
+        film = one(tasks.blend(model, PROMPT, first, second, 0.6))
+    assert len(film) == length
+    assert np.array_equal(film[0], first.frames[0])
+    assert np.array_equal(film[-4:], second.frames[length - 4 : length])
+
+
 def test_a_storyboard_has_its_lengths_and_prompts(pipeline):
     scenes = [Scene("a red ball", 1.0), Scene("a blue ball", 0.5), Scene("the same red box", 0.75, "cut")]
     (film,) = tasks.storyboard(pipeline, PROMPT, scenes)
