@@ -78,6 +78,7 @@ TASKS = ("image", "extend", "between", "connect", "fill", "edit", "loop", "blend
 MODEL_DECIDES = "the model's own"
 STRENGTH = {"edit": 0.75, "blend": 0.6}
 """Where none is said. An edit of the embedded model at 0.6 often leaves the colour that it should change."""
+USUAL = ", ".join(f"{strength} for --{task}" for task, strength in STRENGTH.items())
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ class Arguments:
     where neither --seconds nor --frames says how long."""
     edit: Annotated[Path | None, option("FILE", "none")] = None
     """A clip to make again as the prompt says."""
-    strength: Annotated[float | None, option("0 TO 1", "0.75 for --edit, 0.6 for --blend")] = None
+    strength: Annotated[float | None, option("0 TO 1", USUAL)] = None
     """How much --edit or --blend changes: 0 keeps the clip (or the crossfade), 1 ignores it."""
     mask: Annotated[Path | None, option("FILE", "everywhere")] = None
     """A picture, white where --edit may change the clip; the other pixels stay as they are."""
@@ -249,6 +250,12 @@ def check_task(arguments: Arguments) -> None:
             raise BadRequest(f"{file} does not exist: give the path of a picture or clip")
 
 
+def strength_of(arguments: Arguments) -> float:
+    """Of an edit or a blend: the one that is asked for, else the usual one."""
+    usual = STRENGTH["edit" if arguments.edit else "blend"]
+    return usual if arguments.strength is None else arguments.strength
+
+
 def task_of(arguments: Arguments) -> dict[str, Any]:
     """What a clip's metadata say of its task, besides the settings: the options, and their files by name."""
     names = (*TASKS, "direction", "trim", "gap", "strength", "mask")
@@ -256,9 +263,8 @@ def task_of(arguments: Arguments) -> dict[str, Any]:
     said = {name: value for name, value in given.items() if value is not None and value is not False}
     if not arguments.extend:
         said.pop("direction")
-    for task, strength in STRENGTH.items():
-        if getattr(arguments, task):
-            said.setdefault("strength", strength)
+    if arguments.edit or arguments.blend:
+        said["strength"] = strength_of(arguments)
     return {name: [str(x) for x in one] if isinstance(one, tuple) else str(one) if isinstance(one, Path) else one
             for name, one in said.items()}  # fmt: skip
 

@@ -23,13 +23,13 @@ import tyro
 
 from sorajax.arguments import (
     DESCRIPTION,
-    STRENGTH,
     TASKS,
     Arguments,
     Failure,
     as_request,
     attempt,
     check_task,
+    strength_of,
     styled,
     task_of,
 )
@@ -168,8 +168,7 @@ def asked(
             note(f"{path} ends before {end:g} s: it is taken from {start:g} s to its end")
         return video
 
-    usual = STRENGTH["edit" if arguments.edit else "blend"]
-    strength = usual if arguments.strength is None else arguments.strength
+    strength = strength_of(arguments)
     if arguments.storyboard:
         scenes = read_storyboard(arguments.storyboard)
         for number, scene in enumerate(scenes, 1):

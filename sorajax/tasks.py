@@ -217,7 +217,7 @@ def edit(
     request = shaped(pipeline, request, clip)
     frames = frames_of(pipeline, request, clip)
     region = None if mask is None else fitted_mask(mask, *frames.shape[2:0:-1])
-    yield from remade(pipeline, request, frames, Given(rough=frames, strength=strength, region=region))
+    yield from remade(pipeline, request, Given(rough=frames, strength=strength, region=region))
 
 
 def blend(pipeline: Pipeline, request: Request, first: Video, second: Video, strength: float) -> Iterator[Video]:
@@ -231,12 +231,14 @@ def blend(pipeline: Pipeline, request: Request, first: Video, second: Video, str
     ours, theirs = lengthened(ours, wanted)[:wanted], lengthened(theirs, wanted)[:wanted]
     mixed = crossfade(ours, theirs)
     head, tail = (ours[:1], theirs[-stride:]) if wanted > 1 + stride else (None, None)
-    yield from remade(pipeline, request, mixed, Given(head=head, tail=tail, rough=mixed, strength=strength))
+    yield from remade(pipeline, request, Given(head=head, tail=tail, rough=mixed, strength=strength))
 
 
-def remade(pipeline: Pipeline, request: Request, frames: Frames, given: Given) -> Iterator[Video]:
-    """So many frames, of which all are `given` roughly, made anew. More than the model's longest clip has are made
-    window by window, each of which knows the last one's end."""
+def remade(pipeline: Pipeline, request: Request, given: Given) -> Iterator[Video]:
+    """What is given roughly, made anew. More than the model's longest clip has are made window by window, each of which
+    knows the last one's end."""
+    frames = given.rough
+    assert frames is not None
     stride, window = pipeline.config.vae.stride[0], pipeline.window
     kept = overlap((window - 1) // stride + 1) * stride + 1 if window > 1 else 0
 

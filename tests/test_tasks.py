@@ -6,16 +6,15 @@ from dataclasses import replace
 import av
 import numpy as np
 import pytest
-from PIL import Image
-from scipy import ndimage
 
 import sorajax
 from sorajax import tasks
-from sorajax.given import Given, fitted, in_colours_of, known_of, read_mask
+from sorajax.given import known_of
 from sorajax.pipeline import Pipeline, _Windows
-from sorajax.request import BadRequest, Note, Request, Scene, read_storyboard
+from sorajax.request import BadRequest, Note, Request, Scene
 from sorajax.sample import main
 from sorajax.video import Video
+from tests.test_request import BOARD, written
 
 PROMPT = Request(("a red ball",))
 RNG = np.random.default_rng(0)
@@ -232,49 +231,6 @@ def test_each_prompt_and_seed_gets_a_video(pipeline):
     assert not np.array_equal(videos[0].frames, videos[1].frames)
 
 
-def test_a_head_and_a_tail_are_known_where_they_lie():
-    given = Given(head=clip(5).frames, tail=clip(4).frames)
-    known = known_of(given, (2, 5, 2, 2, 3), 4, lambda frames: np.full(((len(frames) - 1) // 4 + 1, 2, 2, 3), 7.0))
-    assert known.mask.tolist() == [[True, True, False, False, True]] * 2
-    assert known.latent[0, :, 0, 0, 0].tolist() == [7, 7, 0, 0, 7]
-
-
-def test_seams_have_the_given_colours():
-    given = clip(5).frames // 2 + 40
-    made = np.concatenate([given, given])[None] + np.uint8(9)
-    back = Given(head=given).put_back(made)
-    assert np.array_equal(back[0, :5], given)
-    assert np.array_equal(back[0, 5:], given)
-
-
-def test_what_moves_away_leaves_no_outline():
-    """A disc is blurred, the ground is darker: where the disc was, only the ground's error is taken back."""
-    y, x = np.mgrid[:32, :32]
-    disc = np.hypot(y - 16, x - 16) < 6
-    given = np.where(disc[..., None], 200, 90).astype(np.uint8) * np.ones(3, np.uint8)
-    blurred = ndimage.gaussian_filter(given.astype(float), (1.5, 1.5, 0)) - 4
-    gone = np.full((4, 32, 32, 3), 86.0)
-    back = in_colours_of([(0, given)], np.concatenate([blurred[None], gone]).round().astype(np.uint8))
-    assert np.abs(back[1:].astype(int) - 90).max() <= 2
-
-
-def test_an_object_made_elsewhere_gets_no_ghost_of_the_given_one():
-    y, x = np.mgrid[:32, :32]
-    given, made = (np.where((np.hypot(y - 16, x - at) < 5)[..., None], 200, 90) * np.ones(3) for at in (9, 22))
-    back = in_colours_of([(3, given.astype(np.uint8))], np.repeat(made[None], 4, 0).astype(np.uint8) - np.uint8(4))
-    assert np.abs(back - made).max() <= 2
-
-
-def test_fitting_covers_and_cuts_and_keeps_time():
-    moments = np.arange(8, dtype=np.uint8)[:, None, None, None] * 30
-    video = Video(np.broadcast_to(moments, (8, 8, 24, 3)), 8)
-    frames = fitted(video, 16, 16, 4.0)
-    assert frames.shape == (4, 16, 16, 3)
-    assert (np.diff(frames[:, 0, 0, 0].astype(int)) == 60).all()
-    assert fitted(video, 24, 8, 8.0) is not None
-    assert np.array_equal(fitted(video, 24, 8, 8.0), video.frames)
-
-
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
@@ -369,13 +325,6 @@ def test_finished_files_stay_where_an_interrupted_command_goes_on(tiny_model, tm
         assert [path.name for path in (tmp_path / "new").iterdir() if path.suffix == ".mp4"] == ["a-red-ball.mp4"]
 
 
-def test_what_is_transparent_in_a_mask_is_outside_it(tmp_path):
-    pixels = np.full((4, 6, 4), 255, np.uint8)
-    pixels[:, 3:, 3] = 0
-    Image.fromarray(pixels).save(tmp_path / "mask.png")
-    assert read_mask(tmp_path / "mask.png", 6, 4).tolist() == [[True] * 3 + [False] * 3] * 4
-
-
 def test_a_long_still_begins_a_film(pipeline):
     still = clip(1)
     film = next(tasks.animate(pipeline, request(frames=13), still))
@@ -416,51 +365,6 @@ def test_a_storyboard_has_its_lengths_and_prompts(pipeline):
     (film,) = tasks.storyboard(pipeline, PROMPT, scenes)
     assert [shot["prompt"] for shot in film.metadata["shots"]] == ["a red ball", "a blue ball", "a red box"]
     assert len(film.whole().frames) == 8 + 4 + 6
-
-
-BOARD = [{"prompt": "a red ball", "seconds": 1}, {"prompt": "a blue box", "seconds": 0.5, "join": "cut"}]
-
-
-def written(folder, board):
-    path = folder / "board.json"
-    path.write_text(json.dumps(board))
-    return path
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"prompt": None}, 'entry 2: "prompt" is missing'),
-        ({"prompt": 7}, 'entry 2: "prompt" is 7'),
-        ({"seconds": None}, 'entry 2: "seconds" is missing'),
-        ({"seconds": -1}, 'entry 2: "seconds" is -1'),
-        ({"seconds": True}, 'entry 2: "seconds" is true'),
-        ({"join": "fade"}, 'entry 2: "join" is "fade"'),
-        ({"image": "nowhere.png"}, 'entry 2: "image" is "nowhere.png"'),
-        ({"image": "~no-such-user/a.png"}, 'entry 2: "image" is "~no-such-user/a.png"'),
-        ({"image": 300 * "a"}, 'entry 2: "image" is "aaa'),
-        ({"seconds": 1e300}, 'entry 2: "seconds" is 1e+300: write at most 3600'),
-        ({"size": 3}, 'entry 2: "size" is no field'),
-    ],
-)
-def test_a_bad_board_names_the_entry_and_the_field(tmp_path, change, said):
-    entry = {name: value for name, value in (BOARD[1] | change).items() if value is not None}
-    with pytest.raises(BadRequest) as caught:
-        read_storyboard(written(tmp_path, [BOARD[0], entry]))
-    assert said in str(caught.value)
-
-
-def test_a_board_of_boards_without_end_is_refused(tmp_path):
-    path = tmp_path / "board.json"
-    path.write_text(100_000 * "[")
-    with pytest.raises(BadRequest, match=r"board\.json is no JSON"):
-        read_storyboard(path)
-
-
-@pytest.mark.parametrize("board", [[], {}, [3], "text"])
-def test_a_board_without_scenes_is_refused(tmp_path, board):
-    with pytest.raises(BadRequest, match=r"board\.json"):
-        read_storyboard(written(tmp_path, board))
 
 
 def test_a_board_is_played_from_the_command_line(tiny_model, tmp_path, capsys):

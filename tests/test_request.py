@@ -1,0 +1,51 @@
+"""What is asked for, checked at the door."""
+
+import json
+
+import pytest
+
+from sorajax.request import BadRequest, read_storyboard
+
+BOARD = [{"prompt": "a red ball", "seconds": 1}, {"prompt": "a blue box", "seconds": 0.5, "join": "cut"}]
+
+
+def written(folder, board):
+    path = folder / "board.json"
+    path.write_text(json.dumps(board))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"prompt": None}, 'entry 2: "prompt" is missing'),
+        ({"prompt": 7}, 'entry 2: "prompt" is 7'),
+        ({"seconds": None}, 'entry 2: "seconds" is missing'),
+        ({"seconds": -1}, 'entry 2: "seconds" is -1'),
+        ({"seconds": True}, 'entry 2: "seconds" is true'),
+        ({"join": "fade"}, 'entry 2: "join" is "fade"'),
+        ({"image": "nowhere.png"}, 'entry 2: "image" is "nowhere.png"'),
+        ({"image": "~no-such-user/a.png"}, 'entry 2: "image" is "~no-such-user/a.png"'),
+        ({"image": 300 * "a"}, 'entry 2: "image" is "aaa'),
+        ({"seconds": 1e300}, 'entry 2: "seconds" is 1e+300: write at most 3600'),
+        ({"size": 3}, 'entry 2: "size" is no field'),
+    ],
+)
+def test_a_bad_board_names_the_entry_and_the_field(tmp_path, change, said):
+    entry = {name: value for name, value in (BOARD[1] | change).items() if value is not None}
+    with pytest.raises(BadRequest) as caught:
+        read_storyboard(written(tmp_path, [BOARD[0], entry]))
+    assert said in str(caught.value)
+
+
+def test_a_board_of_boards_without_end_is_refused(tmp_path):
+    path = tmp_path / "board.json"
+    path.write_text(100_000 * "[")
+    with pytest.raises(BadRequest, match=r"board\.json is no JSON"):
+        read_storyboard(path)
+
+
+@pytest.mark.parametrize("board", [[], {}, [3], "text"])
+def test_a_board_without_scenes_is_refused(tmp_path, board):
+    with pytest.raises(BadRequest, match=r"board\.json"):
+        read_storyboard(written(tmp_path, board))
