@@ -73,8 +73,9 @@ def unfinished(folder: Path) -> bool:
 
 def convert(options: Options) -> None:
     """Raises OSError and ValueError, each on one line."""
-    from sorajax.parts import CONVERTED, found, open_parts, save_converted
+    from sorajax.parts import CONVERTED, open_parts, save_converted
     from sorajax.pretrained.export import export_diffusers
+    from sorajax.pretrained.hub import found
 
     start, folder, dtype = time.monotonic(), found(options.model), options.dtype
     if dtype is None and not (folder / CONVERTED).is_dir():

@@ -5,9 +5,7 @@ when the device would be too full: the text encoder first, then the transformer,
 experts leaves for the other.
 """
 
-import errno
 import json
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -25,10 +23,10 @@ from sorajax.checkpoint import CONFIG, TOKENIZER, from_json, load_model, to_json
 from sorajax.models.quantized import Bits, quantized_leaf
 from sorajax.models.sora import EXPERTS, SoraConfig, init_dit, init_text, init_vae, init_vision
 from sorajax.pretrained.conventions import Dtype
+from sorajax.pretrained.hub import adapter_file, found, is_path
 from sorajax.pretrained.lora import Adapter, added, load_lora, named_expert, parse_lora, trained_expert
 from sorajax.pretrained.opened import (
     Part,
-    check_described,
     is_open_model,
     model_name,
     open_model,
@@ -268,16 +266,6 @@ def borrowed(folder: Path) -> dict[str, Path]:
     return lenders
 
 
-def found(model: str | Path) -> Path:
-    """The folder that is meant: of this path, or of this name on the hub."""
-    return Path(model).expanduser() if is_path(model) else downloaded(str(model))
-
-
-def is_path(model: str | Path) -> bool:
-    """Whether a path is meant, and not a name on the hub."""
-    return Path(model).expanduser().exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", str(model))
-
-
 def adapters_of(config: SoraConfig, loras: Sequence[Lora]) -> dict[str, list[tuple[Mapping[str, Any], float]]]:
     """Adapters, flat trees and their scales, by the transformer or expert that they are for. Raises FileNotFoundError
     and ValueError."""
@@ -302,46 +290,6 @@ def adapters_of(config: SoraConfig, loras: Sequence[Lora]) -> dict[str, list[tup
         for expert, which in EXPERTS.items()
         if expert == "high" or config.boundary is not None
     }
-
-
-def adapter_file(path: Path) -> Path:
-    """The file of adapters that is meant: of this path, or of a hub's model, OWNER/MODEL/FILE. Raises
-    FileNotFoundError where it cannot be had."""
-    if path.exists() or path.is_absolute() or len(path.parts) < 3:
-        return path
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    owner, model, *file = path.parts
-    try:
-        return Path(hf_hub_download(f"{owner}/{model}", "/".join(file)))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
-        raise FileNotFoundError(
-            f"{path} is neither a file, nor could {'/'.join(file)} of {owner}/{model} be downloaded from the hub "
-            f"({type(error).__name__}): check the name and the network"
-        ) from error
-
-
-def downloaded(name: str) -> Path:
-    """The folder of a model of the hub, downloaded where it is not in the cache: its index and configs first, so that
-    no other kind of model is fetched.
-
-    HF_TOKEN, HF_HOME and HF_HUB_OFFLINE work as everywhere. Raises FileNotFoundError where it cannot be had, OSError
-    where the disk is full, and ValueError for another kind of model.
-    """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        check_described(Path(snapshot_download(name, allow_patterns=["model_index.json", "*config.json"])), name)
-        return Path(snapshot_download(name, ignore_patterns=["*.md", "assets/*", "examples/*"]))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        if getattr(error, "errno", None) == errno.ENOSPC:
-            raise OSError(f"the disk is full before {name} is whole: make place, or say where with HF_HOME") from error
-        raise FileNotFoundError(
-            f"{name} is neither a folder nor could it be downloaded from the hub ({type(error).__name__}): check the "
-            "name and the network, set HF_TOKEN for a private model, or download it and give its folder"
-        ) from error
 
 
 def save_converted(config: SoraConfig, parts: Parts, tokenizer: str, folder: Path, dtype: Dtype | None = None) -> None:

@@ -151,8 +151,9 @@ def described(asked: Sampling) -> tuple[Any, dict[str, Any]]:
     from sorajax.checkpoint import load_model
     from sorajax.models.quantized import quantize
     from sorajax.models.sora import SoraConfig, init_dit, init_text, init_vae, init_vision
-    from sorajax.parts import CONVERTED, found, open_converted
+    from sorajax.parts import CONVERTED, open_converted
     from sorajax.pretrained.conventions import known_config, known_name
+    from sorajax.pretrained.hub import found
     from sorajax.pretrained.opened import abstract_parameters, is_open_model, open_model
 
     if known_name(asked.model):

@@ -16,8 +16,8 @@ from sorajax.checkpoint import Storage
 from sorajax.data.batches import WorldBatch
 from sorajax.data.clips import VideoData
 from sorajax.models.sora import Expert, SoraConfig
-from sorajax.parts import found
 from sorajax.pretrained.conventions import Dtype, is_known
+from sorajax.pretrained.hub import found
 from sorajax.pretrained.opened import is_open_model, open_config
 from sorajax.training.flow import FlowObjective, FlowStage, FlowTraining
 from sorajax.training.loop import LoopConfig

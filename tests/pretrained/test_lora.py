@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 import sorajax
 from sorajax.models.dit import DiT, DiTConfig
 from sorajax.models.sora import init_dit
-from sorajax.parts import adapter_file
+from sorajax.pretrained.hub import adapter_file
 from sorajax.pretrained.lora import TARGETS, adapted, added, init_adapters, load_lora, parse_lora, places, save_lora
 from sorajax.pretrained.table import export_parameters, import_parameters
 from sorajax.pretrained.wan import dit_table
