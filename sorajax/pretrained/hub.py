@@ -1,4 +1,4 @@
-"""Folders and files by their paths, or by their names on the Hugging Face hub, downloaded where they are not here yet."""
+"""Folders and files by their paths, or by their names on the Hugging Face hub, downloaded where they are missing."""
 
 import errno
 import re
