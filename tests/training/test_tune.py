@@ -30,8 +30,9 @@ from sorajax.data.buckets import Bucket
 from sorajax.data.clips import VideoData
 from sorajax.training.flow import FlowObjective
 from sorajax.training.loop import LoopConfig
+from sorajax.training.lora import LoRATraining
 from sorajax.training.optimizer import OptimizerConfig
-from sorajax.training.{module} import {kind}
+from sorajax.training.tune import TuneTraining
 
 config = {kind}(
     base=Path({base!r}), {settings}
@@ -81,9 +82,10 @@ def opened(monkeypatch):
 
 
 def experiment(home, name, kind, settings):
+    """What trains ``kind`` into run_NAME, as one says it to ``main``."""
     path = home / f"{name}.py"
     path.write_text(EXPERIMENT.format(
-        module=name, kind=kind, settings=settings, base=str(home / "Wan"), videos=str(home / "films"),
+        kind=kind, settings=settings, base=str(home / "Wan"), videos=str(home / "films"),
         latents=str(home / "latents")))  # fmt: skip
     return [str(path), "--directory", str(home / f"run_{name}")]
 
@@ -145,7 +147,9 @@ def test_a_tuned_model_becomes_a_folder_that_the_reference_opens(home, tmp_path)
     from sorajax.convert import main as convert
 
     out = tmp_path / "out"
-    assert convert([str(home / "run_tune"), "--to", "diffusers", "--out", str(out), "--dtype", "float32"]) == 0
+    said = experiment(home, "exported", "TuneTraining", "dtype='float32', storage='float32',")
+    assert main(said) == 0
+    assert convert([said[-1], "--to", "diffusers", "--out", str(out), "--dtype", "float32"]) == 0
     theirs = diffusers.WanTransformer3DModel.from_pretrained(out / "transformer")
     before = diffusers.WanTransformer3DModel.from_pretrained(home / "Wan" / "transformer")
     pairs = zip(theirs.state_dict().values(), before.state_dict().values(), strict=True)
