@@ -166,6 +166,12 @@ class Pipeline:
         finally:
             self._bar.close()
 
+    def later(self, request: Request, decided: Settings, given: Given | None = None) -> Film:
+        """The one clip of a request of one, as `stream` makes it, but made when it is read."""
+        parts = (video.frames for video in self.stream(request, decided, given=given))
+        said = self.metadata(request, decided, request.prompts[0], request.seed)
+        return Film(parts, decided.frames, decided.height, decided.width, decided.fps, said)
+
     @property
     def window(self) -> int:
         """Frames of the longest clip that is made at once."""

@@ -15,7 +15,7 @@ import sys
 import warnings
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,6 +37,7 @@ from sorajax.request import BadRequest, Note, Request, note, parse_span, read_st
 from sorajax.video import WRITERS, Video, Videos, beside, check_output, parsed
 
 if TYPE_CHECKING:
+    from sorajax.film import Kept
     from sorajax.pipeline import Pipeline
     from sorajax.tasks import Keep
     from sorajax.video import Film
@@ -96,7 +97,7 @@ def sample(arguments: Arguments) -> None:
     own_length = [name for name in TASKS if name != "image" and getattr(arguments, name)]
     for text in pipeline.plan(replace(request, frames=None, seconds=None) if own_length else request).notes:
         note(text)
-    keep = None if arguments.grid else keeping(paths, arguments.resume)
+    keep = None if arguments.grid else Keeping(paths, arguments.resume)
     videos = asked(arguments, pipeline, request, keep)
     if arguments.grid:
         videos = iter([attempt(lambda: Videos(video.whole() for video in videos)).grid(arguments.grid)])
@@ -129,11 +130,17 @@ def check_same(path: Path, said: dict[str, Any]) -> None:
                              f"{wanted.get(name)}): name another file, or add --overwrite and leave --resume out")
 
 
-def keeping(paths: Sequence[Path], resume: bool) -> "Keep":
+@dataclass(frozen=True)
+class Keeping:
     """Where the windows of long clips are kept until they are whole: beside their files."""
-    from sorajax.film import Kept
 
-    return lambda number, said: Kept(windows(paths[number]), said, resume)
+    paths: Sequence[Path]
+    resume: bool
+
+    def __call__(self, number: int, said: Any) -> "Kept":
+        from sorajax.film import Kept
+
+        return Kept(windows(self.paths[number]), said, self.resume)
 
 
 def windows(path: Path) -> Path:

@@ -11,11 +11,11 @@ A task yields one video per prompt and seed, in the request's order; what is lon
 `sorajax.film`, `sorajax.diffusion.known` and, of loops, `sorajax.diffusion.looped`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from itertools import count
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
@@ -28,19 +28,30 @@ from sorajax.settings import Settings
 from sorajax.video import Film, Frames, Video
 
 Direction = Literal["forward", "backward", "both"]
-Keep = Callable[[int, Any], Kept]
-"""Where the windows of the i-th film are kept; the second argument, JSON values, is what makes it."""
 FASTEST, SLOWEST = 30.0, 4.0  # frames per second that a clip may keep
 RATES_DIFFER = 0.01  # frames per second, that nobody is told of
 AT_ONCE = 8  # of the model's longest windows
 LEADING = 0.93  # the strength that is left to what leads to a clip, over a crossfade of what lies around it
 
 
+class Keep(Protocol):
+    """Where the windows of films are kept."""
+
+    @property
+    def resume(self) -> bool:
+        """Whether some videos may be finished already, and need not be made."""
+        ...
+
+    def __call__(self, number: int, said: Any) -> Kept:
+        """Of the film of that number; `said`, JSON values, is what makes it."""
+        ...
+
+
 def text(pipeline: Pipeline, request: Request, keep: Keep | None = None) -> Iterator[Video | Film]:
     """What the prompts say, a minute long if need be."""
     decided = planned(pipeline, request)
     if decided.frames <= pipeline.window:
-        yield from pipeline.stream(request, decided)
+        yield from clips(pipeline, request, decided, None, keep)
         return
     for number, one in enumerate(each(request)):
         yield filmed(pipeline, one, shots_of(one.prompts[0], decided.frames), number, keep)
@@ -54,11 +65,22 @@ def animate(
     head = one_of(pipeline, request, still, "first")
     decided = planned(pipeline, request)
     if decided.frames <= pipeline.window:
-        yield from sampled(pipeline, request, Given(head=head, exact=False))
+        yield from clips(pipeline, request, decided, Given(head=head, exact=False), keep)
         return
     for number, one in enumerate(each(request)):
         shots = shots_of(one.prompts[0], decided.frames, replace(still, frames=head))
         yield filmed(pipeline, one, shots, number, keep)
+
+
+def clips(
+    pipeline: Pipeline, request: Request, decided: Settings, given: Given | None, keep: Keep | None
+) -> Iterator[Video | Film]:
+    """Videos of one window; where some may be finished, each is made when it is read."""
+    if keep is None or not keep.resume:
+        yield from pipeline.stream(request, decided, given=given)
+        return
+    for one in each(request):
+        yield pipeline.later(one, decided, given)
 
 
 def storyboard(

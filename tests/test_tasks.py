@@ -299,14 +299,19 @@ def test_notes_say_what_was_not_asked_for(tiny_model, tmp_path, monkeypatch, cap
         assert capfd.readouterr().err.count(said) == 1
 
 
-def test_finished_files_stay_where_an_interrupted_command_goes_on(tiny_model, tmp_path, capsys):
-    command = ["a red ball", "--model", str(tiny_model), "--frames", "9", "--out", str(tmp_path / "a.webp")]
+def test_finished_files_stay_where_an_interrupted_command_goes_on(tiny_model, tmp_path, capsys, monkeypatch):
+    made, sampled = [], Pipeline._sampled
+    monkeypatch.setattr(Pipeline, "_sampled", lambda self, clips, *rest, **more: (
+        made.extend(seed for _, seed in clips), sampled(self, clips, *rest, **more))[1])
+    command = ["a red ball", "--model", str(tiny_model), "--frames", "5", "--out", str(tmp_path / "a.webp")]
     assert main([*command, "--num", "2"]) == 0
     (tmp_path / "a-2.webp").unlink()
     (tmp_path / "a-2.webp.json").unlink()
     before = (tmp_path / "a-1.webp").stat()
     assert main([*command, "--num", "2"]) == 1
+    made.clear()
     assert main([*command, "--num", "2", "--resume"]) == 0
+    assert made == [1]  # the finished one is not made again
     assert "a-1.webp is finished, and stays as it is" in capsys.readouterr().err
     assert (tmp_path / "a-1.webp").stat() == before
     assert (tmp_path / "a-2.webp").exists()
