@@ -6,6 +6,7 @@
     drift      the channels' means and standard deviations, four frames before and after a seam: the largest difference
                in percent of the range
     velocity   before and after a seam, of what moves left or right, and does not turn at the frame's edge: within 20%
+    monotone   what moves left or right never goes back
     words      as in `sorajax.evaluation.world`: the share of clips where the instrument reads what was asked for
 """
 
@@ -138,6 +139,14 @@ def same_speed(clip: Clip, seam: int, fps: float) -> bool:
     return before is not None and after is not None and abs(after - before) <= SAME_SPEED * abs(before)
 
 
+def one_way(clip: Clip, motion: str, fps: float) -> bool:
+    """Whether the only object moves to the side that the word says, and never back."""
+    things = read(clip, fps).things[0]
+    way = -1 if motion == "moves left" else 1
+    steps = np.diff(things[0].track.centre[things[0].track.trusted, 0]) if things else np.zeros(0)
+    return len(steps) >= 4 and bool((way * steps > -0.01).all())
+
+
 def animate(ask: Ask, num: int, seed: int, fps: float) -> Row:
     pairs = [(case, ask("animate", case.prompt, seed + i, case.clip[:1])) for i, case in enumerate(cases(num, seed))]
     readings = [(case, read(clip, fps)) for case, clip in pairs]
@@ -196,11 +205,28 @@ def between(ask: Ask, num: int, seed: int, fps: float) -> Row:
         ends = case.clip[:1], case.clip[-1:]
         clip = ask("between", case.prompt, seed + i, *ends, frames=14)
         held.append(min(decibels(ends[0], clip[:1]), decibels(ends[1], clip[-1:])))
-        things = read(clip, fps).things[0]
-        way = -1 if thing(case.words)["motion"] == "moves left" else 1
-        steps = np.diff(things[0].track.centre[things[0].track.trusted, 0]) if things else np.zeros(0)
-        monotone.append(len(steps) >= 4 and bool((way * steps > -0.01).all()))
+        monotone.append(one_way(clip, thing(case.words)["motion"], fps))
     return {"both ends held": middle(held, "dB", 30), "monotone motion": share(monotone)}
+
+
+def fill(ask: Ask, num: int, seed: int, fps: float) -> Row:
+    """A clip with a gap of eight frames, through which the object goes on (where it does not turn at the edge)."""
+    found, change, around = [], 0, slice(GIVEN - 2, GIVEN + 10)
+    for i, case in enumerate(cases(num, seed, 2 * GIVEN + 8, SIDEWAYS)):
+        gapped = case.clip.copy()
+        gapped[GIVEN:-GIVEN] = 0
+        clip = ask("fill", case.prompt, seed + i, gapped, start=GIVEN / fps, end=(GIVEN + 8) / fps)
+        known = np.r_[:GIVEN, len(clip) - GIVEN : len(clip)]
+        change = max(change, int(np.abs(clip[known].astype(int) - case.clip[known]).max()))
+        found.append((clip, case))
+    return {
+        "given frames changed": Figure(float(change), "of 255", len(found), 0, False),
+        **seams((clip, seam) for clip, _ in found for seam in (GIVEN, len(clip) - GIVEN)),
+        "monotone motion": share(
+            one_way(clip[around], thing(case.words)["motion"], fps) for clip, case in found
+            if one_way(case.clip[around], thing(case.words)["motion"], fps)
+        ),
+    }
 
 
 def connect(ask: Ask, num: int, seed: int, fps: float) -> Row:
@@ -362,6 +388,7 @@ ROWS: dict[str, Callable[..., Row]] = {
     "extend backward": extend_backward,
     "remix": remix,
     "between": between,
+    "fill": fill,
     "connect": connect,
     "blend": blend,
     "loop": loop,

@@ -74,6 +74,25 @@ def test_what_grows_both_ways_and_what_becomes_another():
     assert [figure.met for figure in row.values()] == [True, False]
 
 
+def test_a_gap_that_is_not_filled_is_seen():
+    found = cases(4, 5, 2 * GIVEN + 8, SIDEWAYS)
+
+    def truth(task, prompt, seed, gapped, start, end):
+        assert (start, end) == (GIVEN / FPS, (GIVEN + 8) / FPS)
+        assert (gapped[GIVEN:-GIVEN] == 0).all()
+        return next(case.clip for case in found if case.prompt == prompt)
+
+    def back_and_forth(*asked, **settings):
+        clip = truth(*asked, **settings).copy()
+        clip[GIVEN:-GIVEN] = clip[:8]
+        return clip
+
+    assert all(figure.met for figure in tasks.fill(truth, 4, 5, FPS).values())
+    row = tasks.fill(back_and_forth, 4, 5, FPS)
+    assert row["given frames changed"].met
+    assert not row["monotone motion"].met
+
+
 def test_images_and_negative_prompts():
     drawn = iter(cases(4, 4))  # in the order in which they are asked for
 
