@@ -1,4 +1,5 @@
-"""What is kept, so that it need not be made again: compiled programs on disk, freed memory in the process."""
+"""What is kept, so that it need not be made again: compiled programs on disk, freed memory in the process, a GPU's
+memory."""
 
 import ctypes
 import importlib.metadata
@@ -12,6 +13,9 @@ import jax
 
 MALLOPT = {-8: 1, -4: 0, -1: 2**31 - 1, -2: 2**28}
 """M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD of mallopt(3): one heap, which only grows."""
+
+FRACTIONS = {"XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"}
+SHARE = 0.92
 
 ALONE = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
 
@@ -48,6 +52,13 @@ def keep_freed_memory() -> None:
     if hasattr(library, "mallopt"):
         for option, value in MALLOPT.items():
             library.mallopt(option, value)
+
+
+def claim_memory() -> None:
+    """Has JAX take nearly all of a GPU's memory, where it would take three quarters; to be called before it looks for
+    devices. `XLA_CLIENT_MEM_FRACTION` chooses another share."""
+    if not FRACTIONS & os.environ.keys():
+        os.environ["XLA_CLIENT_MEM_FRACTION"] = str(SHARE)
 
 
 @cache

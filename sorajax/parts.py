@@ -274,22 +274,28 @@ def adapters_of(config: SoraConfig, loras: Sequence[Lora]) -> dict[str, list[tup
         raise ValueError(f"--lora {named[0].expert}={named[0].path}: the model has one transformer, leave out "
                          f"{named[0].expert}=")  # fmt: skip
     files = [file._replace(path=adapter_file(file.path)) for file in files]
-    say = partial(print, "note:", file=sys.stderr)
-    files = [file._replace(expert=file.expert or trained_expert(file.path)) for file in files]
-    if config.boundary is not None:
-        for number, file in enumerate(files):
-            if file.expert is None and (expert := named_expert(file.path)):
-                files[number] = file._replace(expert=expert)
-                say(f"{file.path} is taken for the {expert} expert, as its name says")
-    return {
+    notes: list[str] = []
+    for number, (path, _, expert) in enumerate(files):
+        if config.boundary is None:
+            if trained := trained_expert(path):
+                notes.append(f"{path} was trained for one of two experts ({trained}), and this model has no two")
+        elif not expert and not (expert := trained_expert(path)):
+            expert = named_expert(path, [file.path for file in files])
+            taken = f"is taken for the {expert} expert, as its name says" if expert else "serves both experts"
+            notes.append(f"{path} {taken}: else write high=FILE or low=FILE")
+        files[number] = files[number]._replace(expert=expert)
+    found = {
         which: [
-            (flatten_dict(load_lora(path, config.dit, which == "dit_low", say), sep="/"), scale)
+            (flatten_dict(load_lora(path, config.dit, which == "dit_low", notes.append), sep="/"), scale)
             for path, scale, meant in files
             if meant in (None, expert)
         ]
         for expert, which in EXPERTS.items()
         if expert == "high" or config.boundary is not None
     }
+    for text in dict.fromkeys(notes):
+        print(f"note: {text}", file=sys.stderr)
+    return found
 
 
 def save_converted(config: SoraConfig, parts: Parts, tokenizer: str, folder: Path, dtype: Dtype | None = None) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from sorajax import __version__
-from sorajax.compilation import keep_compiled
+from sorajax.compilation import claim_memory, keep_compiled
 from sorajax.diffusion.known import Known, anchored, nothing_known
 from sorajax.diffusion.looped import Cycle
 from sorajax.diffusion.progress import Bar
@@ -28,7 +28,7 @@ from sorajax.diffusion.samplers import SAMPLERS, State
 from sorajax.film import Kept, Past, Shot, film, latents_for, runs, shots_of, windows_for
 from sorajax.given import Given, channels_of, known_of
 from sorajax.models.sora import SoraConfig
-from sorajax.models.text import Tokenizer, clean, spelled_out
+from sorajax.models.text import Tokenizer
 from sorajax.models.tiles import LARGEST, decode_tiles
 from sorajax.models.vae import VAE, decode_chunks, decode_to_bytes, stream_encode
 from sorajax.models.vision import prepared
@@ -44,12 +44,11 @@ from sorajax.sampling import (
     sample_latents,
     spans,
 )
-from sorajax.settings import Settings, decide
+from sorajax.settings import Settings, decide, encoded, notes_on
 from sorajax.stages import alive, check_fits
 from sorajax.video import Film, Frames, Video, Videos
 
 EMBEDDED = "world"
-SMALL = 10_000  # tokens of a vocabulary that does not know every word
 MOST_CONTEXTS = 64  # prompts whose context is kept
 WHOLE = 2**20  # pixels in all frames of a batch up to which decoding in one piece takes little memory
 
@@ -104,19 +103,12 @@ class Pipeline:
         where it cannot be met."""
         try:
             decided = decide(request, self.config, at_once)
-            self.tokenizer.encode([self._cleaned(prompt) for prompt in (*request.prompts, decided.negative)])
+            notes = notes_on(self.tokenizer, self.config, request.prompts, decided.negative)
             longest = decided.latent[0] if at_once else latents_for(self.window, self.config.vae.stride[0])
             check_fits(self.params, self.config, (min(decided.latent[0], longest), *decided.latent[1:]), decided.guided)
         except ValueError as error:
             raise BadRequest(str(error)) from error
-        if self.tokenizer.vocabulary > SMALL:
-            return decided
-        unknown = dict.fromkeys(word for text in request.prompts for word in spelled_out(self.tokenizer, text))
-        if not unknown:
-            return decided
-        words = ", ".join(f'"{word}"' for word in unknown)
-        text = f"the model does not seem to know {words}; it may ignore such words"
-        return replace(decided, notes=(*decided.notes, text))
+        return replace(decided, notes=(*decided.notes, *notes))
 
     def stream(
         self,
@@ -236,9 +228,6 @@ class Pipeline:
         finally:
             self._bar.close()
 
-    def _cleaned(self, prompt: str) -> str:
-        return clean(prompt) if self.config.clean_prompts else prompt
-
     def _encode_prompts(self, prompts: Iterable[str]) -> None:
         """Brings the contexts of all prompts of a request to the device, before anything else is there. Those of other
         requests leave where there are too many."""
@@ -252,7 +241,7 @@ class Pipeline:
     def _context(self, prompt: str) -> Float[Array, "m e"]:
         """What the text encoder makes of a prompt, which it is asked once where that is kept."""
         if prompt not in self._contexts:
-            ids, mask = self.tokenizer.encode([self._cleaned(prompt)])
+            ids, mask = encoded(self.tokenizer, self.config, [prompt], cut=True)
             params = self.params["text"]
             if ("text",) not in self._compiled:
                 self._compiled["text",] = compiled(partial(encode_text, self.config.text), params, ids, mask)
@@ -433,6 +422,7 @@ def load(
     Turns on jax's persistent compilation cache in the user's cache folder, unless jax is told where, or not to.
     Raises FileNotFoundError where nothing is found and ValueError for damaged files or too little memory.
     """
+    claim_memory()
     keep_compiled()
     embedded = str(model) == EMBEDDED
     folder = Path(__file__).parent / "assets" / EMBEDDED if embedded else model

@@ -1,15 +1,18 @@
 """A request becomes settings: what it leaves open is filled in from the model that is to meet it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from sorajax.diffusion.flow import schedule
 from sorajax.models.sora import SoraConfig
+from sorajax.models.text import Tokenizer, clean, spelled_out
 from sorajax.request import BadRequest, Request, SamplerName
 
 LATEST = 1 - 1e-6  # where the open models' schedulers begin
+SMALL = 10_000  # tokens of a vocabulary that does not know every word
 LEAST_STRENGTH = 1e-3  # of an edit: where sampling begins so close to time 0, nothing that can be seen changes
 
 
@@ -93,6 +96,32 @@ def decide(request: Request, config: SoraConfig, at_once: bool = False) -> Setti
         ),
         notes=notes,
     )
+
+
+def notes_on(tokenizer: Tokenizer, config: SoraConfig, prompts: Sequence[str], negative: str) -> tuple[str, ...]:
+    """What the model does not read of the prompts. Raises ValueError for one that is too long, where the model's
+    reference does not cut it."""
+    notes = []
+    try:
+        encoded(tokenizer, config, [*prompts, negative])
+    except ValueError as error:
+        if not config.clean_prompts:
+            raise
+        notes.append(f"{error}, as the rest is not read")
+    if tokenizer.vocabulary <= SMALL:
+        unknown = dict.fromkeys(word for text in prompts for word in spelled_out(tokenizer, text))
+        words = ", ".join(f'"{word}"' for word in unknown)
+        notes += [f"the model does not seem to know {words}; it may ignore such words"] if unknown else []
+    return tuple(notes)
+
+
+def encoded(
+    tokenizer: Tokenizer, config: SoraConfig, prompts: Sequence[str], cut: bool = False
+) -> tuple[Int[np.ndarray, "b m"], Bool[np.ndarray, "b m"]]:
+    """Ids and mask of prompts as the model reads them; `cut`: also of those that are too long, where its reference cuts
+    them. Raises ValueError else."""
+    texts = [clean(prompt) if config.clean_prompts else prompt for prompt in prompts]
+    return tokenizer.encode(texts, cut and config.clean_prompts)
 
 
 def clip_length(request: Request, config: SoraConfig, fps: float) -> tuple[int, tuple[str, ...]]:

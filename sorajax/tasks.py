@@ -371,9 +371,11 @@ def shaped(pipeline: Pipeline, request: Request, like: Video | None) -> Request:
     height, width = sizes[0]
     if like is not None:
         _, y, x, _ = like.frames.shape
-        height, width = min(sizes, key=lambda size: (abs(np.log(size[1] * y / (size[0] * x))), abs(size[0] - y)))
         if pipeline.config.free_aspect:
             height, width = shape_of(pipeline, height * width, y / x)
+        else:  # shapes that differ by less than a tenth are alike
+            height, width = min(
+                sizes, key=lambda size: (round(abs(np.log(size[1] * y / (size[0] * x))), 1), abs(size[0] - y)))
         if len(like.frames) > 1 and SLOWEST <= like.fps <= FASTEST:
             request = replace(request, fps=request.fps or like.fps)
     return replace(

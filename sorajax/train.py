@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-from sorajax.compilation import keep_freed_memory
+from sorajax.compilation import claim_memory, keep_freed_memory
 from sorajax.distributed import Together, join, leave
 
 MESH = "How devices split the work, e.g. data=2,fsdp=4,seq=2: data splits batches, fsdp batches and weights, seq the \
@@ -112,5 +112,6 @@ def train(config: Any, directory: Path, resume: bool = False) -> Any:
 
 
 if __name__ == "__main__":
+    claim_memory()
     keep_freed_memory()
     sys.exit(main())

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from sorajax.compilation import cache_folder, keep_compiled, products_alone
+from sorajax.compilation import cache_folder, claim_memory, keep_compiled, products_alone
 
 OPTIONS = ("compilation_cache_dir", "persistent_cache_min_entry_size_bytes", "persistent_cache_min_compile_time_secs")
 
@@ -25,6 +25,14 @@ def unset(monkeypatch):
     yield
     for option, value in before.items():
         jax.config.update(f"jax_{option}", value)
+
+
+@pytest.mark.parametrize("said", [{}, {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.5"}])
+def test_nearly_all_of_a_gpu_is_taken_unless_another_share_is_said(said, monkeypatch):
+    environment = dict(said)
+    monkeypatch.setattr(os, "environ", environment)
+    claim_memory()
+    assert environment == (said or {"XLA_CLIENT_MEM_FRACTION": "0.92"})
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="XDG is a Linux convention")

@@ -8,7 +8,7 @@ from sorajax.film import Shot
 from sorajax.models.text import spelled_out
 from sorajax.pipeline import Pipeline, interruptible
 from sorajax.request import BadRequest, Request
-from sorajax.settings import decide
+from sorajax.settings import decide, encoded
 from tests.conftest import TINY
 
 
@@ -74,7 +74,8 @@ def test_more_prompts_than_are_kept_leave_those_that_are_used(pipeline, monkeypa
     prompts = {f"a {colour} ball" for colour in ("red", "blue", "green")} | {decided.negative}
     assert prompts <= set(pipeline._contexts)
     asked = []
-    monkeypatch.setattr(pipeline, "_cleaned", lambda prompt: asked.append(prompt) or prompt)
+    monkeypatch.setattr(
+        "sorajax.pipeline.encoded", lambda *told, cut: asked.extend(told[2]) or encoded(*told, cut=cut))
     request = Request(("a box", "a star", "a ring", "a box falls"), steps=1)
     assert len(list(pipeline.stream(request, decided))) == 4
     assert len(asked) == len(set(asked)) == 4  # the negative one is there

@@ -44,7 +44,8 @@ class SoraConfig:
     negative: str = ""
     """What clips are led away from where nothing else is said."""
     clean_prompts: bool = False
-    """Mends broken Unicode, HTML entities and white space of prompts first, as the open models' reference does."""
+    """Mends broken Unicode, HTML entities and white space of prompts first, and cuts what is too long, as the open
+    models' reference does."""
     known: Literal["clock", "channels", "replaced"] = "clock"
     """How what a request knows enters: at time 0 of its frames' own clocks; on channels of the transformer's input,
     (mask, latents) beside the noisy ones; or, where nothing was trained, by replacement at every step."""

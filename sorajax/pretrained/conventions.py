@@ -85,6 +85,13 @@ def handover(image: bool) -> float:
     return 0.9 if image else 0.875
 
 
+def released_shift(image: bool, boundary: float | None, height: int) -> float:
+    """The release's timestep shift: of an image-to-video model, or one of two experts, or one of the smaller size."""
+    if boundary:
+        return 5.0 if image else 12.0
+    return 3.0 if image and height == 480 else 5.0
+
+
 def conventions(
     name: str,
     dit: DiTConfig,
@@ -106,11 +113,11 @@ def conventions(
     elif early_image and "720" in name:
         sizes = sizes[2:]
     low, high = ((3.5, 3.5) if image else (3.0, 4.0)) if boundary else (None, 5.0)
-    usual = 12.0 if boundary and not image else 3.0 if early_image and sizes[0][0] == 480 else 5.0
     return SoraConfig(
         text=text, dit=dit, vae=vae, name=name, fps=24.0 if small else 16.0, sizes=sizes,
         free_aspect=image or small,
-        frames=(121 if small else 81,), shift=shift or usual, guidance_scale=high, guidance_scale_low=low,
+        frames=(121 if small else 81,), shift=shift or released_shift(image, boundary, sizes[0][0]),
+        guidance_scale=high, guidance_scale_low=low,
         steps=40 if boundary or image else 50, negative=SHAKING + NEGATIVE if early_image else NEGATIVE,
         clean_prompts=True,
         known="clock" if small else ("channels" if image else "replaced"), vision=vision, boundary=boundary,

@@ -7,7 +7,7 @@ Names are those of diffusers and PEFT (`transformer.blocks.0.attn1.to_q.lora_A.w
 original release and of other trainers (`diffusion_model.blocks.0.self_attn.q.lora_down.weight`, with `.alpha`, and
 `lora_unet_blocks_0_self_attn_q...`), and the differences beside them (`.diff`, `.diff_b`, `.diff_m`). Reading is
 strict: a tensor that fits no layer is named and refused. Only layers that read a picture are left out, with a note,
-where a model has none: files are made for both kinds.
+where a model has none, and changes of the first layer where it reads other channels: files are used for both kinds.
 
 In memory adapters are a tree of {"a": [.. in rank], "b": [.. rank out]} for a kernel, and under any other parameter's
 own path what is added to it.
@@ -15,7 +15,7 @@ own path what is added to it.
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,13 +31,14 @@ from sorajax.checkpoint import write_atomically
 from sorajax.models.dit import DiTConfig
 from sorajax.models.sora import EXPERTS, init_dit
 from sorajax.pretrained.original import DIT, Names, rename
+from sorajax.pretrained.pickles import PICKLES, PickledTensors
 from sorajax.pretrained.safetensors import Tensors
 from sorajax.pretrained.table import Row, turned
 from sorajax.pretrained.wan import dit_table
 
 TARGETS = r"(self_attention|cross_attention)/(q|k|v|out)|feed_forward/(up|down)"
 PREFIXES = ("transformer.", "pipe.dit.", "diffusion_model.", "base_model.model.", "model.diffusion_model.",
-            "lora_unet_")  # fmt: skip
+            "lora_unet__", "lora_unet_", "lycoris_")  # fmt: skip
 SECOND = "transformer_2."
 """The prefix of adapters of the second expert."""
 ENDINGS = {
@@ -53,6 +54,9 @@ CHANGED = {"a": ".weight", "b": ".weight", "alpha": ".weight", "b bias": ".bias"
 """How the open name of the tensor that each of them changes ends."""
 PICTURES = re.compile(r"add_[kv]_proj|norm_added_k|image_embedder|[kv]_img|img_emb")
 """Layers that read a picture, by whichever names."""
+
+FIRST = "patch_in/kernel"
+"""What models of text and of pictures have of different sizes."""
 
 UNDERSCORED: Names = [
     (r"_cross_attn_([kv])_img\.", r"_attn2_add_\1_proj."), (r"_self_attn_", "_attn1_"), (r"_cross_attn_", "_attn2_"),
@@ -196,14 +200,15 @@ def load_lora(
     is left out. Raises FileNotFoundError, and ValueError for what fits no layer, or a layer of another shape, on one
     line.
     """
-    tensors, known = Tensors(path), places(config)
+    tensors, known = PickledTensors(path) if Path(path).suffix in PICKLES else Tensors(path), places(config)
     flattened = {(layer := name.rpartition(".")[0]).replace(".", "_"): layer for name in known}
     two = any(name.startswith(SECOND) for name in tensors)
     found: dict[str, dict[str, np.ndarray]] = {}
-    unknown, unused = [], 0
-    for stored in tensors:
-        other = stored.startswith(SECOND)
-        if two and other != second:
+    unknown, unused, whole = [], 0, []
+    own = [stored for stored in tensors if not two or stored.startswith(SECOND) == second]
+    for stored in own:
+        if stored.endswith(".dora_scale"):
+            whole.append(stored)
             continue
         name, part = _parsed(stored.removeprefix(SECOND), flattened)
         if part is not None and f"{name}{CHANGED[part]}" in known:
@@ -212,14 +217,23 @@ def load_lora(
             unused += 1
         else:
             unknown.append(stored)
+    if whole:
+        say(f"{path}: its {len(whole)} dora_scale (DoRA) are left out, as in the reference; it may look otherwise")
+    if two and not own:  # all of it is for the other expert
+        return {}
     if unknown or not found:
         shown = ", ".join(unknown[:5]) or "no adapter"
         raise ValueError(f"{path} holds {shown}, which fits no layer of this model: it is an adapter of another model, "
                          "or of another kind")  # fmt: skip
     if unused:
         say(f"{path}: {unused} tensors for layers that read a picture are left out, this model has none")
-    changes = [change for name, parts in found.items() for change in _changes(path, name, parts, known)]
+    changes = [change for name, parts in found.items() for change in _changes(path, name, parts, known, two and second)]
     shapes = flatten_dict(jax.eval_shape(lambda key: init_dit(config, key), jax.random.key(0)), sep="/")
+    read = shapes[FIRST].shape[0]
+    if made := next((c.size[0] for c in changes if c.parameter() == FIRST and c.size[0] != read), None):
+        changes = [change for change in changes if not change.what.startswith("patch_in/")]
+        say(f"{path}: what it changes in the first layer is left out, it reads {made} values of a patch, and this "
+            f"model {read}")  # fmt: skip
     for change in changes:
         change.check(path, shapes)
     whats = dict.fromkeys(change.what for change in changes)
@@ -265,9 +279,9 @@ class Change(NamedTuple):
 
 
 def _changes(
-    path: str | Path, name: str, parts: Mapping[str, np.ndarray], known: Mapping[str, Place]
+    path: str | Path, name: str, parts: Mapping[str, np.ndarray], known: Mapping[str, Place], second: bool
 ) -> Iterator[Change]:
-    """What a layer's tensors in a file say."""
+    """What a layer's tensors in a file say; `second`: those for the second expert of two."""
     strength = 1.0
     if parts.keys() & {"a", "b", "b bias"}:
         if not {"a", "b"} <= parts.keys():
@@ -276,7 +290,7 @@ def _changes(
         if module == row.ours:
             raise ValueError(f"{path}: {name} is no matrix, and has a pair of them: it is an adapter of another model")
         rank = len(parts["a"])
-        strength = parts["alpha"].item() / rank if "alpha" in parts else _strength(path)(name, rank)
+        strength = parts["alpha"].item() / rank if "alpha" in parts else _strength(path, second)(name, rank)
         a = turned(row, row.layout, parts["a"]) if parts["a"].ndim == 5 else parts["a"].reshape(rank, -1).T
         b = parts["b"].reshape(len(parts["b"]), -1).T * np.float32(strength)
         yield Change(f"{module}/a", layer, a, name, (len(a), b.shape[1]))
@@ -291,11 +305,12 @@ def _changes(
         yield Change(row.ours, layer, bias, name, bias.shape)
 
 
-def _strength(path: str | Path) -> Callable[[str, int], float]:
+def _strength(path: str | Path, second: bool) -> Callable[[str, int], float]:
     """(layer, rank) -> what PEFT's own settings, which diffusers keep in the file's metadata, multiply it by; 1 where
     there are none."""
     said = json.loads(_metadata(path).get("lora_adapter_metadata", "{}"))
-    said = {name.removeprefix("transformer."): value for name, value in said.items()}
+    prefix = SECOND if second else "transformer."
+    said = {name.removeprefix(prefix): value for name, value in said.items()}
     if "lora_alpha" not in said:
         return lambda name, rank: 1.0
     special = said.get("alpha_pattern") or {}
@@ -340,14 +355,19 @@ def trained_expert(path: Path) -> str | None:
     return json.loads(_metadata(path).get("sorajax", "{}")).get("expert")
 
 
-def named_expert(path: Path) -> str | None:
-    """The expert that a file of others is for by its name, as in "style_high_noise.safetensors"."""
-    named = [word for word in EXPERTS if re.search(rf"(?<![a-z]){word}[ _-]?noise", path.name.lower())]
+def named_expert(path: Path, files: Collection[Path]) -> str | None:
+    """The expert that a file of others is for by its name, as in "style_high_noise.safetensors", or by being one of two
+    among `files` that are named alike, as in "style_HIGH.safetensors" and "style_LOW.safetensors"."""
+    name, others = path.name.lower(), {file.name.lower() for file in files}
+    named = [word for word in EXPERTS if re.search(rf"(?<![a-z]){word}[ _-]?noise", name)]
+    for word, other in ("high", "low"), ("low", "high"):
+        alike = re.sub(rf"(?<![a-z]){word}(?![a-z])", other, name)
+        named += [word] * (alike != name and alike in others and not named)
     return named[0] if len(named) == 1 else None
 
 
 def _metadata(path: str | Path) -> dict[str, str]:
-    if not Path(path).is_file():
+    if not Path(path).is_file() or Path(path).suffix in PICKLES:
         return {}
     with safe_open(path, framework="np") as file:
         return file.metadata() or {}

@@ -9,6 +9,7 @@ How they are used (steps, guidance, frame rate) is in `conventions.py`.
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,8 +27,17 @@ from sorajax.models.text import TextConfig
 from sorajax.models.vae import VAEConfig
 from sorajax.models.vision import VisionConfig
 from sorajax.pretrained import original, wan
-from sorajax.pretrained.conventions import MEAN, STD, Dtype, conventions, handover, is_known, known_config
-from sorajax.pretrained.pickles import PickledTensors
+from sorajax.pretrained.conventions import (
+    MEAN,
+    STD,
+    Dtype,
+    conventions,
+    handover,
+    is_known,
+    known_config,
+    released_shift,
+)
+from sorajax.pretrained.pickles import PICKLES, PickledTensors
 from sorajax.pretrained.safetensors import Tensors
 from sorajax.pretrained.table import Finish, Row, check_tensors, stream_parameters
 from sorajax.sharding import make_mesh, path_name, shardings
@@ -35,10 +45,11 @@ from sorajax.sharding import make_mesh, path_name, shardings
 INDEX = "model_index.json"
 PIPELINES = ("WanPipeline", "WanImageToVideoPipeline")
 AUTOENCODER = "AutoencoderKLWan"
+RELEASED = ("t2v", "i2v", "ti2v")
+"""Kinds of transformers in the configs of the original release."""
 ORIGINAL_VAE = ("Wan2.1_VAE", "Wan2.2_VAE")
 WEIGHTS = "diffusion_pytorch_model"
 """How files of transformers are called."""
-PICKLES = (".pth", ".pt", ".bin")
 FULL = ("time_in", "time_out", "time_modulation", "modulation", "modulation_out", "positions", "position_bias")
 """Parts of the path of parameters that stay float32, as in the reference: clocks, modulation, biases of attention."""
 
@@ -194,10 +205,25 @@ def check_index(path: Path, what: str | Path) -> dict[str, Any]:
 
 def check_described(folder: Path, what: str) -> None:
     """Raises ValueError where a folder's index and configs are those of another kind of model; `what` is its name."""
+    if check_index(folder / INDEX, what):
+        try:
+            wan.dit_config(_json(folder / "transformer" / "config.json"))
+        except KeyError as error:
+            raise ValueError(f"{what} is no Wan model: its transformer's config.json has no {error}") from error
+        return
     homes = (folder, folder / "high_noise_model")
     said = [_json(path) for home in homes if (path := home / "config.json").is_file()]
-    if not check_index(folder / INDEX, what) and not any({"ffn_dim", "kind"} & one.keys() for one in said):
+    if not any({"ffn_dim", "kind"} & one.keys() for one in said):
         raise ValueError(f"{what} holds no Wan model: neither {INDEX} nor a config.json of the release is in it")
+    for one in said:
+        _check_kind(one, what)
+
+
+def _check_kind(said: Mapping[str, Any], what: str | Path) -> None:
+    """Raises ValueError where the release's config.json is of a model that does something else."""
+    for name, known in (("_class_name", ("WanModel",)), ("model_type", RELEASED)):
+        if (kind := said.get(name, known[0])) not in known:
+            raise ValueError(f"{what} holds a {kind}: sorajax runs text to video, image to video and both")
 
 
 def _diffusers(folder: Path, name: str, changes: dict[str, Any]) -> Opened:
@@ -221,14 +247,18 @@ def _diffusers(folder: Path, name: str, changes: dict[str, Any]) -> Opened:
         boundary=index.get("boundary_ratio"),
         shift=_shift(scheduler) if scheduler.is_file() else None,
     )  # fmt: skip
+    released = released_shift(config.known == "channels", config.boundary, config.sizes[0][0])
+    if not 0.5 < config.shift / released < 2:
+        print(f"note: the scheduler of {name} has a shift of {config.shift:g}, which is used; the release samples with "
+              f"{released:g}: --shift {released:g}", file=sys.stderr)  # fmt: skip
     stored = {part: Tensors(folder / part) for part in described}  # headers only: a missing shard is found now
     parts = {
         "text": _part(wan.text_table(text), lambda: wan.untied(stored["text_encoder"]), init_text, text),
-        "dit": _part(wan.dit_table(dit), lambda: stored["transformer"], init_dit, dit),
+        "dit": _part(wan.dit_table(dit), lambda: wan.used(stored["transformer"]), init_dit, dit),
         "vae": _part(wan.vae_table(vae), lambda: stored["vae"], init_vae, vae),
     }
     if "transformer_2" in described:
-        parts["dit_low"] = replace(parts["dit"], tensors=lambda: stored["transformer_2"])
+        parts["dit_low"] = replace(parts["dit"], tensors=lambda: wan.used(stored["transformer_2"]))
     if vision is not None:
         seer = vision
         parts["vision"] = _part(
@@ -252,6 +282,8 @@ def _original(folder: Path, name: str, changes: dict[str, Any]) -> Opened:
         raise FileNotFoundError(f"{folder} has {experts[0].name} and not the other expert: download the model again")
     homes = experts or [folder]
     said = [_json(home / "config.json") for home in homes]
+    for one in said:
+        _check_kind(one, folder)
     dits = [Tensors(home, WEIGHTS) for home in homes]
     dit = _original_dit(said[0], original.dit_tensors(dits[0]), changes)
     if experts and _original_dit(said[1], original.dit_tensors(dits[1]), changes) != dit:

@@ -23,6 +23,7 @@ TYPES = {
     "CharStorage": np.int8, "ByteStorage": np.uint8, "BoolStorage": np.bool_,
     "Float8_e4m3fnStorage": ml_dtypes.float8_e4m3fn, "Float8_e5m2Storage": ml_dtypes.float8_e5m2,
 }  # fmt: skip
+PICKLES = (".pth", ".pt", ".bin")
 MAGIC = 0x1950A86A20F9469CFC6C
 HEADERS = 3  # pickles before the object in the older form: magic number, protocol, the machine that wrote it
 

@@ -149,6 +149,12 @@ def text_table(config: TextConfig) -> list[Row]:
     ]
 
 
+def used(tensors: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """A transformer's tensors without those that the reference ignores: files of Wan 2.1's image-to-video models hold a
+    norm for a second q, which nothing computes."""
+    return Renamed(tensors, {name: (name, None) for name in tensors if "norm_added_q" not in name})
+
+
 def untied(tensors: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
     """A text encoder's tensors with its embedding once, as `shared.weight`, under whichever names it was stored."""
     names = {name: name for name in tensors}

@@ -3,6 +3,7 @@
 Parameters are the adapters alone: so are the optimizer's state, the average and what is saved.
 """
 
+import sys
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -121,6 +122,9 @@ class LoRATraining:
         """The stage, and its batches."""
         self = self._found()
         config = self._config()
+        if (rate := getattr(self.data, "fps", config.fps)) != config.fps:  # an adapter cannot change the model's
+            print(f"note: clips are read at {rate:g} frames a second, and the model makes {config.fps:g}: things will "
+                  f"move {config.fps / rate:.2g} times as fast; say --data.fps {config.fps:g}", file=sys.stderr)
         flow, batches = self._flow(config).build(directory)  # first, so that a text encoder has left
         base = self._base(with_text=not flow.frozen_text)
         return self._stage(base, flow), batches

@@ -2,9 +2,11 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import PIL.Image
 import pytest
+from safetensors.numpy import load_file, save_file
 
 import sorajax
 from sorajax import convert, tasks
@@ -35,6 +37,18 @@ def test_an_exported_image_model_runs_in_the_reference(tmp_path):
         for pipe in (theirs, again)
     ]  # fmt: skip
     np.testing.assert_allclose(*made, atol=1e-5)
+
+
+def test_norms_that_nothing_computes_are_not_read(tmp_path):
+    """The files of Wan 2.1's image-to-video models hold them, and the reference ignores them."""
+    folder = tmp_path / "i2v"
+    reference.silent(reference.MODELS["Wan2.1-I2V"]).save_pretrained(folder)
+    before = sorajax.load(folder).params["dit"]
+    (file,) = (folder / "transformer").glob("*.safetensors")
+    tensors = load_file(file)
+    unread = {f"blocks.{layer}.attn2.norm_added_q.weight": np.zeros(40, np.float32) for layer in range(2)}
+    save_file({**tensors, **unread}, file, {"format": "pt"})
+    jax.tree.map(np.testing.assert_array_equal, sorajax.load(folder).params["dit"], before)
 
 
 def test_an_image_model_wants_an_image(tmp_path):

@@ -1,5 +1,7 @@
 """Adapters: their sum with the weights, their files, and those of other programs."""
 
+import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +14,9 @@ from safetensors.numpy import load_file, save_file
 
 import sorajax
 from sorajax.models.dit import DiT, DiTConfig
-from sorajax.models.sora import init_dit
+from sorajax.models.sora import SoraConfig, init_dit
+from sorajax.models.text import TextConfig
+from sorajax.parts import adapters_of
 from sorajax.pretrained.hub import adapter_file
 from sorajax.pretrained.lora import TARGETS, adapted, added, init_adapters, load_lora, parse_lora, places, save_lora
 from sorajax.pretrained.table import export_parameters, import_parameters
@@ -97,25 +101,25 @@ RELEASE = {"attn1": "self_attn", "attn2": "cross_attn", "to_q": "q", "to_k": "k"
            "ffn.net.0.proj": "ffn.0", "ffn.net.2": "ffn.2"}  # fmt: skip
 
 
-def other_names(tensors, underscored):
+def other_names(tensors, prefix):
     """As other trainers name them: the release's layers, down and up, and alpha beside them."""
     renamed = {}
     for name, tensor in tensors.items():
         layer, part = name.removeprefix("transformer.").rsplit(".lora_", 1)
         for ours, theirs in RELEASE.items():
             layer = layer.replace(ours, theirs)
-        layer = f"lora_unet_{layer.replace('.', '_')}" if underscored else f"diffusion_model.{layer}"
+        layer = prefix + (layer.replace(".", "_") if prefix.endswith("_") else layer)
         renamed[f"{layer}.lora_{'down' if part[0] == 'A' else 'up'}.weight"] = tensor
         renamed[f"{layer}.alpha"] = np.array(1.5, np.float32)
     return renamed
 
 
-@pytest.mark.parametrize("underscored", [False, True])
-def test_other_trainers_names_are_read(model, tmp_path, underscored):
+@pytest.mark.parametrize("prefix", ["diffusion_model.", "lora_unet_", "lora_unet__", "lycoris_"])
+def test_other_trainers_names_are_read(model, tmp_path, prefix):
     config, params, new = model
     adapters = random(new(jax.random.key(1)))
     save_lora(tmp_path / "a.safetensors", adapters, config, alpha=3.0)
-    save_file(other_names(load_file(tmp_path / "a.safetensors"), underscored), tmp_path / "b.safetensors")
+    save_file(other_names(load_file(tmp_path / "a.safetensors"), prefix), tmp_path / "b.safetensors")
     again = adapted(params, load_lora(tmp_path / "b.safetensors", config))
     jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), again, adapted(params, adapters, 0.5))
 
@@ -185,6 +189,61 @@ def test_layers_that_read_a_picture_are_left_out_of_a_model_without_them(tmp_pat
     found = flatten_dict(load_lora(tmp_path / "a.safetensors", seeing), sep="/")
     image = "blocks/cross_attention/image"
     assert {f"{image}/k/a", f"{image}/v/b", "image_in/norm_in/scale"} <= set(found)
+
+
+def test_a_change_of_a_first_layer_for_other_channels_is_left_out(model, tmp_path):
+    """Files for models of text hold the first layer whole, and are used with models of pictures."""
+    notes, matrix, size = [], np.ones((2, 40), np.float32), (40, 36, 1, 2, 2)
+    pair = {"blocks.0.attn1.to_q.lora_A.weight": matrix, "blocks.0.attn1.to_q.lora_B.weight": matrix.T.copy()}
+    first = {"patch_embedding.diff": np.ones(size, np.float32), "patch_embedding.diff_b": np.ones(40, np.float32)}
+    save_file(pair | first, tmp_path / "a.safetensors")
+    found = flatten_dict(load_lora(tmp_path / "a.safetensors", CONFIG, say=notes.append), sep="/")
+    assert set(found) == {"blocks/self_attention/q/a", "blocks/self_attention/q/b"}
+    assert "the first layer is left out, it reads 144 values of a patch, and this model 64" in notes[0]
+    seeing = DiTConfig(**{**CONFIG.__dict__, "in_channels": 36})
+    seen = flatten_dict(load_lora(tmp_path / "a.safetensors", seeing), sep="/")
+    assert {"patch_in/kernel", "patch_in/bias"} <= set(seen)
+    whole = {name.replace("lora_A.weight", "dora_scale"): matrix[0] for name in pair if "lora_A" in name}
+    save_file(pair | whole, tmp_path / "b.safetensors")
+    assert set(flatten_dict(load_lora(tmp_path / "b.safetensors", CONFIG, say=notes.append), sep="/")) == set(found)
+    assert "its 1 dora_scale (DoRA) are left out" in notes[1]
+
+
+def test_a_file_of_torch_and_one_for_the_second_expert_alone(tmp_path):
+    torch = pytest.importorskip("torch", reason="the parity extra is not installed")
+    layer = "blocks.0.attn1.to_q.lora_"
+    pair = {f"{layer}A.weight": torch.ones(2, 40), f"{layer}B.weight": torch.ones(40, 2)}
+    torch.save(pair, tmp_path / "a.pt")
+    assert np.all(load_lora(tmp_path / "a.pt", CONFIG)["blocks"]["self_attention"]["q"]["a"][0] == 1)
+    second = {f"transformer_2.{name}": tensor.numpy() for name, tensor in pair.items()}
+    said = {"lora_adapter_metadata": json.dumps({"transformer_2.lora_alpha": 6})}
+    save_file(second, tmp_path / "b.safetensors", said)
+    assert load_lora(tmp_path / "b.safetensors", CONFIG) == {}
+    low = load_lora(tmp_path / "b.safetensors", CONFIG, second=True)
+    assert np.all(low["blocks"]["self_attention"]["q"]["b"][0] == 3)
+
+
+def test_which_expert_a_file_is_for(tmp_path, capsys):
+    """Of two files that are named alike each is for its own; else the name must say so, or both are told."""
+
+    def made(*names):
+        for name in names:
+            save_lora(tmp_path / name, init_adapters(shapes_of(CONFIG), 2, TARGETS, jax.random.key(0)), CONFIG, 2.0)
+        return [str(tmp_path / name) for name in names]
+
+    two = SoraConfig(TextConfig(width=24), CONFIG, boundary=0.9)
+    alike = made("wan_HIGH_fp16.safetensors", "wan_LOW_fp16.safetensors")
+    assert [len(found) for found in adapters_of(two, alike).values()] == [1, 1]
+    assert "wan_LOW_fp16.safetensors is taken for the low expert, as its name says" in capsys.readouterr().err
+    assert [len(found) for found in adapters_of(two, made("high_quality.safetensors")).values()] == [1, 1]
+    assert "high_quality.safetensors serves both experts: else write high=FILE" in capsys.readouterr().err
+    own = init_adapters(shapes_of(CONFIG), 2, TARGETS, jax.random.key(0))
+    save_lora(tmp_path / "own.safetensors", own, CONFIG, 2.0, {"expert": "low"})
+    assert [len(found) for found in adapters_of(two, [str(tmp_path / "own.safetensors")]).values()] == [0, 1]
+    assert capsys.readouterr().err == ""
+    one = replace(two, boundary=None)
+    assert len(adapters_of(one, [str(tmp_path / "own.safetensors")])["dit"]) == 1  # and not none
+    assert "was trained for one of two experts (low)" in capsys.readouterr().err
 
 
 def test_a_file_of_the_hub_is_fetched(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -227,7 +228,45 @@ def test_a_hub_name_stays_and_only_models_of_our_kind_are_fetched(saved, tmp_pat
     (tmp_path / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
     with pytest.raises(ValueError, match=r"someone/llama holds no Wan model: neither model_index.json nor"):
         sorajax.load("someone/llama")
-    assert len(asked) == 4
+    for said, kind in (({"_class_name": "VaceWanModel"}, "VaceWanModel"), ({"model_type": "flf2v"}, "flf2v")):
+        (tmp_path / "config.json").write_text(json.dumps({"_class_name": "WanModel", "ffn_dim": 8960, **said}))
+        with pytest.raises(ValueError, match=f"someone/other holds a {kind}: sorajax runs text to video, image to"):
+            sorajax.load("someone/other")
+    (tmp_path / "model_index.json").write_text('{"_class_name": "WanImageToVideoPipeline"}')
+    described = json.loads((saved / "transformer" / "config.json").read_text())
+    (tmp_path / "transformer").mkdir()
+    (tmp_path / "transformer" / "config.json").write_text(json.dumps({**described, "pos_embed_seq_len": 514}))
+    with pytest.raises(ValueError, match="this transformer has pos_embed_seq_len=514, and only None can be imported"):
+        sorajax.load("someone/flf2v")
+    assert len(asked) == 7
+
+
+def test_a_shift_far_from_the_releases_is_said(copied, capsys):
+    change(copied / "scheduler" / "scheduler_config.json", flow_shift=3.0)
+    assert open_model(copied).config.shift == 3.0
+    assert capsys.readouterr().err == ""  # 5 in the release: near enough
+    change(copied / "scheduler" / "scheduler_config.json", flow_shift=1.0)
+    assert open_model(copied).config.shift == 1.0
+    assert "has a shift of 1, which is used; the release samples with 5: --shift 5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "size"),
+    [
+        ("Wan2.2-I2V-A14B", (640, 360), (832, 464)),  # in as many pixels as the model makes by itself
+        ("Wan2.2-I2V-A14B", (1920, 1080), (832, 464)),
+        ("Wan2.2-I2V-A14B", (1024, 1024), (624, 624)),
+        ("Wan2.1-I2V-14B-720P", (640, 360), (1280, 720)),
+        ("Wan2.1-T2V-14B", (640, 360), (832, 480)),  # the nearest of those that it was trained on
+        ("Wan2.1-T2V-14B", (1920, 1080), (1280, 720)),
+        ("Wan2.1-T2V-14B", (480, 832), (480, 832)),
+    ],
+)
+def test_the_size_of_what_is_given_chooses_the_models(model, given, size):
+    pipeline = SimpleNamespace(config=known_config(model, "bfloat16"))
+    picture = Video(np.zeros((1, given[1], given[0], 3), np.uint8), 16.0)
+    asked = tasks.shaped(pipeline, Request(("a cat",)), picture)
+    assert (asked.width, asked.height) == size
 
 
 def test_a_model_is_called_what_the_hub_calls_it(tmp_path):
