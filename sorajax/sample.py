@@ -33,8 +33,9 @@ from sorajax.arguments import (
     styled,
     task_of,
 )
+from sorajax.formats import WRITERS, parsed
 from sorajax.request import BadRequest, Note, Request, note, parse_span, read_storyboard
-from sorajax.video import WRITERS, Video, Videos, beside, check_output, parsed
+from sorajax.video import Video, Videos, beside, check_output
 
 if TYPE_CHECKING:
     from sorajax.film import Kept

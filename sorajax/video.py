@@ -9,24 +9,19 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from glob import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
 
-from sorajax.request import note
+from sorajax.formats import FILMS, PICTURES, WRITERS, Frames, read_film, read_pillow, within
 
-QUALITY = {"crf": "16", "preset": "medium"}  # x264: visually lossless at world size, small files
-BT709, LIMITED_RANGE = 1, 1  # codes of the H.264 standard, tables E-3 to E-5
-DESCRIPTION = 0x010E  # Exif: ImageDescription
-
-Frames = UInt8[np.ndarray, "t h w 3"]
+LONGEST = 220
+"""Bytes of a file's name, so that the names of what belongs to it have room in 255."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +38,8 @@ class Video:
     def __post_init__(self) -> None:
         if self.frames.ndim != 4 or self.frames.shape[-1] != 3 or self.frames.dtype != np.uint8 or not self.frames.size:
             raise ValueError(f"frames are {self.frames.dtype} {self.frames.shape}: a video needs uint8 [t, h, w, 3]")
-        if not self.fps > 0:
-            raise ValueError(f"{self.fps} frames per second is not positive")
+        if not 0 < self.fps < math.inf:
+            raise ValueError(f"{self.fps} frames per second is not positive, or without end")
 
     @property
     def seconds(self) -> float:
@@ -56,13 +51,7 @@ class Video:
         Raises ValueError for an unknown suffix or a size the format cannot hold, FileExistsError for an existing file
         unless `overwrite`, and OSError where the folder cannot be written.
         """
-        path = check_output(path, overwrite)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write = WRITERS[path.suffix.lower()]
-        with whole_file(path) as temporary, whole_file(beside(path)) as temporary_json:
-            temporary_json.write_text(json.dumps(self.described(), indent=2) + "\n")
-            write(self, temporary)
-        return path
+        return saved(self, path, overwrite)
 
     @classmethod
     def load(
@@ -78,16 +67,16 @@ class Video:
         """
         path = Path(path).expanduser()
         if not path.is_file():
-            raise FileNotFoundError(f"{path} does not exist")
+            what = "is a folder: give a video or picture file" if path.is_dir() else "does not exist"
+            raise FileNotFoundError(f"{path} {what}")
         if not 0 <= start < end:
             raise ValueError(f"{path}: from {start:g} to {end:g} s is no span: begin at 0 or later, and end after that")
         if path.suffix.lower() not in (*FILMS, *PICTURES):
             raise ValueError(f"{path}: unknown suffix '{path.suffix}'; use one of {', '.join((*FILMS, *PICTURES))}")
         if path.suffix.lower() in FILMS:
-            return read_film(path, start, end)
-        whole = read_pillow(path, behind)
-        chosen = within(path, len(whole.frames), whole.fps, start, end)
-        return replace(whole, frames=whole.frames[chosen])
+            return cls(*read_film(path, start, end))
+        frames, fps, said = read_pillow(path, behind)
+        return cls(frames[within(path, len(frames), fps, start, end)], fps, said)
 
     def described(self) -> dict[str, Any]:
         """The metadata with the clip's own numbers."""
@@ -115,7 +104,8 @@ class Video:
         scale = max(1, -(-256 // min(h, w)))
         if t == 1:
             return mediapy.html_from_compressed_image(self.encoded(".png"), w * scale, h * scale, pixelated=False)
-        return mediapy.html_from_compressed_video(self.encoded(".mp4"), w * scale, h * scale)
+        even = replace(self, frames=np.pad(self.frames, ((0, 0), (0, h % 2), (0, w % 2), (0, 0)), "edge"))
+        return mediapy.html_from_compressed_video(even.encoded(".mp4"), w * scale, h * scale)
 
 
 @dataclass(eq=False)
@@ -131,17 +121,12 @@ class Film:
     width: int
     fps: float
     metadata: dict[str, Any] = field(default_factory=dict)
+    _read: bool = False
+    _whole: Video | None = None
 
     def save(self, path: str | Path, overwrite: bool = False) -> Path:
         """As `Video.save`; an mp4 is written as the frames come, other formats when all are there."""
-        path = check_output(path, overwrite)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix.lower() != ".mp4":
-            return self.whole().save(path, overwrite)
-        with whole_file(path) as temporary, whole_file(beside(path)) as temporary_json:
-            temporary_json.write_text(json.dumps(self.described(), indent=2) + "\n")
-            write_mp4(self, temporary)
-        return path
+        return saved(self, path, overwrite)
 
     def described(self) -> dict[str, Any]:
         """The metadata with the film's own numbers."""
@@ -149,12 +134,31 @@ class Film:
         return {**self.metadata, "frames": self.count, "fps": self.fps, **size}
 
     def pictures(self) -> Iterator[Frames]:
-        """Its frames, as they are made."""
+        """Its frames, as they are made. Raises ValueError where they were read before, and not kept by `whole`."""
+        if self._whole is not None:
+            return self._whole.pictures()
+        if self._read:
+            raise ValueError("a film is made while it is read, once: keep what its `whole()` gives, and use that")
+        self._read = True
         return self.parts
 
     def whole(self) -> Video:
-        """All of it as a video."""
-        return Video(np.concatenate(list(self.parts)), self.fps, self.metadata)
+        """All of it as a video, which is kept."""
+        if self._whole is None:
+            self._whole = Video(np.concatenate(list(self.pictures())), self.fps, self.metadata)
+        return self._whole
+
+    @property
+    def frames(self) -> Frames:
+        """All of its frames, made now and kept."""
+        return self.whole().frames
+
+    @property
+    def seconds(self) -> float:
+        return self.count / self.fps
+
+    def _repr_html_(self) -> str:
+        return self.whole()._repr_html_()
 
 
 class Videos(list[Video]):
@@ -182,6 +186,17 @@ class Videos(list[Video]):
         return Video(frames, self[0].fps, {**self[0].metadata, **said})
 
 
+def saved(video: Video | Film, path: str | Path, overwrite: bool) -> Path:
+    """See `Video.save`."""
+    path = check_output(path, overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write = WRITERS[path.suffix.lower()]
+    with whole_file(path) as temporary, whole_file(beside(path)) as temporary_json:
+        temporary_json.write_text(json.dumps(video.described(), indent=2) + "\n")
+        write(video, temporary)
+    return path
+
+
 def check_suffix(path: Path) -> None:
     """Raises ValueError for a suffix that no writer knows."""
     if path.suffix.lower() not in WRITERS:
@@ -205,6 +220,8 @@ def check_output(path: str | Path, overwrite: bool = False) -> Path:
             raise FileExistsError(f"{existing} is a folder: name a file in it")
         if existing.exists() and not overwrite:
             raise FileExistsError(f"{existing} exists: choose another name, or allow it with --overwrite")
+    if len(os.fsencode(path.name)) > LONGEST:
+        raise OSError(f"{path.name[:40]}... is too long a name: use {LONGEST} letters at most")
     home = next(folder for folder in path.absolute().parents if folder.exists())
     try:
         with tempfile.TemporaryFile(dir=home):
@@ -238,192 +255,3 @@ def running(process: int) -> bool:
     except (OSError, OverflowError):
         return True
     return True
-
-
-def write_mp4(video: Video | Film, path: Path) -> None:
-    import av
-
-    h, w = video.described()["height"], video.described()["width"]
-    if h % 2 or w % 2:
-        raise ValueError(f"{w}x{h} cannot be an mp4: H.264 needs even sizes; use .webp, .gif or .png, or crop a pixel")
-    rate = Fraction(video.fps).limit_denominator(100_000)
-    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        container.metadata["title"] = str(video.metadata.get("prompt", ""))[:500]
-        container.metadata["comment"] = json.dumps(video.described())
-        stream = container.add_stream("libx264", rate=rate, options=QUALITY)
-        stream.width, stream.height, stream.pix_fmt = w, h, "yuv420p"
-        context = stream.codec_context
-        context.colorspace = context.color_primaries = context.color_trc = BT709
-        context.color_range = LIMITED_RANGE
-        for index, pixels in enumerate(pixels for part in video.pictures() for pixels in part):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-            frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
-            frame.pts, frame.time_base = index, 1 / rate
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-
-
-def within(path: Path, count: int, fps: float, start: float, end: float) -> slice:
-    """Which of a file's so many frames are shown from `start` to `end` seconds. Raises ValueError where none is."""
-    last = count if end >= count / fps else round(end * fps)
-    if start >= count / fps:
-        raise ValueError(f"{path} lasts {count / fps:g} s and has nothing at {start:g} s: trim an earlier part")
-    if (first := round(start * fps)) >= last:
-        raise ValueError(f"{path}: no frame begins from {start:g} to {end:g} s, where one lasts {1 / fps:g} s: trim a "
-                         "longer part")  # fmt: skip
-    return slice(first, last)
-
-
-def read_film(path: Path, start: float = 0.0, end: float = math.inf) -> Video:
-    import av
-
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise ValueError("it has no pictures, only sound")
-            stream = container.streams.video[0]
-            if not stream.average_rate:
-                raise ValueError("it has no frame rate")
-            fps = float(stream.average_rate)
-            shown: list[float] = []
-            frames: dict[int, Frames] = {}  # those of the span, and one on each side: rates may be uneven
-            for frame in container.decode(stream):
-                shown.append(float(frame.time or 0))
-                if shown[-1] - shown[0] < start - 1 / fps:
-                    frames.clear()
-                frames[len(shown) - 1] = upright(frame.to_ndarray(format="rgb24"), getattr(frame, "rotation", 0))
-                if shown[-1] - shown[0] > end + 1 / fps:
-                    break
-            even = evenly(np.array(shown), fps)
-            if not len(even):
-                raise ValueError("it has no frame")
-            sound, said = bool(container.streams.audio), parsed(container.metadata.get("comment"))
-    except (av.error.FFmpegError, IndexError, ValueError) as error:
-        raise ValueError(f"{path} is no readable video ({error}): perhaps cut short, or of another format") from error
-    if sound:
-        note(f"the sound of {path} is left out; clips are silent")
-    chosen = even[within(path, len(even), fps, start, end)]
-    return Video(np.stack([frames[number] for number in chosen]), fps, said)
-
-
-def upright(pixels: UInt8[np.ndarray, "h w 3"], degrees: int) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """Turned counter-clockwise, as a camera's display matrix asks."""
-    return np.rot90(pixels, round(degrees / 90) % 4)
-
-
-def evenly(shown: Float[np.ndarray, " t"], fps: float) -> Int[np.ndarray, " t2"]:
-    """For each moment at an even rate the frame that is nearest: the frames themselves where their rate is even."""
-    if len(shown) < 2:
-        return np.arange(len(shown))
-    moments = shown[0] + np.arange(round((shown[-1] - shown[0]) * fps) + 1) / fps
-    return np.searchsorted((shown[1:] + shown[:-1]) / 2, moments)
-
-
-def write_pillow(video: Video, path: Path, kind: str, **settings: Any) -> None:
-    """An animation where there are several frames; repeated frames may be merged, their durations added."""
-    from PIL import Image
-
-    first, *rest = (Image.fromarray(frame) for frame in video.frames)
-    if rest:
-        settings |= {"save_all": True, "append_images": rest, "duration": durations(video), "loop": 0}
-    first.save(path, kind, **settings)
-
-
-def write_gif(video: Video, path: Path) -> None:
-    if video.fps > MOST_GIF_FPS:
-        note(f"a gif of {video.fps:g} frames a second plays slowly in most viewers: use .mp4 or .webp")
-    write_pillow(video, path, "GIF", comment=json.dumps(video.described()).encode())
-
-
-def write_webp(video: Video, path: Path) -> None:
-    from PIL import Image
-
-    exif = Image.Exif()
-    exif[DESCRIPTION] = json.dumps(video.described())
-    write_pillow(video, path, "WEBP", quality=90, method=4, exif=exif)
-
-
-def write_png(video: Video, path: Path) -> None:
-    from PIL.PngImagePlugin import PngInfo
-
-    info = PngInfo()
-    info.add_itxt("Title", str(video.metadata.get("prompt", "")))
-    info.add_itxt("Comment", json.dumps(video.described()))
-    write_pillow(video, path, "PNG", pnginfo=info)
-
-
-MOST_GIF_FPS = 50  # browsers show frames of less than 20 ms for 100
-UNTIMED = 100.0  # milliseconds that browsers show a frame that says 0
-
-
-def durations(video: Video) -> list[int]:
-    """Milliseconds each frame is shown, in the tens that GIF can say, rounded so that the clip keeps its length."""
-    ends = [round(100 * (index + 1) / video.fps) * 10 for index in range(len(video.frames))]
-    return [end - start for start, end in zip([0, *ends], ends, strict=False)]
-
-
-def read_pillow(path: Path, behind: str = "white") -> Video:
-    """Frames at an even rate: the one that was written, else the average; merged frames are repeated."""
-    from PIL import Image, ImageSequence, UnidentifiedImageError
-
-    frames, shown = [], []
-    try:
-        with Image.open(path) as image:
-            said = image.getexif().get(DESCRIPTION) or image.info.get("Comment") or image.info.get("comment")
-            for frame in ImageSequence.Iterator(image):
-                frames.append(np.asarray(opaque(frame, behind)))
-                shown.append(float(frame.info.get("duration", 0)))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} is no readable picture ({error}): perhaps cut short, or of another format") from error
-    if len(frames) > 1:
-        shown = [milliseconds or UNTIMED for milliseconds in shown]
-    metadata, total = parsed(said), sum(shown) / 1000
-    count, fps = shown_as(metadata, len(frames), total)
-    middles = (np.arange(count) + 0.5) / fps * 1000
-    index = np.minimum(np.searchsorted(np.cumsum(shown), middles, side="right"), len(frames) - 1)
-    return Video(np.stack(frames)[index], fps, metadata)
-
-
-def shown_as(metadata: dict[str, Any], frames: int, total: float) -> tuple[int, float]:
-    """Frames and rate of a picture of so many frames, shown for `total` seconds together: those of its metadata, unless
-    another program has changed the picture and kept its comment."""
-    count, fps = metadata.get("frames"), metadata.get("fps")
-    own = frames, frames / total if total else 1.0
-    if not (isinstance(count, int) and isinstance(fps, int | float) and count >= frames and fps > 0):
-        return own
-    same = count == 1 if frames == 1 and not total else abs(count / fps - total) < 0.02
-    return (count, float(fps)) if same else own
-
-
-def opaque(image: Any, behind: str) -> Any:
-    """An RGB image of 8 bits; what shows through is of the colour `behind`. Floats are light from 0 to 1."""
-    from PIL import Image, ImageOps
-
-    image = ImageOps.exif_transpose(image)
-    if image.mode == "F":
-        image = Image.fromarray((np.nan_to_num(np.asarray(image)).clip(0, 1) * 255).round().astype(np.uint8))
-    if image.mode.startswith("I;16") or image.mode == "I":  # 16 bits of grey, which conversion would clip
-        image = Image.fromarray((np.asarray(image, np.float32) / 257).round().astype(np.uint8))
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    image = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", image.size, behind), image).convert("RGB")
-
-
-def parsed(comment: str | bytes | None) -> dict[str, Any]:
-    """The JSON object in a file's comment; files of others carry other comments, or none."""
-    try:
-        found = json.loads(comment or "{}")
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-FILMS = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
-PICTURES = (".png", ".webp", ".gif", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-WRITERS: dict[str, Callable[[Video, Path], None]] = {
-    ".mp4": write_mp4,
-    ".gif": write_gif,
-    ".webp": write_webp,
-    ".png": write_png,
-}

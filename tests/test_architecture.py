@@ -13,7 +13,7 @@ ROOMS = (
     "sharding",
     "checkpoint",
     "request",
-    "video",
+    "formats", "video",
     "models",
     "diffusion",
     "pretrained",

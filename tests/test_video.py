@@ -7,13 +7,16 @@ import os
 import re
 import subprocess
 import sys
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
 
+from sorajax.formats import durations, evenly
 from sorajax.request import Note
-from sorajax.video import Video, check_output, durations, evenly
+from sorajax.video import Film, Video, check_output
 
 METADATA = {"prompt": "a réd ball 🎈", "seed": 7, "settings": {"steps": 30}, "version": "0.1.0"}
 SUFFIXES = (".mp4", ".gif", ".webp", ".png")
@@ -65,8 +68,68 @@ def test_mp4_plays_everywhere(tmp_path):
 
 
 def test_durations_add_up_to_the_length():
-    assert sum(durations(Video(smooth(8), 8))) == 1000
-    assert set(durations(Video(smooth(8), 8))) <= {120, 130}
+    assert sum(durations(8, 8, 10)) == 1000
+    assert set(durations(8, 8, 10)) <= {120, 130}
+    assert set(durations(120, 120, 1)) <= {8, 9}
+
+
+def test_frames_that_are_shown_longer_take_no_others_away(tmp_path):
+    """As in gifs that hold their last frame: the rate is that of most frames."""
+    pictures = [Image.fromarray(frame) for frame in smooth(6)]
+    times = {"save_all": True, "append_images": pictures[1:], "duration": [40] * 5 + [400]}
+    pictures[0].save(tmp_path / "held.png", **times)
+    video = Video.load(tmp_path / "held.png")
+    assert video.fps == 25
+    assert np.array_equal(video.frames, smooth(6)[[0, 1, 2, 3, 4, *[5] * 10]])
+    times["duration"] = [40] * 5 + [60_000]
+    pictures[0].save(tmp_path / "minute.png", **times)
+    with pytest.warns(Note, match="holds a frame for 60 s: it is made 10 s"):
+        assert len(Video.load(tmp_path / "minute.png").frames) == 5 + 250
+
+
+def encoded_at(path, moments, **stream_settings):
+    """An mp4 whose frames are shown at these moments, in thousandths."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "16"})
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        for name, value in stream_settings.items():
+            setattr(stream.codec_context, name, value)
+        for pixels, moment in zip(smooth(len(moments)), moments, strict=True):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = moment, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def test_what_uneven_times_leave_out_is_said(tmp_path):
+    encoded_at(tmp_path / "uneven.mp4", [*range(0, 500, 40), *range(4000, 4500, 40)])
+    with pytest.warns(Note, match=r"shows its frames for uneven times: \d+ of 26 are left out"):
+        Video.load(tmp_path / "uneven.mp4")
+
+
+def test_pixels_that_are_not_square_are_shown_as_they_should_be(tmp_path):
+    encoded_at(tmp_path / "wide.mp4", range(0, 200, 40), sample_aspect_ratio=Fraction(2, 1))
+    with pytest.warns(Note, match="are not square"):
+        assert Video.load(tmp_path / "wide.mp4").frames.shape == (5, 32, 96, 3)
+
+
+def test_a_film_is_made_once_and_can_be_used_as_a_video(tmp_path):
+    film = Film(iter([smooth(2), smooth(3)]), 5, 32, 48, 8.0)
+    film.save(tmp_path / "a.webp")
+    with pytest.raises(ValueError, match="a film is made while it is read, once: keep what its `whole"):
+        film.save(tmp_path / "b.mp4")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.webp", "a.webp.json"]
+    film = Film(iter([smooth(2), smooth(3)]), 5, 32, 48, 8.0)
+    assert (len(film.frames), film.seconds) == (5, 5 / 8)
+    film.save(tmp_path / "b.mp4")
+    assert len(Video.load(tmp_path / "b.mp4").frames) == 5
+
+
+def test_a_name_without_room_for_what_belongs_to_it_is_refused(tmp_path):
+    with pytest.raises(OSError, match="is too long a name: use 220 letters at most"):
+        check_output(tmp_path / f"{'a' * 240}.mp4")
+    Video(smooth(1), 8).save(tmp_path / f"{'a' * 215}.webp")
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from sorajax.data.entry import Entry
 from sorajax.data.tfds import TFDS, dataset_entries, opened_record
-from sorajax.video import FILMS
+from sorajax.formats import FILMS
 
 MEMBER = "::"
 STILLS = (".png", ".jpg", ".jpeg", ".webp")

@@ -17,7 +17,7 @@ from jaxtyping import UInt8
 
 from sorajax.data.buckets import Bucket
 from sorajax.data.listing import STILLS, opened
-from sorajax.video import upright
+from sorajax.formats import upright
 
 ROUNDING = 0.5  # frames of the clip that a file's own duration may be short of it
 
