@@ -1,6 +1,7 @@
 """What the command line of sampling takes, and what it means: options, checked as far as possible before a model is
 there."""
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -222,6 +223,8 @@ def check_task(arguments: Arguments) -> None:
     if arguments.resume and (short := [name for name in chosen if name not in ("--image", "--storyboard")]):
         raise BadRequest(f"--resume goes on with long clips of text, --image or --storyboard, and {short[0]} keeps "
                          "nothing: leave --resume out")  # fmt: skip
+    if arguments.resume and arguments.grid is not None:
+        raise BadRequest("--resume goes on with files of their own, and a grid is made at once: leave one of them out")
     if arguments.edit and (arguments.seconds or arguments.frames):
         raise BadRequest("an edit is as long as its clip: leave --seconds and --frames out, or --trim the clip")
     if (arguments.fill is None) != (arguments.gap is None):
@@ -247,7 +250,8 @@ def check_task(arguments: Arguments) -> None:
     files = [getattr(arguments, name) for name in ("image", "extend", "edit", "fill", "mask", "storyboard")]
     for file in (*files, *(arguments.between or ()), *(arguments.connect or ()), *(arguments.blend or ())):
         if file is not None and existing(Path(), str(file)) is None:
-            raise BadRequest(f"{file} does not exist: give the path of a picture or clip")
+            what = "is a folder" if os.path.isdir(os.path.expanduser(file)) else "does not exist"
+            raise BadRequest(f"{file} {what}: give the path of a picture or clip")
 
 
 def strength_of(arguments: Arguments) -> float:

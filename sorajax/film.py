@@ -26,6 +26,7 @@ from jaxtyping import Float
 
 from sorajax.checkpoint import write_atomically
 from sorajax.diffusion.known import Known
+from sorajax.formats import parsed
 from sorajax.request import CUT
 from sorajax.video import Frames, Video
 
@@ -232,23 +233,26 @@ class Kept:
         note = folder / REQUEST
         if not resume:
             shutil.rmtree(folder, ignore_errors=True)
-        elif note.exists() and json.loads(note.read_text()) != json.loads(json.dumps(request)):
-            raise ValueError(f"{folder} holds the windows of another request: repeat that one, or leave out --resume")
+        elif note.exists():
+            told, wanted = parsed(note.read_bytes()), json.loads(json.dumps(request))
+            if others := [name for name in sorted({*told, *wanted}) if told.get(name) != wanted.get(name)]:
+                raise ValueError(f"{folder} holds the windows of another request ({', '.join(others[:4])}): repeat "
+                                 "that one, or begin anew with --overwrite and without --resume")  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(note, lambda path: path.write_text(json.dumps(request, indent=2)))
 
     def get(self, number: int) -> Latents | None:
+        """A window; None where there is none, or it is damaged, and is to be made again."""
         path = self._path(number)
-        return np.load(path) if path is not None and path.exists() else None
+        try:
+            return np.load(path) if path is not None and path.exists() else None
+        except (ValueError, EOFError):
+            return None
 
     def put(self, number: int, latents: Latents) -> None:
         path = self._path(number)
         if path is not None:
             write_atomically(path, lambda temporary: np.save(temporary, latents))
-
-    def remove(self) -> None:
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _path(self, number: int) -> Path | None:
         return None if self.folder is None else self.folder / f"{number:04}.npy"

@@ -189,7 +189,8 @@ class Pipeline:
     ) -> Film:
         """A clip of any length, made while it is read; the settings are the request's. Raises BadRequest.
 
-        head: the first stride * n + 1 frames, where they are given. kept: windows on disk.
+        head: the first stride * n + 1 frames, where they are given. kept: windows on disk; who saves the film removes
+        them.
         """
         if self.config.known == "channels":
             self._check_begun(shots, head)
@@ -223,8 +224,6 @@ class Pipeline:
         try:
             self._encode_prompts([shot.prompt for shot in shots] + negative)
             yield from film(model, shots, model.decided.latent, seed, head, kept)
-            if kept is not None:
-                kept.remove()
         finally:
             self._bar.close()
 

@@ -8,8 +8,9 @@ import math
 import re
 import warnings
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 SamplerName = Literal["unipc", "dpmpp_2m", "heun", "euler"]
 EXAMPLE = '"a red ball bounces on a grey floor"'
@@ -37,7 +38,7 @@ class BadRequest(ValueError):
 
 @dataclass(frozen=True)
 class Request:
-    """Prompts and settings; None leaves a setting to the model. Raises BadRequest where a value makes no sense.
+    """One prompt or several, and settings; None leaves one to the model. Raises BadRequest for what makes no sense.
 
     num: clips per prompt; clip i of a prompt is made from seed + i, so any of them can be made again alone.
     frames or seconds: the length, at most one of them. width, height: pixels. fps: frames per second.
@@ -60,6 +61,10 @@ class Request:
     shift: float | None = None
 
     def __post_init__(self) -> None:
+        prompts = (self.prompts,) if isinstance(self.prompts, str) else tuple(self.prompts)
+        object.__setattr__(self, "prompts", prompts)
+        if strange := [text for text in (*prompts, self.negative or "") if not isinstance(text, str)]:
+            raise BadRequest(f"{strange[0]!r} is no text: give prompts as such, e.g. {EXAMPLE}")
         if not self.prompts:
             raise BadRequest(f"there is no prompt: give one in quotes, e.g. {EXAMPLE}")
         for index, prompt in enumerate(self.prompts):
@@ -73,31 +78,38 @@ class Request:
                 raise BadRequest(f"{text!a} is no text in UTF-8: write it again, in a terminal that is")
         if self.frames is not None and self.seconds is not None:
             raise BadRequest(f"{self.frames} frames and {self.seconds} seconds were both asked for: give one of them")
+        for name in ("num", "seed"):
+            if getattr(self, name) is None:
+                raise BadRequest(f"{name} is None: give a whole number, or leave it out")
         self._check_whole("num", self.num, 1, None, "e.g. 1")
         self._check_whole("seed", self.seed, 0, LARGEST_SEED - self.num + 1, "e.g. 0")
         self._check_whole("frames", self.frames, 1, None, "e.g. 17")
+        self._check_positive("seconds", self.seconds, "e.g. 2")
         if (self.frames or 0) > MOST_FRAMES or (self.seconds or 0) > MOST_SECONDS:
             asked = f"{self.frames} frames" if self.seconds is None else f"{self.seconds:g} seconds"
             raise BadRequest(f"{asked} are not allowed: use at most {MOST_SECONDS} seconds, an hour")
         self._check_whole("width", self.width, 1, None, "e.g. 96")
         self._check_whole("height", self.height, 1, None, "e.g. 64")
         self._check_whole("steps", self.steps, 1, MOST_STEPS, "e.g. 30")
-        self._check_positive("seconds", self.seconds, "e.g. 2")
         self._check_positive("fps", self.fps, "e.g. 8")
         if self.fps is not None and not LEAST_FPS <= self.fps <= MOST_FPS:
             raise BadRequest(f"fps {self.fps:g} is not allowed: use {LEAST_FPS} to {MOST_FPS}, e.g. 8")
+        if self.sampler not in (known := get_args(SamplerName)):
+            raise BadRequest(f"sampler {self.sampler!r} is not known: use {', '.join(known)}")
         self._check_positive("shift", self.shift, "1 leaves the schedule even, 3 to 8 suits larger clips")
-        if self.guidance_scale is not None and not 0 <= self.guidance_scale < math.inf:
-            scale = self.guidance_scale
+        scale = self.guidance_scale
+        if scale is not None and not (isinstance(scale, Real) and 0 <= scale < math.inf):
             raise BadRequest(f"guidance scale {scale} is not allowed: use 0 or more, e.g. 4; 1 is no guidance")
 
     def _check_whole(self, name: str, value: int | None, least: int, most: int | None, remedy: str) -> None:
+        if value is not None and (not isinstance(value, Integral) or isinstance(value, bool)):
+            raise BadRequest(f"{name} {value!r} is no whole number: use one, {remedy}")
         if value is not None and (value < least or (most is not None and value > most)):
             limit = f"at least {least}" if most is None else f"{least} to {most}"
             raise BadRequest(f"{name} {value} is not allowed: use {limit}, {remedy}")
 
     def _check_positive(self, name: str, value: float | None, remedy: str) -> None:
-        if value is not None and not 0 < value < math.inf:
+        if value is not None and not (isinstance(value, Real) and 0 < value < math.inf):
             raise BadRequest(f"{name} {value} is not allowed: it must be above 0, {remedy}")
 
 
@@ -115,12 +127,21 @@ def parse_span(text: str) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Scene:
-    """An entry of a storyboard: what is seen, for how many seconds, and how it joins the scene before."""
+    """An entry of a storyboard: what is seen, for how many seconds, and how it joins the scene before; with an image it
+    begins anew. Raises BadRequest."""
 
     prompt: str
     seconds: float
     join: Literal["continue", "cut"] = "continue"
     image: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.join not in ("continue", "cut"):
+            raise BadRequest(f'a scene\'s join is {self.join!r}: use "continue" or "cut"')
+        if not isinstance(self.seconds, Real) or not 0 < self.seconds <= MOST_SECONDS:
+            raise BadRequest(f"a scene's seconds are {self.seconds!r}: use a number above 0, at most {MOST_SECONDS}")
+        if self.image is not None:
+            object.__setattr__(self, "join", "cut")
 
 
 def read_storyboard(path: Path) -> tuple[Scene, ...]:
@@ -155,7 +176,7 @@ def read_scene(entry: Any, where: str, folder: Path) -> Scene:
         said = "is missing" if seconds is None else f"is {json.dumps(seconds)[:40]}"
         raise BadRequest(f'{where}: "seconds" {said}: write a number above 0, e.g. 2')
     if seconds > MOST_SECONDS:
-        raise BadRequest(f'{where}: "seconds" is {seconds:g}: write at most {MOST_SECONDS}, an hour')
+        raise BadRequest(f'{where}: "seconds" is {json.dumps(seconds)[:20]}: write at most {MOST_SECONDS}, an hour')
     if join not in (None, "continue", "cut"):
         raise BadRequest(f'{where}: "join" is {json.dumps(join)[:40]}: write "continue" or "cut"')
     if image is not None:

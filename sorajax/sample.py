@@ -35,7 +35,7 @@ from sorajax.arguments import (
 )
 from sorajax.formats import WRITERS, parsed
 from sorajax.request import BadRequest, Note, Request, note, parse_span, read_storyboard
-from sorajax.video import Video, Videos, beside, check_output
+from sorajax.video import Video, Videos, beside, check_output, is_still
 
 if TYPE_CHECKING:
     from sorajax.film import Kept
@@ -91,6 +91,9 @@ def sample(arguments: Arguments) -> None:
     if arguments.grid is not None and arguments.grid < 1:
         raise BadRequest(f"a grid of {arguments.grid} columns is not allowed: use at least 1, e.g. 4")
     named = replace(request, prompts=request.prompts[:1], num=1) if arguments.grid else request
+    if arguments.edit:
+        edited: Path = arguments.edit
+        named = replace(named, frames=1) if attempt(lambda: is_still(edited)) else named
     paths = attempt(lambda: output_paths(arguments.out, named, arguments.overwrite, arguments.resume))
     check_windows(arguments, paths)
     pipeline = attempt(lambda: load(arguments.model, arguments.dtype, arguments.lora, arguments.quantize))
@@ -106,14 +109,13 @@ def sample(arguments: Arguments) -> None:
         for path in paths:
             video = attempt(lambda: next(videos))
             if arguments.resume and path.exists():
-                if not any(windows(path).glob("*.npy")):  # of this command alone: nothing was made
-                    shutil.rmtree(windows(path), ignore_errors=True)
                 check_same(path, {**video.described(), **task_of(arguments)})
                 note(f"{path} is finished, and stays as it is")
-                continue
-            said = {**video.metadata, **task_of(arguments)}
-            attempt(lambda: replace(video, metadata=said).save(path, arguments.overwrite))  # noqa: B023
-            print(path, flush=True)
+            else:
+                said = {**video.metadata, **task_of(arguments)}
+                attempt(lambda: replace(video, metadata=said).save(path, arguments.overwrite))  # noqa: B023
+                print(path, flush=True)
+            shutil.rmtree(windows(path), ignore_errors=True)
     except KeyboardInterrupt:
         if any(windows(path).exists() for path in paths):
             print("note: the finished part of the film is kept: repeat the command with --resume", file=sys.stderr)
@@ -121,14 +123,19 @@ def sample(arguments: Arguments) -> None:
 
 
 def check_same(path: Path, said: dict[str, Any]) -> None:
-    """Raises BadRequest where a finished file's metadata, where it has any, are not those of this request."""
-    told = Path(beside(path))
-    finished = parsed(told.read_text()) if told.is_file() else {}
+    """Raises BadRequest where a finished file is of another request, by what is beside it, or else in it."""
+    finished = parsed(beside(path).read_bytes()) if beside(path).is_file() else {}
+    remedy = "name another file, or add --overwrite and leave --resume out"
+    if not finished:
+        try:
+            finished = Video.load(path).metadata
+        except ValueError as error:
+            raise BadRequest(f"{error}; to make it anew, {remedy}") from error
     wanted = parsed(json.dumps(said))
-    for name in sorted({*finished, *wanted} - {"version"}) if finished else ():
+    for name in sorted({*finished, *wanted} - {"version"}):
         if finished.get(name) != wanted.get(name):
             raise BadRequest(f"{path} is finished, and of another request ({name} {finished.get(name)}, not "
-                             f"{wanted.get(name)}): name another file, or add --overwrite and leave --resume out")
+                             f"{wanted.get(name)}): {remedy}")
 
 
 @dataclass(frozen=True)
@@ -204,7 +211,9 @@ def asked(
         clip, mask = read_part(arguments.edit), arguments.mask
         _, y, x, _ = clip.frames.shape
         if mask is not None:
-            _, height, width, _ = attempt(lambda: Video.load(mask)).frames.shape
+            count, height, width, _ = attempt(lambda: Video.load(mask)).frames.shape
+            if count > 1:
+                note(f"{mask} has {count} frames, and the first one is the mask of all: masks do not move")
             if (width, height) != (x, y):
                 note(f"{mask} is {width}x{height} and is resized to the clip's {x}x{y}, cut where its shape differs")
         return tasks.edit(pipeline, request, clip, strength, attempt(lambda: read_mask(mask, x, y)) if mask else None)

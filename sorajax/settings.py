@@ -103,13 +103,14 @@ def notes_on(tokenizer: Tokenizer, config: SoraConfig, prompts: Sequence[str], n
     reference does not cut it."""
     notes = []
     try:
-        encoded(tokenizer, config, [*prompts, negative])
+        encoded(tokenizer, config, prompts)
+        encoded(tokenizer, config, [negative])
     except ValueError as error:
         if not config.clean_prompts:
             raise
         notes.append(f"{error}, as the rest is not read")
     if tokenizer.vocabulary <= SMALL:
-        unknown = dict.fromkeys(word for text in prompts for word in spelled_out(tokenizer, text))
+        unknown = dict.fromkeys(word for text in (*prompts, negative) for word in spelled_out(tokenizer, text))
         words = ", ".join(f'"{word}"' for word in unknown)
         notes += [f"the model does not seem to know {words}; it may ignore such words"] if unknown else []
     return tuple(notes)

@@ -21,15 +21,14 @@ import numpy as np
 
 from sorajax.diffusion.looped import Cycle
 from sorajax.film import Kept, Shot, anew, latents_for, overlap, shots_of, window_seed
-from sorajax.given import Given, fitted, fitted_mask, in_colours_of
+from sorajax.given import Given, fitted_mask, in_colours_of
 from sorajax.pipeline import Pipeline
-from sorajax.request import CUT, BadRequest, Request, Scene, note
+from sorajax.request import CUT, MOST_SECONDS, BadRequest, Request, Scene, note
 from sorajax.settings import Settings
+from sorajax.shaping import asked_for, check_own_length, each, frames_in, frames_of, lengthened, one_of, rate, shaped
 from sorajax.video import Film, Frames, Video
 
 Direction = Literal["forward", "backward", "both"]
-FASTEST, SLOWEST = 30.0, 4.0  # frames per second that a clip may keep
-RATES_DIFFER = 0.01  # frames per second, that nobody is told of
 AT_ONCE = 8  # of the model's longest windows
 LEADING = 0.93  # the strength that is left to what leads to a clip, over a crossfade of what lies around it
 
@@ -68,7 +67,7 @@ def animate(
         yield from clips(pipeline, request, decided, Given(head=head, exact=False), keep)
         return
     for number, one in enumerate(each(request)):
-        shots = shots_of(one.prompts[0], decided.frames, replace(still, frames=head))
+        shots = shots_of(one.prompts[0], decided.frames, Video(head, still.fps))
         yield filmed(pipeline, one, shots, number, keep)
 
 
@@ -93,13 +92,17 @@ def storyboard(
     """
     pictures = [None if scene.image is None else Video.load(scene.image) for scene in scenes]
     request = shaped(pipeline, request, next((picture for picture in pictures if picture is not None), None))
+    if (total := sum(scene.seconds for scene in scenes)) > MOST_SECONDS:
+        raise BadRequest(f"the scenes last {total:g} seconds together: use at most {MOST_SECONDS}, an hour")
+    check_own_length(request, "a storyboard is as long as its scenes")
     prompts = tuple(anew(scene.prompt) for scene in scenes)
     planned(pipeline, replace(request, prompts=prompts, frames=None, seconds=None))  # or refuses
     shots = []
     for scene, prompt, picture in zip(scenes, prompts, pictures, strict=True):
         image = None if picture is None else Video(one_of(pipeline, request, picture, "first"), picture.fps)
-        told = shots_of(prompt, max(1, round(scene.seconds * rate(request))), image)
-        shots += [replace(told[0], cut=scene.join == "cut"), *told[1:]]
+        told = shots_of(prompt, frames_in(scene.seconds, rate(request)), image)
+        cut = scene.join == "cut" or CUT.match(prompt.strip()) is not None
+        shots += [replace(told[0], cut=cut), *told[1:]]
     for number, seed in enumerate(range(request.seed, request.seed + request.num)):
         yield filmed(pipeline, replace(request, seed=seed), shots, number, keep)
 
@@ -122,9 +125,10 @@ def extend(pipeline: Pipeline, request: Request, clip: Video, direction: Directi
                          "--direction forward")  # fmt: skip
     request = shaped(pipeline, request, clip)
     fps, start = rate(request), frames_of(pipeline, request, clip)
-    wanted = request.frames or round((request.seconds or (pipeline.window - 1) / 2 / fps) * fps)
-    if wanted < 1:
-        raise BadRequest(f"an extension of {request.seconds} s at {fps:g} fps has no frame: ask for 1 second or more")
+    if request.seconds and round(request.seconds * fps) < 1:
+        raise BadRequest(f"an extension of {request.seconds} s at {fps:g} fps has no frame: ask for {1 / fps:.3g} "
+                         "seconds or more")  # fmt: skip
+    wanted = asked_for(request) or max(1, (pipeline.window - 1) // 2)
     for one in each(request):
         parts = [start]
         if direction in ("forward", "both"):
@@ -204,6 +208,9 @@ def connect(pipeline: Pipeline, request: Request, first: Video, second: Video) -
 
 def fill(pipeline: Pipeline, request: Request, clip: Video, start: float, end: float) -> Iterator[Video]:
     """The clip with its frames from `start` to `end` seconds made anew, between what comes before and after them."""
+    check_own_length(request, "a gap is as long as it is said")
+    if not 0 <= start < end:
+        raise BadRequest(f"a gap from {start:g} to {end:g} s is none: say where it begins and ends, e.g. 1.0 and 1.5")
     request = shaped(pipeline, request, clip)
     frames = frames_of(pipeline, request, clip)
     first, last = (min(len(frames), round(moment * rate(request))) for moment in (start, min(end, clip.seconds)))
@@ -236,8 +243,11 @@ def edit(
     pipeline: Pipeline, request: Request, clip: Video, strength: float, mask: np.ndarray | None = None
 ) -> Iterator[Video]:
     """The clip as the prompt says; with a mask (bool [y x], of the clip's size) only where that is true."""
+    check_own_length(request, "an edit is as long as its clip")
     request = shaped(pipeline, request, clip)
     frames = frames_of(pipeline, request, clip)
+    if mask is not None and np.ndim(mask) != 2:
+        raise BadRequest(f"the mask has the shape {np.shape(mask)}: give one picture of booleans, [y x]")
     region = None if mask is None else fitted_mask(mask, *frames.shape[2:0:-1])
     yield from remade(pipeline, request, Given(rough=frames, strength=strength, region=region))
 
@@ -250,6 +260,8 @@ def blend(pipeline: Pipeline, request: Request, first: Video, second: Video, str
     wanted, stride = asked_for(request) or min(len(ours), len(theirs)), pipeline.config.vae.stride[0]
     if not asked_for(request) and len(ours) != len(theirs):
         note(f"clips of {len(ours)} and {len(theirs)} frames are blended in {wanted}: say --seconds for another length")
+    if wanted > min(len(ours), len(theirs)):
+        note(f"a blend of {wanted} frames is longer than its clips, of {len(ours)} and {len(theirs)}: ends stand still")
     ours, theirs = lengthened(ours, wanted)[:wanted], lengthened(theirs, wanted)[:wanted]
     mixed = crossfade(ours, theirs)
     head, tail = (ours[:1], theirs[-stride:]) if wanted > 1 + stride else (None, None)
@@ -328,11 +340,6 @@ def crossfade(first: Frames, second: Frames) -> Frames:
     return np.stack([np.round((1 - share) * a + share * b).astype(np.uint8) for share, a, b in pairs])
 
 
-def asked_for(request: Request) -> int:
-    """Frames that a request that is `shaped` says; 0 where it leaves them open."""
-    return request.frames or (max(1, round(request.seconds * rate(request))) if request.seconds else 0)
-
-
 def sampled(pipeline: Pipeline, request: Request, given: Given | None = None) -> Iterator[Video]:
     """The request's videos, of each of which `given` is known, made at once."""
     decided = planned(pipeline, request, at_once=True)
@@ -356,77 +363,3 @@ def check_at_once(pipeline: Pipeline, frames: int) -> None:
     if frames > (most := AT_ONCE * pipeline.window):
         raise BadRequest(f"{frames} frames would be made at once, what is given among them, and {pipeline.name} makes "
                          f"{most} at most: ask for a shorter clip, bridge or gap")  # fmt: skip
-
-
-def each(request: Request) -> Iterator[Request]:
-    """A request for every prompt and seed."""
-    for prompt in request.prompts:
-        for index in range(request.num):
-            yield replace(request, prompts=(prompt,), num=1, seed=request.seed + index)
-
-
-def shaped(pipeline: Pipeline, request: Request, like: Video | None) -> Request:
-    """The request with its size and rate decided: those asked for, else the model's nearest to what is given."""
-    sizes = pipeline.config.sizes
-    height, width = sizes[0]
-    if like is not None:
-        _, y, x, _ = like.frames.shape
-        if pipeline.config.free_aspect:
-            height, width = shape_of(pipeline, height * width, y / x)
-        else:  # shapes that differ by less than a tenth are alike
-            height, width = min(
-                sizes, key=lambda size: (round(abs(np.log(size[1] * y / (size[0] * x))), 1), abs(size[0] - y)))
-        if len(like.frames) > 1 and SLOWEST <= like.fps <= FASTEST:
-            request = replace(request, fps=request.fps or like.fps)
-    return replace(
-        request,
-        fps=request.fps or pipeline.config.fps,
-        width=request.width or width,
-        height=request.height or height,
-    )
-
-
-def shape_of(pipeline: Pipeline, area: int, aspect: float) -> tuple[int, int]:
-    """Height and width in whole patches, of about so many pixels, as high as `aspect` times as wide."""
-    (_, *strides), (_, *patches) = pipeline.config.vae.stride, pipeline.config.dit.patch
-    units = [stride * patch for stride, patch in zip(strides, patches, strict=True)]
-    sides = (area * aspect) ** 0.5, (area / aspect) ** 0.5
-    height, width = (max(1, int(side + 0.5) // unit) * unit for side, unit in zip(sides, units, strict=True))
-    return height, width
-
-
-def rate(request: Request) -> float:
-    """Frames per second of a request that is `shaped`."""
-    assert request.fps
-    return request.fps
-
-
-def frames_of(pipeline: Pipeline, request: Request, video: Video) -> Frames:
-    """The video's frames at the size and rate of a request that is `shaped`."""
-    assert request.width is not None
-    assert request.height is not None
-    pipeline.plan(replace(request, frames=None, seconds=None))  # its size is checked before any work
-    t, y, x, _ = video.frames.shape
-    what = "the picture" if t == 1 else "the clip"
-    if (x, y) != (request.width, request.height):
-        note(f"{what} of {x}x{y} is resized to {request.width}x{request.height}, cut where its shape differs")
-    if t == 1:
-        return fitted(video, request.width, request.height, video.fps)
-    if abs(video.fps - rate(request)) > RATES_DIFFER:
-        note(f"{what} has {video.fps:g} frames a second, and {rate(request):g} of them are taken")
-    return fitted(video, request.width, request.height, rate(request))
-
-
-def one_of(pipeline: Pipeline, request: Request, video: Video, which: Literal["first", "last"]) -> Frames:
-    """The picture that something begins or ends with, as `frames_of` gives it."""
-    if len(video.frames) > 1:
-        where = "begin" if which == "first" else "end"
-        note(f"a clip of {len(video.frames)} frames is given to {where} with: its {which} one is taken")
-    picture = video.frames[:1] if which == "first" else video.frames[-1:]
-    return frames_of(pipeline, request, replace(video, frames=picture))
-
-
-def lengthened(frames: Frames, count: int) -> Frames:
-    """At least so many frames: the last one is repeated."""
-    missing = max(0, count - len(frames))
-    return np.concatenate([frames, np.repeat(frames[-1:], missing, 0)])

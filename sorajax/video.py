@@ -197,6 +197,11 @@ def saved(video: Video | Film, path: str | Path, overwrite: bool) -> Path:
     return path
 
 
+def is_still(path: Path) -> bool:
+    """Whether a file is one picture, and no clip. Raises OSError and ValueError."""
+    return path.suffix.lower() in PICTURES and len(Video.load(path).frames) == 1
+
+
 def check_suffix(path: Path) -> None:
     """Raises ValueError for a suffix that no writer knows."""
     if path.suffix.lower() not in WRITERS:

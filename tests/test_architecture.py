@@ -28,6 +28,7 @@ ROOMS = (
     "sampling",
     "stages",
     "pipeline",
+    "shaping",
     "tasks",
     "arguments", "sample",
     "train",

@@ -1,5 +1,7 @@
 """Laws of the pipeline: a clip depends on its prompt, seed and settings, and on nothing else."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from sorajax.film import Shot
 from sorajax.models.text import spelled_out
 from sorajax.pipeline import Pipeline, interruptible
 from sorajax.request import BadRequest, Request
-from sorajax.settings import decide, encoded
+from sorajax.settings import decide, encoded, notes_on
 from tests.conftest import TINY
 
 
@@ -80,6 +82,16 @@ def test_more_prompts_than_are_kept_leave_those_that_are_used(pipeline, monkeypa
     assert len(list(pipeline.stream(request, decided))) == 4
     assert len(asked) == len(set(asked)) == 4  # the negative one is there
     assert set(pipeline._contexts) == {*request.prompts, decided.negative}
+
+
+def test_a_prompt_that_is_too_long_is_named(pipeline):
+    with pytest.raises(BadRequest, match=r'prompt 2, "ball ball .*\.\.\.", has 20 tokens, the model reads 12: shorten'):
+        pipeline.plan(Request(("a red ball", "ball " * 20)))
+    cutting = dataclasses.replace(pipeline.config, clean_prompts=True)  # as the open models' reference does
+    notes = notes_on(pipeline.tokenizer, cutting, ("ball " * 20,), "")
+    assert notes[0].endswith("shorten it to about 60 characters, as the rest is not read")
+    ids, _ = encoded(pipeline.tokenizer, cutting, ["ball " * 20], cut=True)
+    assert ids.shape == (1, 12)
 
 
 def test_scale_one_is_the_limit_of_guided_scales(pipeline):

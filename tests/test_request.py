@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sorajax.request import BadRequest, read_storyboard
+from sorajax.request import BadRequest, Request, Scene, read_storyboard
 
 BOARD = [{"prompt": "a red ball", "seconds": 1}, {"prompt": "a blue box", "seconds": 0.5, "join": "cut"}]
 
@@ -28,6 +28,7 @@ def written(folder, board):
         ({"image": "~no-such-user/a.png"}, 'entry 2: "image" is "~no-such-user/a.png"'),
         ({"image": 300 * "a"}, 'entry 2: "image" is "aaa'),
         ({"seconds": 1e300}, 'entry 2: "seconds" is 1e+300: write at most 3600'),
+        ({"seconds": 10**400}, 'entry 2: "seconds" is 1000000'),
         ({"size": 3}, 'entry 2: "size" is no field'),
     ],
 )
@@ -49,3 +50,34 @@ def test_a_board_of_boards_without_end_is_refused(tmp_path):
 def test_a_board_without_scenes_is_refused(tmp_path, board):
     with pytest.raises(BadRequest, match=r"board\.json"):
         read_storyboard(written(tmp_path, board))
+
+
+def test_one_prompt_needs_no_list():
+    assert Request("a ball").prompts == Request(["a ball"]).prompts == ("a ball",)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"sampler": "magic"}, "sampler 'magic' is not known: use unipc"),
+        ({"frames": 17.0}, "frames 17.0 is no whole number: use one, e.g. 17"),
+        ({"num": "2"}, "num '2' is no whole number"),
+        ({"seed": None}, "seed is None"),
+        ({"steps": True}, "steps True is no whole number"),
+        ({"seconds": "2"}, "seconds 2 is not allowed"),
+        ({"guidance_scale": "4"}, "guidance scale 4 is not allowed"),
+        ({"negative": ["blue"]}, "['blue'] is no text"),
+        ({"prompts": (5,)}, "5 is no text: give prompts as such"),
+    ],
+)
+def test_values_of_another_kind_are_named(settings, said):
+    with pytest.raises(BadRequest) as caught:
+        Request(**{"prompts": ("a ball",), **settings})
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("change", [{"join": "cutt"}, {"seconds": -1}, {"seconds": float("nan")}, {"seconds": "2"}])
+def test_a_scene_is_checked_wherever_it_comes_from(change):
+    with pytest.raises(BadRequest, match="a scene's"):
+        Scene(**{"prompt": "a ball", "seconds": 1.0, **change})
+    assert Scene("a ball", 1.0, image="ball.png").join == "cut"

@@ -9,6 +9,7 @@ import pytest
 
 import sorajax
 from sorajax import tasks
+from sorajax.formats import WRITERS
 from sorajax.given import known_of
 from sorajax.pipeline import Pipeline, _Windows
 from sorajax.request import BadRequest, Note, Request, Scene
@@ -248,6 +249,9 @@ def test_each_prompt_and_seed_gets_a_video(pipeline):
         (["--fill", "still.png"], "--fill FILE and --gap FROM:TO go together"),
         (["--fill", "still.png", "--gap", "0.2:0.5"], "is not within the clip"),
         (["--loop", "--resume"], "--loop keeps nothing: leave --resume out"),
+        (["--grid", "2", "--resume"], "a grid is made at once: leave one of them out"),
+        (["--extend", "."], ". is a folder: give the path of a picture or clip"),
+        (["--extend", "still.png", "--seconds", "0.03"], "has no frame: ask for 0.125 seconds or more"),
         (["--fps", "1000"], "fps 1000 is not allowed: use 1 to 120"),
     ],
 )
@@ -294,6 +298,10 @@ def test_notes_say_what_was_not_asked_for(tiny_model, tmp_path, monkeypatch, cap
         (["--extend", "clip.png", "--fps", "8", "--frames", "1"], "has 24 frames a second, and 8 of them are taken"),
         (["--image", "clip.png"], "a clip of 6 frames is given to begin with: its first one is taken"),
         (["--negative", "blue", "--guidance-scale", "1"], "a negative prompt does not count without guidance"),
+        (["--negative", "zebra"], 'does not seem to know "zebra"'),
+        (["--extend", "clip.png", "--seconds", "0.1"], "0.1 s at 24 fps is rounded to 2 frames"),
+        (["--blend", "clip.png", "clip.png", "--frames", "9"], "a blend of 9 frames is longer than its clips, of 6 and"),
+        (["--edit", "clip.png", "--mask", "clip.png"], "clip.png has 6 frames, and the first one is the mask of all"),
     ):
         assert main(["a red ball", "--model", str(tiny_model), "--out", "out.png", "--overwrite", *argv]) == 0
         assert capfd.readouterr().err.count(said) == 1
@@ -328,6 +336,71 @@ def test_finished_files_stay_where_an_interrupted_command_goes_on(tiny_model, tm
     for more in ([], ["--resume"]):  # the same names
         assert main([*folder, *more]) == 0
         assert [path.name for path in (tmp_path / "new").iterdir() if path.suffix == ".mp4"] == ["a-red-ball.mp4"]
+
+
+def test_a_file_of_another_kind_is_not_taken_for_the_finished_one(tiny_model, tmp_path, capsys):
+    path = tmp_path / "a.webp"
+    command = ["a red ball", "--model", str(tiny_model), "--frames", "5", "--out", str(path), "--resume"]
+    path.touch()
+    assert main(command) == 2
+    assert "a.webp is no readable picture" in capsys.readouterr().err
+    clip(5).save(path, overwrite=True)
+    (tmp_path / "a.webp.json").unlink()
+    assert main(command) == 2
+    assert "of another request" in capsys.readouterr().err
+
+
+def test_an_edited_picture_is_a_picture(tiny_model, tmp_path, capsys):
+    clip(1).save(tmp_path / "still.webp")
+    command = ["a red ball", "--model", str(tiny_model), "--edit", str(tmp_path / "still.webp")]
+    assert main([*command, "--out", f"{tmp_path / 'new'}/"]) == 0
+    assert Video.load(tmp_path / "new" / "a-red-ball.png").frames.shape == (1, 16, 16, 3)
+
+
+def test_windows_stay_until_the_file_is_whole(tiny_model, tmp_path, monkeypatch, capsys):
+    """Of formats that are written when all frames are there, too."""
+    command = ["a red ball", "--model", str(tiny_model), "--frames", "9", "--out", str(tmp_path / "a.webp")]
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setitem(WRITERS, ".webp", lambda video, path: (list(video.pictures()), interrupted()))
+        assert main(command) == 130
+    assert "repeat the command with --resume" in capsys.readouterr().err
+    (tmp_path / "a.webp.windows" / "0001.npy").write_bytes(b"")  # damaged: made again
+    assert main([*command, "--resume"]) == 0
+    assert not (tmp_path / "a.webp.windows").exists()
+    assert len(Video.load(tmp_path / "a.webp").frames) == 9
+
+
+def test_what_has_its_own_length_takes_no_other(pipeline):
+    long = request(frames=9)
+    scenes = [Scene("a red ball", 1.0)]
+    for asked in (
+        lambda: tasks.edit(pipeline, long, clip(5), 0.5),
+        lambda: tasks.fill(pipeline, long, clip(9), 0.25, 0.5),
+        lambda: tasks.storyboard(pipeline, long, scenes),
+    ):
+        with pytest.raises(BadRequest, match="leave seconds and frames out"):
+            next(asked())
+    with pytest.raises(BadRequest, match="use at most 3600, an hour"):
+        next(tasks.storyboard(pipeline, PROMPT, [Scene("a red ball", 3000.0)] * 2))
+    with pytest.raises(BadRequest, match="a gap from nan to 1 s is none"):
+        next(tasks.fill(pipeline, PROMPT, clip(9), float("nan"), 1.0))
+    with pytest.raises(BadRequest, match=r"the mask has the shape \(5, 16, 16\)"):
+        next(tasks.edit(pipeline, PROMPT, clip(5), 0.5, np.ones((5, 16, 16), bool)))
+
+
+def test_a_film_is_given_as_a_video_is(pipeline):
+    film = next(tasks.storyboard(pipeline, PROMPT, [Scene("a red ball", 1.0)]))
+    longer = one(tasks.extend(pipeline, request(frames=4), film, "forward"))
+    assert np.array_equal(longer[:8], film.frames)
+
+
+def test_a_scene_that_says_so_begins_with_a_cut(pipeline):
+    (film,) = tasks.storyboard(pipeline, PROMPT, [Scene("a red ball", 1.0), Scene("Cut to: a box", 1.0)])
+    assert [shot["cut"] for shot in film.metadata["shots"]] == [False, True]
 
 
 def test_a_long_still_begins_a_film(pipeline):
