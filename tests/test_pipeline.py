@@ -89,7 +89,7 @@ def test_a_prompt_that_is_too_long_is_named(pipeline):
         pipeline.plan(Request(("a red ball", "ball " * 20)))
     cutting = dataclasses.replace(pipeline.config, clean_prompts=True)  # as the open models' reference does
     notes = notes_on(pipeline.tokenizer, cutting, ("ball " * 20,), "")
-    assert notes[0].endswith("shorten it to about 60 characters, as the rest is not read")
+    assert notes[0].endswith("shorten it to about 59 characters, as the rest is not read")
     ids, _ = encoded(pipeline.tokenizer, cutting, ["ball " * 20], cut=True)
     assert ids.shape == (1, 12)
 

@@ -300,7 +300,7 @@ def test_notes_say_what_was_not_asked_for(tiny_model, tmp_path, monkeypatch, cap
         (["--negative", "blue", "--guidance-scale", "1"], "a negative prompt does not count without guidance"),
         (["--negative", "zebra"], 'does not seem to know "zebra"'),
         (["--extend", "clip.png", "--seconds", "0.1"], "0.1 s at 24 fps is rounded to 2 frames"),
-        (["--blend", "clip.png", "clip.png", "--frames", "9"], "a blend of 9 frames is longer than its clips, of 6 and"),
+        (["--blend", "clip.png", "clip.png", "--frames", "9"], "a blend of 9 frames is longer than its clips, of 6"),
         (["--edit", "clip.png", "--mask", "clip.png"], "clip.png has 6 frames, and the first one is the mask of all"),
     ):
         assert main(["a red ball", "--model", str(tiny_model), "--out", "out.png", "--overwrite", *argv]) == 0
