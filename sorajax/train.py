@@ -18,6 +18,7 @@ import dataclasses
 import os
 import runpy
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -106,8 +107,13 @@ def train(config: Any, directory: Path, resume: bool = False) -> Any:
 
     keep_compiled()
     directory.mkdir(parents=True, exist_ok=True)
-    stage, batches = config.build(directory)
-    held_out = config.held_out(stage, directory) if config.loop.validate_every else ()
+    try:
+        stage, batches = config.build(directory)
+        held_out = config.held_out(stage, directory) if config.loop.validate_every else ()
+    except BaseException:
+        with suppress(OSError):
+            directory.rmdir()  # where nothing is in it
+        raise
     return fit(stage, batches, config.loop, directory, resume, experiment=to_json(config), held_out=held_out)
 
 

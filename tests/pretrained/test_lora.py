@@ -76,6 +76,25 @@ def test_adapters_beside_weights_compute_what_merged_ones_do(model, targets):
     assert float(jnp.abs(beside - alone).max()) > 0.01 * scale
 
 
+def test_a_light_adapter_is_felt_by_weights_of_few_bits():
+    """Of a change of a tenth of their last bit, in the sum of many inputs, and not as nearest rounding leaves it."""
+    rng = np.random.default_rng(0)
+    kernel = jnp.asarray(rng.standard_normal((512, 256)), jnp.bfloat16)
+    a, b = jnp.asarray(rng.standard_normal((512, 1)), jnp.float32), jnp.ones((1, 256), jnp.float32)
+    light = 4e-4
+    made = added("x/kernel", kernel + 0, {"x/a": a, "x/b": b}, light)
+    assert made.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(made, added("x/kernel", kernel + 0, {"x/a": a, "x/b": b}, light))
+
+    def gain(changed):
+        """How much of the change there is: its projection on what it should be."""
+        difference, wanted = np.float64(changed) - np.float64(kernel), light * np.float64(a @ b)
+        return (difference * wanted).sum() / (wanted * wanted).sum()
+
+    assert abs(gain(made) - 1) < 0.1
+    assert abs(gain((kernel + light * (a @ b)).astype(jnp.bfloat16)) - 1) > 0.1
+
+
 def test_two_adapters_add_and_their_order_does_not_matter(model):
     _, params, new = model
     one, two = (random(new(jax.random.key(1)), seed) for seed in (1, 2))

@@ -141,6 +141,10 @@ def test_what_cannot_be_tuned_is_one_line(home, capsys):
     assert "say --objective.known 0" in capsys.readouterr().err
     assert main([*said, "--base", str(home / "films"), "--directory", str(home / "other")]) == 1
     assert "is no folder of open weights: name one" in capsys.readouterr().err
+    (home / "converted" / "parts").mkdir(parents=True)
+    assert main([*said, "--base", str(home / "converted"), "--directory", str(home / "other")]) == 1
+    assert "was written by sorajax.convert to be sampled: train on the weights" in capsys.readouterr().err
+    assert not (home / "other").exists()
 
 
 def test_a_tuned_model_becomes_a_folder_that_the_reference_opens(home, tmp_path):
