@@ -73,7 +73,8 @@ def unfinished(folder: Path) -> bool:
 
 def convert(options: Options) -> None:
     """Raises OSError and ValueError, each on one line."""
-    from sorajax.parts import CONVERTED, open_parts, save_converted
+    from sorajax.parts import open_parts
+    from sorajax.pretrained.converted import CONVERTED, save_converted
     from sorajax.pretrained.export import export_diffusers
     from sorajax.pretrained.hub import found
 

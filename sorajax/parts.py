@@ -14,34 +14,25 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import orbax.checkpoint as ocp
 import psutil
-from flax.traverse_util import flatten_dict, unflatten_dict
-from jax.sharding import SingleDeviceSharding
+from flax.traverse_util import flatten_dict
 
-from sorajax.checkpoint import CONFIG, TOKENIZER, from_json, load_model, to_json, write_atomically
+from sorajax.checkpoint import load_model, write_atomically
 from sorajax.models.quantized import Bits, quantized_leaf
-from sorajax.models.sora import EXPERTS, SoraConfig, init_dit, init_text, init_vae, init_vision
+from sorajax.models.sora import EXPERTS, SoraConfig
 from sorajax.pretrained.conventions import Dtype
+from sorajax.pretrained.converted import CONVERTED, open_converted
 from sorajax.pretrained.hub import adapter_file, found, is_path
 from sorajax.pretrained.lora import Adapter, added, load_lora, named_expert, parse_lora, trained_expert
-from sorajax.pretrained.opened import (
-    Part,
-    is_open_model,
-    model_name,
-    open_model,
-    whole_machine,
-)
+from sorajax.pretrained.opened import is_open_model, model_name, open_model
+from sorajax.pretrained.part import Part, each_finished, whole_machine
 from sorajax.pretrained.table import Finish
 from sorajax.sharding import shardings
 
 CONTAINER = Path("/sys/fs/cgroup")
 FULLEST = 0.6  # of the memory that parts may take together; the rest is for what is computed
-CONVERTED, BORROWED = "parts", "borrowed.json"
+BORROWED = "borrowed.json"
 QUANTIZED = {"text", "dit", "dit_low"}
-INITS: dict[str, Callable] = {
-    "text": init_text, "dit": init_dit, "vae": init_vae, "dit_low": init_dit, "vision": init_vision
-}  # fmt: skip
 Lora = str | tuple[str | Path, float]
 """An adapter: "FILE", "FILE:SCALE" or (file, scale); of one of two experts also "high=FILE", "low=FILE:SCALE"."""
 
@@ -200,7 +191,9 @@ def _opened(folder: Path, name: str, dtype: Dtype | None) -> tuple[SoraConfig, d
         raise ValueError(f"{folder} is a file: give the folder of the whole model, and an adapter with --lora")
     wanted: Dtype = dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
     if (folder / CONVERTED).is_dir():
-        return open_converted(folder, dtype)
+        opened, stored = open_converted(folder, dtype)
+        sources = {part: streamed(source, dtype or stored) for part, source in opened.parts.items()}
+        return opened.config, sources, opened.tokenizer, folder.name
     if is_open_model(folder):
         opened = open_model(folder, wanted, name)
         sources = {part: streamed(source, wanted) for part, source in opened.parts.items()}
@@ -235,13 +228,6 @@ def there(params: Any, mesh: jax.sharding.Mesh | None = None) -> Source:
         return each_finished(jax.device_put(params, None if mesh is None else shardings(params, mesh)), finish)
 
     return Source(load, lambda bits: sum(leaf.nbytes for leaf in jax.tree.leaves(params)))
-
-
-def each_finished(params: Any, finish: Finish) -> Any:
-    """Parameters on devices through a function, one by one; those that were given may not be used any more."""
-    flat = flatten_dict(params, sep="/")
-    del params
-    return unflatten_dict({name: finish(name, flat.pop(name)) for name in list(flat)}, sep="/")
 
 
 def borrow(folder: Path, lenders: Mapping[str, Path]) -> None:
@@ -296,87 +282,3 @@ def adapters_of(config: SoraConfig, loras: Sequence[Lora]) -> dict[str, list[tup
     for text in dict.fromkeys(notes):
         print(f"note: {text}", file=sys.stderr)
     return found
-
-
-def save_converted(config: SoraConfig, parts: Parts, tokenizer: str, folder: Path, dtype: Dtype | None = None) -> None:
-    """Writes a model as Orbax checkpoints, one a part, in `dtype` or the types that they have: they open without a
-    change of layout, sharded.
-
-    The folder's config.json is written last. Raises OSError.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    kinds: set[str] = set()
-    handler = ocp.PyTreeCheckpointHandler(use_compression=False, use_zarr3=True)  # the layout that opens fastest
-    with ocp.Checkpointer(handler) as writer:
-        for name in parts:
-            part, params = part_of(config, name), parts.read(name)
-            if dtype is not None:
-                params = jax.tree.map(lambda x, to: x.astype(to.dtype), params, part.abstract(dtype))
-            kinds |= types_of_matrices(part, params)
-            writer.save((folder / CONVERTED / name).absolute(), args=ocp.args.PyTreeSave(params), force=True)
-    write_atomically(folder / TOKENIZER, lambda path: path.write_text(tokenizer, encoding="utf-8"))
-    stored = "float32" if "float32" in kinds else "bfloat16"
-    said = json.dumps({"kind": "SoraConfig", "config": to_json(typed(config, dtype)), "dtype": stored}, indent=2)
-    write_atomically(folder / CONFIG, lambda path: path.write_text(said))
-
-
-def open_converted(folder: Path, dtype: Dtype | None) -> tuple[SoraConfig, dict[str, Source], str, str]:
-    """What `save_converted` has written, in another type where one is asked for. Raises FileNotFoundError and
-    ValueError where it is not whole."""
-    described = folder / CONFIG
-    if not described.is_file():
-        raise FileNotFoundError(f"{described} is missing: the conversion did not end, run it again")
-    if not (folder / TOKENIZER).is_file():
-        raise FileNotFoundError(f"{folder / TOKENIZER} is missing: convert again")
-    try:
-        said = json.loads(described.read_text())
-    except ValueError as error:
-        raise ValueError(f"{described} is no JSON ({error}): convert again") from error
-    config, wanted = from_json(said["config"], SoraConfig, str(described)), dtype or said["dtype"]
-    config = typed(config, dtype)
-    needed = ["text", "dit", "vae"]
-    needed += ["dit_low"] * (config.boundary is not None) + ["vision"] * (config.vision is not None)
-    if missing := [name for name in needed if not (folder / CONVERTED / name).is_dir()]:
-        raise FileNotFoundError(f"{folder / CONVERTED} lacks {', '.join(missing)}: convert again")
-    sources = {
-        name: converted(folder / CONVERTED / name, part_of(config, name), wanted)
-        for name in INITS
-        if (folder / CONVERTED / name).is_dir()
-    }
-    return config, sources, (folder / TOKENIZER).read_text(encoding="utf-8"), folder.name
-
-
-def typed(config: SoraConfig, dtype: Dtype | None) -> SoraConfig:
-    """The config with matrix products of text encoder and transformer in another type, where one is named."""
-    if dtype is None:
-        return config
-    return replace(config, text=replace(config.text, dtype=dtype), dit=replace(config.dit, dtype=dtype))
-
-
-def part_of(config: SoraConfig, name: str) -> Part:
-    """The shapes of a part's parameters."""
-    return Part([], dict, INITS[name], getattr(config, name.removesuffix("_low")), whole=name == "vae")
-
-
-def types_of_matrices(part: Part, params: Any) -> set[str]:
-    """The types of those parameters that are in whichever type a model is."""
-    told = jax.tree.map(lambda x, to: str(x.dtype) if to.dtype == "bfloat16" else "", params, part.abstract("bfloat16"))
-    return set(jax.tree.leaves(told)) - {""}
-
-
-def converted(folder: Path, part: Part, dtype: Dtype) -> Source:
-    """A part that was converted, onto all devices."""
-
-    def load(finish: Finish) -> Any:
-        here = SingleDeviceSharding(jax.local_devices()[0])  # without a place Orbax takes the way through numpy
-        target = part.abstract(dtype, whole_machine())
-        target = jax.tree.map(lambda leaf: leaf.update(sharding=leaf.sharding or here), target)
-        with ocp.StandardCheckpointer() as reader:
-            try:
-                restored = reader.restore(folder.absolute(), target)
-            except Exception as error:  # Orbax raises bare Exceptions for damaged files
-                reason = " ".join(str(error).split())[:200]
-                raise ValueError(f"{folder} is damaged ({reason}): convert again") from error
-        return each_finished(restored, finish)
-
-    return Source(load, partial(part.bytes, dtype))

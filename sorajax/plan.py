@@ -151,16 +151,14 @@ def described(asked: Sampling) -> tuple[Any, dict[str, Any]]:
     from sorajax.checkpoint import load_model
     from sorajax.models.quantized import quantize
     from sorajax.models.sora import SoraConfig, init_dit, init_text, init_vae, init_vision
-    from sorajax.parts import CONVERTED, open_converted
     from sorajax.pretrained.conventions import known_config, known_name
     from sorajax.pretrained.hub import found
-    from sorajax.pretrained.opened import abstract_parameters, is_open_model, open_model
+    from sorajax.pretrained.opened import is_open_model, open_model
+    from sorajax.pretrained.part import abstract_parameters
 
     if known_name(asked.model):
         config = known_config(asked.model, asked.dtype)
-    elif ((folder := found(asked.model)) / CONVERTED).is_dir():
-        config = open_converted(folder, asked.dtype)[0]
-    elif is_open_model(folder):
+    elif is_open_model(folder := found(asked.model)):
         config = open_model(folder, asked.dtype).config
     else:
         config = load_model(folder, SoraConfig)[0]

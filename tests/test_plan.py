@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 from sorajax.models.sora import init_dit, init_text, init_vae, init_vision
 from sorajax.models.vision import VisionConfig
 from sorajax.plan import Sampling, described, main
-from sorajax.pretrained.opened import abstract_parameters
+from sorajax.pretrained.part import abstract_parameters
 from sorajax.sharding import make_mesh
 from sorajax.stages import nbytes, stages
 from sorajax.train import load_experiment

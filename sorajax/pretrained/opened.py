@@ -7,21 +7,17 @@ Wan 2.1 text to video and image to video, Wan 2.2 text-and-image to video (5B) a
 How they are used (steps, guidance, frame rate) is in `conventions.py`.
 """
 
-import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from sorajax.checkpoint import from_json, to_json
 from sorajax.models.dit import DiTConfig
-from sorajax.models.quantized import Bits, is_quantized_leaf
 from sorajax.models.sora import SoraConfig, init_dit, init_text, init_vae, init_vision
 from sorajax.models.text import TextConfig
 from sorajax.models.vae import VAEConfig
@@ -37,10 +33,11 @@ from sorajax.pretrained.conventions import (
     known_config,
     released_shift,
 )
+from sorajax.pretrained.converted import CONVERTED, open_converted
+from sorajax.pretrained.part import Opened, Part
 from sorajax.pretrained.pickles import PICKLES, PickledTensors
 from sorajax.pretrained.safetensors import Tensors
-from sorajax.pretrained.table import Finish, Row, check_tensors, stream_parameters
-from sorajax.sharding import make_mesh, path_name, shardings
+from sorajax.pretrained.table import Row
 
 INDEX = "model_index.json"
 PIPELINES = ("WanPipeline", "WanImageToVideoPipeline")
@@ -50,75 +47,13 @@ RELEASED = ("t2v", "i2v", "ti2v")
 ORIGINAL_VAE = ("Wan2.1_VAE", "Wan2.2_VAE")
 WEIGHTS = "diffusion_pytorch_model"
 """How files of transformers are called."""
-FULL = ("time_in", "time_out", "time_modulation", "modulation", "modulation_out", "positions", "position_bias")
-"""Parts of the path of parameters that stay float32, as in the reference: clocks, modulation, biases of attention."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """One model of a folder: what to read and how."""
-
-    rows: list[Row]
-    tensors: Callable[[], Mapping[str, np.ndarray]]
-    init: Callable[[Any, jax.Array], dict]
-    config: Any
-    whole: bool = False
-    """All of it stays float32: an autoencoder, as in the reference."""
-
-    def abstract(self, dtype: Dtype, mesh: jax.sharding.Mesh | None = None) -> Any:
-        """ShapeDtypeStructs of the parameters, sharded by the one table: matrices in `dtype`, the rest float32, and all
-        where it is `whole`."""
-        shapes = jax.eval_shape(lambda key: self.init(self.config, key), jax.random.key(0))
-        where = jax.tree.map(lambda _: None, shapes) if mesh is None else shardings(shapes, mesh)
-
-        def typed(path: tuple, leaf: Any, sharding: Any) -> jax.ShapeDtypeStruct:
-            small = self.whole or leaf.ndim < 2 or any(name in FULL for name in path_name(path).split("/"))
-            return jax.ShapeDtypeStruct(leaf.shape, jnp.float32 if small else dtype, sharding=sharding)
-
-        return jax.tree.map_with_path(typed, shapes, where, is_leaf=lambda leaf: leaf is None)
-
-    def bytes(self, dtype: Dtype, bits: Bits | None = None) -> int:
-        """What the parameters take; with `bits`, what 8 of them for kernels of blocks take."""
-
-        def size(path: tuple, leaf: Any) -> int:
-            small = bits is not None and is_quantized_leaf(path_name(path), leaf.ndim)
-            return leaf.size * (1 if small else leaf.dtype.itemsize)
-
-        return sum(jax.tree.leaves(jax.tree.map_with_path(size, self.abstract(dtype))))
-
-    def check(self) -> None:
-        """Raises ValueError where names, shapes or types of tensors are not those that the config wants."""
-        check_tensors(self.rows, self.tensors(), self.abstract("float32"))
-
-    def load(
-        self, dtype: Dtype = "float32", mesh: jax.sharding.Mesh | None = None, finish: Finish = lambda name, leaf: leaf
-    ) -> dict:
-        """The parameters, streamed to their places, each through `finish`: its name and value give what takes its
-        place.
-
-        Raises ValueError where tensors and config do not match.
-        """
-        return stream_parameters(self.rows, self.tensors(), self.abstract(dtype, mesh), finish)
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A folder of open weights. `parts` has "text", "dit", "vae" and, by model, "dit_low" and "vision"."""
-
-    config: SoraConfig
-    parts: dict[str, Part]
-    tokenizer: str
-    """The text of its tokenizer.json."""
-
-
-def abstract_parameters(init: Callable[[Any, jax.Array], dict], config: Any, dtype: Dtype) -> Any:
-    """Shapes and types that a part's parameters have in memory, without any."""
-    return _part([], dict, init, config).abstract(dtype)
 
 
 def is_open_model(folder: Path) -> bool:
-    """Whether the folder is in one of the two layouts."""
-    return (folder / INDEX).is_file() or any(_found(folder, name) for name in ORIGINAL_VAE)
+    """Whether the folder is in one of the two layouts, or converted from one."""
+    if (folder / CONVERTED).is_dir() or (folder / INDEX).is_file():
+        return True
+    return any(_found(folder, name) for name in ORIGINAL_VAE)
 
 
 def open_model(folder: str | Path, dtype: Dtype = "float32", name: str | None = None, **changes: Any) -> Opened:
@@ -130,6 +65,10 @@ def open_model(folder: str | Path, dtype: Dtype = "float32", name: str | None = 
     """
     folder = Path(folder)
     changes = {"dtype": dtype, **changes}
+    if (folder / CONVERTED).is_dir():
+        opened, _ = open_converted(folder, dtype)
+        dit = replace(opened.config.dit, **changes)
+        return replace(opened, config=replace(opened.config, dit=dit, name=name or opened.config.name))
     try:
         if (folder / INDEX).is_file():
             return _diffusers(folder, name or model_name(folder), changes)
@@ -168,6 +107,8 @@ def open_autoencoder(folder: str | Path) -> Part | None:
     None where there is none. Raises as `open_model` does.
     """
     folder = Path(folder)
+    if (folder / CONVERTED).is_dir():
+        return open_converted(folder, None)[0].parts["vae"]
     folder = folder / "vae" if (folder / INDEX).is_file() else folder
     if file := next((path for name in ORIGINAL_VAE if (path := _found(folder, name))), None):
         tensors = _read(file)
@@ -378,19 +319,3 @@ def _original_vision(tensors: Mapping[str, np.ndarray]) -> VisionConfig:
 
 def _count(tensors: Mapping[str, Any], prefix: str) -> int:
     return 1 + max(int(name.removeprefix(prefix).split(".")[0]) for name in tensors if name.startswith(prefix))
-
-
-def open_signature(part: Part) -> str:
-    """A short hash of open weights that reads few of them: all names, and the scales of all norms."""
-    tensors = part.tensors()
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        if "norm" in name:
-            digest.update(np.ascontiguousarray(tensors[name]).tobytes())
-    return digest.hexdigest()[:16]
-
-
-def whole_machine() -> jax.sharding.Mesh | None:
-    """A mesh that splits weights over all devices; None where there is one."""
-    return make_mesh({"fsdp": -1}) if jax.device_count() > 1 else None

@@ -19,7 +19,8 @@ from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextConfig, TextEncoder, Tokenizer, clean
 from sorajax.parts import borrowed
 from sorajax.pretrained.conventions import Dtype
-from sorajax.pretrained.opened import is_open_model, open_model, open_signature, whole_machine
+from sorajax.pretrained.opened import is_open_model, open_model
+from sorajax.pretrained.part import whole_machine
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def open_text(folder: Path, dtype: Dtype | None = None) -> FrozenText:
         opened = open_model(folder, wanted)
         part = opened.parts[TEXT]
         return FrozenText(
-            opened.config.text, opened.tokenizer, opened.config.clean_prompts, open_signature(part),
+            opened.config.text, opened.tokenizer, opened.config.clean_prompts, part.signature(),
             lambda: part.load(wanted, whole_machine()))  # fmt: skip
     config, params, tokenizer = load_model(folder, SoraConfig)
     if tokenizer is None or TEXT not in params:

@@ -21,7 +21,7 @@ from sorajax.data.latents import signature
 from sorajax.models.sora import SoraConfig
 from sorajax.models.vae import VAEConfig
 from sorajax.models.vision import MEAN, STD, Vision, VisionConfig
-from sorajax.pretrained.opened import is_open_model, open_model, open_signature
+from sorajax.pretrained.opened import is_open_model, open_model
 from sorajax.training.vae import encoder, load_vae
 
 
@@ -32,7 +32,7 @@ def picture_encoder(config: SoraConfig, vae: Any, base: Path) -> tuple[Callable[
     [b t y x 3] in [-1, 1] -> {"latent", "channels", "image"}, the last where there is an image encoder.
     """
     part = None if config.vision is None else open_model(base).parts["vision"]
-    made_by = f"{signature(vae['encoder'])}-picture" + ("" if part is None else f"-{open_signature(part)}")
+    made_by = f"{signature(vae['encoder'])}-picture" + ("" if part is None else f"-{part.signature()}")
 
     def opened() -> Encode:
         return Partial(partial(_read, config.vae, config.vision), vae, None if part is None else part.load())

@@ -16,7 +16,6 @@ from sorajax.checkpoint import Storage
 from sorajax.data.batches import WorldBatch
 from sorajax.data.clips import VideoData
 from sorajax.models.sora import Expert, SoraConfig
-from sorajax.parts import CONVERTED
 from sorajax.pretrained.conventions import Dtype, is_known
 from sorajax.pretrained.hub import found
 from sorajax.pretrained.opened import is_open_model, open_config
@@ -73,14 +72,10 @@ class TuneTraining:
 
 
 def at_hand(base: Path) -> Path:
-    """The folder of weights, downloaded where their name on the hub is given. Raises FileNotFoundError, and ValueError
-    for converted ones."""
+    """The folder of weights, downloaded where their name on the hub is given. Raises FileNotFoundError."""
     if not (folder := found(base)).exists():
         raise FileNotFoundError(f"{base} does not exist: give the folder of a model, or a name on the hub, e.g. "
                                 "Wan-AI/Wan2.1-T2V-1.3B-Diffusers")  # fmt: skip
-    if (folder / CONVERTED).is_dir():
-        raise ValueError(f"{base} was written by sorajax.convert to be sampled: train on the weights that it was made "
-                         "of, or on what --to diffusers makes of it")  # fmt: skip
     return folder
 
 

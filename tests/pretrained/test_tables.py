@@ -17,7 +17,7 @@ from sorajax.models.text import TextConfig
 from sorajax.models.vae import VAEConfig
 from sorajax.models.vision import VisionConfig
 from sorajax.pretrained import export, wan
-from sorajax.pretrained.opened import Part
+from sorajax.pretrained.part import Part
 from sorajax.pretrained.safetensors import Tensors
 from sorajax.pretrained.table import _matched
 

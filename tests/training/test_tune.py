@@ -11,7 +11,7 @@ from sorajax.checkpoint import load_model
 from sorajax.data import preparation
 from sorajax.data.contexts import TEXT
 from sorajax.models.sora import SoraConfig
-from sorajax.pretrained.opened import Part
+from sorajax.pretrained.part import Part
 from sorajax.sharding import make_mesh
 from sorajax.train import main
 from sorajax.training import loop
@@ -64,7 +64,7 @@ def _here(monkeypatch):
     """One device, and no workers."""
     monkeypatch.setattr(loop, "make_mesh", lambda shape: make_mesh(shape, jax.devices()[:1]))
     monkeypatch.setattr(preparation, "run_parts", in_turn)
-    monkeypatch.setattr("sorajax.pretrained.opened.make_mesh", lambda shape: make_mesh(shape, jax.devices()[:1]))
+    monkeypatch.setattr("sorajax.pretrained.part.make_mesh", lambda shape: make_mesh(shape, jax.devices()[:1]))
 
 
 @pytest.fixture
@@ -81,11 +81,11 @@ def opened(monkeypatch):
     return read
 
 
-def experiment(home, name, kind, settings):
+def experiment(home, name, kind, settings, base="Wan"):
     """What trains ``kind`` into run_NAME, as one says it to ``main``."""
     path = home / f"{name}.py"
     path.write_text(EXPERIMENT.format(
-        kind=kind, settings=settings, base=str(home / "Wan"), videos=str(home / "films"),
+        kind=kind, settings=settings, base=str(home / base), videos=str(home / "films"),
         latents=str(home / "latents")))  # fmt: skip
     return [str(path), "--directory", str(home / f"run_{name}")]
 
@@ -135,15 +135,33 @@ def test_what_was_encoded_is_what_the_encoder_says(home):
         contexts(["a dog"])
 
 
+def test_converted_weights_are_trained_on_as_those_they_were_made_of(home):
+    from sorajax.convert import main as convert
+    from sorajax.training.frozen import open_text
+
+    assert convert([str(home / "Wan"), "--out", str(home / "fast"), "--dtype", "float32"]) == 0
+    encoders = [open_text(home / name).embed() for name in ("Wan", "fast")]
+    np.testing.assert_array_equal(*(embed(["a square moves"])[0] for embed in encoders))
+    trained = []
+    for name in ("Wan", "fast"):
+        settings = "dtype='float32', storage='float32',"
+        said = experiment(home, f"from_{name}", "TuneTraining", settings, base=name)
+        assert main([*said, "--latents", str(home / f"latents_{name}")]) == 0
+        trained.append(load_model(home / f"run_from_{name}", SoraConfig)[1])
+    jax.tree.map(np.testing.assert_array_equal, *trained)
+    pipeline = sorajax.load(home / "run_from_fast")  # borrows the text encoder from there
+    assert pipeline("a square moves", frames=5, width=16, height=16, steps=1)[0].frames.shape == (5, 16, 16, 3)
+    said = experiment(home, "adapter_fast", "LoRATraining", "rank=2,", base="fast")
+    assert main([*said, "--latents", str(home / "latents_fast")]) == 0
+    assert (home / "run_adapter_fast" / "model" / "lora.safetensors").exists()
+
+
 def test_what_cannot_be_tuned_is_one_line(home, capsys):
     said = experiment(home, "tune", "TuneTraining", "")
     assert main([*said, "--objective.known", "0.5", "--directory", str(home / "other")]) == 1
     assert "say --objective.known 0" in capsys.readouterr().err
     assert main([*said, "--base", str(home / "films"), "--directory", str(home / "other")]) == 1
     assert "is no folder of open weights: name one" in capsys.readouterr().err
-    (home / "converted" / "parts").mkdir(parents=True)
-    assert main([*said, "--base", str(home / "converted"), "--directory", str(home / "other")]) == 1
-    assert "was written by sorajax.convert to be sampled: train on the weights" in capsys.readouterr().err
     assert not (home / "other").exists()
 
 
