@@ -125,6 +125,8 @@ class Arguments:
     """Denoising steps: more take longer and look better."""
     guidance_scale: Annotated[float | None, option("SCALE", MODEL_DECIDES)] = None
     """How closely to follow the prompt: 1 is no guidance, above 7 looks overdone."""
+    guidance_scale_low: Annotated[float | None, option("SCALE", "the same, or the model's own")] = None
+    """That of the second of two experts (Wan 2.2 A14B), which ends a clip."""
     sampler: Annotated[SamplerName, option("NAME", "unipc")] = "unipc"
     """unipc needs the fewest steps, dpmpp_2m about as few; heun evaluates twice a step; euler is the plainest."""
     shift: Annotated[float | None, option("S", MODEL_DECIDES)] = None
@@ -188,6 +190,7 @@ def as_request(arguments: Arguments) -> Request:
         fps=arguments.fps,
         steps=arguments.steps,
         guidance_scale=arguments.guidance_scale,
+        guidance_scale_low=arguments.guidance_scale_low,
         sampler=arguments.sampler,
         shift=arguments.shift,
     )

@@ -87,12 +87,13 @@ class Pipeline:
         seed: int = 0,
         num: int = 1,
         negative: str | None = None,
+        guidance_scale_low: float | None = None,
     ) -> Videos:
         """Makes `num` videos of each prompt, in order; see `Request` for the settings. Raises BadRequest."""
         prompts = (prompts,) if isinstance(prompts, str) else tuple(prompts)
         request = Request(
-            prompts, negative, num, seed, frames, seconds, width, height, fps, steps, guidance_scale, sampler, shift
-        )
+            prompts, negative, num, seed, frames, seconds, width, height, fps, steps, guidance_scale, sampler, shift,
+            guidance_scale_low)
         decided = self.plan(request)
         for text in decided.notes:
             note(text)
@@ -359,6 +360,7 @@ class Pipeline:
 
     def metadata(self, request: Request, decided: Settings, prompt: str, seed: int) -> dict[str, Any]:
         """What it takes to make the clip again."""
+        two = {} if self.config.boundary is None else {"guidance_scale_low": decided.guidance_scale_low}
         return {
             "prompt": prompt,
             "negative": decided.negative,
@@ -367,6 +369,7 @@ class Pipeline:
             **self.opened,
             "steps": decided.steps,
             "guidance_scale": decided.guidance_scale,
+            **two,
             "sampler": decided.sampler,
             "shift": decided.shift,
             "version": f"sorajax {__version__}",

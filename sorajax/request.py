@@ -43,6 +43,7 @@ class Request:
     num: clips per prompt; clip i of a prompt is made from seed + i, so any of them can be made again alone.
     frames or seconds: the length, at most one of them. width, height: pixels. fps: frames per second.
     steps: denoising steps. guidance_scale: 0 ignores the prompt, 1 is no guidance. shift: timestep shift.
+    guidance_scale_low: that of the second of two experts, where it shall be another one.
     negative: what the clip is led away from; "" is nothing, None what the model itself says.
     """
 
@@ -59,6 +60,7 @@ class Request:
     guidance_scale: float | None = None
     sampler: SamplerName = "unipc"
     shift: float | None = None
+    guidance_scale_low: float | None = None
 
     def __post_init__(self) -> None:
         prompts = (self.prompts,) if isinstance(self.prompts, str) else tuple(self.prompts)
@@ -97,8 +99,9 @@ class Request:
         if self.sampler not in (known := get_args(SamplerName)):
             raise BadRequest(f"sampler {self.sampler!r} is not known: use {', '.join(known)}")
         self._check_positive("shift", self.shift, "1 leaves the schedule even, 3 to 8 suits larger clips")
-        scale = self.guidance_scale
-        if scale is not None and not (isinstance(scale, Real) and 0 <= scale < math.inf):
+        for scale in (self.guidance_scale, self.guidance_scale_low):
+            if scale is None or (isinstance(scale, Real) and 0 <= scale < math.inf):
+                continue
             raise BadRequest(f"guidance scale {scale} is not allowed: use 0 or more, e.g. 4; 1 is no guidance")
 
     def _check_whole(self, name: str, value: int | None, least: int, most: int | None, remedy: str) -> None:

@@ -38,7 +38,7 @@ class Settings:
 
     @property
     def guided(self) -> bool:
-        return self.guidance_scale != 1
+        return self.guidance_scale != 1 or self.guidance_scale_low != 1
 
     def times(self, start: float = 1.0) -> Float[np.ndarray, " steps+1"]:
         """The sampler's times, from `start` to 0."""
@@ -74,7 +74,12 @@ def decide(request: Request, config: SoraConfig, at_once: bool = False) -> Setti
     scale = low = request.guidance_scale  # what is asked for serves both experts, as in the reference
     if scale is None:
         scale, low = config.guidance_scale, config.guidance_scale_low
-    if scale == 1 and request.negative:
+    if request.guidance_scale_low is not None:
+        if config.boundary is None:
+            raise BadRequest(f"a second guidance scale, {request.guidance_scale_low:g}, is for models of two experts: "
+                             "leave it out")  # fmt: skip
+        low = request.guidance_scale_low
+    if scale == 1 and low in (None, 1) and request.negative:
         notes += ("a negative prompt does not count without guidance: ask for a guidance scale above 1",)
     return Settings(
         frames=frames,

@@ -120,6 +120,7 @@ def test_any_size_and_length_the_strides_allow(pipeline, settings, shape):
         ({"steps": 0}, "steps 0"),
         ({"guidance_scale": -1.0}, "guidance scale -1.0"),
         ({"guidance_scale": float("nan")}, "guidance scale nan"),
+        ({"guidance_scale_low": 2.0}, "a second guidance scale, 2, is for models of two experts: leave it out"),
         ({"frames": 5, "seconds": 1.0}, "give one of them"),
         ({"seconds": 0.0}, "seconds 0.0"),
         ({"fps": -8.0}, "fps -8.0"),

@@ -49,8 +49,9 @@ def test_the_whole_pipeline_agrees_from_the_same_noise(name, tmp_path):
     pipeline = sorajax.load(folder)
     height, width = (HEIGHT, WIDTH) if "TI2V" not in name else (64, 96)
     given = reference.picture(height, width) if "Image" in type(theirs).__name__ else None
+    low = 2.0 if pipeline.config.boundary else None
     request = Request((PROMPT,), NEGATIVE, seed=5, frames=FRAMES, height=height, width=width, steps=STEPS,
-                      guidance_scale=3.0)
+                      guidance_scale=3.0, guidance_scale_low=low)
     if given is None:
         ours = next(pipeline.stream(request, pipeline.plan(request))).frames
     elif "last" in name:
@@ -64,6 +65,7 @@ def test_the_whole_pipeline_agrees_from_the_same_noise(name, tmp_path):
     t, h, w, c = pipeline.plan(request).latent
     noise = np.asarray(jax.random.normal(jax.random.key(5), (t, h, w, c)))
     more = {} if given is None else {"image": PIL.Image.fromarray(given)}
+    more |= {} if low is None else {"guidance_scale_2": low}
     if "last" in name:
         more["last_image"] = PIL.Image.fromarray(given[::-1])
     with torch.no_grad():
