@@ -15,7 +15,7 @@ MALLOPT = {-8: 1, -4: 0, -1: 2**31 - 1, -2: 2**28}
 """M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD of mallopt(3): one heap, which only grows."""
 
 FRACTIONS = {"XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"}
-SHARE = 0.92
+SHARE = 0.92  # the rest is for the driver, and what draws on the screen
 
 ALONE = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
 

@@ -26,7 +26,7 @@ from jaxtyping import Float
 
 from sorajax.checkpoint import write_atomically
 from sorajax.diffusion.known import Known
-from sorajax.formats import parsed
+from sorajax.formats import differing, parsed
 from sorajax.request import CUT
 from sorajax.video import Frames, Video
 
@@ -227,19 +227,14 @@ class Kept:
 
     def __init__(self, folder: Path | None = None, request: dict[str, Any] | None = None, resume: bool = False):
         """`request` are JSON values that make the film. Raises ValueError where the folder holds another one."""
-        self.folder = folder
+        self.folder, self.request = folder, request or {}
         if folder is None:
             return
-        note = folder / REQUEST
         if not resume:
             shutil.rmtree(folder, ignore_errors=True)
-        elif note.exists():
-            told, wanted = parsed(note.read_bytes()), json.loads(json.dumps(request))
-            if others := [name for name in sorted({*told, *wanted}) if told.get(name) != wanted.get(name)]:
-                raise ValueError(f"{folder} holds the windows of another request ({', '.join(others[:4])}): repeat "
-                                 "that one, or begin anew with --overwrite and without --resume")  # fmt: skip
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(note, lambda path: path.write_text(json.dumps(request, indent=2)))
+        elif (note := folder / REQUEST).exists() and (others := differing(parsed(note.read_bytes()), self.request)):
+            raise ValueError(f"{folder} holds the windows of another request ({', '.join(others[:4])}): repeat that "
+                             "one, or begin anew with --overwrite and without --resume")  # fmt: skip
 
     def get(self, number: int) -> Latents | None:
         """A window; None where there is none, or it is damaged, and is to be made again."""
@@ -251,8 +246,12 @@ class Kept:
 
     def put(self, number: int, latents: Latents) -> None:
         path = self._path(number)
-        if path is not None:
-            write_atomically(path, lambda temporary: np.save(temporary, latents))
+        if path is None:
+            return
+        if not (note := path.with_name(REQUEST)).exists():  # with the first one: nothing is there before
+            note.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(note, lambda temporary: temporary.write_text(json.dumps(self.request, indent=2)))
+        write_atomically(path, lambda temporary: np.save(temporary, latents))
 
     def _path(self, number: int) -> Path | None:
         return None if self.folder is None else self.folder / f"{number:04}.npy"

@@ -5,7 +5,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -106,7 +106,7 @@ def read_film(path: Path, start: float = 0.0, end: float = math.inf) -> Read:
                 raise ValueError("it has no frame")
             sound, said = bool(container.streams.audio), parsed(container.metadata.get("comment"))
             promised = 0.0 if ended or sound else (container.duration or 0) / av.time_base
-            squeezed = (stream.sample_aspect_ratio or 1) != 1
+            squeezed = shown_width(frame, stream.sample_aspect_ratio) != frame.width
     except (av.error.FFmpegError, IndexError, ValueError) as error:
         raise ValueError(f"{path} is no readable video ({error}): perhaps cut short, or of another format") from error
     if sound:
@@ -116,15 +116,22 @@ def read_film(path: Path, start: float = 0.0, end: float = math.inf) -> Read:
     if squeezed:
         note(f"the pixels of {path} are not square: it is made as wide as it is shown")
     chosen = even[within(path, len(even), fps, start, end)]
-    if not ended and (left := len(shown) - len(set(even))) > len(shown) / 50:
-        note(f"{path} shows its frames for uneven times: {left} of {len(shown)} are left out at {fps:.3g} a second")
+    there = range(chosen[0], chosen[-1] + 1)
+    if (left := len(there) - len(set(chosen))) > len(there) / 50:
+        note(f"{path} shows its frames for uneven times: {left} of {len(there)} are left out at {fps:.3g} a second")
     return Read(np.stack([frames[number] for number in chosen]), fps, said)
 
 
 def pixels_of(frame: Any, aspect: Fraction | None) -> UInt8[np.ndarray, "h w 3"]:
-    """What is shown of a decoded frame, whose pixels are `aspect` times as wide as they are high."""
-    wide = {} if not aspect or aspect == 1 else {"width": max(1, round(frame.width * aspect)), "height": frame.height}
-    return upright(frame.to_ndarray(format="rgb24", **wide), getattr(frame, "rotation", 0))
+    """What is shown of a decoded frame, as wide as `shown_width` says."""
+    wide = shown_width(frame, aspect)
+    size = {} if wide == frame.width else {"width": wide, "height": frame.height}
+    return upright(frame.to_ndarray(format="rgb24", **size), getattr(frame, "rotation", 0))
+
+
+def shown_width(frame: Any, aspect: Fraction | None) -> int:
+    """Columns of a decoded frame, whose pixels are `aspect` times as wide as they are high, in square ones."""
+    return max(1, round(frame.width * (aspect or 1)))
 
 
 def upright(pixels: UInt8[np.ndarray, "h w 3"], degrees: int) -> UInt8[np.ndarray, "h2 w2 3"]:
@@ -197,27 +204,43 @@ def read_pillow(path: Path, behind: str = "white") -> Read:
         raise ValueError(f"{path} is no readable picture ({error}): perhaps cut short, or of another format") from error
     if len(frames) > 1:
         shown = [milliseconds or UNTIMED for milliseconds in shown]
+    metadata = parsed(said)
+    if (own := shown_as(metadata, shown)) is None:
         if max(shown) > 1000 * LONGEST_HELD:
             note(f"{path} holds a frame for {max(shown) / 1000:g} s: it is made {LONGEST_HELD} s")
         shown = [min(milliseconds, 1000 * LONGEST_HELD) for milliseconds in shown]
-    metadata = parsed(said)
-    count, fps = shown_as(metadata, shown)
+        usual = sorted(shown)[(len(shown) - 1) // 2] / 1000  # of most frames
+        own = (max(1, round(sum(shown) / 1000 / usual)), 1 / usual) if usual else (len(shown), 1.0)
+    count, fps = own
     middles = (np.arange(count) + 0.5) / fps * 1000
     index = np.minimum(np.searchsorted(np.cumsum(shown), middles, side="right"), len(frames) - 1)
+    if left := len(frames) - len(set(index)):
+        note(f"{path} shows its frames for uneven times: {left} of {len(frames)} are left out at {fps:.3g} a second")
     return Read(np.stack(frames)[index], fps, metadata)
 
 
-def shown_as(metadata: dict[str, Any], shown: Sequence[float]) -> tuple[int, float]:
-    """Frames and rate of a picture whose frames are shown for so many milliseconds: those of its metadata, unless
-    another program has changed the picture and kept its comment."""
+def shown_as(metadata: dict[str, Any], shown: Sequence[float]) -> tuple[int, float] | None:
+    """Frames and rate of a picture whose frames are shown for so many milliseconds, by its metadata; None where it has
+    none, or another program has changed the picture and kept its comment."""
     count, fps = metadata.get("frames"), metadata.get("fps")
     frames, total = len(shown), sum(shown) / 1000
-    usual = float(np.median(shown)) / 1000
-    own = (max(1, round(total / usual)), 1 / usual) if usual else (frames, 1.0)
     if not (isinstance(count, int) and isinstance(fps, int | float) and count >= frames and fps > 0):
-        return own
+        return None
     same = count == 1 if frames == 1 and not total else abs(count / fps - total) < 0.02
-    return (count, float(fps)) if same else own
+    return (count, float(fps)) if same else None
+
+
+def is_still(path: Path) -> bool:
+    """Whether a file is one picture, and no clip; of one that cannot be read it is not said."""
+    from PIL import Image
+
+    if path.suffix.lower() not in PICTURES:
+        return False
+    try:
+        with Image.open(path) as image:
+            return getattr(image, "n_frames", 1) == 1
+    except (OSError, SyntaxError, ValueError, IndexError, Image.DecompressionBombError):
+        return False
 
 
 def opaque(image: Any, behind: str) -> Any:
@@ -233,6 +256,12 @@ def opaque(image: Any, behind: str) -> Any:
         return image.convert("RGB")
     image = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", image.size, behind), image).convert("RGB")
+
+
+def differing(told: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Names of what two requests say differently; the version of sorajax is none of it."""
+    wanted = json.loads(json.dumps(wanted))
+    return [name for name in sorted({*told, *wanted} - {"version"}) if told.get(name) != wanted.get(name)]
 
 
 def parsed(comment: str | bytes | None) -> dict[str, Any]:

@@ -25,9 +25,9 @@ from sorajax.pretrained.converted import CONVERTED, open_converted
 from sorajax.pretrained.hub import adapter_file, found, is_path
 from sorajax.pretrained.lora import Adapter, added, load_lora, named_expert, parse_lora, trained_expert
 from sorajax.pretrained.opened import is_open_model, model_name, open_model
-from sorajax.pretrained.part import Part, each_finished, whole_machine
+from sorajax.pretrained.part import Part, each_finished
 from sorajax.pretrained.table import Finish
-from sorajax.sharding import shardings
+from sorajax.sharding import shardings, whole_machine
 
 CONTAINER = Path("/sys/fs/cgroup")
 FULLEST = 0.6  # of the memory that parts may take together; the rest is for what is computed
@@ -180,8 +180,8 @@ def open_parts(
 
 def finished(adapters: Sequence[tuple[Mapping[str, Any], float]], bits: Bits | None, name: str, leaf: Any) -> Any:
     """A parameter as it is used: with every adapter in it, each times its scale, and in 8 bits where it shall be."""
-    for adapter, scale in adapters:
-        leaf = added(name, leaf, adapter, scale)
+    for number, (adapter, scale) in enumerate(adapters):
+        leaf = added(name, leaf, adapter, scale, number)
     return leaf if bits is None else quantized_leaf(name, leaf, bits)
 
 
@@ -270,7 +270,7 @@ def adapters_of(config: SoraConfig, loras: Sequence[Lora]) -> dict[str, list[tup
             taken = f"is taken for the {expert} expert, as its name says" if expert else "serves both experts"
             notes.append(f"{path} {taken}: else write high=FILE or low=FILE")
         files[number] = files[number]._replace(expert=expert)
-    found = {
+    by_part = {
         which: [
             (flatten_dict(load_lora(path, config.dit, which == "dit_low", notes.append), sep="/"), scale)
             for path, scale, meant in files
@@ -281,4 +281,4 @@ def adapters_of(config: SoraConfig, loras: Sequence[Lora]) -> dict[str, list[tup
     }
     for text in dict.fromkeys(notes):
         print(f"note: {text}", file=sys.stderr)
-    return found
+    return by_part

@@ -421,7 +421,8 @@ def load(
     Hugging Face hub. dtype: of its weights and matrix products; bfloat16 on accelerators and float32 on CPU by default.
     loras: adapter files, "FILE", "FILE:SCALE" or (file, scale); several add up.
     quantize: keeps the weights of transformer and text encoder in 8 bits, see `models.quantized`.
-    Turns on jax's persistent compilation cache in the user's cache folder, unless jax is told where, or not to.
+    Turns on jax's persistent compilation cache in the user's cache folder, unless jax is told where, or not to, and
+    lets jax have nearly all of a GPU's memory, unless it looked for devices before or is told another share.
     Raises FileNotFoundError where nothing is found and ValueError for damaged files or too little memory.
     """
     claim_memory()

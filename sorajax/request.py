@@ -63,7 +63,7 @@ class Request:
     guidance_scale_low: float | None = None
 
     def __post_init__(self) -> None:
-        prompts = (self.prompts,) if isinstance(self.prompts, str) else tuple(self.prompts)
+        prompts = (self.prompts,) if isinstance(self.prompts, str) else tuple(self.prompts or ())
         object.__setattr__(self, "prompts", prompts)
         if strange := [text for text in (*prompts, self.negative or "") if not isinstance(text, str)]:
             raise BadRequest(f"{strange[0]!r} is no text: give prompts as such, e.g. {EXAMPLE}")
@@ -99,14 +99,19 @@ class Request:
         if self.sampler not in (known := get_args(SamplerName)):
             raise BadRequest(f"sampler {self.sampler!r} is not known: use {', '.join(known)}")
         self._check_positive("shift", self.shift, "1 leaves the schedule even, 3 to 8 suits larger clips")
-        for scale in (self.guidance_scale, self.guidance_scale_low):
-            if scale is None or (isinstance(scale, Real) and 0 <= scale < math.inf):
+        for name in ("guidance_scale", "guidance_scale_low"):
+            if (scale := getattr(self, name)) is None:
+                continue
+            if isinstance(scale, Real) and 0 <= float(scale) < math.inf:
+                object.__setattr__(self, name, float(scale))
                 continue
             raise BadRequest(f"guidance scale {scale} is not allowed: use 0 or more, e.g. 4; 1 is no guidance")
 
     def _check_whole(self, name: str, value: int | None, least: int, most: int | None, remedy: str) -> None:
         if value is not None and (not isinstance(value, Integral) or isinstance(value, bool)):
             raise BadRequest(f"{name} {value!r} is no whole number: use one, {remedy}")
+        if value is not None:
+            object.__setattr__(self, name, value := int(value))  # of numpy's numbers JSON knows nothing
         if value is not None and (value < least or (most is not None and value > most)):
             limit = f"at least {least}" if most is None else f"{least} to {most}"
             raise BadRequest(f"{name} {value} is not allowed: use {limit}, {remedy}")
@@ -114,6 +119,8 @@ class Request:
     def _check_positive(self, name: str, value: float | None, remedy: str) -> None:
         if value is not None and not (isinstance(value, Real) and 0 < value < math.inf):
             raise BadRequest(f"{name} {value} is not allowed: it must be above 0, {remedy}")
+        if value is not None:
+            object.__setattr__(self, name, float(value))
 
 
 def parse_span(text: str) -> tuple[float, float]:
@@ -139,6 +146,8 @@ class Scene:
     image: Path | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.prompt, str) or not self.prompt.strip():
+            raise BadRequest(f"a scene's prompt is {self.prompt!r}: say what should be seen, e.g. {EXAMPLE}")
         if self.join not in ("continue", "cut"):
             raise BadRequest(f'a scene\'s join is {self.join!r}: use "continue" or "cut"')
         if not isinstance(self.seconds, Real) or not 0 < self.seconds <= MOST_SECONDS:
@@ -187,7 +196,7 @@ def read_scene(entry: Any, where: str, folder: Path) -> Scene:
             raise BadRequest(f'{where}: "image" is {json.dumps(image)[:80]}, and no such file is there: name a picture')
         if join == "continue" and not where.endswith("entry 1"):
             raise BadRequest(f'{where}: "image" begins a shot anew: write "join": "cut", or leave the image out')
-        join, image = "cut", picture
+        image = picture
     return Scene(prompt, float(seconds), "cut" if join == "cut" else "continue", image)
 
 

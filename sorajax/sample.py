@@ -6,7 +6,6 @@ Exit code 0: done; 1: something failed (a model or file that cannot be read or w
 130: interrupted. Mistakes are one line on stderr, and no file is left half-written.
 """
 
-import json
 import math
 import os
 import re
@@ -33,15 +32,16 @@ from sorajax.arguments import (
     styled,
     task_of,
 )
-from sorajax.formats import WRITERS, parsed
+from sorajax.formats import WRITERS, differing, is_still, parsed
 from sorajax.request import BadRequest, Note, Request, note, parse_span, read_storyboard
-from sorajax.video import Video, Videos, beside, check_output, is_still
+from sorajax.video import Video, Videos, beside, check_output
 
 if TYPE_CHECKING:
     from sorajax.film import Kept
     from sorajax.pipeline import Pipeline
     from sorajax.tasks import Keep
     from sorajax.video import Film
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
@@ -91,9 +91,8 @@ def sample(arguments: Arguments) -> None:
     if arguments.grid is not None and arguments.grid < 1:
         raise BadRequest(f"a grid of {arguments.grid} columns is not allowed: use at least 1, e.g. 4")
     named = replace(request, prompts=request.prompts[:1], num=1) if arguments.grid else request
-    if arguments.edit:
-        edited: Path = arguments.edit
-        named = replace(named, frames=1) if attempt(lambda: is_still(edited)) else named
+    if arguments.edit and is_still(arguments.edit):
+        named = replace(named, frames=1)
     paths = attempt(lambda: output_paths(arguments.out, named, arguments.overwrite, arguments.resume))
     check_windows(arguments, paths)
     pipeline = attempt(lambda: load(arguments.model, arguments.dtype, arguments.lora, arguments.quantize))
@@ -101,7 +100,8 @@ def sample(arguments: Arguments) -> None:
     own_length = [name for name in TASKS if name != "image" and getattr(arguments, name)]
     for text in pipeline.plan(replace(request, frames=None, seconds=None) if own_length else request).notes:
         note(text)
-    keep = None if arguments.grid else Keeping(paths, arguments.resume)
+    going_on = arguments.resume and any(path.exists() or windows(path).exists() for path in paths)
+    keep = None if arguments.grid else Keeping(paths, going_on)
     videos = asked(arguments, pipeline, request, keep)
     if arguments.grid:
         videos = iter([attempt(lambda: Videos(video.whole() for video in videos)).grid(arguments.grid)])
@@ -109,7 +109,7 @@ def sample(arguments: Arguments) -> None:
         for path in paths:
             video = attempt(lambda: next(videos))
             if arguments.resume and path.exists():
-                check_same(path, {**video.described(), **task_of(arguments)})
+                attempt(lambda: check_same(path, {**video.described(), **task_of(arguments)}))  # noqa: B023
                 note(f"{path} is finished, and stays as it is")
             else:
                 said = {**video.metadata, **task_of(arguments)}
@@ -131,11 +131,9 @@ def check_same(path: Path, said: dict[str, Any]) -> None:
             finished = Video.load(path).metadata
         except ValueError as error:
             raise BadRequest(f"{error}; to make it anew, {remedy}") from error
-    wanted = parsed(json.dumps(said))
-    for name in sorted({*finished, *wanted} - {"version"}):
-        if finished.get(name) != wanted.get(name):
-            raise BadRequest(f"{path} is finished, and of another request ({name} {finished.get(name)}, not "
-                             f"{wanted.get(name)}): {remedy}")
+    for name in differing(finished, said):
+        one, other = (str(values.get(name))[:60] for values in (finished, said))
+        raise BadRequest(f"{path} is finished, and of another request ({name} {one}, not {other}): {remedy}")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from sorajax.diffusion.flow import schedule
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import Tokenizer, clean, spelled_out
+from sorajax.pretrained.conventions import released_shift
 from sorajax.request import BadRequest, Request, SamplerName
 
 LATEST = 1 - 1e-6  # where the open models' schedulers begin
@@ -79,6 +80,10 @@ def decide(request: Request, config: SoraConfig, at_once: bool = False) -> Setti
             raise BadRequest(f"a second guidance scale, {request.guidance_scale_low:g}, is for models of two experts: "
                              "leave it out")  # fmt: skip
         low = request.guidance_scale_low
+    released = released_shift(config.known == "channels", config.boundary, config.sizes[0][0])
+    if config.clean_prompts and request.shift is None and not 0.5 < config.shift / released < 2:  # of an open model
+        notes += (f"the model's files have a shift of {config.shift:g}, which is used; its release samples with "
+                  f"{released:g}: --shift {released:g}",)  # fmt: skip
     if scale == 1 and low in (None, 1) and request.negative:
         notes += ("a negative prompt does not count without guidance: ask for a guidance scale above 1",)
     return Settings(
@@ -107,13 +112,16 @@ def notes_on(tokenizer: Tokenizer, config: SoraConfig, prompts: Sequence[str], n
     """What the model does not read of the prompts. Raises ValueError for one that is too long, where the model's
     reference does not cut it."""
     notes = []
-    try:
-        encoded(tokenizer, config, prompts)
-        encoded(tokenizer, config, [negative])
-    except ValueError as error:
-        if not config.clean_prompts:
-            raise
-        notes.append(f"{error}, as the rest is not read")
+    for number, text in enumerate([*prompts, negative], 1):
+        try:
+            encoded(tokenizer, config, [text])
+        except ValueError as error:
+            several = f'prompt {number}, "{text[:40]}...",' if len(prompts) > 1 else "the prompt"
+            name = "the negative prompt" if number > len(prompts) else several
+            said = str(error).replace("the prompt", name, 1)
+            if not config.clean_prompts:
+                raise ValueError(said) from error
+            notes.append(f"{said}, as the rest is not read")
     if tokenizer.vocabulary <= SMALL:
         unknown = dict.fromkeys(word for text in (*prompts, negative) for word in spelled_out(tokenizer, text))
         words = ", ".join(f'"{word}"' for word in unknown)

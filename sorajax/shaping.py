@@ -13,6 +13,7 @@ from sorajax.request import BadRequest, Request, note
 from sorajax.video import Frames, Video
 
 FASTEST, SLOWEST = 30.0, 4.0  # frames per second that a clip may keep
+ALIKE = 0.1  # of the logarithm of width over height
 RATES_DIFFER = 0.01  # frames per second, that nobody is told of
 
 
@@ -24,9 +25,10 @@ def shaped(pipeline: Pipeline, request: Request, like: Video | None) -> Request:
         _, y, x, _ = like.frames.shape
         if pipeline.config.free_aspect:
             height, width = shape_of(pipeline, height * width, y / x)
-        else:  # shapes that differ by less than a tenth are alike
-            height, width = min(
-                sizes, key=lambda size: (round(abs(np.log(size[1] * y / (size[0] * x))), 1), abs(size[0] - y)))
+        else:  # of shapes that are alike the nearest height
+            far = {size: abs(np.log(size[1] * y / (size[0] * x))) for size in sizes}
+            alike = [size for size in sizes if far[size] < min(far.values()) + ALIKE]
+            height, width = min(alike, key=lambda size: abs(size[0] - y))
         if len(like.frames) > 1 and SLOWEST <= like.fps <= FASTEST:
             request = replace(request, fps=request.fps or like.fps)
     return replace(

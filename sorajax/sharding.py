@@ -55,6 +55,11 @@ def make_mesh(shape: Mapping[str, int] | str = "", devices: list[jax.Device] | N
     return jax.make_mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
 
 
+def whole_machine() -> Mesh | None:
+    """A mesh that splits weights over all devices; None where there is one."""
+    return make_mesh({"fsdp": -1}) if jax.device_count() > 1 else None
+
+
 def parse_axes(text: str) -> dict[str, int]:
     """Sizes from "data=2,fsdp=4". Raises ValueError."""
     pairs = [part.strip() for part in text.split(",") if part.strip()]

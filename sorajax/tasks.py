@@ -6,9 +6,9 @@
     fill      a clip with a gap, which is made               edit         a clip, again, as the prompt says
     blend     a clip that becomes another one                loop         a clip that ends where it begins
 
-A task yields one video per prompt and seed, in the request's order; what is longer than the model's window comes as a
-`Film`, made while it is saved. None of them adds an argument to the model or to a sampler: see `sorajax.given`,
-`sorajax.film`, `sorajax.diffusion.known` and, of loops, `sorajax.diffusion.looped`.
+A task yields one video per prompt and seed, in the request's order; what is longer than the model's window, or perhaps
+finished already, comes as a `Film`, made while it is saved. None of them adds an argument to the model or to a sampler:
+see `sorajax.given`, `sorajax.film`, `sorajax.diffusion.known` and, of loops, `sorajax.diffusion.looped`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -257,8 +257,9 @@ def blend(pipeline: Pipeline, request: Request, first: Video, second: Video, str
     frame of the one and the last ones of the other. As long as the shorter one, or as `seconds` (or `frames`) says."""
     request = shaped(pipeline, request, first)
     ours, theirs = frames_of(pipeline, request, first), frames_of(pipeline, request, second)
-    wanted, stride = asked_for(request) or min(len(ours), len(theirs)), pipeline.config.vae.stride[0]
-    if not asked_for(request) and len(ours) != len(theirs):
+    asked, stride = asked_for(request), pipeline.config.vae.stride[0]
+    wanted = asked or min(len(ours), len(theirs))
+    if not asked and len(ours) != len(theirs):
         note(f"clips of {len(ours)} and {len(theirs)} frames are blended in {wanted}: say --seconds for another length")
     if wanted > min(len(ours), len(theirs)):
         note(f"a blend of {wanted} frames is longer than its clips, of {len(ours)} and {len(theirs)}: ends stand still")

@@ -106,13 +106,15 @@ def train(config: Any, directory: Path, resume: bool = False) -> Any:
     from sorajax.training.loop import fit
 
     keep_compiled()
+    there = directory.exists()
     directory.mkdir(parents=True, exist_ok=True)
     try:
         stage, batches = config.build(directory)
         held_out = config.held_out(stage, directory) if config.loop.validate_every else ()
     except BaseException:
-        with suppress(OSError):
-            directory.rmdir()  # where nothing is in it
+        if not there:
+            with suppress(OSError):
+                directory.rmdir()  # where nothing is in it
         raise
     return fit(stage, batches, config.loop, directory, resume, experiment=to_json(config), held_out=held_out)
 

@@ -121,8 +121,8 @@ class Film:
     width: int
     fps: float
     metadata: dict[str, Any] = field(default_factory=dict)
-    _read: bool = False
-    _whole: Video | None = None
+    _made: dict[str, Frames | None] = field(default_factory=dict, repr=False)
+    """Whether it was read, and its frames where they are kept; its copies share it."""
 
     def save(self, path: str | Path, overwrite: bool = False) -> Path:
         """As `Video.save`; an mp4 is written as the frames come, other formats when all are there."""
@@ -135,18 +135,18 @@ class Film:
 
     def pictures(self) -> Iterator[Frames]:
         """Its frames, as they are made. Raises ValueError where they were read before, and not kept by `whole`."""
-        if self._whole is not None:
-            return self._whole.pictures()
-        if self._read:
+        if not self._made:
+            self._made["frames"] = None
+            return self.parts
+        if (frames := self._made["frames"]) is None:
             raise ValueError("a film is made while it is read, once: keep what its `whole()` gives, and use that")
-        self._read = True
-        return self.parts
+        return iter([frames])
 
     def whole(self) -> Video:
         """All of it as a video, which is kept."""
-        if self._whole is None:
-            self._whole = Video(np.concatenate(list(self.pictures())), self.fps, self.metadata)
-        return self._whole
+        frames = np.concatenate(list(self.pictures()))
+        self._made["frames"] = frames
+        return Video(frames, self.fps, self.metadata)
 
     @property
     def frames(self) -> Frames:
@@ -197,11 +197,6 @@ def saved(video: Video | Film, path: str | Path, overwrite: bool) -> Path:
     return path
 
 
-def is_still(path: Path) -> bool:
-    """Whether a file is one picture, and no clip. Raises OSError and ValueError."""
-    return path.suffix.lower() in PICTURES and len(Video.load(path).frames) == 1
-
-
 def check_suffix(path: Path) -> None:
     """Raises ValueError for a suffix that no writer knows."""
     if path.suffix.lower() not in WRITERS:
@@ -220,13 +215,13 @@ def check_output(path: str | Path, overwrite: bool = False) -> Path:
     """
     path = Path(path).expanduser()
     check_suffix(path)
+    if len(os.fsencode(path.name)) > LONGEST:
+        raise OSError(f"{path.name[:40]}... is too long a name: use {LONGEST} bytes at most")
     for existing in (path, beside(path)):
         if existing.is_dir():
             raise FileExistsError(f"{existing} is a folder: name a file in it")
         if existing.exists() and not overwrite:
             raise FileExistsError(f"{existing} exists: choose another name, or allow it with --overwrite")
-    if len(os.fsencode(path.name)) > LONGEST:
-        raise OSError(f"{path.name[:40]}... is too long a name: use {LONGEST} letters at most")
     home = next(folder for folder in path.absolute().parents if folder.exists())
     try:
         with tempfile.TemporaryFile(dir=home):

@@ -9,7 +9,8 @@ import sorajax
 from sorajax.checkpoint import load_model
 from sorajax.convert import main
 from sorajax.models.sora import SoraConfig
-from sorajax.pretrained.lora import TARGETS, adapted, init_adapters, save_lora
+from sorajax.pretrained.lora import TARGETS, init_adapters, save_lora
+from tests.pretrained.adapters import adapted
 
 same = partial(jax.tree.map, partial(np.testing.assert_allclose, atol=1e-6))
 

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from sorajax.request import BadRequest, Request, Scene, read_storyboard
@@ -68,6 +69,7 @@ def test_one_prompt_needs_no_list():
         ({"guidance_scale": "4"}, "guidance scale 4 is not allowed"),
         ({"negative": ["blue"]}, "['blue'] is no text"),
         ({"prompts": (5,)}, "5 is no text: give prompts as such"),
+        ({"prompts": None}, "there is no prompt"),
     ],
 )
 def test_values_of_another_kind_are_named(settings, said):
@@ -76,7 +78,14 @@ def test_values_of_another_kind_are_named(settings, said):
     assert said in str(caught.value)
 
 
-@pytest.mark.parametrize("change", [{"join": "cutt"}, {"seconds": -1}, {"seconds": float("nan")}, {"seconds": "2"}])
+def test_numbers_of_numpy_become_ones_that_json_knows():
+    made = Request("a ball", seed=np.int64(3), fps=np.float32(8), guidance_scale=np.float64(2), frames=np.int32(5))
+    assert json.loads(json.dumps([made.seed, made.fps, made.guidance_scale, made.frames])) == [3, 8.0, 2.0, 5]
+
+
+@pytest.mark.parametrize(
+    "change", [{"prompt": None}, {"join": "cutt"}, {"seconds": -1}, {"seconds": float("nan")}, {"seconds": "2"}]
+)
 def test_a_scene_is_checked_wherever_it_comes_from(change):
     with pytest.raises(BadRequest, match="a scene's"):
         Scene(**{"prompt": "a ball", "seconds": 1.0, **change})

@@ -350,6 +350,15 @@ def test_a_file_of_another_kind_is_not_taken_for_the_finished_one(tiny_model, tm
     assert "of another request" in capsys.readouterr().err
 
 
+def test_a_refused_film_leaves_nothing_that_refuses_the_right_one(tiny_model, tmp_path, capsys):
+    command = ["a red ball", "--model", str(tiny_model), "--frames", "9", "--out", str(tmp_path / "a.webp")]
+    assert main(command) == 0
+    assert main(["a blue ball", *command[1:], "--resume"]) == 2
+    assert "of another request (prompt a red ball, not a blue ball)" in capsys.readouterr().err
+    assert main([*command, "--resume"]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.webp", "a.webp.json"]
+
+
 def test_an_edited_picture_is_a_picture(tiny_model, tmp_path, capsys):
     clip(1).save(tmp_path / "still.webp")
     command = ["a red ball", "--model", str(tiny_model), "--edit", str(tmp_path / "still.webp")]
@@ -368,8 +377,11 @@ def test_windows_stay_until_the_file_is_whole(tiny_model, tmp_path, monkeypatch,
         patched.setitem(WRITERS, ".webp", lambda video, path: (list(video.pictures()), interrupted()))
         assert main(command) == 130
     assert "repeat the command with --resume" in capsys.readouterr().err
-    (tmp_path / "a.webp.windows" / "0001.npy").write_bytes(b"")  # damaged: made again
+    (tmp_path / "a.webp.windows" / "0001.npy").write_bytes(b"")  # damaged: made again, and no other
+    sampled, made = _Windows.sample, []
+    monkeypatch.setattr(_Windows, "sample", lambda *told: (made.append(told), sampled(*told))[1])
     assert main([*command, "--resume"]) == 0
+    assert len(made) == 1
     assert not (tmp_path / "a.webp.windows").exists()
     assert len(Video.load(tmp_path / "a.webp").frames) == 9
 

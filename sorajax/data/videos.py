@@ -9,6 +9,7 @@ stretched.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from jaxtyping import UInt8
 
 from sorajax.data.buckets import Bucket
 from sorajax.data.listing import STILLS, opened
-from sorajax.formats import upright
+from sorajax.formats import pixels_of, shown_width, upright
 
 ROUNDING = 0.5  # frames of the clip that a file's own duration may be short of it
 
@@ -67,13 +68,14 @@ def probe(path: str) -> Facts:
             raise BrokenVideo(f"{path}: no frame can be decoded")
         if Path(path).suffix.lower() in STILLS:
             return Facts(0.0, 0.0, frame.height, frame.width, still=True)
+        wide = shown_width(frame, stream.sample_aspect_ratio)
         if stream.duration is not None and stream.time_base is not None:
             seconds = float(stream.duration * stream.time_base)
         else:
             seconds = float(container.duration or 0) / 1_000_000
         fps = float(stream.average_rate or stream.guessed_rate or 0)
         turned = round(getattr(frame, "rotation", 0) / 90) % 2
-        height, width = (frame.width, frame.height) if turned else (frame.height, frame.width)
+        height, width = (wide, frame.height) if turned else (frame.height, wide)
         if seconds <= 0 and fps > 0:
             seconds = stream.frames / fps
         if seconds <= 0:
@@ -92,21 +94,21 @@ def read_clip(
     moments = start + np.arange(frames) / fps
     chosen: list[np.ndarray] = []
     with _stream(path) as (container, stream):
-        first = float((stream.start_time or 0) * stream.time_base)
+        first, aspect = float((stream.start_time or 0) * stream.time_base), stream.sample_aspect_ratio
         if start > 0:
             container.seek(int((start + first) / stream.time_base), stream=stream, backward=True)
         before, last = None, -np.inf
         for frame in container.decode(stream):
             shown = float(frame.time or 0.0) - first
             while len(chosen) < frames and before is not None and moments[len(chosen)] < shown - 1e-4:
-                chosen.append(_pixels(before, size))
+                chosen.append(_pixels(before, size, aspect))
             before, last = frame, shown
             if len(chosen) == frames:
                 break
         if before is None:
             raise EndsEarly(f"{path}: no frame can be decoded at {start:g} s")
         span = 1 / float(stream.average_rate or fps)  # how long the last frame stays
-        held = _pixels(before, size) if len(chosen) < frames else None
+        held = _pixels(before, size, aspect) if len(chosen) < frames else None
         while len(chosen) < frames and moments[len(chosen)] < last + span + ROUNDING / fps:
             chosen.append(held)  # type: ignore[arg-type]
     if len(chosen) < frames:
@@ -114,13 +116,13 @@ def read_clip(
     return np.stack(chosen)
 
 
-def _pixels(frame: Any, size: tuple[int, int] | None) -> UInt8[np.ndarray, "h w 3"]:
-    """A frame's pixels, upright, scaled to cover `size` and cut in the middle."""
-    rotation = getattr(frame, "rotation", 0)
+def _pixels(frame: Any, size: tuple[int, int] | None, aspect: Fraction | None) -> UInt8[np.ndarray, "h w 3"]:
+    """A frame's pixels, upright and square (see `shown_width`), scaled to cover `size` and cut in the middle."""
+    rotation, wide = getattr(frame, "rotation", 0), shown_width(frame, aspect)
     if size is None:
-        return np.ascontiguousarray(upright(frame.to_ndarray(format="rgb24"), rotation))
+        return np.ascontiguousarray(pixels_of(frame, aspect))
     turned = round(rotation / 90) % 2
-    height, width = (frame.width, frame.height) if turned else (frame.height, frame.width)
+    height, width = (wide, frame.height) if turned else (frame.height, wide)
     scale = max(size[0] / height, size[1] / width)
     rows, columns = max(size[0], round(height * scale)), max(size[1], round(width * scale))
     method = "AREA" if scale < 1 else "BICUBIC"

@@ -152,8 +152,7 @@ class Tokenizer:
                 ending = sum(encoding.special_tokens_mask[-1:])
                 found, length = found[: self.tokens - ending] + found[length - ending :], self.tokens
             if length > self.tokens:
-                name = "the prompt" if len(prompts) == 1 else f'prompt {row + 1}, "{prompts[row][:40]}...",'
-                raise ValueError(f"{name} has {length} tokens, the model reads {self.tokens}: shorten it to about "
+                raise ValueError(f"the prompt has {length} tokens, the model reads {self.tokens}: shorten it to about "
                                  f"{len(prompts[row]) * self.tokens // length} characters")
             ids[row, :length], mask[row, :length] = found, True
         return ids, mask

@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import jax
 import jax.numpy as jnp
@@ -128,52 +129,41 @@ def init_adapters(shapes: Any, rank: int, targets: str, key: jax.Array) -> dict:
     return unflatten_dict({tuple(path.split("/")): pair for path, pair in chosen.items()})
 
 
-def adapted(params: Any, adapters: Any, scale: Any = 1.0) -> dict:
-    """The transformer's parameters with `scale` times the adapters in them; the types stay."""
-    flat, changes = flatten_dict(params, sep="/"), flatten_dict(adapters, sep="/")
-    for name in changes:
-        module, _, part = name.rpartition("/")
-        if part == "a":
-            product = jnp.matmul(changes[name], changes[f"{module}/b"], precision="highest")
-            flat[f"{module}/kernel"] = _with_sum(flat[f"{module}/kernel"], product, scale)
-        elif part != "b":
-            flat[name] = _with_sum(flat[name], changes[name], scale)
-    return unflatten_dict(flat, sep="/")
-
-
-def added(name: str, leaf: jax.Array, adapters: Mapping[str, Any], scale: float) -> jax.Array:
+def added(name: str, leaf: jax.Array, adapters: Mapping[str, Any], scale: float, number: int = 0) -> jax.Array:
     """The parameter `name` with `scale` times the adapters, a flat tree, in it: where it is and of its type. It may not
-    be used any more; beside it there is, of a stack, one layer's change at a time."""
+    be used any more; beside it there is, of a stack, one layer's change at a time. `number` counts the adapters of a
+    model, so that each is `rounded` by chances of its own."""
+    key = jax.random.fold_in(jax.random.key(number), crc32(name.encode()))
     a, b = (adapters.get(f"{name.removesuffix('/kernel')}/{part}") for part in "ab")
     if name.endswith("/kernel") and a is not None:
-        leaf = jax.jit(_with_product, donate_argnums=0, out_shardings=leaf.sharding)(leaf, a, b, scale)
+        leaf = jax.jit(_with_product, donate_argnums=0, out_shardings=leaf.sharding)(leaf, a, b, scale, key)
     if name in adapters:
-        leaf = jax.jit(_with_sum, donate_argnums=0, out_shardings=leaf.sharding)(leaf, adapters[name], scale)
+        leaf = jax.jit(_with_sum, donate_argnums=0, out_shardings=leaf.sharding)(leaf, adapters[name], scale, key)
     return leaf
 
 
-def _with_product(kernel: jax.Array, a: jax.Array, b: jax.Array, scale: float) -> jax.Array:
+def _with_product(kernel: jax.Array, a: jax.Array, b: jax.Array, scale: float, key: jax.Array) -> jax.Array:
     if kernel.ndim == 2:
-        return _with_sum(kernel, jnp.matmul(a, b, precision="highest"), scale)
+        return _with_sum(kernel, jnp.matmul(a, b, precision="highest"), scale, key)
 
     def one(layer: jax.Array, kernel: jax.Array) -> jax.Array:
         change = jnp.matmul(a[layer], b[layer], precision="highest")
-        return kernel.at[layer].set(_with_sum(kernel[layer], change, scale))
+        return kernel.at[layer].set(_with_sum(kernel[layer], change, scale, jax.random.fold_in(key, layer)))
 
     return jax.lax.fori_loop(0, len(kernel), one, kernel)
 
 
-def _with_sum(leaf: jax.Array, change: jax.Array, scale: float) -> jax.Array:
-    return rounded(leaf.astype(jnp.float32) + scale * change, leaf.dtype)
+def _with_sum(leaf: jax.Array, change: jax.Array, scale: float, key: jax.Array) -> jax.Array:
+    return rounded(leaf.astype(jnp.float32) + scale * change, leaf.dtype, key)
 
 
-def rounded(x: jax.Array, dtype: Any) -> jax.Array:
-    """float32 in a smaller type; bfloat16 is rounded up or down by chance, as near as each is, and always alike
-    (stochastic rounding, Gupta et al. 2015, section 3.1). A change far below a weight's last bit, as an adapter's often
-    is, would else be gone, and so the sum of many is right."""
+def rounded(x: jax.Array, dtype: Any, key: jax.Array) -> jax.Array:
+    """float32 in a smaller type; bfloat16 is rounded up or down by chance, the more often the nearer (stochastic
+    rounding, Gupta et al. 2015, section 3.1). Of changes far below a weight's last bit, as an adapter's often are,
+    nothing would be left else; so their sum over many weights is right."""
     if dtype != jnp.bfloat16:
         return x.astype(dtype)
-    low = jax.random.bits(jax.random.key(0), x.shape, jnp.uint16).astype(jnp.uint32)
+    low = jax.random.bits(key, x.shape, jnp.uint16).astype(jnp.uint32)
     bits = jax.lax.bitcast_convert_type(x, jnp.uint32) + low
     return jax.lax.bitcast_convert_type((bits >> 16).astype(jnp.uint16), jnp.bfloat16)
 
@@ -367,14 +357,16 @@ def trained_expert(path: Path) -> str | None:
 
 
 def named_expert(path: Path, files: Collection[Path]) -> str | None:
-    """The expert that a file of others is for by its name, as in "style_high_noise.safetensors", or by being one of two
-    among `files` that are named alike, as in "style_HIGH.safetensors" and "style_LOW.safetensors"."""
-    name, others = path.name.lower(), {file.name.lower() for file in files}
-    named = [word for word in EXPERTS if re.search(rf"(?<![a-z]){word}[ _-]?noise", name)]
+    """The expert that a file of others is for by its name or its folder's, as in "style_high_noise.safetensors", or by
+    being one of two among `files` that are named alike, as "style_HIGH.safetensors" and "style_LOW.safetensors" are."""
+    name, *others = ("/".join(file.parts[-2:]).lower() for file in (path, *files))
+    if named := [word for word in EXPERTS if re.search(rf"(?<![a-z]){word}[ _-]?noise", name)]:
+        return named[0] if len(named) == 1 else None
     for word, other in ("high", "low"), ("low", "high"):
-        alike = re.sub(rf"(?<![a-z]){word}(?![a-z])", other, name)
-        named += [word] * (alike != name and alike in others and not named)
-    return named[0] if len(named) == 1 else None
+        places = re.finditer(rf"(?<![a-z]){word}(?![a-z])", name)
+        if any(name[: place.start()] + other + name[place.end() :] in others for place in places):
+            return word
+    return None
 
 
 def _metadata(path: str | Path) -> dict[str, str]:

@@ -8,7 +8,6 @@ How they are used (steps, guidance, frame rate) is in `conventions.py`.
 """
 
 import json
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,16 +22,7 @@ from sorajax.models.text import TextConfig
 from sorajax.models.vae import VAEConfig
 from sorajax.models.vision import VisionConfig
 from sorajax.pretrained import original, wan
-from sorajax.pretrained.conventions import (
-    MEAN,
-    STD,
-    Dtype,
-    conventions,
-    handover,
-    is_known,
-    known_config,
-    released_shift,
-)
+from sorajax.pretrained.conventions import MEAN, STD, Dtype, conventions, handover, is_known, known_config
 from sorajax.pretrained.converted import CONVERTED, open_converted
 from sorajax.pretrained.part import Opened, Part
 from sorajax.pretrained.pickles import PICKLES, PickledTensors
@@ -188,10 +178,6 @@ def _diffusers(folder: Path, name: str, changes: dict[str, Any]) -> Opened:
         boundary=index.get("boundary_ratio"),
         shift=_shift(scheduler) if scheduler.is_file() else None,
     )  # fmt: skip
-    released = released_shift(config.known == "channels", config.boundary, config.sizes[0][0])
-    if not 0.5 < config.shift / released < 2:
-        print(f"note: the scheduler of {name} has a shift of {config.shift:g}, which is used; the release samples with "
-              f"{released:g}: --shift {released:g}", file=sys.stderr)  # fmt: skip
     stored = {part: Tensors(folder / part) for part in described}  # headers only: a missing shard is found now
     parts = {
         "text": _part(wan.text_table(text), lambda: wan.untied(stored["text_encoder"]), init_text, text),

@@ -14,7 +14,7 @@ from sorajax.models.quantized import Bits, is_quantized_leaf
 from sorajax.models.sora import SoraConfig, init_vae
 from sorajax.pretrained.conventions import Dtype
 from sorajax.pretrained.table import Finish, Row, check_tensors, stream_parameters
-from sorajax.sharding import make_mesh, path_name, shardings
+from sorajax.sharding import path_name, shardings
 
 FULL = ("time_in", "time_out", "time_modulation", "modulation", "modulation_out", "positions", "position_bias")
 """Parts of the path of parameters that stay float32, as in the reference: clocks, modulation, biases of attention."""
@@ -66,7 +66,6 @@ class Part:
         """
         return stream_parameters(self.rows, self.tensors(), self.abstract(dtype, mesh), finish)
 
-
     def signature(self) -> str:
         """A short hash of the weights that reads few of them: all names, and the scales of all norms."""
         tensors = self.tensors()
@@ -104,8 +103,3 @@ def hashed(told: Mapping[str, Any]) -> str:
         if value is not None:
             digest.update(np.ascontiguousarray(value).tobytes())
     return digest.hexdigest()[:16]
-
-
-def whole_machine() -> jax.sharding.Mesh | None:
-    """A mesh that splits weights over all devices; None where there is one."""
-    return make_mesh({"fsdp": -1}) if jax.device_count() > 1 else None

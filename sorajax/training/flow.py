@@ -50,8 +50,7 @@ from sorajax.models.text import TextConfig, Tokenizer
 from sorajax.models.vae import VAEConfig
 from sorajax.parts import borrow
 from sorajax.pretrained.opened import is_open_model, open_config, open_model
-from sorajax.pretrained.part import whole_machine
-from sorajax.sharding import divides, gathered, make_mesh
+from sorajax.sharding import divides, gathered, make_mesh, whole_machine
 from sorajax.training.deeper import deeper
 from sorajax.training.frozen import FrozenText, open_text
 from sorajax.training.loop import LoopConfig

@@ -20,7 +20,7 @@ from sorajax.models.text import TextConfig, TextEncoder, Tokenizer, clean
 from sorajax.parts import borrowed
 from sorajax.pretrained.conventions import Dtype
 from sorajax.pretrained.opened import is_open_model, open_model
-from sorajax.pretrained.part import whole_machine
+from sorajax.sharding import whole_machine
 
 
 @dataclass(frozen=True)

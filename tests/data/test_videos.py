@@ -1,11 +1,14 @@
 """A clip has the frames that are on screen at its moments, upright and never stretched; what is broken says so."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
 from sorajax.data.buckets import Bucket
 from sorajax.data.videos import BrokenVideo, EndsEarly, least_waste, probe, read_clip
 from tests.data.films import film, numbers
+from tests.test_video import encoded_at
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +72,17 @@ def test_a_clip_covers_its_bucket_and_is_not_stretched(tmp_path):
         height, width = bright.any(1).sum(), bright.any(0).sum()
         assert abs(height - width) <= 2
         assert not bright.all()
+
+
+def test_pixels_that_are_not_square_are_made_so(tmp_path):
+    path = tmp_path / "wide.mp4"
+    encoded_at(path, range(0, 400, 40), sample_aspect_ratio=Fraction(2, 1))
+    facts = probe(str(path))
+    assert (facts.height, facts.width) == (32, 96)
+    assert read_clip(str(path), 0.0, 2, 25.0).shape == (2, 32, 96, 3)
+    whole = read_clip(str(path), 0.0, 1, 25.0, (32, 96))  # from dark to light, from one side to the other
+    half = read_clip(str(path), 0.0, 1, 25.0, (16, 48))
+    assert np.abs(whole[0, ::2, ::2].astype(int) - half[0]).max() <= 6
 
 
 @pytest.mark.parametrize("content", [b"", b"no film" * 99, None])

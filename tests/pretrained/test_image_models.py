@@ -104,6 +104,7 @@ def test_an_image_model_makes_films_and_storyboards(name, tmp_path, monkeypatch)
     with pytest.raises(BadRequest, match="i2v begins from pictures, and shot 1 has none: give --image"):
         tuple(tasks.text(pipeline, asked))
     still.save(tmp_path / "still.png")
+    asked = dataclasses.replace(asked, seconds=None)
     scenes = [Scene("a", 0.5, "cut", tmp_path / "still.png"), Scene("b", 0.5), Scene("c", 0.5, "cut")]
     with pytest.raises(BadRequest, match="and shot 3 has none: leave out 'Cut to:', or give a storyboard"):
         tuple(tasks.storyboard(pipeline, asked, scenes))

@@ -23,6 +23,7 @@ from sorajax.pretrained.opened import model_name, open_model
 from sorajax.pretrained.pickles import PickledTensors
 from sorajax.pretrained.safetensors import Tensors
 from sorajax.request import BadRequest, Request
+from sorajax.settings import decide
 from sorajax.video import Video
 
 torch = pytest.importorskip("torch", reason="the parity extra is not installed")
@@ -243,13 +244,16 @@ def test_a_hub_name_stays_and_only_models_of_our_kind_are_fetched(saved, tmp_pat
     assert len(asked) == 7
 
 
-def test_a_shift_far_from_the_releases_is_said(copied, capsys):
-    change(copied / "scheduler" / "scheduler_config.json", flow_shift=3.0)
-    assert open_model(copied).config.shift == 3.0
-    assert capsys.readouterr().err == ""  # 5 in the release: near enough
-    change(copied / "scheduler" / "scheduler_config.json", flow_shift=1.0)
-    assert open_model(copied).config.shift == 1.0
-    assert "has a shift of 1, which is used; the release samples with 5: --shift 5" in capsys.readouterr().err
+def test_a_shift_far_from_the_releases_is_said(copied):
+    def notes(shift, **asked):
+        change(copied / "scheduler" / "scheduler_config.json", flow_shift=shift)
+        config = open_model(copied).config
+        assert config.shift == shift
+        return decide(Request(("a cat",), frames=5, **asked), config).notes
+
+    assert not any("shift" in note for note in notes(3.0))  # 5 in the release: near enough
+    assert "a shift of 1, which is used; its release samples with 5: --shift 5" in notes(1.0)[-1]
+    assert not any("a shift of" in note for note in notes(1.0, shift=2.0))
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,12 @@ from sorajax.models.quantized import quantize
 from sorajax.models.sora import SoraConfig, init_dit, init_text
 from sorajax.models.text import TextConfig
 from sorajax.models.vae import VAEConfig
-from sorajax.pretrained.lora import TARGETS, adapted
+from sorajax.pretrained.lora import TARGETS
 from sorajax.training.flow import FlowObjective, FlowStage
 from sorajax.training.lora import LoRAStage, LoRATraining
 from sorajax.training.optimizer import OptimizerConfig, make_optimizer
 from sorajax.training.step import make_begin, make_update, quick_compile
+from tests.pretrained.adapters import adapted
 
 BUCKET = Bucket(5, 16, 16, batch_size=4)
 

@@ -55,7 +55,7 @@ def _here(monkeypatch):
     """One device, and no workers."""
     monkeypatch.setattr(loop, "make_mesh", lambda shape: make_mesh(shape, jax.devices()[:1]))
     monkeypatch.setattr(preparation, "run_parts", in_turn)
-    monkeypatch.setattr("sorajax.pretrained.part.make_mesh", lambda shape: make_mesh(shape, jax.devices()[:1]))
+    monkeypatch.setattr("sorajax.sharding.make_mesh", lambda shape: make_mesh(shape, jax.devices()[:1]))
 
 
 def experiment(home, model, module, kind, settings):
