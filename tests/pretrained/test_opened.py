@@ -245,10 +245,10 @@ def test_a_hub_name_stays_and_only_models_of_our_kind_are_fetched(saved, tmp_pat
 
 
 def test_a_shift_far_from_the_releases_is_said(copied):
-    def notes(shift, **asked):
-        change(copied / "scheduler" / "scheduler_config.json", flow_shift=shift)
+    def notes(stored, **asked):
+        change(copied / "scheduler" / "scheduler_config.json", flow_shift=stored)
         config = open_model(copied).config
-        assert config.shift == shift
+        assert config.shift == stored
         return decide(Request(("a cat",), frames=5, **asked), config).notes
 
     assert not any("shift" in note for note in notes(3.0))  # 5 in the release: near enough
