@@ -10,8 +10,8 @@ import jax
 import pytest
 
 from sorajax.evaluation import opening
-from sorajax.pretrained.converted import ConvertedPart
 from sorajax.models.sora import init_dit
+from sorajax.pretrained.converted import ConvertedPart
 
 pytest.importorskip("torch", reason="the parity extra is not installed")
 pytest.importorskip("diffusers", reason="the parity extra is not installed")
