@@ -77,10 +77,11 @@ def convert(options: Options) -> None:
     from sorajax.pretrained.converted import CONVERTED, save_converted
     from sorajax.pretrained.export import export_diffusers
     from sorajax.pretrained.hub import found
+    from sorajax.pretrained.opened import is_open_model
 
     start, folder, dtype = time.monotonic(), found(options.model), options.dtype
-    if dtype is None and not (folder / CONVERTED).is_dir():
-        dtype = "bfloat16"  # of open weights: a trained model keeps its own
+    if dtype is None and is_open_model(folder) and not (folder / CONVERTED).is_dir():
+        dtype = "bfloat16"  # of open weights: what was trained or converted keeps its own
     config, parts, tokenizer, _ = open_parts(folder, dtype, options.lora, limited=False)
     if options.to == "orbax":
         save_converted(config, parts, tokenizer, options.out, options.dtype)

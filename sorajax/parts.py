@@ -21,7 +21,7 @@ from sorajax.checkpoint import load_model, write_atomically
 from sorajax.models.quantized import Bits, quantized_leaf
 from sorajax.models.sora import EXPERTS, SoraConfig
 from sorajax.pretrained.conventions import Dtype
-from sorajax.pretrained.converted import CONVERTED, open_converted
+from sorajax.pretrained.converted import CONVERTED, open_converted, stored_in, typed
 from sorajax.pretrained.hub import adapter_file, found, is_path
 from sorajax.pretrained.lora import Adapter, added, load_lora, named_expert, parse_lora, trained_expert
 from sorajax.pretrained.opened import is_open_model, model_name, open_model
@@ -202,17 +202,18 @@ def _opened(folder: Path, name: str, dtype: Dtype | None) -> tuple[SoraConfig, d
     if tokenizer is None:
         raise FileNotFoundError(f"{folder} has no tokenizer.json: export the model again, with its tokenizer")
     lenders = borrowed(folder)
+    wanted = dtype or ("bfloat16" if config.dit.dtype == "bfloat16" else "float32")  # as what was trained beside them
     mesh = whole_machine() if lenders else None  # all parts of a model are on the same devices
-    sources = {name: there(part, mesh) for name, part in params.items()}
-    for name, lender in lenders.items():
+    sources = {part: there(stored_in(config, part, values, dtype), mesh) for part, values in params.items()}
+    for part, lender in lenders.items():
         if is_open_model(lender):
-            lent = open_model(lender, wanted).parts[name]
-            sources[name] = streamed(lent, wanted)
-            if name == "text":
+            lent = open_model(lender, wanted).parts[part]
+            sources[part] = streamed(lent, wanted)
+            if part == "text":
                 config = replace(config, text=lent.config)
         else:
-            sources[name] = there(load_model(lender, SoraConfig)[1][name], mesh)
-    return config, sources, tokenizer, folder.name
+            sources[part] = there(stored_in(config, part, load_model(lender, SoraConfig)[1][part], dtype), mesh)
+    return typed(config, dtype), sources, tokenizer, folder.name
 
 
 def streamed(part: Part, dtype: Dtype) -> Source:

@@ -4,8 +4,10 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
+import sorajax
 from sorajax.parts import FULLEST, Parts
 
 
@@ -62,3 +64,13 @@ def test_what_leaves_waits_in_the_host_where_that_has_room(monkeypatch, room):
         assert kernel[0, 0] == len(name)
         assert list(made._there) == [name]
     assert read == ["dit", "dit_low"] * (1 if room else 3)
+
+
+def test_an_exported_model_opens_in_the_type_that_is_asked_for(tiny_model):
+    own, small = sorajax.load(tiny_model), sorajax.load(tiny_model, dtype="bfloat16")
+    assert {str(leaf.dtype) for leaf in jax.tree.leaves(dict(own.params))} == {"float32"}
+    assert (small.config.dit.dtype, small.config.text.dtype) == ("bfloat16", "bfloat16")
+    assert small.params["dit"]["blocks"]["self_attention"]["q"]["kernel"].dtype == "bfloat16"
+    assert {str(leaf.dtype) for leaf in jax.tree.leaves(small.params["vae"])} == {"float32"}
+    frames = [next(iter(model("a red ball", frames=5, steps=2))).frames.astype(int) for model in (own, small)]
+    assert 0 < np.abs(frames[0] - frames[1]).mean() < 4

@@ -79,9 +79,7 @@ def save_converted(
     handler = ocp.PyTreeCheckpointHandler(use_compression=False, use_zarr3=True)  # the layout that opens fastest
     with ocp.Checkpointer(handler) as writer:
         for name in parts:
-            part, params = part_of(config, name), parts.read(name)
-            if dtype is not None:
-                params = jax.tree.map(lambda x, to: x.astype(to.dtype), params, part.abstract(dtype))
+            part, params = part_of(config, name), stored_in(config, name, parts.read(name), dtype)
             kinds |= types_of_matrices(part, params)
             flat = sorted(flatten_dict(params, sep="/").items())
             signatures[name] = hashed({path: np.asarray(leaf) if "norm" in path else None for path, leaf in flat})
@@ -129,6 +127,13 @@ def typed(config: SoraConfig, dtype: Dtype | None) -> SoraConfig:
     if dtype is None:
         return config
     return replace(config, text=replace(config.text, dtype=dtype), dit=replace(config.dit, dtype=dtype))
+
+
+def stored_in(config: SoraConfig, name: str, params: Any, dtype: Dtype | None) -> Any:
+    """A part's parameters in the types that they have in a model of this type, where one is named."""
+    if dtype is None:
+        return params
+    return jax.tree.map(lambda x, to: x.astype(to.dtype), params, part_of(config, name).abstract(dtype))
 
 
 def part_of(config: SoraConfig, name: str) -> Part:
