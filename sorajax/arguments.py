@@ -127,6 +127,8 @@ class Arguments:
     """How closely to follow the prompt: 1 is no guidance, above 7 looks overdone."""
     guidance_scale_low: Annotated[float | None, option("SCALE", "the same, or the model's own")] = None
     """That of the second of two experts (Wan 2.2 A14B), which ends a clip."""
+    temperature: Annotated[float | None, option("FACTOR", MODEL_DECIDES)] = None
+    """Of the noise that a clip begins from: below 1 clips vary less, and keep more to what is usual."""
     sampler: Annotated[SamplerName, option("NAME", "unipc")] = "unipc"
     """unipc needs the fewest steps, dpmpp_2m about as few; heun evaluates twice a step; euler is the plainest."""
     shift: Annotated[float | None, option("S", MODEL_DECIDES)] = None
@@ -191,6 +193,7 @@ def as_request(arguments: Arguments) -> Request:
         steps=arguments.steps,
         guidance_scale=arguments.guidance_scale,
         guidance_scale_low=arguments.guidance_scale_low,
+        temperature=arguments.temperature,
         sampler=arguments.sampler,
         shift=arguments.shift,
     )

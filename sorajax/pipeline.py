@@ -30,9 +30,9 @@ from sorajax.given import Given, channels_of, known_of
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import Tokenizer
 from sorajax.models.tiles import LARGEST, decode_tiles
-from sorajax.models.vae import VAE, decode_chunks, decode_to_bytes, stream_encode
+from sorajax.models.vae import VAE, decode_chunks, decode_singly, decode_to_bytes, stream_encode
 from sorajax.models.vision import prepared
-from sorajax.parts import Bits, Dtype, Lora, Parts, open_parts
+from sorajax.parts import Bits, Dtype, Lora, Parts, memory_of_devices, open_parts
 from sorajax.request import BadRequest, Request, SamplerName, note
 from sorajax.sampling import (
     Beside,
@@ -45,7 +45,7 @@ from sorajax.sampling import (
     spans,
 )
 from sorajax.settings import Settings, decide, encoded, notes_on
-from sorajax.stages import alive, check_fits
+from sorajax.stages import alive, check_fits, in_tiles
 from sorajax.video import Film, Frames, Video, Videos
 
 EMBEDDED = "world"
@@ -88,12 +88,13 @@ class Pipeline:
         num: int = 1,
         negative: str | None = None,
         guidance_scale_low: float | None = None,
+        temperature: float | None = None,
     ) -> Videos:
         """Makes `num` videos of each prompt, in order; see `Request` for the settings. Raises BadRequest."""
         prompts = (prompts,) if isinstance(prompts, str) else tuple(prompts)
         request = Request(
             prompts, negative, num, seed, frames, seconds, width, height, fps, steps, guidance_scale, sampler, shift,
-            guidance_scale_low)
+            guidance_scale_low, temperature)
         decided = self.plan(request)
         for text in decided.notes:
             note(text)
@@ -270,7 +271,8 @@ class Pipeline:
         state = None
         for part, span in spans(self.config, SAMPLERS[decided.sampler], times).items():
             scale = decided.guidance_scale_low if part == "dit_low" else decided.guidance_scale
-            told = context, seeds, times, np.float32(scale), positions, known, beside, state
+            numbers = np.float32(scale), np.float32(decided.temperature)
+            told = context, seeds, times, *numbers, positions, known, beside, state
             state = self._sampled_by(part, told, decided, span, cycle)
         assert state is not None
         self._bar.finish_sampling()
@@ -324,14 +326,23 @@ class Pipeline:
     def _decoded(self, latents: Float[Array, "b t h w c"], decided: Settings) -> UInt8[np.ndarray, "b t y x 3"]:
         """Frames of the latents: in one piece where that is small, else chunk by chunk, or tile by tile."""
         params, config, shown = self.params["vae"], self.config.vae, np.s_[:, :, : decided.height, : decided.width]
-        if decided.height * decided.width > LARGEST:
-            return interruptible(lambda: decode_tiles(params, config, latents, {}))[0][shown]
+        decode = self._stream(latents.shape)
+        if decode is not decode_to_bytes:
+            return interruptible(lambda: decode(params, config, latents, {}))[0][shown]
         if latents.shape[0] * latents.shape[1] * self.config.vae.stride[0] * decided.height * decided.width > WHOLE:
             return np.concatenate([part[shown] for part in decode_chunks(params, config, latents)], 1)
         kind = ("decoder", latents.shape)
         if kind not in self._compiled:
             self._compiled[kind] = compiled(partial(decode_whole, config), params, latents)
         return np.asarray(interruptible(lambda: self._compiled[kind](params, latents)))[shown]
+
+    def _stream(self, shape: tuple[int, ...]) -> Callable:
+        """What decodes latents [b t h w c], a part of a stream, in the memory of this machine."""
+        (_, rows, columns), (b, *latent) = self.config.vae.stride, shape
+        if latent[1] * rows * latent[2] * columns <= LARGEST:
+            return decode_to_bytes
+        memory = memory_of_devices() / jax.local_device_count()
+        return decode_tiles if in_tiles(self.config.vae, self.params["vae"], latent, memory, b) else decode_singly
 
     def _encoded(
         self, frames: UInt8[np.ndarray, "t y x 3"] | Float[np.ndarray, "t y x 3"]
@@ -370,6 +381,7 @@ class Pipeline:
             "steps": decided.steps,
             "guidance_scale": decided.guidance_scale,
             **two,
+            "temperature": decided.temperature,
             "sampler": decided.sampler,
             "shift": decided.shift,
             "version": f"sorajax {__version__}",
@@ -403,8 +415,7 @@ class _Windows:
 
     def decode(self, latents: Float[np.ndarray, "t h w c"], cache: Any) -> tuple[Frames, Any]:
         params, config = self.pipeline.params["vae"], self.pipeline.config.vae
-        tiled = self.decided.height * self.decided.width > LARGEST
-        decode = decode_tiles if tiled else decode_to_bytes
+        decode = self.pipeline._stream((1, *latents.shape))
         frames, cache = interruptible(lambda: decode(params, config, latents[None], cache))
         return np.asarray(frames)[0, :, : self.decided.height, : self.decided.width], cache
 

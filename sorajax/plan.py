@@ -115,7 +115,7 @@ def plan_sampling(arguments: list[str], name: str) -> int:
     memory, fits = topology.chip.memory, True
     print(f"{config.name}, {width}x{height}, {decided.frames} frames, {decided.steps} steps, on {mesh.size} x "
           f"{topology.kind} of {memory / GIB:.0f} GiB; GiB a device:")  # fmt: skip
-    for stage in stages(config, weights, decided.latent, decided.steps):
+    for stage in stages(config, weights, decided.latent, decided.steps, memory):
         if stage.name.partition(",")[0] not in asked.stages:
             continue
         weighs = nbytes(stage.arguments[0])

@@ -44,6 +44,7 @@ class Request:
     frames or seconds: the length, at most one of them. width, height: pixels. fps: frames per second.
     steps: denoising steps. guidance_scale: 0 ignores the prompt, 1 is no guidance. shift: timestep shift.
     guidance_scale_low: that of the second of two experts, where it shall be another one.
+    temperature: factor of the noise that a clip begins from; below 1 clips vary less.
     negative: what the clip is led away from; "" is nothing, None what the model itself says.
     """
 
@@ -61,6 +62,7 @@ class Request:
     sampler: SamplerName = "unipc"
     shift: float | None = None
     guidance_scale_low: float | None = None
+    temperature: float | None = None
 
     def __post_init__(self) -> None:
         prompts = (self.prompts,) if isinstance(self.prompts, str) else tuple(self.prompts or ())
@@ -99,6 +101,7 @@ class Request:
         if self.sampler not in (known := get_args(SamplerName)):
             raise BadRequest(f"sampler {self.sampler!r} is not known: use {', '.join(known)}")
         self._check_positive("shift", self.shift, "1 leaves the schedule even, 3 to 8 suits larger clips")
+        self._check_positive("temperature", self.temperature, "1 is all of the noise, 0.8 varies less")
         for name in ("guidance_scale", "guidance_scale_low"):
             if (scale := getattr(self, name)) is None:
                 continue

@@ -63,6 +63,7 @@ def sample_latents(
     seeds: UInt32[Array, " b"],
     times: Float[Array, " steps+1"],
     scale: Float[Array, ""],
+    temperature: Float[Array, ""],
     positions: Float[Array, " t"],
     known: Known,
     beside: Beside,
@@ -75,8 +76,10 @@ def sample_latents(
     after them, in one batch.
 
     params: of the transformer, or of one of two experts, which makes some of the `evaluations` (first, and before
-    which); the next one begins with the `state`. scale: of the guidance. positions: of a clip's latents; with a
-    `cycle`, of a view's, and latents are its state, of which nothing is known.
+    which); the next one begins with the `state`. scale: of the guidance. temperature: standard deviation of the noise
+    that all begins from, 1 in training; below it clips vary less (Kingma & Dhariwal 2018; of diffusion Popov et al.
+    2021). positions: of a clip's latents; with a `cycle`, of a view's, and latents are its state, of which nothing is
+    known.
     """
     clocks = config.known != "replaced"
 
@@ -94,7 +97,7 @@ def sample_latents(
         return velocity, velocity_null
 
     follow = guided_pair(pair, scale) if guided else model
-    noise = jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), known.latent.shape[1:]))(seeds)
+    noise = jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), known.latent.shape[1:]))(seeds) * temperature
     velocity = held(follow, known, noise, clocks) if cycle is None else looped(follow, cycle)
     if report is not None:
         velocity = watched(velocity, report)

@@ -29,6 +29,7 @@ class Settings:
     guidance_scale: float
     guidance_scale_low: float
     """That of the expert for the low noise levels, where there are two."""
+    temperature: float
     negative: str
     sampler: SamplerName
     shift: float
@@ -94,6 +95,7 @@ def decide(request: Request, config: SoraConfig, at_once: bool = False) -> Setti
         steps=request.steps or config.steps,
         guidance_scale=scale,
         guidance_scale_low=scale if low is None else low,
+        temperature=request.temperature or config.temperature,
         negative=config.negative if request.negative is None else request.negative,
         sampler=request.sampler,
         shift=request.shift or config.shift,

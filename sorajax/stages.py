@@ -1,7 +1,7 @@
 """What sampling runs one after the other, as shapes without arrays: what fits can be asked before anything is there."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,8 +16,11 @@ from sorajax.models.text import TextConfig
 from sorajax.models.tiles import LARGEST, OVERLAP, TILE, starts
 from sorajax.models.vae import VAE, VAEConfig
 from sorajax.models.vision import VisionConfig
-from sorajax.parts import Parts
+from sorajax.parts import FULLEST, Parts
 from sorajax.sampling import Beside, encode_image, encode_text, sample_latents
+
+SPARE = 1.25
+"""By how much compiled programs may take more than planned."""
 
 
 class Stage(NamedTuple):
@@ -34,9 +37,12 @@ class Stage(NamedTuple):
     """Of one call."""
 
 
-def stages(config: SoraConfig, weights: Mapping[str, Any], shape: tuple[int, ...], steps: int) -> list[Stage]:
+def stages(
+    config: SoraConfig, weights: Mapping[str, Any], shape: tuple[int, ...], steps: int, memory: float = 0
+) -> list[Stage]:
     """The stages of sampling one guided clip of latents [t h w c]; `weights` are shapes of "text", "dit" and "vae", and
-    by model of "vision". Of two experts, which are alike, one is there at a time.
+    by model of "vision". Of two experts, which are alike, one is there at a time. Frames are decoded whole where they
+    are small, or a device's `memory` in bytes has room for it.
     """
     made = [text_stage(config.text, weights["text"])]
     if config.vision is not None:
@@ -44,7 +50,8 @@ def stages(config: SoraConfig, weights: Mapping[str, Any], shape: tuple[int, ...
     if config.known == "channels":
         made.append(encoder_stage(config.vae, weights["vae"], shape))
     made.append(transformer_stage(config, weights["dit"], shape, steps))
-    return [*made, decoder_stage(config.vae, weights["vae"], shape)]
+    tiled = in_tiles(config.vae, weights["vae"], shape, memory)
+    return [*made, decoder_stage(config.vae, weights["vae"], shape, tiled)]
 
 
 def text_stage(config: TextConfig, weights: Any) -> Stage:
@@ -73,7 +80,7 @@ def transformer_stage(config: SoraConfig, weights: Any, shape: tuple[int, ...], 
     image = None if config.vision is None else array(1, config.vision.tokens, config.vision.width)
     channels = array(1, *shape[:-1], dit.in_channels - shape[-1]) if config.known == "channels" else None
     arguments = (weights, array(2, m, config.text.width), array(1, kind=jnp.uint32), array(steps + 1),
-                 array(), array(shape[0]), known, Beside(image, channels))  # fmt: skip
+                 array(), array(), array(shape[0]), known, Beside(image, channels))  # fmt: skip
     read = tokens + m + (0 if config.vision is None else config.vision.tokens)
     attention = 4 * tokens * read * dit.width * dit.depth
     flops = steps * 2 * (2 * tokens * matrices(weights) + attention)
@@ -111,12 +118,11 @@ def encoder_stage(config: VAEConfig, weights: Any, shape: tuple[int, ...]) -> St
     return Stage("encoder", encode, (params, video, cache), planned, shape[0], 0.0)
 
 
-def decoder_stage(config: VAEConfig, weights: Any, shape: tuple[int, ...]) -> Stage:
-    """One latent frame after the first, of the whole frame or, where that is large, of a tile."""
+def decoder_stage(config: VAEConfig, weights: Any, shape: Sequence[int], tiled: bool) -> Stage:
+    """One latent frame after the first, of the whole frame or of a tile."""
     time, *strides = config.stride
     sizes = shape[1:3]
-    large = math.prod(size * stride for size, stride in zip(sizes, strides)) > LARGEST
-    tile = [min(TILE // stride, size) if large else size for size, stride in zip(sizes, strides)]
+    tile = [min(TILE // stride, size) if tiled else size for size, stride in zip(sizes, strides)]
     tiles = [len(starts(size, side, max(1, side - OVERLAP // stride)))
              for size, side, stride in zip(sizes, tile, strides)]  # fmt: skip
     decode = partial(VAE(config).apply, method="decode_part")
@@ -124,9 +130,19 @@ def decoder_stage(config: VAEConfig, weights: Any, shape: tuple[int, ...]) -> St
     _, cache = jax.eval_shape(decode, params, latent, {})
     pixels = time * math.prod(side * stride for side, stride in zip(tile, strides))
     widest = pixels * config.multipliers[0] * (config.decoder_base or config.base) * jnp.dtype(config.dtype).itemsize
-    planned = nbytes(weights) + 2 * nbytes(cache) + 4 * widest
-    name = "decoder, a tile" if large else "decoder"
+    planned = nbytes(weights) + 2 * nbytes(cache) + 4 * widest + 8 * math.prod(tile) ** 2
+    name = "decoder, a tile" if tiled else "decoder"
     return Stage(name, decode, (params, latent, cache), planned, math.prod(tiles) * shape[0], 0.0)
+
+
+def in_tiles(config: VAEConfig, weights: Any, shape: Sequence[int], memory: float, clips: int = 1) -> bool:
+    """Whether so many clips of latents [t h w c] are decoded tile by tile: where frames are large, and whole ones would
+    take more than what parts leave of a device's `memory`."""
+    _, rows, columns = config.stride
+    if shape[1] * rows * shape[2] * columns <= LARGEST:
+        return False
+    planned = decoder_stage(config, jax.eval_shape(lambda: weights), shape, tiled=False).planned
+    return SPARE * clips * planned > (1 - FULLEST) * memory
 
 
 def array(*shape: int, kind: Any = jnp.float32) -> Any:

@@ -43,6 +43,21 @@ def test_a_seed_repeats_and_another_differs(pipeline):
     assert not close(first, other)
 
 
+def test_a_low_temperature_brings_clips_nearer_to_each_other(pipeline):
+    apart = {}
+    for temperature in (None, 1.0, 0.3):
+        first, second = (frames_of(pipeline, seed=seed, temperature=temperature)[0].astype(int) for seed in (3, 4))
+        apart[temperature] = np.abs(first - second).mean()
+    assert apart[None] == apart[1.0] > 2 * apart[0.3] > 0
+
+
+def test_the_models_own_temperature_is_the_default(pipeline):
+    cool = Pipeline(dataclasses.replace(pipeline.config, temperature=0.3), pipeline.params, pipeline.tokenizer, "cool")
+    (own,), (asked,) = cool("a red ball"), pipeline("a red ball", temperature=0.3)
+    assert np.array_equal(own.frames, asked.frames)
+    assert own.metadata["temperature"] == asked.metadata["temperature"] == 0.3
+
+
 def test_clip_i_is_seed_plus_i_in_any_batch(pipeline):
     several = frames_of(pipeline, seed=5, num=3)
     assert np.array_equal(several[2], frames_of(pipeline, seed=7)[0])
@@ -128,6 +143,7 @@ def test_any_size_and_length_the_strides_allow(pipeline, settings, shape):
         ({"seed": -1}, "seed -1"),
         ({"seed": 2**32 - 1, "num": 2}, "seed 4294967295"),
         ({"shift": 0.0}, "shift 0.0"),
+        ({"temperature": 0.0}, "temperature 0.0"),
     ],
 )
 def test_what_cannot_be_made_is_refused_on_one_line(pipeline, settings, words):

@@ -147,6 +147,10 @@ def test_open_models_are_known_by_name():
     assert (large.name, large.calls) == ("decoder, a tile", 2 * 4 * 21)
     larger = stages(config, weights, config.vae.latent_shape(81, 1080, 1920), 50)[2]
     assert larger.planned == large.planned  # the memory of a tile
+    whole = [stages(config, weights, config.vae.latent_shape(81, 480, 832), 50, gigabytes * 1e9)[2]
+             for gigabytes in (24, 40)]  # fmt: skip
+    assert [stage.name for stage in whole] == ["decoder, a tile", "decoder"]
+    assert whole[1].calls == 21
     assert described(Sampling("Wan2.2-TI2V-5B"))[0].vae.stride == (4, 16, 16)
     for name, sizes in (("Wan2.1-I2V-14B-480P", (480, 832)), ("Wan-AI/Wan2.1-I2V-14B-720P-Diffusers", (720, 1280))):
         assert described(Sampling(name))[0].sizes[0] == sizes

@@ -11,7 +11,8 @@ from sorajax.diffusion.samplers import SAMPLERS
 from sorajax.models.dit import DiTConfig
 from sorajax.models.sora import SoraConfig, init
 from sorajax.models.text import Tokenizer
-from sorajax.models.vae import VAEConfig
+from sorajax.models.tiles import decode_tiles
+from sorajax.models.vae import VAEConfig, decode_singly, decode_to_bytes
 from sorajax.pipeline import Pipeline
 from sorajax.request import Request
 from sorajax.sampling import Beside, sample_latents
@@ -43,11 +44,18 @@ def pipeline() -> Pipeline:
     return Pipeline(LARGE, params, Tokenizer(tiny_tokenizer(), LARGE.text.tokens), "large")
 
 
-@pytest.mark.parametrize(("width", "height"), [(1920, 1080), (1080, 1920)])
-def test_full_size_runs(pipeline, width, height):
+@pytest.mark.parametrize(
+    ("width", "height", "memory", "decoder"),
+    [(1920, 1080, 2**40, decode_singly), (1080, 1920, 2**20, decode_tiles)],
+    ids=["wide, whole", "tall, in tiles"],
+)
+def test_full_size_runs_in_tiles_where_memory_is_small(pipeline, monkeypatch, width, height, memory, decoder):
+    monkeypatch.setattr("sorajax.pipeline.memory_of_devices", lambda: memory)
     (image,) = pipeline("a red ball", width=width, height=height, frames=1, guidance_scale=1.0)
     assert image.frames.shape == (1, height, width, 3)
     assert image.frames.std() > 0
+    assert pipeline._stream((1, 1, height // 8, width // 8, 4)) is decoder
+    assert pipeline._stream((1, 1, 64, 64, 4)) is decode_to_bytes  # 512x512
 
 
 def planned_bytes(frames: int) -> int:
@@ -58,7 +66,8 @@ def planned_bytes(frames: int) -> int:
     context = np.zeros((1, LARGE.text.tokens, LARGE.text.width), np.float32)
     positions = np.arange(shape[1], dtype=np.float32)
     known = jax.eval_shape(lambda: nothing_known(shape))
-    arguments = params["dit"], context, np.zeros(1, np.uint32), decided.times(), np.float32(1), positions, known
+    numbers = np.float32(1), np.float32(1), positions
+    arguments = params["dit"], context, np.zeros(1, np.uint32), decided.times(), *numbers, known
     function = jax.jit(partial(sample_latents, LARGE, SAMPLERS["euler"], False, None))
     program = function.lower(*arguments, Beside()).compile()
     return program.memory_analysis().temp_size_in_bytes

@@ -40,6 +40,8 @@ class SoraConfig:
     shift: float = 3.0
     """Timestep shift that sampling uses unless told otherwise."""
     guidance_scale: float = 4.0
+    temperature: float = 1.0
+    """What the noise that a clip begins from is multiplied by, see `sampling.sample_latents`."""
     steps: int = 30
     negative: str = ""
     """What clips are led away from where nothing else is said."""

@@ -20,7 +20,7 @@ from sorajax.models.vae import VAE, Cache, VAEConfig
 
 TILE, OVERLAP = 320, 96  # pixels
 LARGEST = 2**18
-"""Pixels of a frame up to which it is decoded whole."""
+"""Pixels of a frame up to which it is decoded whole on any machine."""
 
 Place = tuple[int, int]
 """The first row and column of a tile, in latents."""

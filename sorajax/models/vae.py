@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, UInt8
 
 from sorajax.models.attention import attend
 from sorajax.models.layers import ChannelNorm, convolve
@@ -353,6 +353,17 @@ def decode_to_bytes(params, config: VAEConfig, latent: Float[Array, "b t h w c"]
     """The next latent frames of a stream -> (uint8 frames [b t y x 3], cache); the first one of a stream goes alone."""
     video, cache = VAE(config).apply({"params": params}, latent, cache, method="decode_part")
     return jnp.round((video + 1.0) * 127.5).astype(jnp.uint8), cache
+
+
+def decode_singly(
+    params: Any, config: VAEConfig, latent: Float[Array, "b t h w c"], cache: Cache
+) -> tuple[UInt8[np.ndarray, "b t2 y x 3"], Cache]:
+    """As `decode_to_bytes`, in the memory of one latent frame: for large ones."""
+    parts = []
+    for number in range(latent.shape[1]):
+        frames, cache = decode_to_bytes(params, config, latent[:, number : number + 1], cache)
+        parts.append(np.asarray(frames))
+    return np.concatenate(parts, 1), cache
 
 
 def decode_chunks(

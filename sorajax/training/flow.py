@@ -75,8 +75,9 @@ class FlowObjective:
     reach: int = 4
     """Latent frames that may lie between a film's beginning and a window of it, in buckets that show such (`seen`)."""
     sample_shift: float = 3.0
-    """Shift of the sampling schedule, also the exported model's default."""
     guidance_scale: float = 4.0
+    temperature: float = 1.0
+    """How previews are sampled, by the shift of the times, guidance and noise; also the exported model's defaults."""
     sample_steps: int = 20
     prompts: tuple[str, ...] = (
         "a red ball bounces on a grey floor",
@@ -142,8 +143,7 @@ class FlowStage:
         return loss, {"loss_by_time": by_time(error * counts, counts, jnp.broadcast_to(level, (b, t)))}
 
     def validate(self, params: Any, batch: WorldBatch, key: jax.Array) -> dict[str, Any]:
-        """The loss without known frames, at times spread evenly over the batch: the same ones and the same noise for
-        each key."""
+        """The loss without known frames, at times spread evenly over the batch, with the same noise for each key."""
         data, positions = self.shown(batch, key)
         b, t = data.shape[:2]
         low, high = self.within
@@ -336,14 +336,14 @@ class FlowTraining:
             if folder is not None and (config := open_config(folder)):
                 return replace(config, **trained)  # and sampled as before
         objective = self.objective
-        return SoraConfig(**trained, shift=objective.sample_shift, guidance_scale=objective.guidance_scale)
+        shift, scale, temperature = objective.sample_shift, objective.guidance_scale, objective.temperature
+        return SoraConfig(**trained, shift=shift, guidance_scale=scale, temperature=temperature)
 
     def _sized(self, vae: VAEConfig, mesh: Mesh | None = None) -> "FlowTraining":
         """With the batch sizes that a budget of tokens gives, where there is one."""
         data = self.data
         if not isinstance(data, VideoData) or not data.tokens:
             return self
-
         mesh = make_mesh(self.loop.mesh) if mesh is None else mesh
         ways = mesh.shape["data"] * mesh.shape["fsdp"]
         tokens = partial(tokens_of_clip, vae, self.model)

@@ -61,7 +61,8 @@ def sample(
     context = embed(config, params, **prompts)
     told, empty = context[:-1], jnp.broadcast_to(context[-1:], context[:-1].shape)
     steered = guided(partial(predict, config, params, told), partial(predict, config, params, empty), scale)
-    latent = euler(steered, jax.random.normal(key, (len(told), *shape)), times)
+    noise = config.temperature * jax.random.normal(key, (len(told), *shape))
+    latent = euler(steered, noise, times)
     return VAE(config.vae).apply({"params": vae}, latent, method="decode")
 
 
