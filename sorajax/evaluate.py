@@ -58,6 +58,8 @@ class World(Common):
     """Denoising steps; the model's own by default."""
     guidance_scale: float | None = None
     """How closely to follow the prompt; the model's own by default."""
+    temperature: float | None = None
+    """Of the noise that clips begin from; the model's own by default."""
     batch: int | None = None
     """Clips made at once: 1 on CPU and 8 on accelerators by default."""
 
@@ -170,6 +172,7 @@ def measure_world(command: World) -> None:
                 height=command.size[1],
                 steps=command.steps,
                 guidance_scale=command.guidance_scale,
+                temperature=command.temperature,
             )
             for video in pipeline.stream(request, pipeline.plan(request), batch):
                 yield video.frames
