@@ -102,6 +102,8 @@ class Tasks:
     """Length of the film in the row `minute`."""
     seed: int = 0
     """Chooses what is given, and the noise."""
+    temperature: float | None = None
+    """Of the noise that clips begin from; the model's own by default."""
     json: Path | None = None
     """Also write the figures to this file; an existing one is replaced."""
 
@@ -240,7 +242,7 @@ def measure_tasks(command: Tasks) -> None:
 
     def ask(task: str, prompt: str, seed: int, *given: Any, **settings: Any) -> Any:
         asked = {field.name: settings.pop(field.name) for field in fields(Request) if field.name in settings}
-        request = Request((prompt or "storyboard",), seed=seed, **asked)
+        request = Request((prompt or "storyboard",), seed=seed, temperature=command.temperature, **asked)
         if "scenes" in settings:
             settings["scenes"] = [Scene(text, s, "cut" if cut else "continue") for text, s, cut in settings["scenes"]]
         videos = [Video(frames, pipeline.config.fps) for frames in given]
