@@ -37,7 +37,8 @@ config = FlowTraining(
     ),
     text=TextConfig(vocabulary=768, width=128, hidden=384, depth=2, heads=4, head_width=32, tokens=48),
     vae=Path("runs/world_vae"),
-    objective=FlowObjective(time_mean=0.4, time_std=1.2, known=0.25, guidance_scale=3.0, temperature=0.7),
+    objective=FlowObjective(
+        time_mean=0.4, time_std=1.2, known=0.25, guidance_scale=3.0, temperature=0.7, guide_known=True, ahead=1),
     data=WorldData(
         buckets=(
             Bucket(17, 64, 64, batch_size=48, weight=7),

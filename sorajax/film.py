@@ -87,6 +87,11 @@ class Model(Protocol):
         """Of the model, see `SoraConfig`."""
         ...
 
+    @property
+    def ahead(self) -> int:
+        """Of the model, see `SoraConfig`."""
+        ...
+
     def sample(self, prompt: str, seed: int, past: Past) -> Latents:
         """One window."""
         ...
@@ -122,21 +127,22 @@ def latents_for(frames: int, stride: int) -> int:
     return 1 + -(-(frames - 1) // stride)
 
 
-def windows_for(shots: Sequence[Shot], window: int, stride: int, head: int = 0) -> int:
-    """How many windows of so many latents are sampled; `head` latents of the first run are given."""
+def windows_for(shots: Sequence[Shot], window: int, stride: int, head: int = 0, ahead: int = 0) -> int:
+    """How many windows of so many latents are sampled; `head` latents of the first run are given. See `fresh`."""
     count = 0
     for index, run in enumerate(runs(shots)):
         prompts = prompts_of(run, stride)
         done = 1 if run[0].image else head if index == 0 else 0
         while done < len(prompts):
-            done += fresh(prompts, done, window)
+            done += fresh(prompts, done, window, ahead)
             count += 1
     return count
 
 
-def fresh(prompts: Sequence[str], done: int, window: int) -> int:
-    """New latents of the window after `done` latents: as many as fit and have one prompt."""
-    coming = prompts[done : done + window - known_before(done, window)]
+def fresh(prompts: Sequence[str], done: int, window: int, ahead: int = 0) -> int:
+    """New latents of the window after `done` latents: as many as fit and have one prompt, without the last `ahead`,
+    which are made again by the next window; one at least."""
+    coming = prompts[done : done + max(1, window - known_before(done, window) - ahead)]
     return next((i for i, prompt in enumerate(coming) if prompt != coming[0]), len(coming))
 
 
@@ -173,7 +179,7 @@ def film(
             new = kept.get(number)
             if new is None:
                 sampled = model.sample(prompts[done], window_seed(seed, number), stream.past(shape))
-                new = sampled[known_before(done, shape[0]) :][: fresh(prompts, done, shape[0])]
+                new = sampled[known_before(done, shape[0]) :][: fresh(prompts, done, shape[0], model.ahead)]
                 kept.put(number, new)
             number += 1
             frames = stream.add(new)[:left]

@@ -191,15 +191,14 @@ class Pipeline:
     ) -> Film:
         """A clip of any length, made while it is read; the settings are the request's. Raises BadRequest.
 
-        head: the first stride * n + 1 frames, where they are given. kept: windows on disk; who saves the film removes
-        them.
+        head: the first stride * n + 1 frames, where they are given. kept: windows on disk, until the film is saved.
         """
         if self.config.known == "channels":
             self._check_begun(shots, head)
         decided = self.plan(replace(request, frames=self.film_window, seconds=None))
         stride, count = self.config.vae.stride[0], sum(shot.frames for shot in shots)
         given = 0 if head is None else (len(head) - 1) // stride + 1
-        windows = windows_for(shots, decided.latent[0], stride, given)
+        windows = windows_for(shots, decided.latent[0], stride, given, self.config.ahead)
         parts = self._watched_film(_Windows(self, decided), windows, shots, seed, head, kept)
         said = self.metadata(request, decided, shots[0].prompt, seed)
         if len(shots) > 1:
@@ -402,6 +401,10 @@ class _Windows:
     @property
     def reach(self) -> int:
         return self.pipeline.config.reach
+
+    @property
+    def ahead(self) -> int:
+        return self.pipeline.config.ahead
 
     def sample(self, prompt: str, seed: int, past: Past) -> Float[np.ndarray, "t h w c"]:
         pipeline, decided, times = self.pipeline, self.decided, self.decided.times()

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt8, UInt32
 
 from sorajax.diffusion.flow import whole_times
 from sorajax.diffusion.guidance import guided_pair
-from sorajax.diffusion.known import Known, held, initial
+from sorajax.diffusion.known import Known, forgotten, held, initial
 from sorajax.diffusion.looped import Cycle, looped
 from sorajax.diffusion.progress import watched
 from sorajax.diffusion.samplers import Sampler, State
@@ -93,11 +93,12 @@ def sample_latents(
         return DiT(config.dit).apply({"params": params}, x, time, context, positions, image)
 
     def pair(x: Float[Array, "b t h w c"], time: Float[Array, "b t"]) -> tuple[Array, Array]:
-        velocity, velocity_null = jnp.split(model(jnp.concatenate([x, x]), jnp.concatenate([time, time])), 2)
+        blind = forgotten(known, noise, x, time) if config.guide_known and cycle is None else (x, time)
+        velocity, velocity_null = jnp.split(model(*map(jnp.concatenate, zip((x, time), blind, strict=True))), 2)
         return velocity, velocity_null
 
-    follow = guided_pair(pair, scale) if guided else model
     noise = jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), known.latent.shape[1:]))(seeds) * temperature
+    follow = guided_pair(pair, scale) if guided else model
     velocity = held(follow, known, noise, clocks) if cycle is None else looped(follow, cycle)
     if report is not None:
         velocity = watched(velocity, report)

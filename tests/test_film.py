@@ -63,8 +63,8 @@ class Recorder:
 
     stride = 4
 
-    def __init__(self, reach=0):
-        self.reach = reach
+    def __init__(self, reach=0, ahead=0):
+        self.reach, self.ahead = reach, ahead
         self.known, self.prompts, self.seeds, self.seconds, self.shown = [], [], [], [], []
 
     def sample(self, prompt, seed, past):
@@ -100,6 +100,17 @@ def test_a_window_knows_the_end_of_what_there_is():
     assert len(set(model.seeds)) == 3
     np.testing.assert_array_equal(frames[:17], 1)
     np.testing.assert_array_equal(frames[17:25], 2)
+
+
+def test_what_lies_far_ahead_is_made_again():
+    model, shots = Recorder(ahead=1), [Shot("a", 33), Shot("b", 9, cut=True)]
+    frames = played(model, shots)
+    assert len(frames) == 42
+    assert [known.mask.sum() for known in model.known] == [0, 3, 3, 3, 3, 3, 0]
+    np.testing.assert_array_equal(frames[:13], 1)
+    np.testing.assert_array_equal(frames[13:17], 2)
+    assert windows_for(shots, 5, 4, ahead=1) == 7
+    assert fresh(["a"] * 9, 8, 5, ahead=9) == 1  # it always goes on
 
 
 def test_a_window_knows_how_the_film_began_where_the_model_was_trained_to():

@@ -101,6 +101,20 @@ def test_an_extension_leaves_the_clip_untouched_and_adds_what_was_asked(pipeline
     assert np.array_equal(kept, start.frames)
 
 
+def test_guidance_may_be_away_from_other_beginnings(pipeline):
+    """A model that is guided so goes on otherwise from a clip, leaves it untouched too, and says the same of text."""
+    config = replace(pipeline.config, guide_known=True)
+    strict, start, asked = Pipeline(config, pipeline.params, pipeline.tokenizer, "strict"), clip(5), request(frames=4)
+    plainly, strictly = (one(tasks.extend(model, asked, start, "forward")) for model in (pipeline, strict))
+    assert np.array_equal(strictly[:5], start.frames)
+    assert not np.array_equal(strictly[5:], plainly[5:])
+    free = replace(asked, guidance_scale=1.0)
+    alone = [one(tasks.extend(model, free, start, "forward")) for model in (pipeline, strict)]
+    assert np.array_equal(*alone)
+    assert np.array_equal(*(one(tasks.text(model, request())) for model in (pipeline, strict)))
+    assert np.array_equal(*(one(tasks.loop(model, request(frames=8))) for model in (pipeline, strict)))
+
+
 def test_both_ends_are_held(pipeline):
     first, last = clip(1), clip(1)
     with pytest.warns(Note, match="9 frames with both pictures are rounded to 10: the model makes 4n"):

@@ -81,6 +81,16 @@ def held(velocity: Velocity, known: Known, noise: Latent, clocks: bool = True) -
     return wrapped
 
 
+def forgotten(known: Known, noise: Latent, x: Latent, time: Float[Array, "b t"]) -> tuple[Latent, Float[Array, "b t"]]:
+    """Latents and clocks of a clip of which nothing is known: known frames are noised as far as the others are.
+
+    Guidance away from it is away from clips that begin, or end, otherwise (history guidance, Song et al. 2025).
+    """
+    time = jnp.broadcast_to(jnp.max(time, 1, keepdims=True), time.shape)
+    frames = whole_frames(known)[..., None, None, None]
+    return jnp.where(frames, interpolate(known.latent, noise, time), x), time
+
+
 def anchored(first: Int[Array, ""] | int, count: int, reach: int, step: float = 1.0) -> Float[Array, " t"]:
     """Temporal positions of a window that knows how its film began: of the film's first latent frame, the anchor, and
     of `count` - 1 others in a row, beginning with latent frame `first`. That lies `reach` + 1 after the anchor at most

@@ -37,6 +37,9 @@ class SoraConfig:
     reach: int = 0
     """Latent frames between a film's first one and a window that knows it, at most, see `diffusion.known.anchored`;
     0: the model was not trained to see how a film began."""
+    ahead: int = 0
+    """Latent frames at the end of a film's windows that the next one makes again: the farther from what is known, the
+    less certain they are. More of them cost more windows."""
     shift: float = 3.0
     """Timestep shift that sampling uses unless told otherwise."""
     guidance_scale: float = 4.0
@@ -51,6 +54,9 @@ class SoraConfig:
     known: Literal["clock", "channels", "replaced"] = "clock"
     """How what a request knows enters: at time 0 of its frames' own clocks; on channels of the transformer's input,
     (mask, latents) beside the noisy ones; or, where nothing was trained, by replacement at every step."""
+    guide_known: bool = False
+    """What clips are led away from does not know either what is known, see `diffusion.known.forgotten`; for models with
+    a clock for every frame."""
     vision: VisionConfig | None = None
     """An image encoder, where the transformer reads the tokens of the first frame."""
     boundary: float | None = None

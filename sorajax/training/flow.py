@@ -77,7 +77,9 @@ class FlowObjective:
     sample_shift: float = 3.0
     guidance_scale: float = 4.0
     temperature: float = 1.0
-    """How previews are sampled, by the shift of the times, guidance and noise; also the exported model's defaults."""
+    guide_known: bool = False
+    ahead: int = 0
+    """How previews are sampled; also the exported model's defaults, see `SoraConfig`."""
     sample_steps: int = 20
     prompts: tuple[str, ...] = (
         "a red ball bounces on a grey floor",
@@ -161,8 +163,7 @@ class FlowStage:
         return jnp.mean(jnp.square(velocity - velocity_target(data, noise)), axis=(2, 3, 4))
 
     def shown(self, batch: WorldBatch, key: jax.Array) -> tuple[Float[Array, "b t h w c"], Any]:
-        """Normalised latents of a batch as the transformer sees them, and their positions in time; None are the usual
-        ones, of whole clips."""
+        """Normalised latents of a batch as the transformer sees them, their positions in time; None are the usual."""
         data = self.latents(batch)
         if not batch.bucket.seen:
             return data, None
@@ -335,9 +336,9 @@ class FlowTraining:
         for folder in (self.frozen_text, self.loop.start):
             if folder is not None and (config := open_config(folder)):
                 return replace(config, **trained)  # and sampled as before
-        objective = self.objective
-        shift, scale, temperature = objective.sample_shift, objective.guidance_scale, objective.temperature
-        return SoraConfig(**trained, shift=shift, guidance_scale=scale, temperature=temperature)
+        names = "guidance_scale", "temperature", "guide_known", "ahead"
+        said = {name: getattr(self.objective, name) for name in names}
+        return SoraConfig(**trained, shift=self.objective.sample_shift, **said)
 
     def _sized(self, vae: VAEConfig, mesh: Mesh | None = None) -> "FlowTraining":
         """With the batch sizes that a budget of tokens gives, where there is one."""

@@ -11,6 +11,7 @@ from sorajax.diffusion.known import (
     Known,
     anchored,
     clock,
+    forgotten,
     held,
     initial,
     nothing_known,
@@ -57,6 +58,15 @@ def test_known_parts_of_a_frame_arrive_at_their_values_and_share_its_clock():
     x = euler(held(lambda x, time: jnp.ones_like(x), known, NOISE), initial(known, NOISE), jnp.array([1.0, 0.4, 0.0]))
     np.testing.assert_allclose(x[:, :, 0], LATENT[:, :, 0], atol=1e-6)
     np.testing.assert_allclose(x[:, :, 1], NOISE[:, :, 1] - 1, atol=1e-6)
+
+
+def test_a_clip_that_is_forgotten_is_noised_as_far_as_the_rest():
+    time = clock(Known(LATENT, FIRST), 0.75)
+    x, everywhere = forgotten(Known(LATENT, FIRST), NOISE, LATENT, time)
+    np.testing.assert_allclose(everywhere, [[0.75, 0.75, 0.75]])
+    np.testing.assert_allclose(x[:, 0], 0.25 * LATENT[:, 0] + 0.75 * NOISE[:, 0], rtol=1e-6)
+    assert np.array_equal(x[:, 1:], LATENT[:, 1:])
+    assert np.array_equal(forgotten(nothing_known(SHAPE), NOISE, LATENT, everywhere)[0], LATENT)
 
 
 def test_the_clock_of_a_scalar_time():
