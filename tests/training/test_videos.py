@@ -59,12 +59,14 @@ def test_an_autoencoder_learns_raw_films(vae, capsys):
 def test_a_transformer_learns_them_encoded_and_resumes(vae, videos, tmp_path, capsys):
     said = [str(CONFIGS / "tiny_videos_dit.py"), "--vae", str(vae), "--data.folder", str(videos)]
     said += ["--latents", str(tmp_path / "latents"), "--directory", str(tmp_path / "run")]
+    said += ["--objective.guide-known", "--objective.ahead", "1", "--objective.temperature", "0.8"]
     assert main(said) == 0
     out = capsys.readouterr().out
     assert "held out: loss" in out
     config, params, tokenizer = load_model(tmp_path / "run", SoraConfig)
     assert set(params) == {"text", "dit", "vae"}
     assert (config.fps, config.frames, config.sizes) == (8.0, (9, 1), ((32, 32),))
+    assert (config.guide_known, config.ahead, config.temperature) == (True, 1, 0.8)
     assert "square" in json.loads(tokenizer)["model"]["vocab"] or "Ġsquare" in json.loads(tokenizer)["model"]["vocab"]
 
     index = next((tmp_path / "latents" / "latents").rglob("*.json"))
