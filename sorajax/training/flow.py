@@ -336,8 +336,7 @@ class FlowTraining:
         for folder in (self.frozen_text, self.loop.start):
             if folder is not None and (config := open_config(folder)):
                 return replace(config, **trained)  # and sampled as before
-        names = "guidance_scale", "temperature", "guide_known", "ahead"
-        said = {name: getattr(self.objective, name) for name in names}
+        said = {k: getattr(self.objective, k) for k in ("guidance_scale", "temperature", "guide_known", "ahead")}
         return SoraConfig(**trained, shift=self.objective.sample_shift, **said)
 
     def _sized(self, vae: VAEConfig, mesh: Mesh | None = None) -> "FlowTraining":
