@@ -29,4 +29,4 @@ ask "a blue star moves left on a grey floor" --size 96x64 --seconds 4 --out wide
 ask "$bouncing" --style neon --out neon.webp
 ask "a white ring on a navy floor" --frames 1 --size 96x96 --out image.png
 ask "a ball bounces" --negative "a white ball" --out negative.webp
-rm ./*.webp.json ./*.png.json
+rm ../*.webp.json ./*.webp.json ./*.png.json

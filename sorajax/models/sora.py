@@ -55,8 +55,8 @@ class SoraConfig:
     """How what a request knows enters: at time 0 of its frames' own clocks; on channels of the transformer's input,
     (mask, latents) beside the noisy ones; or, where nothing was trained, by replacement at every step."""
     guide_known: bool = False
-    """What clips are led away from does not know either what is known, see `diffusion.known.forgotten`; for models with
-    a clock for every frame."""
+    """What clips are led away from knows neither the prompt nor what is known, see `diffusion.known.forgotten`; for
+    models with a clock for every frame."""
     vision: VisionConfig | None = None
     """An image encoder, where the transformer reads the tokens of the first frame."""
     boundary: float | None = None
@@ -75,6 +75,11 @@ class SoraConfig:
         if self.dit.text_width != self.text.width:
             raise ValueError(f"the transformer reads text of width {self.dit.text_width}, the encoder makes "
                              f"{self.text.width}: set dit.text_width to text.width")
+        if self.guide_known and self.known != "clock":
+            raise ValueError(f"what is known enters by {self.known}, and guide_known needs a clock per frame: set "
+                             "guide_known to false")  # fmt: skip
+        if self.ahead < 0:
+            raise ValueError(f"ahead {self.ahead} is not allowed: 0 keeps all latents of a window, 1 all but the last")
         latent = self.vae.latent_channels
         wanted = 2 * latent + self.vae.stride[0] if self.known == "channels" else latent
         if self.dit.in_channels != wanted:
