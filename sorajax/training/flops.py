@@ -50,25 +50,37 @@ def _equation(equation: Any, inputs: list[bool]) -> tuple[float, list[bool]]:
         product = _dot(a, out, parameters) if name == "dot_general" else _convolution(b, out, parameters)
         return product * (1 + inputs[0] + inputs[1]), [inputs[0] or inputs[1]]
     if name == "scan":
-        return _scan(parameters, inputs)
+        return _scan(equation, inputs)
     if name == "cond":
-        branches = [_count(branch.jaxpr, inputs[1:]) for branch in parameters["branches"]]
+        branches = [_count(branch, inputs[1:]) for branch in _bodies(parameters)]
         return max(cost for cost, _ in branches), [any(column) for column in zip(*(out for _, out in branches))]
-    bodies = [value for value in parameters.values() if isinstance(value, ClosedJaxpr | Jaxpr)]
-    if len(bodies) == 1:
-        body = bodies[0].jaxpr if isinstance(bodies[0], ClosedJaxpr) else bodies[0]
-        if len(body.invars) == len(inputs) and len(body.outvars) == len(equation.outvars):
-            return _count(body, inputs)
+    bodies = _bodies(parameters)
+    if len(bodies) == 1 and (len(bodies[0].invars), len(bodies[0].outvars)) == (len(inputs), len(equation.outvars)):
+        return _count(bodies[0], inputs)
     return 0.0, [any(inputs)] * len(equation.outvars)
 
 
-def _scan(parameters: dict[str, Any], inputs: list[bool]) -> tuple[float, list[bool]]:
-    body, constants, carried = parameters["jaxpr"].jaxpr, parameters["num_consts"], parameters["num_carry"]
+def _bodies(parameters: dict[str, Any]) -> list[Jaxpr]:
+    """The programs among an equation's parameters, under whatever names this version of jax gives them."""
+    nested = jax.tree.leaves(list(parameters.values()), is_leaf=lambda value: isinstance(value, ClosedJaxpr | Jaxpr))
+    return [getattr(value, "jaxpr", value) for value in nested if isinstance(value, ClosedJaxpr | Jaxpr)]
+
+
+def _scan(equation: Any, inputs: list[bool]) -> tuple[float, list[bool]]:
+    """A scan's inputs are constants, carry and sequences; its outputs are carry and sequences. A sequence has one axis
+    more outside the body than inside, which tells them apart without the names of the equation's parameters."""
+    (body,) = _bodies(equation.params)
+    carried = sum(a.aval.ndim == b.aval.ndim for a, b in zip(equation.outvars, body.outvars, strict=True))
+    sequences = [a.aval.ndim > b.aval.ndim for a, b in zip(equation.invars, body.invars, strict=True)]
+    constants = len(inputs) - sum(sequences) - carried
+    lengths = {a.aval.shape[0] for a, sequence in zip(equation.invars, sequences, strict=True) if sequence}
+    lengths |= {a.aval.shape[0] for a in equation.outvars[carried:]}
+    length = lengths.pop() if lengths else equation.params.get("length", 1)
     while True:  # a carry that becomes dependent makes the next turn's input dependent
         cost, outputs = _count(body, inputs)
         carry = [a or b for a, b in zip(inputs[constants : constants + carried], outputs[:carried], strict=True)]
         if carry == inputs[constants : constants + carried]:
-            return cost * parameters["length"], outputs
+            return cost * length, outputs
         inputs = [*inputs[:constants], *carry, *inputs[constants + carried :]]
 
 
