@@ -251,7 +251,7 @@ def row(name: str, found: Figures) -> str:
 
 def training_step(case: Case, mesh: jax.sharding.Mesh, repeats: int) -> tuple[Figures, list[float]]:
     """Loss, gradient, update and average, as the training loop runs them; beside the figures, each step's loss."""
-    optimizer, key = make_optimizer(case.optimizer, 1000), jax.random.key(0)
+    optimizer, key, whole = make_optimizer(case.optimizer, 1000), jax.random.key(0), np.float32(1)
     with jax.set_mesh(mesh):
         params = random_parameters(case.stage.init)
         flops = training_flops(case.stage.loss, params, case.batch, key)
@@ -261,13 +261,13 @@ def training_step(case: Case, mesh: jax.sharding.Mesh, repeats: int) -> tuple[Fi
         update = jax.jit(
             make_update(optimizer, case.optimizer), donate_argnums=0, out_shardings=(where, None),
             compiler_options=step_options(case.stage))  # fmt: skip
-        program, seconds = timed_compile(lambda: update.lower(state, case.stage, batch, key).compile())
+        program, seconds = timed_compile(lambda: update.lower(state, case.stage, batch, key, whole).compile())
 
         losses = []
 
         def step() -> Any:
             nonlocal state
-            state, metrics = program(state, case.stage, batch, key)
+            state, metrics = program(state, case.stage, batch, key, whole)
             losses.append(metrics["loss"])
             return metrics
 

@@ -78,6 +78,8 @@ class Restored:
     state: Any
     config: dict[str, Any]
     data: dict[str, Any]
+    seconds: float
+    """Trained so far; 0 in checkpoints of versions that did not keep it."""
 
 
 class Checkpoints:
@@ -101,8 +103,17 @@ class Checkpoints:
         self.manager = ocp.CheckpointManager(self.directory, options=options, item_names=("state", "meta"))
         self.unusable: list[int] = []
 
-    def save(self, step: int, state: Any, config: dict[str, Any], data: dict[str, Any], metric: float) -> None:
-        """Starts writing `state` as `step`; `metric` is a loss, `config` and `data` are JSON values.
+    def save(
+        self,
+        step: int,
+        state: Any,
+        config: dict[str, Any],
+        data: dict[str, Any],
+        metric: float,
+        seconds: float = 0.0,
+    ) -> None:
+        """Starts writing `state` as `step`; `metric` is a loss, `config` and `data` are JSON values, `seconds` those
+        that the run has trained.
 
         Returns before the arrays are on disk; a crash until then leaves the older steps as they were. Raises OSError
         where this or an earlier one cannot be written, as `wait` and `close` do.
@@ -110,7 +121,7 @@ class Checkpoints:
         for broken in self.unusable:
             self.manager.delete(broken)
         self.unusable = []
-        meta = {"config": config, "data": data, "fingerprints": _named(fingerprints(state))}
+        meta = {"config": config, "data": data, "seconds": seconds, "fingerprints": _named(fingerprints(state))}
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
         with self._writing():
             self.manager.save(step, args=items, metrics={"loss": float(metric)}, force=True)
@@ -151,7 +162,7 @@ class Checkpoints:
         meta, now = found.meta, _named(fingerprints(found.state))
         if changed := [name for name, value in meta["fingerprints"].items() if now.get(name) != value]:
             raise ValueError(f"{changed[0]} changed on disk after it was written")
-        return Restored(step, found.state, meta["config"], meta["data"])
+        return Restored(step, found.state, meta["config"], meta["data"], meta.get("seconds", 0.0))
 
     def wait(self) -> None:
         """Returns when everything is on disk."""

@@ -132,7 +132,7 @@ class TooLarge(ValueError):
 def plan_step(stage: Any, batch: Any, config: LoopConfig, mesh: Mesh) -> StepPlan:
     """Compiles the last training step, of abstract arrays, for the devices of `mesh`. Raises TooLarge."""
     stage = bound(stage, config.steps)
-    optimizer = make_optimizer(config.optimizer, config.steps)
+    optimizer = make_optimizer(config.optimizer, None if config.minutes else config.steps)
     begin = make_begin(optimizer)
     key = jax.eval_shape(lambda: jax.random.key(0))
     abstract = jax.eval_shape(lambda key: begin(stage.init(key)), key)
@@ -148,6 +148,7 @@ def plan_step(stage: Any, batch: Any, config: LoopConfig, mesh: Mesh) -> StepPla
         placed(stage, shardings(stage, mesh)),
         placed(batch, jax.tree.map(lambda _: split, batch)),
         jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=whole),
+        jax.ShapeDtypeStruct((), np.float32, sharding=whole),
     )
     platform = mesh.devices.flat[0].platform
     with jax.set_mesh(mesh):

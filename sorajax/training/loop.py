@@ -3,6 +3,9 @@
 The chapters: shapes without arrays, shardings from the table, arrays born sharded, one compiled step that donates its
 state. Step n's key is `fold_in(seed, n)` and its batch a function of the position in the data, so a resumed run repeats
 an uninterrupted one bit for bit. Metrics are fetched a few steps late, when the device has long computed them.
+
+A run of `minutes` is one for a borrowed accelerator: every shape that its data begin with is compiled before the first
+step, side by side, and a short one writes nothing until its end, so that the device never waits.
 """
 
 import os
@@ -23,13 +26,26 @@ from jax.sharding import PartitionSpec as P
 
 from sorajax.checkpoint import Checkpoints, changes
 from sorajax.sharding import gathered, make_mesh, place_batch, shardings
-from sorajax.training.metrics import Meter, Reporter
+from sorajax.training.clock import Clock
+from sorajax.training.metrics import Meter, Reporter, Work, clips_of
 from sorajax.training.optimizer import OptimizerConfig, make_optimizer, schedule
 from sorajax.training.posthoc import averages_in, write_snapshot
 from sorajax.training.state import TrainState
-from sorajax.training.step import Flops, Stage, bound, loaded, make_begin, make_update, quick_compile, step_options
+from sorajax.training.step import (
+    Flops,
+    Programs,
+    Stage,
+    bound,
+    loaded,
+    make_begin,
+    make_update,
+    quick_compile,
+    step_options,
+)
 
 LAG = 2  # steps whose metrics may still be on the device
+EARLY = 24  # batches whose shapes are compiled before a run of minutes begins
+SHORT = 60.0  # minutes; shorter runs are written once, at their end
 
 
 class Position(Protocol):
@@ -54,6 +70,9 @@ class LoopConfig:
 
     steps: int = 1000
     """Batches of the whole run."""
+    minutes: float = 0.0
+    """Minutes of the whole run, compiling, the last checkpoint and the export included; above 0 they count in place of
+    `steps`, and the learning rate falls by the clock. Below 60, nothing is written before the end."""
     seed: int = 0
     optimizer: OptimizerConfig = OptimizerConfig()
     start: Path | None = None
@@ -72,9 +91,15 @@ class LoopConfig:
     """Newest checkpoints kept, besides the best."""
 
     def __post_init__(self) -> None:
-        for name, low in (("steps", 1), ("save_every", 1), ("preview_every", 0), ("validate_every", 0), ("keep", 1)):
+        lowest = {"steps": 1, "minutes": 0, "save_every": 1, "preview_every": 0, "validate_every": 0, "keep": 1}
+        for name, low in lowest.items():
             if getattr(self, name) < low:
                 raise ValueError(f"loop.{name} is {getattr(self, name)}: it must be {low} or more")
+
+    @property
+    def short(self) -> bool:
+        """Whether checkpoints and pictures on the way would cost more than they save."""
+        return 0 < self.minutes < SHORT
 
 
 class DivergedError(RuntimeError):
@@ -104,7 +129,7 @@ def fit(
     directory.mkdir(parents=True, exist_ok=True)
     mesh = make_mesh(config.mesh) if mesh is None else mesh
     checkpoints = Checkpoints(directory / "checkpoints", config.keep)
-    reporter = Reporter(directory, config.steps)
+    reporter = Reporter(directory, None if config.minutes else config.steps)
     try:
         if checkpoints.steps() and not resume:
             raise FileExistsError(f"{directory} holds a run: say --resume to continue it, or choose another directory")
@@ -133,8 +158,8 @@ class Run:
     ):
         self.data, self.config, self.directory, self.mesh = data, config, directory, mesh
         self.experiment, self.checkpoints, self.reporter = experiment, checkpoints, reporter
-        self.optimizer = make_optimizer(config.optimizer, config.steps)
-        self.rates = schedule(config.optimizer, config.steps)
+        steps = None if config.minutes else config.steps
+        self.optimizer, self.rates = make_optimizer(config.optimizer, steps), schedule(config.optimizer, steps)
         self.init_key, self.step_key, self.preview_key = jax.random.split(jax.random.key(config.seed), 3)
 
         # Shapes without arrays, and where each array goes; no unsharded state ever exists.
@@ -145,12 +170,14 @@ class Run:
             stage.check(mesh)
         self.stage = jax.device_put(stage, shardings(stage, mesh))
         self.position = data.get_state()
+        size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(self.abstract))
+        self.clock = Clock(config.steps, config.minutes, config.optimizer, size)
         self.held_out: list[Any] = []
         self.measure = jax.jit(lambda stage, params, batch, key: stage.validate(params, batch, key))
         self.state = self.restored() or self.started() or self.fresh()
         self.step = int(self.state.step)
         self.tally = Tally(checkpoints)
-        self.flops = Flops(self.abstract.params, self.step_key)
+        self.flops = Flops(self.abstract.params, self.step_key, reporter.say)
         count = sum(leaf.size for leaf in jax.tree.leaves(self.abstract.params))
         reporter.say(f"training {count / 1e6:.2f} M parameters on {mesh.size} {jax.devices()[0].device_kind} device(s)")
 
@@ -164,6 +191,7 @@ class Run:
         found = self.checkpoints.restore(target)
         self.position = found.data
         self.data.set_state(found.data)
+        self.clock.before = found.seconds
         self.reporter.say(f"resumed {self.directory} at step {found.step}{changes(found.config, self.experiment)}")
         return found.state
 
@@ -183,52 +211,80 @@ class Run:
         return create(self.init_key)
 
     def all(self) -> TrainState:
-        """Every step that is left, or until somebody asks to stop."""
-        config, first = self.config, self.step
+        """Every step that is left, or until the time is up, or somebody asks to stop."""
+        first, clock = self.step, self.clock
         replicated = NamedSharding(self.mesh, P())
-        update = make_update(self.optimizer, config.optimizer)
-        advance = jax.jit(  # once per batch shape
+        update = make_update(self.optimizer, self.config.optimizer)
+        programs = Programs(jax.jit(
             update, donate_argnums=0, out_shardings=(self.where, replicated), compiler_options=step_options(self.stage)
-        )
+        ))  # fmt: skip
+        if self.config.minutes:
+            self.compile_early(programs)
         tokens = getattr(self.stage, "tokens", lambda batch: 0.0)
+        clock.read()
+        over = clock.over(self.step)
         with Signals() as signals:
-            while self.step < config.steps and not signals.stop(self.checkpoints, self.step):
+            while not over and not signals.stop(self.checkpoints, self.step):
                 asked = monotonic()
                 batch = place_batch(next(self.data), self.mesh)
-                self.tally.window.waited += monotonic() - asked
+                self.tally.waited(monotonic() - asked)
                 self.position = self.data.get_state()
                 stage = bound(self.stage, self.step)
-                self.state, metrics = advance(self.state, stage, batch, self.step_key)
+                self.state, metrics = programs(self.state, stage, batch, self.step_key, clock.rate_scale())
                 self.step += 1
-                self.tally.add(self.step, metrics, tokens(batch), self.flops(stage, batch))
+                work = Work(1, clips_of(batch), tokens(batch), self.flops(stage, batch))
+                self.tally.add(self.step, metrics, work)
                 if self.step == first + 1:
-                    self.tally.window.since = monotonic()  # compiling is no training speed
-                self.between()
-        if self.step > first and self.step not in self.checkpoints.steps():
-            self.save()
+                    self.tally.begin()  # compiling is no training speed
+                clock.read(self.step)
+                over = clock.over(self.step)
+                self.between(over)
+        if self.step > first:
+            self.tally.settle(0)
+            clock.close(over)
+            if self.step not in self.checkpoints.steps():
+                self.save()
         self.checkpoints.wait()
-        if self.step < config.steps:
-            self.reporter.say(f"stopped and saved at step {self.step}; continue with --resume")
+        self.finish(over, self.step - first)
         return self.state
 
-    def between(self) -> None:
+    def compile_early(self, programs: Programs) -> None:
+        """Compiles the step of every shape among the first batches; the data go back to where they were."""
+        ahead = [place_batch(next(self.data), self.mesh) for _ in range(EARLY)]
+        self.data.set_state(self.position)
+        start = monotonic()
+        stage = bound(self.stage, self.step)
+        programs.prepare(self.state, stage, ahead, self.step_key, self.clock.rate_scale())
+        self.reporter.say(f"compiled {len(programs.known)} shape(s) in {monotonic() - start:.0f} s")
+
+    def between(self, last: bool) -> None:
         """Reports, pictures and checkpoints that are due after a step."""
-        config, last = self.config, self.step == self.config.steps
+        config = self.config
         self.tally.settle(0 if last else LAG)
         if last or self.tally.due(config.report_seconds):
-            rate = float(self.rates(self.step // config.optimizer.accumulation))
-            self.reporter.report(self.step, self.tally.report() | {"learning_rate": rate})
+            rate = float(self.rates(self.step // config.optimizer.accumulation)) * float(self.clock.rate_scale())
+            self.reporter.report(self.step, self.tally.report() | {"learning_rate": rate}, self.clock.left(self.step))
         paused = monotonic()
-        if config.preview_every and self.step % config.preview_every == 0 and hasattr(self.stage, "preview"):
+        pictured = config.preview_every and not config.short and hasattr(self.stage, "preview")
+        if pictured and self.step % config.preview_every == 0:
             picture = self.stage.preview(self.state.ema, jax.random.fold_in(self.preview_key, self.step))
             self.reporter.picture(self.step, picture, self.directory / "previews")
         if self.held_out and config.validate_every and self.step % config.validate_every == 0:
             self.reporter.validated(self.step, self.validate())
         if config.optimizer.posthoc and (last or self.step % config.optimizer.snapshot_every == 0):
             self.snapshot()
-        if self.step % config.save_every == 0 and not last:
+        if self.step % config.save_every == 0 and not last and not config.short:
             self.save()
         self.tally.pause_since(paused)  # nor are pictures and checkpoints
+
+    def finish(self, over: bool, steps: int) -> None:
+        """Says what this call has done, and how a run that is not over goes on."""
+        if steps:
+            self.reporter.say(self.tally.whole.summary(self.clock.seconds - self.clock.before))
+        if over and not self.step:
+            self.reporter.say(f"{self.config.minutes:g} minutes were over before the first step: say more --loop.minutes")
+        if not over:
+            self.reporter.say(f"stopped and saved at step {self.step}; continue with --resume")
 
     def validate(self) -> dict[str, float]:
         """Means over the held-out batches of what the stage measures there."""
@@ -249,7 +305,7 @@ class Run:
         """Writes a checkpoint, once every step up to it is known to be sound, and the model."""
         self.tally.settle(0)
         loss = self.tally.loss_since_save()
-        self.checkpoints.save(self.step, self.state, self.experiment, self.position, loss)
+        self.checkpoints.save(self.step, self.state, self.experiment, self.position, loss, self.clock.seconds)
         if hasattr(self.stage, "export"):
             params = gathered(self.state.ema)
             if self.reporter.main:
@@ -261,17 +317,26 @@ class Tally:
 
     def __init__(self, checkpoints: Checkpoints):
         self.checkpoints = checkpoints
-        self.pending: deque[tuple[int, Any, float, float]] = deque()
-        self.window, self.since_save = Meter(), Meter()
+        self.pending: deque[tuple[int, Any, Work]] = deque()
+        self.window, self.since_save, self.whole = Meter(), Meter(), Meter()
 
-    def add(self, step: int, metrics: Any, tokens: float, flops: float) -> None:
+    def begin(self) -> None:
+        """Speeds count from here on."""
+        self.window.since = self.whole.since = monotonic()
+
+    def waited(self, seconds: float) -> None:
+        """Takes in the time in which there was no batch."""
+        self.window.waited += seconds
+        self.whole.waited += seconds
+
+    def add(self, step: int, metrics: Any, work: Work) -> None:
         """Takes in a step's metrics without waiting for them."""
-        self.pending.append((step, metrics, tokens, flops))
+        self.pending.append((step, metrics, work))
 
     def settle(self, left: int) -> None:
         """Waits until only `left` steps are still under way. Raises DivergedError at the first that is not finite."""
         while len(self.pending) > left:
-            step, metrics, tokens, flops = self.pending.popleft()
+            step, metrics, work = self.pending.popleft()
             metrics = jax.device_get(metrics)
             loss, norm = metrics["loss"], metrics["gradient_norm"]
             if not np.isfinite(loss) or not np.isfinite(norm):
@@ -282,16 +347,18 @@ class Tally:
                     f"step {step}: loss {loss:g}, gradient norm {norm:g}. "
                     f"{good}; resume with a lower learning rate or a lower clip"
                 )
-            self.window.add(metrics, tokens, flops)
+            self.window.add(metrics, work)
+            self.whole.add({}, work)
             self.since_save.add(metrics)
 
     def due(self, seconds: float) -> bool:
         """Whether the window holds something and has lasted long enough."""
-        return self.window.steps > 0 and monotonic() - self.window.since >= seconds
+        return self.window.work.steps > 0 and monotonic() - self.window.since >= seconds
 
     def pause_since(self, moment: float) -> None:
-        """Takes the time since `moment` out of the window."""
-        self.window.since += monotonic() - moment
+        """Takes the time since `moment` out of the window, and out of the whole."""
+        for meter in (self.window, self.whole):
+            meter.since += monotonic() - moment
 
     def report(self) -> dict[str, float]:
         """The window's means and speeds; a new window begins."""

@@ -48,28 +48,41 @@ def peak_flops() -> float | None:
     return None if None in kinds else float(sum(kinds))  # type: ignore[arg-type]
 
 
+class Work(NamedTuple):
+    """What some steps have done."""
+
+    steps: int = 0
+    clips: int = 0
+    tokens: float = 0.0
+    flops: float = 0.0
+
+
+ONE_STEP = Work(1)
+
+
+def clips_of(batch: Any) -> int:
+    """Clips in a batch over all processes: the length of its leading axis."""
+    return next((leaf.shape[0] for leaf in jax.tree.leaves(batch) if leaf.ndim), 0)
+
+
 @dataclass
 class Meter:
-    """Sums up metrics, tokens and FLOPs since the last report."""
+    """Sums up metrics and work since the last report."""
 
     totals: dict[str, np.ndarray] = field(default_factory=dict)
     counts: dict[str, np.ndarray] = field(default_factory=dict)
-    steps: int = 0
-    tokens: float = 0.0
-    flops: float = 0.0
+    work: Work = Work()
     waited: float = 0.0
     """Seconds in which the loop had no batch."""
     since: float = field(default_factory=time.monotonic)
 
-    def add(self, metrics: dict[str, Any], tokens: float = 0.0, flops: float = 0.0) -> None:
+    def add(self, metrics: dict[str, Any], work: Work = ONE_STEP) -> None:
         """Adds one step's metrics, already on the host."""
         for name, value in metrics.items():
             total, count = value if isinstance(value, Mean) else (value, np.ones_like(value))
             self.totals[name] = self.totals.get(name, 0.0) + np.asarray(total, np.float64)
             self.counts[name] = self.counts.get(name, 0.0) + np.asarray(count, np.float64)
-        self.steps += 1
-        self.tokens += tokens
-        self.flops += flops
+        self.work = Work(*map(sum, zip(self.work, work, strict=True)))
 
     def means(self) -> dict[str, float]:
         """The mean of each metric; a bucket that nothing fell into is left out."""
@@ -84,35 +97,49 @@ class Meter:
 
     def report(self) -> dict[str, float]:
         """The means of the window, its speeds, and the share of its time spent waiting for data."""
-        seconds = max(time.monotonic() - self.since, 1e-9)
-        found = self.means()
-        found["waiting"] = min(1.0, self.waited / seconds)
-        found["steps_per_second"] = self.steps / seconds
-        if self.tokens:
-            found["tokens_per_second"] = self.tokens / seconds
-        if self.flops:
-            found["flops_per_second"] = self.flops / seconds
+        return self.means() | self.speeds()
+
+    def speeds(self) -> dict[str, float]:
+        """Steps, clips, tokens and FLOPs a second, and the share of the time that was spent waiting."""
+        seconds, work = max(time.monotonic() - self.since, 1e-9), self.work
+        found = {"waiting": min(1.0, self.waited / seconds), "steps_per_second": work.steps / seconds}
+        if work.clips:
+            found["clips_per_second"] = work.clips / seconds
+        if work.tokens:
+            found["tokens_per_second"] = work.tokens / seconds
+        if work.flops:
+            found["flops_per_second"] = work.flops / seconds
             if peak := peak_flops():
-                found["utilisation"] = self.flops / seconds / peak
+                found["utilisation"] = work.flops / seconds / peak
         return found
+
+    def summary(self, seconds: float) -> str:
+        """One line about a whole call that took so many seconds, of which speeds leave out the first step, compiling
+        and writing."""
+        work, speeds = self.work, self.speeds()
+        busy = min(seconds, time.monotonic() - self.since)
+        parts = [f"{work.steps:,} steps, {work.clips:,} clips in {clock(seconds)}", *rates(speeds)]
+        parts += [f"waiting for data {speeds['waiting']:.1%}", f"compiling and writing {clock(seconds - busy)}"]
+        return "trained " + " · ".join(parts)
 
 
 class Reporter:
     """Writes reports to the terminal and to TensorBoard event files in `directory`/events. Only process 0 writes."""
 
-    def __init__(self, directory: Path, steps: int):
-        self.steps = steps
+    def __init__(self, directory: Path, steps: int | None):
+        """`steps` are those of the whole run; None where it is not known how many it will be."""
+        self.total = "" if steps is None else f"/{steps}"
         self.main = jax.process_index() == 0
         self.writer = SummaryWriter(str(directory / "events")) if self.main else None
 
-    def report(self, step: int, values: dict[str, float]) -> None:
-        """One line, and one scalar per value, for the window that ended with `step`."""
+    def report(self, step: int, values: dict[str, float], left: float | None) -> None:
+        """One line, and one scalar per value, for the window that ended with `step`; `left` are the run's seconds."""
         if self.writer is None:
             return
         for name, value in values.items():
             self.writer.add_scalar(name, value, step)
         self.writer.flush()
-        print(line(step, self.steps, values), flush=True)
+        print(line(f"step {step}{self.total}", values, left), flush=True)
 
     def validated(self, step: int, values: dict[str, float]) -> None:
         """One line, and one scalar per value, for held-out clips."""
@@ -122,7 +149,7 @@ class Reporter:
             self.writer.add_scalar(f"validation/{name}", value, step)
         self.writer.flush()
         said = " · ".join(f"{name} {value:.4g}" for name, value in values.items() if "/" not in name)
-        print(f"step {step}/{self.steps} · held out: {said}", flush=True)
+        print(f"step {step}{self.total} · held out: {said}", flush=True)
 
     def picture(self, step: int, image: np.ndarray, directory: Path) -> None:
         """A sample grid, uint8 [h w 3], as `directory`/STEP.png and in the event files."""
@@ -143,30 +170,35 @@ class Reporter:
             self.writer.close()
 
 
-def line(step: int, steps: int, values: dict[str, float]) -> str:
+SPEEDS = ("steps_per_second", "clips_per_second", "tokens_per_second", "flops_per_second", "utilisation", "waiting")
+
+
+def line(step: str, values: dict[str, float], left: float | None) -> str:
     """A report as a person reads it; numbers by bucket are left to TensorBoard."""
-    shown = {name: value for name, value in values.items() if "/" not in name}
-    speed = shown.pop("steps_per_second", 0.0)
-    parts = [f"step {step}/{steps}"]
-    known = ("tokens_per_second", "flops_per_second", "utilisation")
-    rates = {name: shown.pop(name) for name in known if name in shown}
-    rate = shown.pop("learning_rate", None)
-    shown_waiting = shown.pop("waiting", 0.0)
-    parts += [f"{name.replace('_', ' ')} {value:.4g}" for name, value in shown.items()]
-    if rate is not None:
-        parts.append(f"rate {rate:.2e}")
-    parts.append(f"{speed:.2f} steps/s" if speed >= 1 else f"{1 / max(speed, 1e-9):.2f} s/step")
-    if "tokens_per_second" in rates:
-        parts.append(f"{_si(rates['tokens_per_second'])}tokens/s")
-    if "flops_per_second" in rates:
-        parts.append(f"{_si(rates['flops_per_second'])}FLOP/s")
-    if "utilisation" in rates:
-        parts.append(f"utilisation {rates['utilisation']:.1%}")
-    if shown_waiting >= 0.005:
-        parts.append(f"waiting for data {shown_waiting:.1%}")
-    if speed:
-        parts.append(f"{clock((steps - step) / speed)} left")
+    hidden = (*SPEEDS, "learning_rate")
+    shown = {name: value for name, value in values.items() if "/" not in name and name not in hidden}
+    parts = [step, *(f"{name.replace('_', ' ')} {value:.4g}" for name, value in shown.items())]
+    if "learning_rate" in values:
+        parts.append(f"rate {values['learning_rate']:.2e}")
+    parts += rates(values)
+    if values.get("waiting", 0.0) >= 0.005:
+        parts.append(f"waiting for data {values['waiting']:.1%}")
+    if left is not None:
+        parts.append(f"{clock(left)} left")
     return " · ".join(parts)
+
+
+def rates(values: dict[str, float]) -> list[str]:
+    """Speeds as a person reads them."""
+    speed = values.get("steps_per_second", 0.0)
+    found = [f"{speed:.2f} steps/s" if speed >= 1 else f"{1 / max(speed, 1e-9):.2f} s/step"]
+    if "clips_per_second" in values:
+        found.append(f"{values['clips_per_second']:.3g} clips/s")
+    found += [f"{_si(values[name])}{unit}/s" for name, unit in (("tokens_per_second", "tokens"), ("flops_per_second",
+              "FLOP")) if name in values]  # fmt: skip
+    if "utilisation" in values:
+        found.append(f"utilisation {values['utilisation']:.1%}")
+    return found
 
 
 def _si(value: float) -> str:

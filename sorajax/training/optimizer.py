@@ -70,8 +70,12 @@ class OptimizerConfig:
             raise ValueError(f"optimizer.accumulation is {self.accumulation}: it must be 1 or more")
 
 
-def schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
-    """The learning rate at each update, for a run of `steps` batches."""
+def schedule(config: OptimizerConfig, steps: int | None) -> optax.Schedule:
+    """The learning rate at each update, for a run of `steps` batches; of None it does not fall (see `clock`)."""
+    if steps is None:
+        pieces = [optax.linear_schedule(0.0, config.learning_rate, config.warmup),
+                  optax.constant_schedule(config.learning_rate)]
+        return optax.join_schedules(pieces, [config.warmup])
     total = max(1, steps // config.accumulation)
     warmup = min(config.warmup, total)
     falling = min(max(1, round(config.decay * total)), max(1, total - warmup))
@@ -88,8 +92,11 @@ def schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
     return optax.join_schedules([*pieces, fall], bounds)
 
 
-def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
-    """The gradient transformation for a run of `steps` batches."""
+def make_optimizer(config: OptimizerConfig, steps: int | None) -> optax.GradientTransformationExtraArgs:
+    """The gradient transformation for a run of `steps` batches, or of minutes (None).
+
+    Its `update` takes `rate_scale`, which multiplies the learning rate.
+    """
     rate = schedule(config, steps)
     if config.name == "muon":
         update = muon(
@@ -109,11 +116,22 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
         )
     if config.state_dtype != "float32":
         update = kept_as(update, jnp.dtype(config.state_dtype))
+    update = rescaled(update)
     chain = optax.chain(optax.clip_by_global_norm(config.clip), update) if config.clip > 0 else update
     chain = optax.chain(chain, track(config.posthoc)) if config.posthoc else chain
     if config.accumulation > 1:
         return optax.MultiSteps(chain, config.accumulation).gradient_transformation()
     return chain
+
+
+def rescaled(update: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+    """`update` with all that it changes, weight decay included, times `rate_scale`; its state is as before."""
+
+    def step(gradient: Any, state: Any, params: Any = None, *, rate_scale: Any = 1.0, **_: Any) -> tuple[Any, Any]:
+        change, state = update.update(gradient, state, params)
+        return jax.tree.map(lambda x: x * rate_scale, change), state
+
+    return optax.GradientTransformationExtraArgs(update.init, step)
 
 
 def kept_as(update: optax.GradientTransformation, dtype: Any) -> optax.GradientTransformation:

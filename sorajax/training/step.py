@@ -1,11 +1,13 @@
 """The first state of a run, and the compiled step from one state to the next."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from sorajax.sharding import path_name
@@ -72,14 +74,16 @@ def loaded(stage: Stage, directory: Path, abstract: Any) -> Any:
 
 
 def make_update(
-    optimizer: optax.GradientTransformation, config: OptimizerConfig
-) -> Callable[[TrainState, Stage, Any, jax.Array], tuple[TrainState, dict[str, Any]]]:
-    """(state, stage, batch, key of the run) -> (next state, metrics)."""
+    optimizer: optax.GradientTransformationExtraArgs, config: OptimizerConfig
+) -> Callable[[TrainState, Stage, Any, jax.Array, Any], tuple[TrainState, dict[str, Any]]]:
+    """(state, stage, batch, key of the run, what multiplies the learning rate) -> (next state, metrics)."""
 
-    def update(state: TrainState, stage: Stage, batch: Any, key: jax.Array) -> tuple[TrainState, dict[str, Any]]:
+    def update(
+        state: TrainState, stage: Stage, batch: Any, key: jax.Array, rate_scale: Any
+    ) -> tuple[TrainState, dict[str, Any]]:
         key = jax.random.fold_in(key, state.step)
         (loss, metrics), gradient = jax.value_and_grad(stage.loss, has_aux=True)(state.params, batch, key)
-        change, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        change, opt_state = optimizer.update(gradient, state.opt_state, state.params, rate_scale=rate_scale)
         params = optax.apply_updates(state.params, change)
         step = state.step + 1
         ema = averaged(state.ema, params, step, config)
@@ -89,16 +93,53 @@ def make_update(
     return update
 
 
-class Flops:
-    """FLOPs of one training step on a batch, counted once for each shape of batch and form of stage."""
+def shape_of(*trees: Any) -> Any:
+    """What a compiled program depends on: structure, static fields, shapes and types."""
+    leaves, structure = jax.tree.flatten(trees)
+    return structure, tuple((np.shape(leaf), getattr(leaf, "dtype", type(leaf))) for leaf in leaves)
 
-    def __init__(self, params: Any, key: jax.Array):
-        self.params, self.key = params, key
+
+class Programs:
+    """The compiled step of each shape of batch and form of stage: compiled when it is first needed, or all at once."""
+
+    def __init__(self, step: Any):
+        self.step = step
+        self.known: dict[Any, Any] = {}
+
+    def __call__(self, state: TrainState, stage: Stage, batch: Any, *rest: Any) -> tuple[TrainState, dict[str, Any]]:
+        shape = shape_of(stage, batch)
+        if shape not in self.known:
+            self.known[shape] = self.step.lower(state, stage, batch, *rest).compile()
+        return self.known[shape](state, stage, batch, *rest)
+
+    def prepare(self, state: TrainState, stage: Stage, batches: Iterable[Any], *rest: Any) -> None:
+        """Compiles the step of each shape among `batches`, side by side."""
+        lowered = {}
+        for batch in batches:
+            if (shape := shape_of(stage, batch)) not in lowered:
+                lowered[shape] = self.step.lower(state, stage, batch, *rest)
+        with ThreadPoolExecutor(max(1, len(lowered))) as pool:
+            self.known |= dict(zip(lowered, pool.map(lambda one: one.compile(), lowered.values()), strict=True))
+
+
+class Flops:
+    """FLOPs of one training step on a batch, counted once for each shape of batch and form of stage.
+
+    Where this version of jax writes programs in a way that cannot be counted, they are 0, and one line says so: no
+    training stops for a figure.
+    """
+
+    def __init__(self, params: Any, key: jax.Array, say: Callable[[str], None] = print):
+        self.params, self.key, self.say = params, key, say
         self.known: dict[Any, float] = {}
 
     def __call__(self, stage: Stage, batch: Any) -> float:
-        leaves, structure = jax.tree.flatten((stage, batch))
-        shape = structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+        shape = shape_of(stage, batch)
         if shape not in self.known:
-            self.known[shape] = training_flops(stage.loss, self.params, batch, self.key)
+            try:
+                self.known[shape] = training_flops(stage.loss, self.params, batch, self.key)
+            except Exception as error:
+                self.known[shape] = 0.0
+                reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                self.say(f"note: the step's FLOPs cannot be counted with jax {jax.__version__} ({reason})")
         return self.known[shape]

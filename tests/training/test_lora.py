@@ -44,7 +44,7 @@ def test_only_adapters_are_trained_and_the_file_holds_them(tiny_model, tmp_path)
     batch = WorldBatch(latent=latent, ids=ids, mask=mask, bucket=BUCKET)
     update, losses = jax.jit(make_update(optimizer, config)), []
     for _ in range(30):
-        state, metrics = update(state, stage, batch, jax.random.key(1))
+        state, metrics = update(state, stage, batch, jax.random.key(1), 1.0)
         losses.append(float(metrics["loss"]))
     assert np.mean(losses[-5:]) < 0.97 * np.mean(losses[:5])
 

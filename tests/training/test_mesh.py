@@ -62,10 +62,10 @@ def trained(config, mesh_text, optimizer=OPTIMIZER):
         state = jax.jit(lambda key: begin(stage.init(key)), out_shardings=where)(jax.random.key(0))
         update = jax.jit(make_update(transform, optimizer), out_shardings=(where, None))
         placed = [place_batch(batch, mesh) for batch in batches()]
-        compiled = update.lower(state, stage, placed[0], jax.random.key(2)).compile()
+        compiled = update.lower(state, stage, placed[0], jax.random.key(2), 1.0).compile()
         losses = []
         for batch in placed:
-            state, metrics = compiled(state, stage, batch, jax.random.key(2))
+            state, metrics = compiled(state, stage, batch, jax.random.key(2), 1.0)
             losses.append(float(metrics["loss"]))
     return np.array(losses), compiled.as_text(), state
 
