@@ -282,7 +282,8 @@ class Run:
         if steps:
             self.reporter.say(self.tally.whole.summary(self.clock.seconds - self.clock.before))
         if over and not self.step:
-            self.reporter.say(f"{self.config.minutes:g} minutes were over before the first step: say more --loop.minutes")
+            said = f"{self.config.minutes:g} minutes were over before the first step"
+            self.reporter.say(f"{said}: give a larger --loop.minutes")
         if not over:
             self.reporter.say(f"stopped and saved at step {self.step}; continue with --resume")
 

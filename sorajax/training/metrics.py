@@ -56,6 +56,10 @@ class Work(NamedTuple):
     tokens: float = 0.0
     flops: float = 0.0
 
+    def plus(self, other: "Work") -> "Work":
+        return Work(self.steps + other.steps, self.clips + other.clips, self.tokens + other.tokens,
+                    self.flops + other.flops)  # fmt: skip
+
 
 ONE_STEP = Work(1)
 
@@ -82,7 +86,7 @@ class Meter:
             total, count = value if isinstance(value, Mean) else (value, np.ones_like(value))
             self.totals[name] = self.totals.get(name, 0.0) + np.asarray(total, np.float64)
             self.counts[name] = self.counts.get(name, 0.0) + np.asarray(count, np.float64)
-        self.work = Work(*map(sum, zip(self.work, work, strict=True)))
+        self.work = self.work.plus(work)
 
     def means(self) -> dict[str, float]:
         """The mean of each metric; a bucket that nothing fell into is left out."""
