@@ -17,8 +17,9 @@ from sorajax.data.clips import VideoData
 from sorajax.models.dit import DiTConfig
 from sorajax.models.text import TextConfig
 from sorajax.models.vae import VAEConfig
-from sorajax.training.flow import FlowObjective, FlowTraining
+from sorajax.training.flow import FlowTraining
 from sorajax.training.loop import LoopConfig
+from sorajax.training.objectives.flow import FlowObjective
 from sorajax.training.optimizer import OptimizerConfig
 
 config = FlowTraining(

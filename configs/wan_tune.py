@@ -14,8 +14,8 @@ from pathlib import Path
 
 from sorajax.data.buckets import Bucket, Phase
 from sorajax.data.clips import VideoData
-from sorajax.training.flow import FlowObjective
 from sorajax.training.loop import LoopConfig
+from sorajax.training.objectives.flow import FlowObjective
 from sorajax.training.optimizer import OptimizerConfig
 from sorajax.training.tune import TuneTraining
 

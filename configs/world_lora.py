@@ -12,9 +12,9 @@ from pathlib import Path
 from sorajax.data.batches import WorldData
 from sorajax.data.buckets import Bucket
 from sorajax.data.scenes import WorldMix
-from sorajax.training.flow import FlowObjective
 from sorajax.training.loop import LoopConfig
 from sorajax.training.lora import LoRATraining
+from sorajax.training.objectives.flow import FlowObjective
 from sorajax.training.optimizer import OptimizerConfig
 
 config = LoRATraining(

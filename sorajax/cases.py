@@ -20,7 +20,8 @@ from sorajax.models.sora import SoraConfig, init_dit
 from sorajax.models.vae import VAEConfig
 from sorajax.request import BadRequest
 from sorajax.train import load_experiment
-from sorajax.training.flow import FlowStage, FlowTraining
+from sorajax.training.flow import FlowTraining
+from sorajax.training.objectives.flow import FlowStage
 from sorajax.training.optimizer import OptimizerConfig
 from sorajax.training.step import Stage
 from sorajax.training.vae import VAEStage, VAETraining

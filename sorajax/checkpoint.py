@@ -5,8 +5,8 @@ carries the experiment's config and the position in the data as JSON, and one fi
 that changed on disk is otherwise restored without a word. Restoring takes the newest step whose fingerprints agree, and
 any mesh: the target's shardings decide where the arrays go.
 
-An exported model is a folder of `config.json`, `model.safetensors` (keys are the "/"-joined paths of the parameters)
-and, where there is text, `tokenizer.json`.
+An exported model is a folder of `config.json`, `model.safetensors` (keys are the "/"-joined paths of the parameters),
+which may be cut into shards with the hub's index, and, where there is text, `tokenizer.json`.
 """
 
 import json
@@ -15,7 +15,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,11 @@ Storage = Literal["float32", "bfloat16", "float16"]
 STORAGE = {"float32": np.dtype(np.float32), "float16": np.dtype(np.float16), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
+INDEX = f"{WEIGHTS}.index.json"
+HEADER = 2**16
+"""Bytes at most that a safetensors file has beside its values."""
+WORLD = Path(__file__).parent / "assets" / "world"
+"""The model that comes with sorajax."""
 
 converter = cattrs.Converter(forbid_extra_keys=True)
 
@@ -217,10 +222,12 @@ def export_model(
     config: Any,
     tokenizer: str | None = None,
     storage: Storage = "float32",
+    shard_mib: float = 0.0,
 ) -> Path:
     """Writes params (a nested dict of floats), config (a dataclass) and tokenizer (JSON text) as a model folder.
 
-    Each file appears whole or not at all, the weights last. `storage` is the type that floats have on disk.
+    Each file appears whole or not at all, the weights last. `storage` is the type that floats have on disk, `shard_mib`
+    the largest file of weights in MiB; 0 writes one. Raises ValueError where one tensor is larger.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -230,8 +237,75 @@ def export_model(
         write_atomically(directory / TOKENIZER, lambda path: path.write_text(tokenizer))
     text = json.dumps({"kind": type(config).__name__, "config": to_json(config)}, indent=2)
     write_atomically(directory / CONFIG, lambda path: path.write_text(text))
-    write_atomically(directory / WEIGHTS, lambda path: save_file(flat, path))
+    if shard_mib:
+        check_shards(flat, shard_mib)
+        write_shards(directory, WEIGHTS.removesuffix(".safetensors"), flat.items(), int(shard_mib * 2**20) - HEADER)
+    else:
+        write_atomically(directory / WEIGHTS, lambda path: save_file(flat, path))
+        (directory / INDEX).unlink(missing_ok=True)
+    for old in {*directory.glob("model-*-of-*.safetensors"), directory / WEIGHTS} - set(weight_files(directory)):
+        old.unlink(missing_ok=True)  # of an export in another number of files
     return directory
+
+
+def check_shards(tensors: Mapping[str, Any], shard_mib: float) -> None:
+    """Raises ValueError where a tensor (of a shape and a type) fits no file of so many MiB."""
+    for name, tensor in tensors.items():
+        mib = (tensor.size * tensor.dtype.itemsize + HEADER) / 2**20
+        if mib > shard_mib:
+            raise ValueError(f"shards of {shard_mib:g} MiB are too small for {name}, which takes {mib:.1f}: give a "
+                             "larger --shard-mib, or --storage bfloat16")  # fmt: skip
+
+
+def write_shards(folder: Path, stem: str, tensors: Iterable[tuple[str, np.ndarray]], most: int) -> None:
+    """One safetensors file, or several of at most `most` bytes of values with the hub's index; the values of one are in
+    memory at a time."""
+    shards: list[list[str]] = []
+    waiting: dict[str, np.ndarray] = {}
+
+    def write() -> None:
+        path = folder / f"{stem}.{len(shards):05d}.part"
+        save_file(waiting, path)
+        path.chmod(0o644)
+        shards.append(list(waiting))
+        waiting.clear()
+
+    total = 0
+    for name, tensor in tensors:
+        if waiting and sum(t.nbytes for t in waiting.values()) + tensor.nbytes > most:
+            write()
+        waiting[name] = tensor
+        total += tensor.nbytes
+    write()
+    count = len(shards)
+    names = [f"{stem}.safetensors"] if count == 1 else [
+        f"{stem}-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1)]  # fmt: skip
+    for number, name in enumerate(names):
+        (folder / f"{stem}.{number:05d}.part").rename(folder / name)
+    index = folder / f"{stem}.safetensors.index.json"
+    if count == 1:
+        index.unlink(missing_ok=True)
+        return
+    places = {tensor: name for name, tensors in zip(names, shards, strict=True) for tensor in tensors}
+    said = {"metadata": {"total_size": total}, "weight_map": dict(sorted(places.items()))}
+    write_atomically(index, lambda path: path.write_text(json.dumps(said, indent=2, ensure_ascii=False)))
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files of an exported model's weights. Raises FileNotFoundError and ValueError where they are not whole."""
+    index = folder / INDEX
+    if not index.exists():
+        if not (folder / WEIGHTS).exists():
+            raise FileNotFoundError(f"{folder / WEIGHTS} is missing: export the model again")
+        return [folder / WEIGHTS]
+    try:
+        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{index} is no index of shards ({error}): export or download it again") from error
+    if missing := [name for name in names if not (folder / name).is_file()]:
+        lost = f"{folder} lacks {', '.join(missing)}, which {index.name} names"
+        raise FileNotFoundError(f"{lost}: export or download it again")
+    return [folder / name for name in names]
 
 
 def write_atomically(path: Path, write: Any) -> None:
@@ -270,7 +344,7 @@ def load_model(directory: str | Path, kind: type[Config]) -> tuple[Config, dict[
         raise ValueError(f"{folder} holds a {said['kind']}, and a {kind.__name__} is needed")
     config = from_json(said["config"], kind, str(folder / CONFIG))
     tokenizer = folder / TOKENIZER
-    return config, load_weights(folder / WEIGHTS), tokenizer.read_text() if tokenizer.exists() else None
+    return config, load_weights(folder), tokenizer.read_text() if tokenizer.exists() else None
 
 
 def model_kind(directory: str | Path) -> str:
@@ -289,20 +363,20 @@ def _described(folder: Path) -> dict[str, Any]:
     return said
 
 
-def load_weights(path: Path) -> dict[str, Any]:
-    """A safetensors file of "/"-joined keys as a nested dict of float32 arrays."""
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing: export the model again")
+def load_weights(folder: Path) -> dict[str, Any]:
+    """The weights of an exported model, whose keys are "/"-joined, as a nested dict of float32 arrays."""
     nested: dict[str, Any] = {}
-    try:
-        with safe_open(path, framework="np") as file:
-            flat = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is damaged or cut short ({_one_line(error)}): export or download it again") from error
-    for key, value in flat.items():
-        *parents, leaf = key.split("/")
-        node = nested
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[leaf] = value.astype(np.float32) if value.dtype != np.float32 else value
+    for path in weight_files(folder):
+        try:
+            with safe_open(path, framework="np") as file:
+                flat = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+        except (SafetensorError, OSError) as error:
+            said = f"{path} is damaged or cut short ({_one_line(error)}): export or download it again"
+            raise ValueError(said) from error
+        for key, value in flat.items():
+            *parents, leaf = key.split("/")
+            node = nested
+            for parent in parents:
+                node = node.setdefault(parent, {})
+            node[leaf] = value.astype(np.float32) if value.dtype != np.float32 else value
     return nested

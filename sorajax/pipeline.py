@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from sorajax import __version__
+from sorajax.checkpoint import WORLD
 from sorajax.compilation import claim_memory, keep_compiled
 from sorajax.diffusion.known import Known, anchored, nothing_known
 from sorajax.diffusion.looped import Cycle
@@ -442,8 +443,7 @@ def load(
     claim_memory()
     keep_compiled()
     embedded = str(model) == EMBEDDED
-    folder = Path(__file__).parent / "assets" / EMBEDDED if embedded else model
-    config, params, tokenizer, name = open_parts(folder, dtype, loras, quantize)
+    config, params, tokenizer, name = open_parts(WORLD if embedded else model, dtype, loras, quantize)
     adapters = [lora if isinstance(lora, str) else f"{lora[0]}:{lora[1]:g}" for lora in loras]
     opened = {"dtype": dtype, "adapters": adapters, "quantize": quantize}
     opened = {what: said for what, said in opened.items() if said}

@@ -239,7 +239,8 @@ def report(step: Any, chip: Any, devices: int, what: str) -> None:
     sent = ", ".join(f"{times} {kind} {size / GIB:.2f} GiB" for kind, (times, size) in step.collectives.items())
     print(f"  and sends        {sent or 'nothing'}")
     print(f"  at least         {1000 * sides[slowest]:.0f} ms a step, by {slowest}: "
-          + ", ".join(f"{name} {1000 * value:.0f} ms" for name, value in sides.items()))  # fmt: skip
+          + ", ".join(f"{name} {1000 * value:.0f} ms" for name, value in sides.items())
+          + f"; utilisation at most {sides['computing'] / sides[slowest]:.0%}")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -211,3 +211,24 @@ def test_a_damaged_model_is_one_clear_line(tmp_path, damage, kind, said):
     with pytest.raises(kind, match=said) as error:
         load_model(folder, Model)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("mib", [0.2, 0.3])
+def test_a_model_in_shards_is_the_same_model(tmp_path, mib):
+    params = {"a": {"kernel": np.random.default_rng(0).normal(size=(100, 90)).astype(np.float32)}}
+    params |= {"b": {"kernel": np.ones((150, 140), np.float32)}, "c": np.zeros(1, np.float32)}
+    config = OptimizerConfig()
+    folder = export_model(tmp_path, params, config)
+    whole = load_model(folder, OptimizerConfig)[1]
+    export_model(tmp_path, params, config, shard_mib=mib)
+    files = sorted(tmp_path.glob("*.safetensors"))
+    assert [file.name for file in files] == ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    assert all(file.stat().st_size <= mib * 2**20 for file in files)
+    assert jax.tree.all(jax.tree.map(np.array_equal, whole, load_model(folder, OptimizerConfig)[1]))
+    files[0].unlink()
+    with pytest.raises(FileNotFoundError, match="lacks model-00001-of-00002.safetensors, which model.safetensors.index"):
+        load_model(folder, OptimizerConfig)
+    export_model(tmp_path, params, config)  # and back: nothing of the shards is left
+    assert [file.name for file in tmp_path.glob("model*")] == ["model.safetensors"]
+    with pytest.raises(ValueError, match=r"shards of 0.1 MiB are too small for b/kernel, which takes 0.1.*--shard-mib"):
+        export_model(tmp_path, params, config, shard_mib=0.1)

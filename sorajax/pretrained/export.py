@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
 
-from sorajax.checkpoint import write_atomically
+from sorajax.checkpoint import write_atomically, write_shards
 from sorajax.models.dit import DiTConfig
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextConfig
@@ -41,8 +40,10 @@ def export_diffusers(config: SoraConfig, read: Callable[[str], Any], tokenizer: 
         tables["image_encoder"] = ("vision", wan.vision_table(vision), vision_json(vision), "model")
     for name, (part, rows, said, stem) in tables.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
-        tensors = exported(rows, read(part))
-        write_shards(folder / name, stem, chain(tensors, unread(config.vision)) if name == "image_encoder" else tensors)
+        tensors: Iterable[tuple[str, np.ndarray]] = exported(rows, read(part))
+        if name == "image_encoder":
+            tensors = chain(tensors, unread(config.vision))
+        write_shards(folder / name, stem, tensors, LARGEST)
         _write_json(folder / name / "config.json", said)
     (folder / "tokenizer").mkdir(exist_ok=True)
     write_atomically(folder / "tokenizer" / "tokenizer.json", lambda path: path.write_text(tokenizer, encoding="utf-8"))
@@ -71,35 +72,6 @@ def unread(config: VisionConfig | None) -> Iterator[tuple[str, np.ndarray]]:
     for name, shape in named.items():
         yield f"{name}.weight", np.zeros(shape, np.float32)
         yield f"{name}.bias", np.zeros(shape[:1], np.float32)
-
-
-def write_shards(folder: Path, stem: str, tensors: Iterable[tuple[str, np.ndarray]]) -> None:
-    """One safetensors file, or several of at most `LARGEST` bytes with their index; one is in memory at a time."""
-    shards: list[list[str]] = []
-    waiting: dict[str, np.ndarray] = {}
-
-    def write() -> None:
-        path = folder / f"{stem}.{len(shards):05d}.part"
-        save_file(waiting, path)
-        shards.append(list(waiting))
-        waiting.clear()
-
-    total = 0
-    for name, tensor in tensors:
-        if waiting and sum(t.nbytes for t in waiting.values()) + tensor.nbytes > LARGEST:
-            write()
-        waiting[name] = tensor
-        total += tensor.nbytes
-    write()
-    count = len(shards)
-    names = [f"{stem}.safetensors"] if count == 1 else [
-        f"{stem}-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1)]  # fmt: skip
-    for number, name in enumerate(names):
-        (folder / f"{stem}.{number:05d}.part").rename(folder / name)
-    if count > 1:
-        places = {tensor: name for name, tensors in zip(names, shards, strict=True) for tensor in tensors}
-        _write_json(folder / f"{stem}.safetensors.index.json",
-                    {"metadata": {"total_size": total}, "weight_map": dict(sorted(places.items()))})  # fmt: skip
 
 
 def _write_json(path: Path, said: Mapping[str, Any]) -> None:

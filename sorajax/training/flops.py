@@ -64,7 +64,7 @@ def _bodies(parameters: dict[str, Any]) -> list[Jaxpr]:
     """The programs among an equation's parameters, under whatever names this version of jax gives them."""
     kinds = ClosedJaxpr, Jaxpr
     nested: list[Any] = jax.tree.leaves(list(parameters.values()), is_leaf=lambda value: isinstance(value, kinds))
-    return [getattr(value, "jaxpr", value) for value in nested if isinstance(value, kinds)]
+    return [getattr(value, "jaxpr", value) for value in nested if type(value) in kinds]
 
 
 def _scan(equation: Any, inputs: list[bool]) -> tuple[float, list[bool]]:

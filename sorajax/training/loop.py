@@ -255,6 +255,8 @@ class Run:
         start = monotonic()
         stage = bound(self.stage, self.step)
         programs.prepare(self.state, stage, ahead, self.step_key, self.clock.rate_scale())
+        for batch in ahead:
+            self.flops(stage, batch)  # tracing takes seconds, too
         self.reporter.say(f"compiled {len(programs.known)} shape(s) in {monotonic() - start:.0f} s")
 
     def between(self, last: bool) -> None:

@@ -26,8 +26,9 @@ from sorajax.pretrained.lora import TARGETS, init_adapters, load_lora, save_lora
 from sorajax.pretrained.opened import is_open_model, open_config, open_model
 from sorajax.pretrained.part import abstract_parameters
 from sorajax.sharding import whole_machine
-from sorajax.training.flow import FlowObjective, FlowStage, FlowTraining
+from sorajax.training.flow import FlowTraining
 from sorajax.training.loop import LoopConfig
+from sorajax.training.objectives.flow import FlowObjective, FlowStage
 from sorajax.training.tune import at_hand, check_tunable, described
 
 FILE = "lora.safetensors"

@@ -19,8 +19,9 @@ from sorajax.models.sora import Expert, SoraConfig
 from sorajax.pretrained.conventions import Dtype, is_known
 from sorajax.pretrained.hub import found
 from sorajax.pretrained.opened import is_open_model, open_config
-from sorajax.training.flow import FlowObjective, FlowStage, FlowTraining
+from sorajax.training.flow import FlowTraining
 from sorajax.training.loop import LoopConfig
+from sorajax.training.objectives.flow import FlowObjective, FlowStage
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 
+from sorajax.checkpoint import write_shards
 from sorajax.models.dit import DiTConfig
 from sorajax.models.sora import init_dit, init_text, init_vae, init_vision
 from sorajax.models.text import TextConfig
@@ -56,14 +57,13 @@ def test_a_table_is_as_it_was_when_it_agreed_with_the_reference(name):
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux says what a process holds")
-def test_the_host_holds_a_tensor_or_two_beside_the_parameters(tmp_path, monkeypatch):
+def test_the_host_holds_a_tensor_or_two_beside_the_parameters(tmp_path):
     """A text encoder of 0.6 GB in float32, in shards, comes into bfloat16: files are mapped, not read into memory."""
     config = TextConfig(vocabulary=20_000, width=1024, hidden=4096, depth=8, heads=16, head_width=64)
-    monkeypatch.setattr(export, "LARGEST", 10**8)
     rows = wan.text_table(config)
     shapes = jax.eval_shape(lambda key: init_text(config, key), jax.random.key(0))
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)  # costs no memory: nobody writes them
-    export.write_shards(tmp_path, "model", export.exported(rows, zeros))
+    write_shards(tmp_path, "model", export.exported(rows, zeros), 10**8)
     part = Part(rows, lambda: wan.untied(Tensors(tmp_path)), init_text, config)
     assert len(list(tmp_path.glob("*.safetensors"))) > 5
     before, most, done = held(), 0, Event()

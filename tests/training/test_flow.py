@@ -14,7 +14,7 @@ from sorajax.data.clips import tokens_of
 from sorajax.models.sora import init
 from sorajax.models.text import Tokenizer
 from sorajax.sharding import make_mesh, place_batch, shardings
-from sorajax.training.flow import FlowObjective, FlowStage
+from sorajax.training.objectives.flow import FlowObjective, FlowStage
 from sorajax.training.velocity import LEVELS, by_time
 from tests.conftest import TINY, tiny_tokenizer
 

@@ -16,8 +16,8 @@ from sorajax.models.sora import SoraConfig, init_dit, init_text
 from sorajax.models.text import TextConfig
 from sorajax.models.vae import VAEConfig
 from sorajax.pretrained.lora import TARGETS
-from sorajax.training.flow import FlowObjective, FlowStage
 from sorajax.training.lora import LoRAStage, LoRATraining
+from sorajax.training.objectives.flow import FlowObjective, FlowStage
 from sorajax.training.optimizer import OptimizerConfig, make_optimizer
 from sorajax.training.step import make_begin, make_update, quick_compile
 from tests.pretrained.adapters import adapted

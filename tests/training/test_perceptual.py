@@ -35,7 +35,7 @@ def scaled_to(error, clip, size):
 
 def test_equal_clips_have_no_distance_and_others_have():
     clip, other = textured(0), textured(1)
-    assert structure(clip, clip) == 0
+    assert structure(clip, clip) < 1e-7  # rounding: how sums are split differs by compiler
     assert np.array_equal(ssim(clip, clip), np.ones(2))
     assert np.array_equal(flicker(clip, clip), np.zeros(2))
     assert structure(clip, other) > 0.5

@@ -28,7 +28,7 @@ EXPERIMENT = """
 from pathlib import Path
 from sorajax.data.buckets import Bucket
 from sorajax.data.clips import VideoData
-from sorajax.training.flow import FlowObjective
+from sorajax.training.objectives.flow import FlowObjective
 from sorajax.training.loop import LoopConfig
 from sorajax.training.lora import LoRATraining
 from sorajax.training.optimizer import OptimizerConfig

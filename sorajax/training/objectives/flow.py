@@ -1,0 +1,217 @@
+"""Training the transformer, with its text encoder, by flow matching on latents of the world or of anybody's videos.
+
+    loss = mean over unknown frames of (velocity(x_time, time, text) - (noise - data))^2
+
+with logit-normal times (Esser et al. 2024, section 3.1), one time for all unknown frames of a clip; known frames, drawn
+at random, stand at time 0 and do not count. The autoencoder is frozen. Clips are rendered and encoded inside the step,
+or come encoded; so may the captions of videos, by a text encoder that is used as it is.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+from jax.sharding import Mesh
+from jaxtyping import Array, Float
+
+from sorajax.checkpoint import TOKENIZER, Storage, export_model, load_model, model_folder
+from sorajax.compilation import products_alone
+from sorajax.data.batches import WorldBatch, WorldData, clips
+from sorajax.data.clips import (
+    VideoData,
+)
+from sorajax.data.contexts import TEXT
+from sorajax.data.encoding import Encode
+from sorajax.data.latents import signature
+from sorajax.diffusion.flow import interpolate, logit_normal, schedule, velocity_target
+from sorajax.diffusion.known import random_known, random_window
+from sorajax.models.sora import EXPERTS, Expert, SoraConfig, init_dit, init_text
+from sorajax.parts import borrow
+from sorajax.pretrained.opened import is_open_model, open_model
+from sorajax.sharding import divides, gathered, whole_machine
+from sorajax.training.deeper import deeper
+from sorajax.training.finer import finer
+from sorajax.training.picture import picture_encoder
+from sorajax.training.vae import encoder
+from sorajax.training.velocity import by_time, embed, predict, sample, tokens_of_clip
+
+
+@dataclass(frozen=True)
+class FlowObjective:
+    """Which times and frames are trained on, and how sample grids are drawn."""
+
+    time_mean: float = 0.0
+    time_std: float = 1.0
+    shift: float = 1.0
+    """Moves training times towards noise."""
+    known: float = 0.5
+    """Share of clips in which random frames are known, for image-to-video, extension and in-betweening."""
+    reach: int = 4
+    """Latent frames that may lie between a film's beginning and a window of it, in buckets that show such (`seen`)."""
+    sample_shift: float = 3.0
+    guidance_scale: float = 4.0
+    temperature: float = 1.0
+    guide_known: bool = False
+    ahead: int = 0
+    """How previews are sampled; also the exported model's defaults, see `SoraConfig`."""
+    sample_steps: int = 20
+    prompts: tuple[str, ...] = (
+        "a red ball bounces on a grey floor",
+        "a large blue star moves left on a navy background",
+        "green box spinning on black",
+        "a small yellow triangle falls on a brown floor",
+        "a purple ring circles on a forest floor",
+        "white ball grows on navy",
+    )
+    """Of the sample grid."""
+
+
+@flax.struct.dataclass
+class FlowStage:
+    """A transformer and text encoder learning velocities; params are {"text", "dit"}, `vae` holds frozen ones.
+
+    Where the text encoder is frozen too, params are {"dit"}, and batches and prompts come as its embeddings. "dit" may
+    be one of two experts: `expert` says which, and `within` its times.
+    """
+
+    vae: Any
+    prompts: Any  # the preview's, the last one empty, as {"ids", "mask"} or {"context"}
+    config: SoraConfig = flax.struct.field(pytree_node=False)
+    objective: FlowObjective = flax.struct.field(pytree_node=False)
+    data: WorldData | VideoData = flax.struct.field(pytree_node=False)
+    tokenizer: str = flax.struct.field(pytree_node=False)
+    storage: Storage = flax.struct.field(pytree_node=False, default="float32")
+    shard_mib: float = flax.struct.field(pytree_node=False, default=0.0)
+    lenders: tuple[tuple[str, Path], ...] = flax.struct.field(pytree_node=False, default=())
+    """Parts of the exported model that stay in other folders."""
+    expert: Expert | None = flax.struct.field(pytree_node=False, default=None)
+    within: tuple[float, float] = flax.struct.field(pytree_node=False, default=(0.0, 1.0))
+
+    @property
+    def frozen_text(self) -> bool:
+        """Whether the text encoder is used as it is."""
+        return TEXT in dict(self.lenders)
+
+    @property
+    def part(self) -> str:
+        """The part of a whole model that "dit" is."""
+        return EXPERTS[self.expert or "high"]
+
+    def init(self, key: jax.Array) -> Any:
+        text_key, dit_key = jax.random.split(key)
+        dit = {"dit": init_dit(self.config.dit, dit_key)}
+        return dit if self.frozen_text else {"text": init_text(self.config.text, text_key), **dit}
+
+    def loss(self, params: Any, batch: WorldBatch, key: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
+        objective = self.objective
+        time_key, noise_key, known_key, window_key = jax.random.split(key, 4)
+        data, positions = self.shown(batch, window_key)
+        b, t = data.shape[:2]
+        if positions is None:
+            known = random_known(known_key, b, t, objective.known)
+        else:  # the anchor always is, and of the others something
+            known = jnp.pad(random_known(known_key, b, t - 1, 1.0), ((0, 0), (1, 0)), constant_values=True)
+        level = logit_normal(time_key, (b, 1), objective.time_mean, objective.time_std, objective.shift, self.within)
+        time = jnp.where(known, 0.0, level)
+        noise = jax.random.normal(noise_key, data.shape)
+        error = self.error(params, batch, data, noise, time, positions)
+        counts = (~known).astype(jnp.float32)
+        loss = jnp.sum(error * counts) / jnp.sum(counts)
+        return loss, {"loss_by_time": by_time(error * counts, counts, jnp.broadcast_to(level, (b, t)))}
+
+    def validate(self, params: Any, batch: WorldBatch, key: jax.Array) -> dict[str, Any]:
+        """The loss without known frames, at times spread evenly over the batch, with the same noise for each key."""
+        data, positions = self.shown(batch, key)
+        b, t = data.shape[:2]
+        low, high = self.within
+        time = jnp.broadcast_to(low + (high - low) * (jnp.arange(b)[:, None] + 0.5) / b, (b, t))
+        error = self.error(params, batch, data, jax.random.normal(key, data.shape), time, positions)
+        return {"loss": jnp.mean(error), "loss_by_time": by_time(error, jnp.ones_like(error), time)}
+
+    def error(
+        self, params: Any, batch: WorldBatch, data: Array, noise: Array, time: Float[Array, "b t"], positions: Any
+    ) -> Any:
+        """The mean squared error of the velocity of each latent frame, [b t]."""
+        context = embed(self.config, params, batch.ids, batch.mask, batch.context)
+        x = interpolate(data, noise, time)
+        velocity = predict(self.config, params, context, x, time, batch.channels, batch.image, positions)
+        return jnp.mean(jnp.square(velocity - velocity_target(data, noise)), axis=(2, 3, 4))
+
+    def shown(self, batch: WorldBatch, key: jax.Array) -> tuple[Float[Array, "b t h w c"], Any]:
+        """Normalised latents of a batch as the transformer sees them, their positions in time; None are the usual."""
+        data = self.latents(batch)
+        if not batch.bucket.seen:
+            return data, None
+        count = self.config.vae.latent_shape(*batch.bucket.shown)[0]
+        return random_window(key, data, count, self.objective.reach)
+
+    def latents(self, batch: WorldBatch) -> Float[Array, "b t h w c"]:
+        """Normalised latents of a batch, float32."""
+        if batch.latent is not None:
+            return batch.latent.astype(jnp.float32)
+        return jax.lax.stop_gradient(encoder(self.config.vae, self.vae)(clips(batch)))
+
+    def encoding(self) -> tuple[Callable[[], Encode], str]:
+        """What opens the encoder of clips, as `encode_clips` takes it, and its signature."""
+        if self.config.known == "channels":
+            return picture_encoder(self.config, self.vae, dict(self.lenders)[TEXT])
+        return lambda: encoder(self.config.vae, self.vae), signature(self.vae["encoder"])
+
+    compiler_options = staticmethod(products_alone)
+
+    def tokens(self, batch: WorldBatch) -> float:
+        """Patches of all clips."""
+        return float(batch.size * tokens_of_clip(self.config.vae, self.config.dit, batch.bucket))
+
+    def check(self, mesh: Mesh) -> None:
+        """Raises ValueError where heads, widths or tokens do not divide over the mesh."""
+        config = self.config.dit
+        divides(mesh, "tensor", "heads", config.heads)
+        divides(mesh, "tensor", "hidden units", config.hidden)
+        divides(mesh, "fsdp", "columns of width", config.width)
+        for bucket in self.data.buckets:
+            tokens = tokens_of_clip(self.config.vae, config, bucket)
+            divides(mesh, "seq", f"tokens of a clip of {'x'.join(map(str, bucket.shown))}", tokens)
+
+    def preview(self, params: Any, key: jax.Array) -> np.ndarray:
+        """One row of six frames for each of the objective's prompts."""
+        bucket = self.data.buckets[0]
+        shape = self.config.vae.latent_shape(*bucket.shown)
+        times = schedule(self.objective.sample_steps, self.objective.sample_shift)
+        video = sample(self.config, shape, params, self.vae, self.prompts, key, times, self.objective.guidance_scale)
+        video = np.asarray(gathered(video))
+        shown = np.linspace(0, video.shape[1] - 1, min(6, video.shape[1])).round().astype(int)
+        grid = rearrange(video[:, shown], "b t h w c -> (b h) (t w) c")
+        return np.clip(np.round((grid + 1) * 127.5), 0, 255).astype(np.uint8)
+
+    def export(self, directory: Path, params: Any) -> None:
+        """The model with its autoencoder and tokenizer, as a model folder; what did not train stays where it is."""
+        trained = {self.part if name == "dit" else name: part for name, part in params.items()}
+        export_model(directory, {**trained, "vae": self.vae}, self.config, self.tokenizer, self.storage, self.shard_mib)
+        if self.lenders:
+            borrow(directory, dict(self.lenders))
+
+    def load(self, directory: Path) -> Any:
+        """The parameters in an exported model, or in open weights where the text encoder is frozen.
+
+        Fewer layers become as many as train (`deeper`), larger patches smaller ones (`finer`). Raises ValueError if
+        they would be used with another tokenizer.
+        """
+        if self.frozen_text and is_open_model(directory):
+            return {"dit": open_model(directory).parts[self.part].load("float32", whole_machine())}
+        found, params, tokenizer = load_model(directory, SoraConfig)
+        if self.frozen_text and self.part not in params:
+            raise ValueError(f"{directory} has no trained {self.part}: begin from a run of the same --expert")
+        dit = deeper(finer(params[self.part], found.dit.patch, self.config.dit.patch), self.config.dit.depth)
+        if self.frozen_text:
+            return {"dit": dit}
+        if tokenizer != self.tokenizer:
+            kept = model_folder(directory) / TOKENIZER
+            raise ValueError(f"{directory} has another tokenizer: say --tokenizer {kept}")
+        return {"text": params["text"], "dit": dit}
