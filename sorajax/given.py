@@ -15,8 +15,6 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
-from PIL import Image
-from scipy import ndimage
 
 from sorajax.diffusion.known import Known
 from sorajax.request import BadRequest
@@ -83,6 +81,8 @@ def in_colours_of(ends: Sequence[tuple[int, UInt8[np.ndarray, "y x 3"]]], clip: 
     A difference far beyond what the autoencoder makes is not taken back: it would paste a ghost of the given object.
     Between two ends the nearer one counts more.
     """
+    from scipy import ndimage
+
     moved, weights = [], []
     for number, given in ends:
         difference = given.astype(np.float32) - clip[number]
@@ -157,6 +157,8 @@ def channels_of(
 
 def fitted(video: Video, width: int, height: int, fps: float) -> Frames:
     """Frames of a clip at another size and rate: resized to cover, cut at the middle, the nearest frame in time."""
+    from PIL import Image
+
     count = max(1, round(len(video.frames) * fps / video.fps))
     chosen = np.minimum(((np.arange(count) + 0.5) * video.fps / fps).astype(int), len(video.frames) - 1)
     frames = video.frames[chosen]

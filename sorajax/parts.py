@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import psutil
 from flax.traverse_util import flatten_dict
 
 from sorajax.checkpoint import load_model, write_atomically
@@ -124,6 +123,8 @@ class Parts(Mapping[str, Any]):
 
 def host_has_room(size: int) -> bool:
     """Whether the host has memory of its own, and of that, and of what its container may take, twice so many bytes."""
+    import psutil
+
     if jax.default_backend() == "cpu" or jax.process_count() > 1:
         return False
     free = psutil.virtual_memory().available
@@ -136,6 +137,8 @@ def host_has_room(size: int) -> bool:
 
 def memory_of_devices() -> int:
     """Bytes that all local devices have; on CPU those of the machine."""
+    import psutil
+
     limits = [(device.memory_stats() or {}).get("bytes_limit", 0) for device in jax.local_devices()]
     if all(limits):
         return sum(limits)

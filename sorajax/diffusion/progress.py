@@ -7,13 +7,16 @@ callbacks are not kept in jax's persistent cache.
 
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float
-from tqdm import tqdm
 
 from sorajax.diffusion.known import Latent, Velocity
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 def watched(velocity: Velocity, report: Callable[[Float[np.ndarray, ""]], None]) -> Velocity:
@@ -38,6 +41,8 @@ class Bar:
     def open(self, samplings: int, times: Float[np.ndarray, " steps+1"]) -> None:
         """Draws an empty bar for that many samplings along the same times. What is compiled before the first report
         does not count as time that they take."""
+        from tqdm import tqdm
+
         self.times, self.before, self.begun = np.asarray(times), 0, False
         layout = "{desc} {percentage:3.0f}%|{bar:30}| step {n_fmt}/{total_fmt}, {elapsed} gone, {remaining} left"
         total = samplings * (len(self.times) - 1)

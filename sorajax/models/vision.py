@@ -20,7 +20,6 @@ import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 from jaxtyping import Array, Float, UInt8
-from PIL import Image
 
 from sorajax.models.attention import attend
 from sorajax.sharding import BATCH, shard
@@ -94,6 +93,8 @@ class Vision(nn.Module):
 
 def prepared(image: UInt8[np.ndarray, "y x 3"], size: int) -> Float[np.ndarray, "size size 3"]:
     """The middle of an image, its shorter side resized to `size` pixels (bicubic), normalised by CLIP's statistics."""
+    from PIL import Image
+
     y, x, _ = image.shape
     width, height = (size, int(size * y / x)) if x <= y else (int(size * x / y), size)
     resized = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))

@@ -60,7 +60,7 @@ def _equation(equation: Any, inputs: list[bool]) -> tuple[float, list[bool]]:
     return 0.0, [any(inputs)] * len(equation.outvars)
 
 
-def _bodies(parameters: dict[str, Any]) -> list[Jaxpr]:
+def _bodies(parameters: dict[str, Any]) -> list[Any]:
     """The programs among an equation's parameters, under whatever names this version of jax gives them."""
     kinds = ClosedJaxpr, Jaxpr
     nested: list[Any] = jax.tree.leaves(list(parameters.values()), is_leaf=lambda value: isinstance(value, kinds))

@@ -12,8 +12,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from PIL import Image
-from tensorboardX import SummaryWriter
 
 from sorajax.checkpoint import write_atomically
 
@@ -134,7 +132,11 @@ class Reporter:
         """`steps` are those of the whole run; None where it is not known how many it will be."""
         self.total = "" if steps is None else f"/{steps}"
         self.main = jax.process_index() == 0
-        self.writer = SummaryWriter(str(directory / "events")) if self.main else None
+        self.writer: Any = None
+        if self.main:
+            from tensorboardX import SummaryWriter  # imports torch where that is installed
+
+            self.writer = SummaryWriter(str(directory / "events"))
 
     def report(self, step: int, values: dict[str, float], left: float | None) -> None:
         """One line, and one scalar per value, for the window that ended with `step`; `left` are the run's seconds."""
@@ -157,6 +159,8 @@ class Reporter:
 
     def picture(self, step: int, image: np.ndarray, directory: Path) -> None:
         """A sample grid, uint8 [h w 3], as `directory`/STEP.png and in the event files."""
+        from PIL import Image
+
         if self.writer is None:
             return
         directory.mkdir(parents=True, exist_ok=True)
