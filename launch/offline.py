@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-TRAINING = ("configs/world_large.py", "--vae", "sorajax/assets/world")
+TRAINING = ("configs/world_large.py",)
 MIB = 2**20
 
 
@@ -93,7 +93,8 @@ def one_step(found: str, training: Sequence[str]) -> None:
 
 def smallest(config: Any) -> Any:
     """An experiment cut down to one step of one clip of its smallest bucket, and to one layer."""
-    loop = replace(config.loop, steps=1, mesh="", preview_every=min(1, config.loop.preview_every))
+    previews = min(1, config.loop.preview_every)
+    loop = replace(config.loop, steps=1, minutes=0.0, start=None, mesh="", preview_every=previews)
     changed: dict[str, Any] = {"loop": loop}
     if data := getattr(config, "data", None):
         bucket = min(data.buckets, key=lambda bucket: bucket.frames * bucket.height * bucket.width)

