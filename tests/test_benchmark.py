@@ -48,6 +48,7 @@ def assert_consistent(figures):
     assert figures["utilisation"] is None  # nobody publishes the peak of a CPU
 
 
+@pytest.mark.slow
 def test_an_experiment_is_measured_before_its_autoencoder_is_trained(tmp_path, capsys):
     found = measured(tmp_path, DIT, "--batch", "2")
     parts = ("denoising_step", "decode", "encode", "training_step")

@@ -214,10 +214,10 @@ def test_a_damaged_model_is_one_clear_line(tmp_path, damage, kind, said):
     assert "\n" not in str(error.value)
 
 
-def test_a_model_in_shards_is_the_same_model(tmp_path, mib=0.2):
+def test_a_model_in_shards_is_the_same_model(tmp_path):
     params = {"a": {"kernel": np.random.default_rng(0).normal(size=(200, 90)).astype(np.float32)}}
     params |= {"b": {"kernel": np.ones((150, 140), np.float32)}, "c": np.zeros(1, np.float32)}
-    config = OptimizerConfig()
+    config, mib = OptimizerConfig(), 0.2
     folder = export_model(tmp_path, params, config)
     whole = load_model(folder, OptimizerConfig)[1]
     export_model(tmp_path, params, config, shard_mib=mib)

@@ -19,6 +19,7 @@ def run(names: dict, cells: int | None = None) -> dict:
     return names
 
 
+@pytest.mark.slow
 def test_every_cell_runs_and_goes_on_after_a_lost_runtime(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SORAJAX_MODEL", "world")

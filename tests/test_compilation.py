@@ -62,6 +62,7 @@ def test_without_xdg_it_is_below_home(monkeypatch):
     assert Path.home() in cache_folder().parents
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="a C library without mallopt")
 def test_a_gradient_finds_its_memory_where_it_left_it():
     """Of a process that keeps it, most calls fault in no page; a few still do, where freed pieces lie badly."""

@@ -36,6 +36,7 @@ def launched(directory, *more):
                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for i in range(2)]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_and_survive_the_death_of_one(tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     outputs = [process.communicate(timeout=400)[0] for process in launched(whole)]

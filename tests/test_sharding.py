@@ -70,6 +70,7 @@ CLIPS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", CLIPS)
 def test_every_device_computes_its_own_clips(model):
     """The gradient over 16 clips, split over eight devices, needs little more than an eighth of one device's memory."""

@@ -46,6 +46,7 @@ def dit(vae, tmp_path_factory):
     return directory
 
 
+@pytest.mark.slow
 def test_an_autoencoder_is_trained_exported_and_its_moments_measured(vae):
     config, params, tokenizer = load_model(vae, VAEConfig)
     assert len(config.mean) == len(config.std) == 4
@@ -74,6 +75,7 @@ def test_a_run_resumes_and_says_what_changed(vae, dit, capsys):
     assert "loop.keep 2 -> 3" in out
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_another_ones_weights(dit, tmp_path, capsys):
     """And takes the autoencoder from that model, too, so that nothing else is needed to go on from it."""
     common = [DIT, "--vae", str(dit), "--loop.start", str(dit), "--latents", str(dit / "latents")]

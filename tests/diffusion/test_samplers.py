@@ -158,6 +158,7 @@ def test_coefficients_are_finite_at_both_ends(steps):
     assert all(np.isfinite(weights).all() for weights in coefficients(schedule(steps)))
 
 
+@pytest.mark.parity
 @pytest.mark.parametrize(("name", "theirs"), [("unipc", "UniPC"), ("dpmpp_2m", "DPMSolver")])
 @pytest.mark.parametrize("shift", [3.0, 5.0])
 def test_fifty_steps_agree_with_the_reference(name, theirs, shift):

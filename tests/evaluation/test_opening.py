@@ -16,6 +16,8 @@ from sorajax.pretrained.converted import ConvertedPart
 pytest.importorskip("torch", reason="the parity extra is not installed")
 pytest.importorskip("diffusers", reason="the parity extra is not installed")
 
+pytestmark = pytest.mark.parity
+
 TINY = {"width": 24, "hidden": 40, "depth": 2, "heads": 2, "frequencies": 8}
 
 

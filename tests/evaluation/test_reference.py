@@ -18,6 +18,8 @@ torch = pytest.importorskip("torch", reason="the parity extra is not installed")
 pytest.importorskip("diffusers", reason="the parity extra is not installed")
 pytest.importorskip("transformers", reason="the parity extra is not installed")
 
+pytestmark = pytest.mark.parity
+
 DIT = DiTConfig(
     width=24, hidden=40, depth=2, heads=2, in_channels=4, out_channels=6, text_width=8, frequencies=8, remat="none"
 )

@@ -17,6 +17,8 @@ torch = pytest.importorskip("torch", reason="the parity extra is not installed")
 diffusers = pytest.importorskip("diffusers", reason="the parity extra is not installed")
 pytest.importorskip("transformers", reason="the parity extra is not installed")
 
+pytestmark = pytest.mark.parity
+
 from tests.pretrained import reference  # noqa: E402
 
 torch.set_num_threads(1)  # the models are tiny

@@ -229,6 +229,7 @@ def test_a_change_of_a_first_layer_for_other_channels_is_left_out(model, tmp_pat
     assert "its 1 dora_scale (DoRA) are left out" in notes[1]
 
 
+@pytest.mark.parity
 def test_a_file_of_torch_and_one_for_the_second_expert_alone(tmp_path):
     torch = pytest.importorskip("torch", reason="the parity extra is not installed")
     layer = "blocks.0.attn1.to_q.lora_"
@@ -278,6 +279,7 @@ def test_a_file_of_the_hub_is_fetched(tmp_path, monkeypatch):
         adapter_file(Path("no/body/a.safetensors"))
 
 
+@pytest.mark.parity
 def test_the_references_own_adapter_gives_the_references_output(tmp_path):
     torch = pytest.importorskip("torch", reason="the parity extra is not installed")
     peft = pytest.importorskip("peft", reason="the parity extra is not installed")

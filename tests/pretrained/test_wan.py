@@ -22,6 +22,7 @@ from sorajax.pretrained.table import export_parameters, import_parameters
 torch = pytest.importorskip("torch", reason="the parity extra is not installed")
 diffusers = pytest.importorskip("diffusers", reason="the parity extra is not installed")
 transformers = pytest.importorskip("transformers", reason="the parity extra is not installed")
+pytestmark = pytest.mark.parity
 torch.set_num_threads(1)  # the models are tiny
 
 

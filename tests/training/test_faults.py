@@ -48,6 +48,7 @@ def whole(tmp_path_factory):
     return fingerprints(directory)
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_comes_out_the_same(whole, tmp_path):
     """Steps take a millisecond and every seventh saves, so most moments are in the middle of saving."""
     moments = random.Random(0)
@@ -66,6 +67,7 @@ def test_killed_at_any_moment_it_comes_out_the_same(whole, tmp_path):
     assert fingerprints(tmp_path) == whole
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint_whole(whole, tmp_path):
     """A limit on the size of files fails the writes of a save as a full disk does."""
     process, deadline = start(tmp_path), time.monotonic() + 120

@@ -40,6 +40,7 @@ def stage(**objective):
     return made, params, WorldBatch(latent=latent, ids=ids, mask=mask, bucket=BUCKET)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", [0.0, 1.0])
 def test_an_untrained_model_predicts_nothing_and_pays_the_target(known):
     made, params, batch = stage(known=known)
@@ -74,6 +75,7 @@ def test_rendered_clips_train_as_cached_ones_do():
     assert jax.eval_shape(made.latents, rendered).shape == batch.latent.shape
 
 
+@pytest.mark.slow
 def test_a_sharded_loss_equals_an_unsharded_one():
     made, params, batch = stage()
     params["dit"]["patch_out"]["kernel"] += 0.5  # so that the whole model counts

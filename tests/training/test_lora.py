@@ -56,6 +56,7 @@ def test_only_adapters_are_trained_and_the_file_holds_them(tiny_model, tmp_path)
     assert training.targets == TARGETS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [None, "int8"])
 def test_frozen_weights_take_no_more_memory_than_themselves(bits):
     """Neither weights with adapters in them nor their gradient: of one block at most, as it is made whole."""
@@ -81,6 +82,7 @@ def test_frozen_weights_take_no_more_memory_than_themselves(bits):
         assert memory.argument_size_in_bytes < 0.35 * whole
 
 
+@pytest.mark.parity
 def test_open_weights_are_adapted_and_sampled_with_what_was_learned(tmp_path):
     """From a folder that the reference wrote, through the same stage, to a file that fits the same folder."""
     pytest.importorskip("torch", reason="the parity extra is not installed")

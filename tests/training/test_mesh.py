@@ -75,6 +75,7 @@ def alone():
     return trained(CONFIG, "")[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mesh", MESHES)
 def test_any_mesh_equals_one_device(mesh, alone):
     losses, text, _ = trained(CONFIG, mesh)
@@ -85,6 +86,7 @@ def test_any_mesh_equals_one_device(mesh, alone):
     assert MESHES[mesh] in text
 
 
+@pytest.mark.slow
 def test_long_rings_hold_no_more_scores_than_others(monkeypatch):
     from sorajax.models import attention, sequence
 
@@ -111,6 +113,7 @@ def test_moments_in_bfloat16_take_half_the_bytes(name):
     assert half < 0.51 * full
 
 
+@pytest.mark.slow
 def test_moments_in_bfloat16_learn_as_well(alone):
     optimizer = OptimizerConfig(warmup=1, learning_rate=3e-3, state_dtype="bfloat16")
     np.testing.assert_allclose(trained(CONFIG, "", optimizer)[0], alone, rtol=0.05)

@@ -31,8 +31,10 @@ from tests.data.test_preparation import in_turn
 pytest.importorskip("torch", reason="the parity extra is not installed")
 pytest.importorskip("diffusers", reason="the parity extra is not installed")
 
-from tests.pretrained import reference
-from tests.training.test_tune import EXPERIMENT
+pytestmark = pytest.mark.parity
+
+from tests.pretrained import reference  # noqa: E402
+from tests.training.test_tune import EXPERIMENT  # noqa: E402
 
 QUIET = ("--loop.preview-every", "0")
 

@@ -21,6 +21,8 @@ from tests.data.test_preparation import in_turn
 pytest.importorskip("torch", reason="the parity extra is not installed")
 diffusers = pytest.importorskip("diffusers", reason="the parity extra is not installed")
 
+pytestmark = pytest.mark.parity
+
 from tests.pretrained import reference  # noqa: E402
 
 LONG = "a square " * 300

@@ -26,6 +26,7 @@ def batch(bucket):
     return scene_maker(WorldData(buckets=(bucket,), mix=CORE))(bucket, np.random.default_rng(0))
 
 
+@pytest.mark.slow
 def test_a_crop_is_part_of_the_frame_and_holds_the_object():
     scenes = batch(Bucket(1, 64, 64, batch_size=16, crop=48))
     crops, near = (np.asarray(part) for part in views(scenes, jax.random.key(0)))
@@ -38,6 +39,7 @@ def test_a_crop_is_part_of_the_frame_and_holds_the_object():
     assert (contrast > 0.35).all()  # dots and floor alone differ less from the background
 
 
+@pytest.mark.slow
 def test_without_a_crop_whole_frames_are_seen_from_a_random_moment():
     scenes = batch(Bucket(5, 16, 24, batch_size=2))
     whole = np.asarray(clips(scenes, 0))
@@ -70,6 +72,7 @@ def slopes(stage, step, params, clips):
     return found(stage.at(step), params)
 
 
+@pytest.mark.slow
 def test_without_a_critic_parameters_and_loss_are_what_they_always_were(begun):
     """The objective of the world's autoencoder, written out again."""
     _, params, clips = begun
@@ -93,6 +96,7 @@ def test_without_a_critic_parameters_and_loss_are_what_they_always_were(begun):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), gradient, by_hand)
 
 
+@pytest.mark.slow
 def test_a_critic_changes_the_autoencoder_from_its_time_on_and_the_loss_never(begun):
     """Before: gradients as without it, bit for bit, and none for the critic. After: both learn, the value stays."""
     stage, params, clips = begun
@@ -108,6 +112,7 @@ def test_a_critic_changes_the_autoencoder_from_its_time_on_and_the_loss_never(be
     assert not jax.tree.all(jax.tree.map(np.array_equal, stage.autoencoder(after), without))
 
 
+@pytest.mark.slow
 def test_measures_leave_the_critic_out(begun):
     stage, params, clips = begun
     found = jax.jit(stage.validate)(params, clips, jax.random.key(0))
@@ -116,6 +121,7 @@ def test_measures_leave_the_critic_out(begun):
     assert set(jax.jit(stage.validate)(params, stills, jax.random.key(0))) == {"l1", "psnr", "ssim"}
 
 
+@pytest.mark.slow
 def test_a_decoder_alone_learns_and_the_encoder_stays_to_the_bit(begun, tmp_path):
     stage, params, clips = begun
     start = tmp_path / "start"
@@ -151,6 +157,7 @@ def open_vae(tmp_path_factory):
     return model, whole / "vae", whole
 
 
+@pytest.mark.parity
 def test_training_starts_from_an_open_autoencoder(open_vae):
     """What is loaded reconstructs as the reference does, whole and streamed, and the stage adds its critic."""
     torch = pytest.importorskip("torch")

@@ -47,6 +47,7 @@ def vae(videos, tmp_path_factory):
     return directory
 
 
+@pytest.mark.slow
 def test_an_autoencoder_learns_raw_films(vae, capsys):
     config, params, _ = load_model(vae, VAEConfig)
     assert set(params) == {"vae"}
@@ -56,6 +57,7 @@ def test_an_autoencoder_learns_raw_films(vae, capsys):
     assert "junk.mp4" in (vae / "broken.jsonl").read_text()
 
 
+@pytest.mark.slow
 def test_a_transformer_learns_them_encoded_and_resumes(vae, videos, tmp_path, capsys):
     said = [str(CONFIGS / "tiny_videos_dit.py"), "--vae", str(vae), "--data.folder", str(videos)]
     said += ["--latents", str(tmp_path / "latents"), "--directory", str(tmp_path / "run")]
@@ -76,6 +78,7 @@ def test_a_transformer_learns_them_encoded_and_resumes(vae, videos, tmp_path, ca
     assert "at step 4" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_raw_videos_without_a_place_for_latents_are_one_line(vae, videos, tmp_path, capsys):
     said = [str(CONFIGS / "tiny_videos_dit.py"), "--vae", str(vae), "--data.folder", str(videos)]
     assert main([*said, "--latents", "None", "--directory", str(tmp_path / "run")]) == 1

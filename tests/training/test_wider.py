@@ -25,6 +25,7 @@ def params():
     return jax.tree.map(lambda x: x + jnp.asarray(rng.normal(0, 0.1, x.shape), jnp.float32), shapes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [2, 3])
 def test_it_decodes_the_same(params, factor):
     wide = replace(NARROW, decoder_base=4 * factor)
@@ -38,6 +39,7 @@ def test_it_decodes_the_same(params, factor):
     np.testing.assert_allclose(stream_decode(grown, wide, latent), before, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_it_encodes_the_same(params):
     wide = replace(NARROW, base=12, decoder_base=4)
     grown = {**params, "encoder": wider("encoder", params["encoder"], 3, jax.random.key(1))}
@@ -50,6 +52,7 @@ def test_it_encodes_the_same(params):
     np.testing.assert_allclose(stream_encode(grown, wide, video), before, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_a_run_begins_with_it_and_its_copies_learn_apart(params, tmp_path):
     VAEStage(NARROW).export(tmp_path / "start", params)
     loop = LoopConfig(start=tmp_path / "start")
@@ -70,6 +73,7 @@ def test_a_run_begins_with_it_and_its_copies_learn_apart(params, tmp_path):
         wrong.load(tmp_path / "start")
 
 
+@pytest.mark.slow
 def test_a_whole_run_begins_with_both_parts_wider(params, tmp_path):
     VAEStage(NARROW).export(tmp_path / "start", params)
     wide = VAEStage(replace(NARROW, base=8))
