@@ -115,11 +115,30 @@ def random_parameters(init: Callable[[jax.Array], Any]) -> Any:
     rng = np.random.default_rng(0)
 
     def one(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
-        inputs = leaf.shape[-2] if leaf.ndim > 1 else 4
-        noise = rng.standard_normal(leaf.shape, np.float32) / np.float32(inputs) ** 0.5
-        return noise + 1 if path_name(path).endswith(("scale", "gamma")) else noise
+        mean, deviation = distribution(path, leaf)
+        return rng.standard_normal(leaf.shape, np.float32) * np.float32(deviation) + np.float32(mean)
 
     return jax.tree.map_with_path(one, jax.eval_shape(init, jax.random.key(0)))
+
+
+def random_on_device(init: Callable[[jax.Array], Any], dtype: str = "float32") -> Any:
+    """As `random_parameters`, but the device draws them: billions in a second, and nothing is copied."""
+
+    def draw() -> Any:
+        shapes = jax.tree.leaves_with_path(jax.eval_shape(init, jax.random.key(0)))
+        leaves, key = [], jax.random.key(0, impl="rbg")  # the device's own generator, many times as fast
+        for number, (path, leaf) in enumerate(shapes):
+            mean, deviation = distribution(path, leaf)
+            leaves.append(jax.random.normal(jax.random.fold_in(key, number), leaf.shape, dtype) * deviation + mean)
+        return jax.tree.unflatten(jax.tree.structure(jax.eval_shape(init, jax.random.key(0))), leaves)
+
+    return jax.jit(draw)()
+
+
+def distribution(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> tuple[float, float]:
+    """Mean and standard deviation of a random parameter: what keeps values of about one size."""
+    inputs = leaf.shape[-2] if leaf.ndim > 1 else 4
+    return float(path_name(path).endswith(("scale", "gamma"))), float(inputs) ** -0.5
 
 
 def alternating(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:

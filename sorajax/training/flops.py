@@ -63,12 +63,14 @@ def _equation(equation: Any, inputs: list[bool]) -> tuple[float, list[bool]]:
 def _bodies(parameters: dict[str, Any]) -> list[Jaxpr]:
     """The programs among an equation's parameters, under whatever names this version of jax gives them."""
     nested = jax.tree.leaves(list(parameters.values()), is_leaf=lambda value: isinstance(value, ClosedJaxpr | Jaxpr))
-    return [getattr(value, "jaxpr", value) for value in nested if isinstance(value, ClosedJaxpr | Jaxpr)]
+    programs = [value for value in nested if isinstance(value, ClosedJaxpr | Jaxpr)]
+    return [value.jaxpr if isinstance(value, ClosedJaxpr) else value for value in programs]
 
 
 def _scan(equation: Any, inputs: list[bool]) -> tuple[float, list[bool]]:
     """A scan's inputs are constants, carry and sequences; its outputs are carry and sequences. A sequence has one axis
     more outside the body than inside, which tells them apart without the names of the equation's parameters."""
+    body: Any
     (body,) = _bodies(equation.params)
     carried = sum(a.aval.ndim == b.aval.ndim for a, b in zip(equation.outvars, body.outvars, strict=True))
     sequences = [a.aval.ndim > b.aval.ndim for a, b in zip(equation.invars, body.invars, strict=True)]
