@@ -5,6 +5,7 @@
     python -m sorajax.benchmark configs/world_dit.py --remat     the training step, by what its backward pass repeats
     python -m sorajax.benchmark configs/videos_dit.py --loader   the experiment's data alone
     python -m sorajax.benchmark reference --part dit vae         beside diffusers and transformers
+    python -m sorajax.benchmark gpu --minutes 4 --json gpu.json  the proof on one GPU: `gpu --help`, docs/gpu.md
 
 Measured are the training step of an experiment's first bucket (random weights and latents: nothing has to be trained or
 rendered before), a denoising step with guidance as the pipeline samples one clip, and the autoencoder on one clip.
@@ -41,6 +42,7 @@ from sorajax.compilation import keep_freed_memory
 from sorajax.evaluation import opening, reference
 from sorajax.evaluation.cases import NAMED, Case, experiment_in, make_case, with_remat
 from sorajax.evaluation.programs import decoding, denoising_step, encoding, training_step
+from sorajax.evaluation.proof.command import prove
 from sorajax.evaluation.speed import Figures, compiling_anew, normal, peak_memory, random_parameters, resident
 from sorajax.models.dit import DiTConfig
 from sorajax.models.sora import init_vae
@@ -49,7 +51,7 @@ from sorajax.request import BadRequest
 from sorajax.sharding import make_mesh
 from sorajax.video import whole_file
 
-REFERENCE, OPENING = "reference", "opening"
+REFERENCE, OPENING, GPU = "reference", "opening", "gpu"
 STREAMED = (33, 481)
 """Frames of the clips whose decoding's memory is compared."""
 
@@ -59,7 +61,7 @@ class Benchmark:
     """What to measure, and how often."""
 
     config: tyro.conf.Positional[str]
-    """`reference`, `dit-12x384`, `wan2.1-1.3b`, or an experiment file, e.g. configs/world_dit.py."""
+    """`reference`, `gpu`, `dit-12x384`, `wan2.1-1.3b`, or an experiment file, e.g. configs/world_dit.py."""
     batch: int | None = None
     """Clips of a training step; the experiment's own by default, 1 for a named shape."""
     repeats: int = 10
@@ -81,12 +83,15 @@ class Benchmark:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
     try:
+        if arguments[:1] == [GPU]:
+            return prove(arguments[1:])
         command = tyro.cli(
             Benchmark,
             prog="python -m sorajax.benchmark",
             description=__doc__,
-            args=argv,
+            args=arguments,
             config=(tyro.conf.FlagCreatePairsOff,),
         )
         check(command)
@@ -125,7 +130,7 @@ def check(command: Benchmark) -> None:
     if command.config == REFERENCE:
         check_reference(command)
     elif command.config not in NAMED and not Path(command.config).is_file():
-        near = ", ".join([REFERENCE, *NAMED, *map(str, sorted(Path("configs").glob("*.py")))])
+        near = ", ".join([REFERENCE, GPU, *NAMED, *map(str, sorted(Path("configs").glob("*.py")))])
         raise BadRequest(f"{command.config} is neither a named config nor an experiment file: there are {near}")
 
 

@@ -157,7 +157,7 @@ def on_paper(shape):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["dit-1x1"], "dit-1x1 is neither a named config nor an experiment file: there are reference, dit-12x384"),
+        (["dit-1x1"], "dit-1x1 is neither a named config nor an experiment file: there are reference, gpu, dit-12x384"),
         (["dit-12x384", "--repeats", "0"], "--repeats 0 is not allowed: use at least 1"),
         (["dit-12x384", "--batch", "-1"], "--batch -1 is not allowed: use at least 1"),
         (["dit-12x384", "--json", "/nowhere/at/all.json"], "--json /nowhere/at/all.json: the folder does not exist"),

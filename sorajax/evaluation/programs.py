@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from sorajax.diffusion.guidance import guided_pair
 from sorajax.diffusion.samplers import euler
 from sorajax.evaluation.cases import Case
-from sorajax.evaluation.speed import Figures, normal, random_parameters, summary, timed, timed_compile
+from sorajax.evaluation.speed import Figures, cache_hits, normal, random_parameters, summary, timed, timed_compile
 from sorajax.models.dit import DiT, DiTConfig
 from sorajax.models.sora import init_dit, init_vae
 from sorajax.models.vae import VAE, VAEConfig
@@ -27,10 +27,31 @@ GUIDANCE, TIMES = 4.0, (0.9, 0.8)
 """The scale and the two times of the denoising step that is timed."""
 
 
-def training_step(
-    case: Case, mesh: jax.sharding.Mesh, repeats: int, random: Callable[..., Any] = random_parameters
-) -> tuple[Figures, list[float]]:
-    """Loss, gradient, update and average, as the training loop runs them; beside the figures, each step's loss.
+class Ready(NamedTuple):
+    """A compiled program with its arguments: `call` runs it once."""
+
+    call: Callable[[], Any]
+    program: Any
+    compile_seconds: float
+    cached: bool
+    """The compiler's result was read from the cache on disk."""
+    flops: float
+
+    def timed(self, repeats: int, devices: int = 1) -> Figures:
+        return summary(self.program, self.compile_seconds, timed(self.call, repeats), self.flops, devices)
+
+
+def training_step(case: Case, mesh: jax.sharding.Mesh, repeats: int) -> tuple[Figures, list[float]]:
+    """The figures of a training step, and each step's loss."""
+    losses: list[Any] = []
+    found = ready_training(case, mesh, losses).timed(repeats, mesh.size)
+    return found, [float(loss) for loss in losses]
+
+
+def ready_training(
+    case: Case, mesh: jax.sharding.Mesh, losses: list[Any], random: Callable[..., Any] = random_parameters
+) -> Ready:
+    """Loss, gradient, update and average, as the training loop runs them; each step appends its loss.
 
     `random` makes the parameters of an initialiser.
     """
@@ -44,18 +65,17 @@ def training_step(
         update = jax.jit(
             make_update(optimizer, case.optimizer), donate_argnums=0, out_shardings=(where, None),
             compiler_options=step_options(case.stage))  # fmt: skip
-        program, seconds = timed_compile(lambda: update.lower(state, case.stage, batch, key).compile())
+        with cache_hits() as hits:
+            program, seconds = timed_compile(lambda: update.lower(state, case.stage, batch, key).compile())
 
-        losses = []
-
-        def step() -> Any:
-            nonlocal state
+    def step() -> Any:
+        nonlocal state
+        with jax.set_mesh(mesh):
             state, metrics = program(state, case.stage, batch, key)
-            losses.append(metrics["loss"])
-            return metrics
+        losses.append(metrics["loss"])
+        return metrics
 
-        found = summary(program, seconds, timed(step, repeats), flops, mesh.size)
-        return found, [float(loss) for loss in losses]
+    return Ready(step, program, seconds, bool(hits), flops)
 
 
 def guided_step(config: DiTConfig) -> Callable[..., Any]:
@@ -101,8 +121,14 @@ def encoding(config: VAEConfig, case: Case, repeats: int) -> Figures:
 
 
 def called(function: Callable[..., Any], repeats: int, *arguments: Any) -> Figures:
+    """The figures of a function on one device."""
+    return ready(function, *arguments).timed(repeats)
+
+
+def ready(function: Callable[..., Any], *arguments: Any) -> Ready:
     """A function compiled as the pipeline compiles, on one device."""
     arguments = jax.device_put(arguments)
     flops = forward_flops(function, *arguments)
-    program, seconds = timed_compile(lambda: compiled(function, *arguments))
-    return summary(program, seconds, timed(lambda: program(*arguments), repeats), flops)
+    with cache_hits() as hits:
+        program, seconds = timed_compile(lambda: compiled(function, *arguments))
+    return Ready(lambda: program(*arguments), program, seconds, bool(hits), flops)

@@ -23,7 +23,9 @@ from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from sorajax.sharding import path_name
 from sorajax.training.metrics import peak_flops
+from sorajax.training.step import quick_compile
 
+HIT = "/jax/compilation_cache/cache_hits"
 PAUSE = 0.05  # seconds before each call in turns: threads of another library still spin after its own
 
 
@@ -58,6 +60,23 @@ def timed_compile(work: Callable[[], Any]) -> tuple[Any, float]:
     """(what it makes, seconds it took): tracing and lowering count."""
     start = time.perf_counter()
     return work(), time.perf_counter() - start
+
+
+@contextmanager
+def cache_hits() -> Iterator[list[str]]:
+    """Programs that are read from the compilation cache while the block runs."""
+    found: list[str] = []
+    listening = True
+
+    def listen(event: str, **_: Any) -> None:
+        if listening and event == HIT:
+            found.append(event)
+
+    jax.monitoring.register_event_listener(listen)  # for ever: not every version of jax lets one go
+    try:
+        yield found
+    finally:
+        listening = False
 
 
 def timed(call: Callable[[], Any], repeats: int) -> list[float]:
@@ -123,16 +142,15 @@ def random_parameters(init: Callable[[jax.Array], Any]) -> Any:
 
 def random_on_device(init: Callable[[jax.Array], Any], dtype: str = "float32") -> Any:
     """As `random_parameters`, but the device draws them: billions in a second, and nothing is copied."""
+    key = jax.random.key(0, impl="rbg")  # the device's own generator, many times as fast
 
-    def draw() -> Any:
-        shapes = jax.tree.leaves_with_path(jax.eval_shape(init, jax.random.key(0)))
-        leaves, key = [], jax.random.key(0, impl="rbg")  # the device's own generator, many times as fast
-        for number, (path, leaf) in enumerate(shapes):
-            mean, deviation = distribution(path, leaf)
-            leaves.append(jax.random.normal(jax.random.fold_in(key, number), leaf.shape, dtype) * deviation + mean)
-        return jax.tree.unflatten(jax.tree.structure(jax.eval_shape(init, jax.random.key(0))), leaves)
+    def draw(number: int, mean: float, deviation: float, shape: tuple[int, ...]) -> Any:
+        return jax.random.normal(jax.random.fold_in(key, number), shape, dtype) * deviation + mean
 
-    return jax.jit(draw)()
+    program = jax.jit(draw, static_argnames="shape", compiler_options=quick_compile())  # once for leaves of one shape
+    leaves, structure = jax.tree.flatten_with_path(jax.eval_shape(init, jax.random.key(0)))
+    drawn = [program(i, *distribution(path, leaf), shape=leaf.shape) for i, (path, leaf) in enumerate(leaves)]
+    return jax.tree.unflatten(structure, [leaf.astype(dtype) for leaf in drawn])
 
 
 def distribution(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> tuple[float, float]:
