@@ -18,12 +18,12 @@ except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from sorajax.sharding import path_name
 from sorajax.training.metrics import peak_flops
-from sorajax.training.step import quick_compile
 
 HIT = "/jax/compilation_cache/cache_hits"
 PAUSE = 0.05  # seconds before each call in turns: threads of another library still spin after its own
@@ -141,13 +141,15 @@ def random_parameters(init: Callable[[jax.Array], Any]) -> Any:
 
 
 def random_on_device(init: Callable[[jax.Array], Any], dtype: str = "float32") -> Any:
-    """As `random_parameters`, but the device draws them: billions in a second, and nothing is copied."""
+    """As `random_parameters`, but an accelerator draws them itself: billions in a second, and nothing is copied."""
+    if jax.default_backend() == "cpu":  # where programs that draw take longer to compile than numpy takes to draw
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), random_parameters(init))
     key = jax.random.key(0, impl="rbg")  # the device's own generator, many times as fast
 
     def draw(number: int, mean: float, deviation: float, shape: tuple[int, ...]) -> Any:
         return jax.random.normal(jax.random.fold_in(key, number), shape, dtype) * deviation + mean
 
-    program = jax.jit(draw, static_argnames="shape", compiler_options=quick_compile())  # once for leaves of one shape
+    program = jax.jit(draw, static_argnames="shape")  # compiled once for leaves of one shape
     leaves, structure = jax.tree.flatten_with_path(jax.eval_shape(init, jax.random.key(0)))
     drawn = [program(i, *distribution(path, leaf), shape=leaf.shape) for i, (path, leaf) in enumerate(leaves)]
     return jax.tree.unflatten(structure, [leaf.astype(dtype) for leaf in drawn])

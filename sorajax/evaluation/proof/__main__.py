@@ -16,6 +16,8 @@ from sorajax.evaluation.proof.parts import PARTS
 
 NVIDIA = ("nvidia-cudnn-cu13", "nvidia-cudnn-cu12", "nvidia-cuda-runtime")
 PACKAGES = ("jax", "jaxlib", "flax", *NVIDIA, "torch", "diffusers")
+ALONE = 10.0
+"""Seconds after its limit at which a part ends itself, where its parent process is gone and cannot end it."""
 NO_GPU = "no GPU was found: say --rehearse, which runs all of it at toy sizes on any device"
 
 
@@ -33,8 +35,9 @@ class Task:
 
 
 def main() -> int:
-    faulthandler.enable()
     task = tyro.cli(Task)
+    faulthandler.enable()
+    faulthandler.dump_traceback_later(task.seconds + ALONE, exit=True)
     part = PARTS[task.part]
     if "XLA_PYTHON_CLIENT_PREALLOCATE" not in part.environment:
         claim_memory()

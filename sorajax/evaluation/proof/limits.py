@@ -88,8 +88,7 @@ def run(command: Command, limit: float, show: Callable[[str, Line], None]) -> Ou
     if code == 0:
         return Outcome(command.name, "ran", seconds, limit, lines)
     state: Literal["out of time", "crashed"] = "out of time" if code is None else "crashed"
-    last = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "it printed nothing")
-    error = f"killed after its {limit:.0f} s" if code is None else f"{ended(code)}: {last[:200]}"
+    error = f"killed after its {limit:.0f} s" if code is None else f"{ended(code)}: {reason(said)}"
     return Outcome(command.name, state, seconds, limit, lines, error, said)
 
 
@@ -118,6 +117,13 @@ def kill(process: subprocess.Popen) -> None:
         with suppress(psutil.NoSuchProcess):
             child.kill()
     process.wait()
+
+
+def reason(output: str) -> str:
+    """The line that says best why a process ended: the last one that names an error, else the last one."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    named = [line for line in lines if "Error" in line or "error" in line]
+    return (named or lines or ["it printed nothing"])[-1][:200]
 
 
 def ended(code: int) -> str:
