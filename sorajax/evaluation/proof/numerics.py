@@ -33,8 +33,8 @@ from sorajax.request import Request
 from sorajax.sampling import Beside, sample_latents
 from sorajax.training.step import quick_compile
 
-KERNEL = "cudnn"
-"""What the lowered program calls where cuDNN computes attention."""
+KERNEL = "cudnn$fmha"
+"""What the compiled program calls where cuDNN computes attention."""
 PROMPT = "a red ball bounces on a grey floor"
 
 
@@ -99,8 +99,8 @@ def attention(heads: Heads) -> Iterator[Figure]:
         made, back = jax.vjp(attend, *inputs)
         return made, back(pull)
 
-    ours = once(partial(forward_and_back, attend))
-    kernel = KERNEL if KERNEL in ours.lower(pull, *inputs).as_text() else "plain"
+    ours = once(partial(forward_and_back, attend)).lower(pull, *inputs).compile()
+    kernel = "cuDNN" if KERNEL in ours.as_text() else "plain"
     made, gradient = ours(pull, *inputs)
     with jax.default_matmul_precision("highest"):
         exact = partial(forward_and_back, partial(plain, bias=None, scale=width**-0.5))
@@ -108,7 +108,7 @@ def attention(heads: Heads) -> Iterator[Figure]:
     yield tolerance(f"attention {named(heads)}", error(made, expected), 5e-3, kernel)
     yield tolerance(f"attention {named(heads)} gradient", error(gradient, expected_gradient), 8e-3, kernel)
     if jax.default_backend() == "gpu" and cudnn_takes(inputs[0]) and min(queries, keys) >= KERNEL_LENGTH:
-        yield Figure(f"attention {named(heads)} is cuDNN's", float(kernel == KERNEL), "", 1.0, check=True)
+        yield Figure(f"attention {named(heads)} is cuDNN's", float(kernel == "cuDNN"), "", 1.0, check=True)
 
 
 def transformer(sizes: Sizes) -> Iterator[Figure]:
@@ -191,9 +191,12 @@ def samplers(sizes: Sizes) -> Iterator[Figure]:
 
 
 def film(sizes: Sizes) -> Iterator[Figure]:
-    """Two windows of the embedded world model, pixels in [-1, 1]: as it is used on the device, and in bfloat16."""
+    """Two windows of the embedded world model, pixels in [-1, 1]: as it is used on the device, and in bfloat16.
+
+    Pixels are bytes: one in eight that is rounded the other way is an error of 5e-3 by itself.
+    """
     expected = filmed(sizes, jax.devices("cpu")[0], "float32")
-    for dtype, most in (("float32", 5e-3), ("bfloat16", 3e-2)):
+    for dtype, most in (("float32", 1e-2), ("bfloat16", 3e-2)):
         made = filmed(sizes, jax.devices()[0], dtype)
         yield tolerance(f"film, {sizes.film_steps} steps, {dtype}", error(made, expected), most)
 
