@@ -39,16 +39,16 @@ PROMPT = "a red ball bounces on a grey floor"
 
 
 def pieces(setting: Setting) -> dict[str, Piece]:
-    """The checks, the attention kernel first."""
+    """The checks, the attention kernel first, the autoencoders, which take longest, last."""
     sizes = setting.sizes
     found: dict[str, Piece] = {f"attention {named(heads)}": partial(attention, heads) for heads in sizes.attention}
-    found["transformer"] = partial(transformer, sizes)
-    found |= {name: partial(autoencoder, name, config, sizes.clip) for name, config in sizes.autoencoders.items()}
-    return found | {
+    found |= {
+        "transformer": partial(transformer, sizes),
         "text encoder": partial(text_encoder, sizes),
         "samplers": partial(samplers, sizes),
         "film": partial(film, sizes),
     }
+    return found | {name: partial(autoencoder, name, config, sizes.clip) for name, config in sizes.autoencoders.items()}
 
 
 def error(made: Any, reference: Any) -> float:

@@ -65,7 +65,7 @@ TRUE = Sizes(
     ),
     checked=Shape(DiTConfig(depth=2), latent=(3, 30, 52), tokens=512),
     autoencoders={"Wan 2.1 autoencoder": WAN21, "Wan 2.2 autoencoder": WAN22},
-    clip=(9, 64, 96),
+    clip=(5, 64, 64),
     text=TextConfig(vocabulary=4096, depth=2),
     sampled=SoraConfig(
         text=TextConfig(vocabulary=64, width=128, hidden=256, depth=1, heads=2, tokens=64),
