@@ -5,6 +5,7 @@
     python -m sorajax.benchmark configs/world_dit.py --remat     the training step, by what its backward pass repeats
     python -m sorajax.benchmark configs/videos_dit.py --loader   the experiment's data alone
     python -m sorajax.benchmark reference --part dit vae         beside diffusers and transformers
+    python -m sorajax.benchmark gpu --minutes 4 --json gpu.json  the proof on one GPU: `gpu --help`, docs/gpu.md
 
 Measured are the training step of an experiment's first bucket (random weights and latents: nothing has to be trained or
 rendered before), a denoising step with guidance as the pipeline samples one clip, and the autoencoder on one clip.
@@ -25,7 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,37 +36,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from jaxtyping import Array, Float
 
 from sorajax import __version__
-from sorajax.cases import NAMED, Case, experiment_in, make_case, with_remat
 from sorajax.compilation import keep_freed_memory
-from sorajax.diffusion.guidance import guided_pair
-from sorajax.diffusion.samplers import euler
 from sorajax.evaluation import opening, reference
-from sorajax.evaluation.speed import (
-    Figures,
-    compiling_anew,
-    normal,
-    peak_memory,
-    random_parameters,
-    resident,
-    summary,
-    timed,
-    timed_compile,
-)
-from sorajax.models.dit import DiT, DiTConfig
-from sorajax.models.sora import init_dit, init_vae
-from sorajax.models.vae import VAE, VAEConfig, decode_chunks
-from sorajax.pipeline import compiled, decode_whole
+from sorajax.evaluation.cases import NAMED, Case, experiment_in, make_case, with_remat
+from sorajax.evaluation.programs import decoding, denoising_step, encoding, training_step
+from sorajax.evaluation.proof.command import prove
+from sorajax.evaluation.speed import Figures, compiling_anew, normal, peak_memory, random_parameters, resident
+from sorajax.models.dit import DiTConfig
+from sorajax.models.sora import init_vae
+from sorajax.models.vae import VAEConfig, decode_chunks
 from sorajax.request import BadRequest
-from sorajax.sharding import make_mesh, place_batch, shardings
-from sorajax.training.flops import forward_flops, training_flops
-from sorajax.training.optimizer import make_optimizer
-from sorajax.training.step import make_begin, make_update, step_options
+from sorajax.sharding import make_mesh
 from sorajax.video import whole_file
 
-REFERENCE, OPENING = "reference", "opening"
+REFERENCE, OPENING, GPU = "reference", "opening", "gpu"
 STREAMED = (33, 481)
 """Frames of the clips whose decoding's memory is compared."""
 
@@ -75,7 +61,7 @@ class Benchmark:
     """What to measure, and how often."""
 
     config: tyro.conf.Positional[str]
-    """`reference`, `dit-12x384`, `wan2.1-1.3b`, or an experiment file, e.g. configs/world_dit.py."""
+    """`reference`, `gpu`, `dit-12x384`, `wan2.1-1.3b`, or an experiment file, e.g. configs/world_dit.py."""
     batch: int | None = None
     """Clips of a training step; the experiment's own by default, 1 for a named shape."""
     repeats: int = 10
@@ -97,12 +83,15 @@ class Benchmark:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
     try:
+        if arguments[:1] == [GPU]:
+            return prove(arguments[1:])
         command = tyro.cli(
             Benchmark,
             prog="python -m sorajax.benchmark",
             description=__doc__,
-            args=argv,
+            args=arguments,
             config=(tyro.conf.FlagCreatePairsOff,),
         )
         check(command)
@@ -141,7 +130,7 @@ def check(command: Benchmark) -> None:
     if command.config == REFERENCE:
         check_reference(command)
     elif command.config not in NAMED and not Path(command.config).is_file():
-        near = ", ".join([REFERENCE, *NAMED, *map(str, sorted(Path("configs").glob("*.py")))])
+        near = ", ".join([REFERENCE, GPU, *NAMED, *map(str, sorted(Path("configs").glob("*.py")))])
         raise BadRequest(f"{command.config} is neither a named config nor an experiment file: there are {near}")
 
 
@@ -249,32 +238,6 @@ def row(name: str, found: Figures) -> str:
     )
 
 
-def training_step(case: Case, mesh: jax.sharding.Mesh, repeats: int) -> tuple[Figures, list[float]]:
-    """Loss, gradient, update and average, as the training loop runs them; beside the figures, each step's loss."""
-    optimizer, key, whole = make_optimizer(case.optimizer, 1000), jax.random.key(0), np.float32(1)
-    with jax.set_mesh(mesh):
-        params = random_parameters(case.stage.init)
-        flops = training_flops(case.stage.loss, params, case.batch, key)
-        where = shardings(jax.eval_shape(make_begin(optimizer), params), mesh)
-        state = jax.jit(make_begin(optimizer), out_shardings=where)(params)
-        batch = place_batch(case.batch, mesh)
-        update = jax.jit(
-            make_update(optimizer, case.optimizer), donate_argnums=0, out_shardings=(where, None),
-            compiler_options=step_options(case.stage))  # fmt: skip
-        program, seconds = timed_compile(lambda: update.lower(state, case.stage, batch, key, whole).compile())
-
-        losses = []
-
-        def step() -> Any:
-            nonlocal state
-            state, metrics = program(state, case.stage, batch, key, whole)
-            losses.append(metrics["loss"])
-            return metrics
-
-        found = summary(program, seconds, timed(step, repeats), flops, mesh.size)
-        return found, [float(loss) for loss in losses]
-
-
 def policies(case: Case, mesh: jax.sharding.Mesh, repeats: int) -> dict[str, Any]:
     """The training step with each remat policy: seconds, memory, and how far its losses are from the first one's."""
     if case.dit is None:
@@ -340,31 +303,6 @@ def openings(repeats: int) -> dict[str, Any]:
     return found
 
 
-def denoising_step(config: DiTConfig, case: Case, repeats: int) -> Figures:
-    """One step of one clip, its velocities with and without the prompt from one batch of two, as in the pipeline."""
-    config = replace(config, unroll=1)  # the pipeline's choice: it compiles sooner
-
-    def step(params: Any, x: Float[Array, "b t h w c"], context: Float[Array, "2b m e"], times: Float[Array, "2"]):
-        def pair(x: Array, clock: Array) -> tuple[Array, Array]:
-            twice, clocks = jnp.concatenate([x, x]), jnp.concatenate([clock, clock])
-            both: Any = DiT(config).apply({"params": params}, twice, clocks, context)
-            velocity, velocity_null = jnp.split(both, 2)
-            return velocity, velocity_null
-
-        return euler(guided_pair(pair, 4.0), x, times)
-
-    params = jax.device_put(random_parameters(partial(init_dit, config)))
-    times = np.array([0.9, 0.8], np.float32)
-    return called(step, repeats, params, normal(1, *case.latent), normal(2, case.tokens, config.text_width), times)
-
-
-def decoding(config: VAEConfig, case: Case, repeats: int) -> Figures:
-    """Latents of one clip to frames, as in the pipeline."""
-    params = jax.device_put(random_parameters(partial(init_vae, config)))
-    found = called(partial(decode_whole, config), repeats, params, normal(1, *case.latent))
-    return replace(found, frames_per_second=case.size[0] / found.seconds)
-
-
 def streamed_decoding(config: VAEConfig) -> dict[str, Any]:
     """Peaks of the process's memory after decoding a short and then a long clip of 96x64 as streams."""
     params, found = jax.device_put(random_parameters(partial(init_vae, config))), {}
@@ -382,25 +320,6 @@ def streamed_line(found: dict[str, Any]) -> str:
         return "streamed decoding: this system does not say how much memory a process has held"
     sizes = f"{long / 1e6:,.0f} MB after {STREAMED[1]} frames of 96x64, {short / 1e6:,.0f} MB after {STREAMED[0]}"
     return f"streamed decoding: the process has held {sizes}, {long / short:.2f}x"
-
-
-def encoding(config: VAEConfig, case: Case, repeats: int) -> Figures:
-    """Frames of one clip to latents."""
-
-    def encode(params: Any, video: Float[Array, "b t y x 3"]) -> Any:
-        return VAE(config).apply({"params": params}, video, method="encode")
-
-    params = jax.device_put(random_parameters(partial(init_vae, config)))
-    found = called(encode, repeats, params, np.tanh(normal(1, *case.size, 3)))
-    return replace(found, frames_per_second=case.size[0] / found.seconds)
-
-
-def called(function: Callable[..., Any], repeats: int, *arguments: Any) -> Figures:
-    """A function compiled as the pipeline compiles, on one device."""
-    arguments = jax.device_put(arguments)
-    flops = forward_flops(function, *arguments)
-    program, seconds = timed_compile(lambda: compiled(function, *arguments))
-    return summary(program, seconds, timed(lambda: program(*arguments), repeats), flops)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ ROOMS = (
     "data",
     "training",
     "safety",
-    "evaluation",
     "settings",
     "given",
     "film",
@@ -33,11 +32,11 @@ ROOMS = (
     "arguments", "sample",
     "train",
     "plan",
+    "evaluation",
     "encode",
     "convert",
     "average",
     "evaluate",
-    "cases",
     "benchmark",
 )
 FILES = sorted(SOURCE.rglob("*.py"))

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from sorajax import benchmark, cases
-from sorajax.evaluation import reference
+from sorajax import benchmark
+from sorajax.evaluation import cases, reference
 from sorajax.evaluation.speed import Figures
 from sorajax.models.dit import DiT
 from sorajax.models.sora import init_dit
@@ -152,21 +152,13 @@ def tokens(shape):
 
 
 def on_paper(shape):
-    """FLOPs of one velocity of one clip: two for each multiplication of a matrix product."""
-    c, s, m, t = shape.dit, tokens(shape), shape.tokens, shape.latent[0]
-    d, patch = c.width, c.patch[0] * c.patch[1] * c.patch[2]
-    self_attention = 4 * s * d * d + 2 * s * s * d
-    cross_attention = 2 * s * d * d + 2 * m * d * d + 2 * s * m * d
-    block = self_attention + cross_attention + 2 * s * d * c.hidden
-    clock = t * (c.frequencies * d + d * d + 6 * d * d)
-    edges = s * d * patch * (c.in_channels + c.out_channels) + m * d * (c.text_width + d)
-    return 2 * (c.depth * block + clock + edges)
+    return cases.velocity_flops(shape.dit, shape.latent, shape.tokens)
 
 
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["dit-1x1"], "dit-1x1 is neither a named config nor an experiment file: there are reference, dit-12x384"),
+        (["dit-1x1"], "dit-1x1 is neither a named config nor an experiment file: there are reference, gpu, dit-12x384"),
         (["dit-12x384", "--repeats", "0"], "--repeats 0 is not allowed: use at least 1"),
         (["dit-12x384", "--batch", "-1"], "--batch -1 is not allowed: use at least 1"),
         (["dit-12x384", "--json", "/nowhere/at/all.json"], "--json /nowhere/at/all.json: the folder does not exist"),

@@ -188,9 +188,14 @@ def channels_first(x: np.ndarray) -> Any:
 
 def reference_transformer(config: DiTConfig, params: Any) -> Any:
     """diffusers' WanTransformer3DModel of this config, with our weights, in float32."""
+    return filled(empty_transformer(config), dit_table(config), params)
+
+
+def empty_transformer(config: DiTConfig) -> Any:
+    """diffusers' WanTransformer3DModel of this config, with its own random weights."""
     from diffusers import WanTransformer3DModel
 
-    model = WanTransformer3DModel(
+    return WanTransformer3DModel(
         patch_size=config.patch,
         num_attention_heads=config.heads,
         attention_head_dim=config.head_width,
@@ -204,7 +209,6 @@ def reference_transformer(config: DiTConfig, params: Any) -> Any:
         qk_norm="rms_norm_across_heads",
         eps=config.epsilon,
     )
-    return filled(model, dit_table(config), params)
 
 
 def reference_autoencoder(config: VAEConfig, params: Any) -> Any:

@@ -62,9 +62,9 @@ def _equation(equation: Any, inputs: list[bool]) -> tuple[float, list[bool]]:
 
 def _bodies(parameters: dict[str, Any]) -> list[Any]:
     """The programs among an equation's parameters, under whatever names this version of jax gives them."""
-    kinds = ClosedJaxpr, Jaxpr
-    nested: list[Any] = jax.tree.leaves(list(parameters.values()), is_leaf=lambda value: isinstance(value, kinds))
-    return [getattr(value, "jaxpr", value) for value in nested if type(value) in kinds]
+    nested = jax.tree.leaves(list(parameters.values()), is_leaf=lambda value: isinstance(value, ClosedJaxpr | Jaxpr))
+    programs = [value for value in nested if isinstance(value, ClosedJaxpr | Jaxpr)]
+    return [value.jaxpr if isinstance(value, ClosedJaxpr) else value for value in programs]
 
 
 def _scan(equation: Any, inputs: list[bool]) -> tuple[float, list[bool]]:

@@ -37,9 +37,10 @@ class Stage(Protocol):
         ...
 
 
-def quick_compile() -> dict[str, int] | None:
-    """Compiler options for what runs once. On CPU, optimising the random numbers of an init takes LLVM minutes."""
-    return {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+def quick_compile(platform: str | None = None) -> dict[str, int] | None:
+    """Compiler options for what runs once, on the default platform or another. On CPU, optimising the random numbers of
+    an init takes LLVM minutes."""
+    return {"xla_backend_optimization_level": 0} if (platform or jax.default_backend()) == "cpu" else None
 
 
 def step_options(stage: Any) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ import pytest
 
 from sorajax.evaluation import speed
 from sorajax.models.sora import init_dit
+from sorajax.sharding import make_mesh
 from tests.conftest import TINY
 
 
@@ -27,6 +28,21 @@ def test_utilisation_is_the_share_of_the_devices_that_ran(monkeypatch):
     assert (found.seconds, found.fastest, found.flops_per_second) == (2.0, 1.0, 50.0)
     assert found.utilisation == pytest.approx(0.25)
     assert found.bytes >= 2 * 8 * 8 * 4
+
+
+def test_an_accelerator_draws_parameters_of_the_same_spread(monkeypatch):
+    drawn = {}
+    for backend in "cpu", "gpu":
+        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
+        with jax.set_mesh(make_mesh("", jax.devices()[:1])):
+            drawn[backend] = speed.random_on_device(partial(init_dit, TINY.dit), "bfloat16")
+    assert jax.tree.structure(drawn["cpu"]) == jax.tree.structure(drawn["gpu"])
+    hosts = jax.tree.leaves_with_path(drawn["cpu"])
+    for (path, host), device in zip(hosts, jax.tree.leaves(drawn["gpu"]), strict=True):
+        assert (host.shape, host.dtype, device.dtype) == (device.shape, jnp.bfloat16, jnp.bfloat16)
+        mean, deviation = speed.distribution(path, host)
+        margin = 5 * deviation / host.size**0.5 + 0.01
+        assert all(abs(float(jnp.mean(x.astype(jnp.float32))) - mean) < margin for x in (host, device))
 
 
 def test_temporary_values_count_as_memory():

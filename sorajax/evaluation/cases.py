@@ -1,5 +1,7 @@
 """What a benchmark measures: a transformer of a named shape, or a training experiment, with random weights and data."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,21 @@ NAMED = {
     # 81 frames of 832x480; training takes an accelerator of 80 GB.
     "wan2.1-1.3b": Shape(DiTConfig(dtype="bfloat16"), latent=(21, 60, 104), tokens=512),
 }
+
+
+def velocity_flops(config: DiTConfig, latent: Sequence[int], text: int) -> float:
+    """FLOPs of one velocity of one clip, on paper: two for each multiplication of a matrix product.
+
+    latent: frames, rows and columns. text: tokens.
+    """
+    d, t, patch = config.width, latent[0], math.prod(config.patch)
+    s = math.prod(size // side for size, side in zip(latent, config.patch))
+    self_attention = 4 * s * d * d + 2 * s * s * d
+    cross_attention = 2 * s * d * d + 2 * text * d * d + 2 * s * text * d
+    block = self_attention + cross_attention + 2 * s * d * config.hidden
+    clock = t * (config.frequencies * d + d * d + 6 * d * d)
+    edges = s * d * patch * (config.in_channels + config.out_channels) + text * d * (config.text_width + d)
+    return 2.0 * (config.depth * block + clock + edges)
 
 
 @dataclass(frozen=True)

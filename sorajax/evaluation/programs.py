@@ -1,0 +1,134 @@
+"""The programs that a benchmark times: a training step, a denoising step, decoding and encoding, as they run in use."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from sorajax.diffusion.guidance import guided_pair
+from sorajax.diffusion.samplers import euler
+from sorajax.evaluation.cases import Case
+from sorajax.evaluation.speed import Figures, cache_hits, normal, random_parameters, summary, timed, timed_compile
+from sorajax.models.dit import DiT, DiTConfig
+from sorajax.models.sora import init_dit, init_vae
+from sorajax.models.vae import VAE, VAEConfig
+from sorajax.sampling import compiled, decode_whole
+from sorajax.sharding import place_batch, shardings
+from sorajax.training.flops import forward_flops, training_flops
+from sorajax.training.optimizer import make_optimizer
+from sorajax.training.step import make_begin, make_update, step_options
+
+GUIDANCE, TIMES = 4.0, (0.9, 0.8)
+"""The scale and the two times of the denoising step that is timed."""
+
+
+class Ready(NamedTuple):
+    """A compiled program with its arguments: `call` runs it once."""
+
+    call: Callable[[], Any]
+    program: Any
+    compile_seconds: float
+    cached: bool
+    """The compiler's result was read from the cache on disk."""
+    flops: float
+
+    def timed(self, repeats: int, devices: int = 1) -> Figures:
+        return summary(self.program, self.compile_seconds, timed(self.call, repeats), self.flops, devices)
+
+
+def training_step(case: Case, mesh: jax.sharding.Mesh, repeats: int) -> tuple[Figures, list[float]]:
+    """The figures of a training step, and each step's loss."""
+    losses: list[Any] = []
+    found = ready_training(case, mesh, losses).timed(repeats, mesh.size)
+    return found, [float(loss) for loss in losses]
+
+
+def ready_training(
+    case: Case, mesh: jax.sharding.Mesh, losses: list[Any], random: Callable[..., Any] = random_parameters
+) -> Ready:
+    """Loss, gradient, update and average, as the training loop runs them; each step appends its loss.
+
+    `random` makes the parameters of an initialiser.
+    """
+    optimizer, key, whole = make_optimizer(case.optimizer, 1000), jax.random.key(0), np.float32(1)
+    with jax.set_mesh(mesh):
+        params = random(case.stage.init)
+        flops = training_flops(case.stage.loss, params, case.batch, key)
+        where = shardings(jax.eval_shape(make_begin(optimizer), params), mesh)
+        state = jax.jit(make_begin(optimizer), out_shardings=where)(params)
+        batch = place_batch(case.batch, mesh)
+        update = jax.jit(
+            make_update(optimizer, case.optimizer), donate_argnums=0, out_shardings=(where, None),
+            compiler_options=step_options(case.stage))  # fmt: skip
+        with cache_hits() as hits:
+            program, seconds = timed_compile(lambda: update.lower(state, case.stage, batch, key, whole).compile())
+
+    def step() -> Any:
+        nonlocal state
+        with jax.set_mesh(mesh):
+            state, metrics = program(state, case.stage, batch, key, whole)
+        losses.append(metrics["loss"])
+        return metrics
+
+    return Ready(step, program, seconds, bool(hits), flops)
+
+
+def guided_step(config: DiTConfig) -> Callable[..., Any]:
+    """(parameters, x, contexts with and without the prompt, times) -> x after one guided Euler step: both velocities
+    come from one batch of two, as in the pipeline."""
+
+    def step(params: Any, x: Float[Array, "b t h w c"], context: Float[Array, "2b m e"], times: Float[Array, "2"]):
+        def pair(x: Array, clock: Array) -> tuple[Array, Array]:
+            twice, clocks = jnp.concatenate([x, x]), jnp.concatenate([clock, clock])
+            both: Any = DiT(config).apply({"params": params}, twice, clocks, context)
+            velocity, velocity_null = jnp.split(both, 2)
+            return velocity, velocity_null
+
+        return euler(guided_pair(pair, GUIDANCE), x, times)
+
+    return step
+
+
+def denoising_step(config: DiTConfig, case: Case, repeats: int) -> Figures:
+    """One guided step of one clip."""
+    config = replace(config, unroll=1)  # the pipeline's choice: it compiles sooner
+    params = jax.device_put(random_parameters(partial(init_dit, config)))
+    latent, context = normal(1, *case.latent), normal(2, case.tokens, config.text_width)
+    return called(guided_step(config), repeats, params, latent, context, np.array(TIMES, np.float32))
+
+
+def decoding(config: VAEConfig, case: Case, repeats: int) -> Figures:
+    """Latents of one clip to frames, as in the pipeline."""
+    params = jax.device_put(random_parameters(partial(init_vae, config)))
+    found = called(partial(decode_whole, config), repeats, params, normal(1, *case.latent))
+    return replace(found, frames_per_second=case.size[0] / found.seconds)
+
+
+def encoding(config: VAEConfig, case: Case, repeats: int) -> Figures:
+    """Frames of one clip to latents."""
+
+    def encode(params: Any, video: Float[Array, "b t y x 3"]) -> Any:
+        return VAE(config).apply({"params": params}, video, method="encode")
+
+    params = jax.device_put(random_parameters(partial(init_vae, config)))
+    found = called(encode, repeats, params, np.tanh(normal(1, *case.size, 3)))
+    return replace(found, frames_per_second=case.size[0] / found.seconds)
+
+
+def called(function: Callable[..., Any], repeats: int, *arguments: Any) -> Figures:
+    """The figures of a function on one device."""
+    return ready(function, *arguments).timed(repeats)
+
+
+def ready(function: Callable[..., Any], *arguments: Any) -> Ready:
+    """A function compiled as the pipeline compiles, on one device."""
+    arguments = jax.device_put(arguments)
+    flops = forward_flops(function, *arguments)
+    with cache_hits() as hits:
+        program, seconds = timed_compile(lambda: compiled(function, *arguments))
+    return Ready(lambda: program(*arguments), program, seconds, bool(hits), flops)
