@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from sorajax import benchmark
+from sorajax.checkpoint import WORLD
 from sorajax.evaluation import cases, reference
 from sorajax.evaluation.speed import Figures
 from sorajax.models.dit import DiT
@@ -193,6 +194,11 @@ def test_a_file_that_is_no_experiment_is_said(text, line, tmp_path, capsys):
     path = tmp_path / "experiment.py"
     path.write_text(text)
     assert_refused([str(path)], line, capsys)
+
+
+def test_the_autoencoder_of_a_whole_model_is_found():
+    found = cases.autoencoder(WORLD, Path("configs/world_large.py"))
+    assert found.latent_channels == load_experiment("configs/world_large.py").model.in_channels
 
 
 def test_an_autoencoder_of_which_nothing_is_known_is_said(tmp_path, capsys):

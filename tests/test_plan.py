@@ -1,5 +1,6 @@
 """Planning: what it reads from a compiled program, and what it says. Compilers of other machines are CI's own step."""
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -190,3 +191,18 @@ def test_a_wrong_request_is_one_line(arguments, message, capsys, monkeypatch):
     error = capsys.readouterr().err
     assert message in error
     assert len(error.strip().splitlines()) == 1
+
+
+def test_the_world_is_planned_as_it_trains():
+    """Clips are rendered and encoded in the step; what a plan compiles has the shapes of a batch of the loader."""
+    config = load_experiment("configs/world_large.py")
+    small = replace(config, data=replace(config.data, threads=1, ahead=1, buckets=tuple(
+        replace(bucket, batch_size=2) for bucket in config.data.buckets)))  # fmt: skip
+    stage, planned = small.planned(make_mesh("fsdp=1", jax.devices()[:1]))
+    with tempfile.TemporaryDirectory() as directory:
+        real, batches = small.build(Path(directory))
+    batch = next(iter(batches))
+    assert batch.latent is None
+    shapes = {plan.bucket: jax.tree.map(lambda x: (x.shape, x.dtype), plan) for plan in planned}
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), batch) == shapes[batch.bucket]
+    assert jax.eval_shape(stage.init, jax.random.key(0)).keys() == real.init(jax.random.key(0)).keys()

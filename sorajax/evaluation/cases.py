@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from sorajax.checkpoint import load_model
 from sorajax.compilation import products_alone
 from sorajax.data.batches import WorldBatch, WorldData, scene_maker
 from sorajax.diffusion.flow import interpolate, logit_normal, velocity_target
@@ -26,7 +25,7 @@ from sorajax.training.flow import FlowTraining
 from sorajax.training.objectives.flow import FlowStage
 from sorajax.training.optimizer import OptimizerConfig
 from sorajax.training.step import Stage
-from sorajax.training.vae import VAEStage, VAETraining
+from sorajax.training.vae import VAEStage, VAETraining, load_vae
 
 
 @dataclass(frozen=True)
@@ -176,5 +175,5 @@ def autoencoder(folder: Path, experiment: Path) -> VAEConfig:
     if beside.is_file():
         return load_experiment(beside).model
     if folder.is_dir():
-        return load_model(folder, VAEConfig)[0]
+        return load_vae(folder)[0]
     raise BadRequest(f"{experiment} has its autoencoder in {folder}, and neither that nor {beside} exists: train it")
