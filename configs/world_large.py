@@ -14,11 +14,11 @@ fast the device is. The exported model comes in files of at most 15 MiB.
 Expected result: not yet measured on an accelerator.
 """
 
-from sorajax.checkpoint import WORLD
 from sorajax.data.batches import WorldData
 from sorajax.data.buckets import Bucket
 from sorajax.data.scenes import WorldMix
 from sorajax.models.dit import DiTConfig
+from sorajax.models.folder import WORLD
 from sorajax.models.text import TextConfig
 from sorajax.training.flow import FlowTraining
 from sorajax.training.loop import LoopConfig

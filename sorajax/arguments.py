@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
-from sorajax.request import BadRequest, Request, SamplerName, existing, parse_size, parse_span, read_storyboard
+from sorajax.errors import BadRequest
+from sorajax.request import Request, SamplerName, existing, parse_size, parse_span, read_storyboard
 
 Direction = Literal["forward", "backward", "both"]
 

@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def average(options: Options) -> None:
     """Writes the model folder. Raises OSError and ValueError, each on one line."""
-    from sorajax.checkpoint import export_model, load_model, model_kind
+    from sorajax.models.folder import export_model, load_model, model_kind
     from sorajax.models.sora import SoraConfig
     from sorajax.models.vae import VAEConfig
     from sorajax.training.posthoc import check_widths, combine, read_snapshots, solve
@@ -104,8 +104,9 @@ def average_models(options: Options) -> None:
     import jax
     import numpy as np
 
-    from sorajax.checkpoint import changes, export_model, load_model, to_json
+    from sorajax.models.folder import export_model, load_model, to_json
     from sorajax.models.sora import SoraConfig
+    from sorajax.training.checkpoint import changes
 
     if options.sigma is not None or options.step is not None:
         raise ValueError("--sigma and --step are of one run, and there are several models: leave one of both out")

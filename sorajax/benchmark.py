@@ -39,17 +39,17 @@ import tyro
 
 from sorajax import __version__
 from sorajax.compilation import keep_freed_memory
+from sorajax.errors import BadRequest
 from sorajax.evaluation import opening, reference
 from sorajax.evaluation.cases import NAMED, Case, experiment_in, make_case, with_remat
 from sorajax.evaluation.programs import decoding, denoising_step, encoding, training_step
 from sorajax.evaluation.proof.command import prove
 from sorajax.evaluation.speed import Figures, compiling_anew, normal, peak_memory, random_parameters, resident
+from sorajax.files import whole_file
 from sorajax.models.dit import DiTConfig
 from sorajax.models.sora import init_vae
 from sorajax.models.vae import VAEConfig, decode_chunks
-from sorajax.request import BadRequest
 from sorajax.sharding import make_mesh
-from sorajax.video import whole_file
 
 REFERENCE, OPENING, GPU = "reference", "opening", "gpu"
 STREAMED = (33, 481)

@@ -73,10 +73,10 @@ def unfinished(folder: Path) -> bool:
 
 def convert(options: Options) -> None:
     """Raises OSError and ValueError, each on one line."""
-    from sorajax.parts import open_parts
     from sorajax.pretrained.converted import CONVERTED, save_converted
     from sorajax.pretrained.export import export_diffusers
     from sorajax.pretrained.hub import found
+    from sorajax.pretrained.open import open_parts
     from sorajax.pretrained.opened import is_open_model
 
     start, folder, dtype = time.monotonic(), found(options.model), options.dtype

@@ -24,8 +24,9 @@ from typing import Annotated, Any
 
 import tyro
 
-from sorajax.request import BadRequest, Request
-from sorajax.video import whole_file
+from sorajax.errors import BadRequest
+from sorajax.files import whole_file
+from sorajax.request import Request
 
 SPLITS = ("seen", "held_out", "camera", "style", "relation", "event", "shots")
 

@@ -24,8 +24,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from sorajax.checkpoint import write_atomically
 from sorajax.diffusion.known import Known
+from sorajax.files import write_atomically
 from sorajax.formats import differing, parsed
 from sorajax.request import CUT
 from sorajax.video import Frames, Video

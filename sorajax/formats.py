@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from sorajax.request import note
+from sorajax.errors import note
 
 QUALITY = {"crf": "16", "preset": "medium"}  # x264: visually lossless at world size, small files
 BT709, LIMITED_RANGE = 1, 1  # codes of the H.264 standard, tables E-3 to E-5

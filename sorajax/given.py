@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from sorajax.diffusion.known import Known
-from sorajax.request import BadRequest
+from sorajax.errors import BadRequest
 from sorajax.video import Frames, Video
 
 STILL = 12.0  # of 255: a pixel that changes by much less stands still,

@@ -20,21 +20,23 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from sorajax import __version__
-from sorajax.checkpoint import WORLD
 from sorajax.compilation import claim_memory, keep_compiled
+from sorajax.devices.residency import Parts, memory_of_devices
 from sorajax.diffusion.known import Known, anchored, nothing_known
 from sorajax.diffusion.looped import Cycle
 from sorajax.diffusion.progress import Bar
 from sorajax.diffusion.samplers import SAMPLERS, State
+from sorajax.errors import BadRequest, note
 from sorajax.film import Kept, Past, Shot, film, latents_for, runs, shots_of, windows_for
 from sorajax.given import Given, channels_of, known_of
+from sorajax.models.folder import WORLD
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import Tokenizer
 from sorajax.models.tiles import LARGEST, decode_tiles
 from sorajax.models.vae import VAE, decode_chunks, decode_singly, decode_to_bytes, stream_encode
 from sorajax.models.vision import prepared
-from sorajax.parts import Bits, Dtype, Lora, Parts, memory_of_devices, open_parts
-from sorajax.request import BadRequest, Request, SamplerName, note
+from sorajax.pretrained.open import Bits, Dtype, Lora, open_parts
+from sorajax.request import Request, SamplerName
 from sorajax.sampling import (
     Beside,
     compiled,

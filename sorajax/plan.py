@@ -98,7 +98,8 @@ class Sampling:
 def plan_sampling(arguments: list[str], name: str) -> int:
     """Prints the plan of each stage of sampling. Raises ValueError and FileNotFoundError."""
     asked = tyro.cli(Sampling, args=arguments, prog="python -m sorajax.plan MODEL --topology KIND:SHAPE")
-    from sorajax.request import BadRequest, Request
+    from sorajax.errors import BadRequest
+    from sorajax.request import Request
     from sorajax.settings import decide
     from sorajax.stages import nbytes, stages
     from sorajax.training.ahead import TooLarge, Topology, compile_stage, mesh_on, peak_of
@@ -148,7 +149,7 @@ def described(asked: Sampling) -> tuple[Any, dict[str, Any]]:
     """A model's config, and its weights' shapes by part. Raises ValueError and FileNotFoundError."""
     import jax
 
-    from sorajax.checkpoint import load_model
+    from sorajax.models.folder import load_model
     from sorajax.models.quantized import quantize
     from sorajax.models.sora import SoraConfig, init_dit, init_text, init_vae, init_vision
     from sorajax.pretrained.conventions import known_config, known_name

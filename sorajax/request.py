@@ -6,11 +6,12 @@ Importing this file is light, so that a command line can answer a mistake at onc
 import json
 import math
 import re
-import warnings
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, get_args
+
+from sorajax.errors import BadRequest
 
 SamplerName = Literal["unipc", "dpmpp_2m", "heun", "euler"]
 EXAMPLE = '"a red ball bounces on a grey floor"'
@@ -21,19 +22,6 @@ MOST_STEPS = 1000
 LEAST_FPS, MOST_FPS = 1, 120
 MOST_SECONDS = 3600
 MOST_FRAMES = MOST_SECONDS * MOST_FPS
-
-
-class Note(UserWarning):
-    """What a person should know of how a request is met, and did not ask for; `note` gives it."""
-
-
-def note(text: str) -> None:
-    """Warns of it; command lines print it on one line."""
-    warnings.warn(text, Note, stacklevel=3)
-
-
-class BadRequest(ValueError):
-    """A request that cannot be met; the message names the value, the limit and the remedy on one line."""
 
 
 @dataclass(frozen=True)

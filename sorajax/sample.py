@@ -32,8 +32,9 @@ from sorajax.arguments import (
     styled,
     task_of,
 )
+from sorajax.errors import BadRequest, Note, note
 from sorajax.formats import WRITERS, differing, is_still, parsed
-from sorajax.request import BadRequest, Note, Request, note, parse_span, read_storyboard
+from sorajax.request import Request, parse_span, read_storyboard
 from sorajax.video import Video, Videos, beside, check_output
 
 if TYPE_CHECKING:

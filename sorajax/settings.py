@@ -7,10 +7,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from sorajax.diffusion.flow import schedule
+from sorajax.errors import BadRequest
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import Tokenizer, clean, spelled_out
 from sorajax.pretrained.conventions import released_shift
-from sorajax.request import BadRequest, Request, SamplerName
+from sorajax.request import Request, SamplerName
 
 LATEST = 1 - 1e-6  # where the open models' schedulers begin
 SMALL = 10_000  # tokens of a vocabulary that does not know every word

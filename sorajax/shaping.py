@@ -7,9 +7,10 @@ from typing import Literal
 
 import numpy as np
 
+from sorajax.errors import BadRequest, note
 from sorajax.given import fitted
 from sorajax.pipeline import Pipeline
-from sorajax.request import BadRequest, Request, note
+from sorajax.request import Request
 from sorajax.video import Frames, Video
 
 FASTEST, SLOWEST = 30.0, 4.0  # frames per second that a clip may keep

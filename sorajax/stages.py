@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from sorajax.devices.residency import FULLEST, Parts
 from sorajax.diffusion.known import nothing_known
 from sorajax.diffusion.samplers import SAMPLERS
 from sorajax.models.sora import SoraConfig
@@ -16,7 +17,6 @@ from sorajax.models.text import TextConfig
 from sorajax.models.tiles import LARGEST, OVERLAP, TILE, starts
 from sorajax.models.vae import VAE, VAEConfig
 from sorajax.models.vision import VisionConfig
-from sorajax.parts import FULLEST, Parts
 from sorajax.sampling import Beside, encode_image, encode_text, sample_latents
 
 SPARE = 1.25

@@ -20,10 +20,11 @@ from typing import Any, Literal, Protocol, get_args
 import numpy as np
 
 from sorajax.diffusion.looped import Cycle
+from sorajax.errors import BadRequest, note
 from sorajax.film import Kept, Shot, anew, latents_for, overlap, shots_of, window_seed
 from sorajax.given import Given, fitted_mask, in_colours_of
 from sorajax.pipeline import Pipeline
-from sorajax.request import CUT, MOST_SECONDS, BadRequest, Request, Scene, note
+from sorajax.request import CUT, MOST_SECONDS, Request, Scene
 from sorajax.settings import Settings
 from sorajax.shaping import asked_for, check_own_length, each, frames_in, frames_of, lengthened, one_of, rate, shaped
 from sorajax.video import Film, Frames, Video

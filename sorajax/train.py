@@ -101,8 +101,8 @@ def parse(path: str, arguments: list[str]) -> tuple[Any, Path | None, bool, Toge
 
 def train(config: Any, directory: Path, resume: bool = False) -> Any:
     """Builds the experiment's stage and data, and fits. Returns the last state."""
-    from sorajax.checkpoint import to_json
     from sorajax.compilation import keep_compiled
+    from sorajax.models.folder import to_json
     from sorajax.training.loop import fit
 
     keep_compiled()

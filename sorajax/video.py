@@ -10,14 +10,13 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from glob import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sorajax.files import whole_file
 from sorajax.formats import FILMS, PICTURES, WRITERS, Frames, read_film, read_pillow, within
 
 LONGEST = 220
@@ -228,30 +227,3 @@ def check_output(path: str | Path, overwrite: bool = False) -> Path:
             return path
     except OSError as error:
         raise OSError(f"{path} cannot be written ({error.strerror}): choose a folder you may write to") from error
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder that becomes `path` when the block ends well, and disappears when not."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    for left in path.parent.glob(f".{escape(path.name)}.*.part"):  # by a process that was killed
-        if (number := left.name.removesuffix(".part").rpartition(".")[2]).isdecimal() and not running(int(number)):
-            left.unlink(missing_ok=True)
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def running(process: int) -> bool:
-    """Whether there is such a process; where the system does not say, there is."""
-    if os.name != "posix":  # elsewhere asking is another thing
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        return True
-    return True

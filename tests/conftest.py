@@ -14,8 +14,8 @@ import jax
 import numpy as np
 import pytest
 
-from sorajax.checkpoint import export_model
 from sorajax.models.dit import DiTConfig
+from sorajax.models.folder import export_model
 from sorajax.models.sora import SoraConfig, init
 from sorajax.models.text import TextConfig
 from sorajax.models.vae import VAEConfig

@@ -11,7 +11,7 @@ import pytest
 
 import sorajax
 from sorajax.average import main
-from sorajax.checkpoint import export_model, load_model
+from sorajax.models.folder import export_model, load_model
 from sorajax.models.sora import SoraConfig
 from sorajax.training import posthoc
 

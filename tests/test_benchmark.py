@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import pytest
 
 from sorajax import benchmark
-from sorajax.checkpoint import WORLD
 from sorajax.evaluation import cases, reference
 from sorajax.evaluation.speed import Figures
 from sorajax.models.dit import DiT
+from sorajax.models.folder import WORLD
 from sorajax.models.sora import init_dit
 from sorajax.train import load_experiment
 from sorajax.training.flops import forward_flops, training_flops

@@ -17,8 +17,9 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from sorajax.checkpoint import Checkpoints, changes, export_model, fingerprints, load_model, to_json
+from sorajax.models.folder import export_model, load_model, to_json
 from sorajax.sharding import make_mesh, shardings
+from sorajax.training.checkpoint import Checkpoints, changes, fingerprints
 from sorajax.training.optimizer import OptimizerConfig
 
 

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 
 import sorajax
-from sorajax.checkpoint import load_model
 from sorajax.convert import main
+from sorajax.models.folder import load_model
 from sorajax.models.sora import SoraConfig
 from sorajax.pretrained.lora import TARGETS, init_adapters, save_lora
 from tests.pretrained.adapters import adapted

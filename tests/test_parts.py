@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import sorajax
-from sorajax.parts import FULLEST, Parts
+from sorajax.devices.residency import FULLEST, Parts
 
 
 def parts(memory, **sizes):
@@ -49,7 +49,7 @@ def test_clips_made_at_once_leave_what_parts_may_take():
 
 @pytest.mark.parametrize("room", [True, False])
 def test_what_leaves_waits_in_the_host_where_that_has_room(monkeypatch, room):
-    monkeypatch.setattr("sorajax.parts.host_has_room", lambda size: room)
+    monkeypatch.setattr("sorajax.devices.residency.host_has_room", lambda size: room)
     read = []
 
     def load(name):

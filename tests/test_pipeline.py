@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 import sorajax
+from sorajax.errors import BadRequest
 from sorajax.film import Shot
 from sorajax.models.text import spelled_out
 from sorajax.pipeline import Pipeline, interruptible
-from sorajax.request import BadRequest, Request
+from sorajax.request import Request
 from sorajax.settings import decide, encoded, notes_on
 from tests.conftest import TINY
 

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from sorajax.request import BadRequest, Request, Scene, read_storyboard
+from sorajax.errors import BadRequest
+from sorajax.request import Request, Scene, read_storyboard
 
 BOARD = [{"prompt": "a red ball", "seconds": 1}, {"prompt": "a blue box", "seconds": 0.5, "join": "cut"}]
 

@@ -7,9 +7,10 @@ import pytest
 
 import sorajax
 from sorajax import tasks
+from sorajax.errors import BadRequest, Note
 from sorajax.given import known_of
 from sorajax.pipeline import Pipeline
-from sorajax.request import BadRequest, Note, Request, Scene
+from sorajax.request import Request, Scene
 from sorajax.video import Video
 
 PROMPT = Request(("a red ball",))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sorajax.checkpoint import load_model
+from sorajax.models.folder import load_model
 from sorajax.models.sora import SoraConfig
 from sorajax.models.vae import VAEConfig
 from sorajax.sharding import make_mesh

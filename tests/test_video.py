@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sorajax.errors import Note
 from sorajax.formats import durations, evenly
-from sorajax.request import Note
 from sorajax.video import Film, Video, check_output
 
 METADATA = {"prompt": "a réd ball 🎈", "seed": 7, "settings": {"steps": 30}, "version": "0.1.0"}

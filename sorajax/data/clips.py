@@ -21,7 +21,6 @@ import jax
 import numpy as np
 
 from sorajax import distributed
-from sorajax.checkpoint import write_atomically
 from sorajax.data.batches import WorldBatch
 from sorajax.data.buckets import Bucket, Phase, check_phases, stem
 from sorajax.data.encoding import Encode, encode_clips, encoded_records
@@ -31,6 +30,7 @@ from sorajax.data.loader import mixed, recorded, shuffled
 from sorajax.data.preparation import SETTINGS, Preparation, kept_listing, kept_settings, prepare, prepared_records
 from sorajax.data.records import Records, unpacked
 from sorajax.data.videos import BrokenVideo, Facts, least_waste, probe, read_clip
+from sorajax.files import write_atomically
 from sorajax.models.text import Tokenizer
 
 SURVEY, BROKEN = "survey.jsonl", "broken.jsonl"

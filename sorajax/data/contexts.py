@@ -15,9 +15,9 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from sorajax.checkpoint import write_atomically
 from sorajax.data.records import Records, write_records
 from sorajax.distributed import say, together
+from sorajax.files import write_atomically
 
 TEXT = "text"
 CAPTIONS_PER_PART = 1024

@@ -21,10 +21,10 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from jax.tree_util import Partial
 
-from sorajax.checkpoint import write_atomically
 from sorajax.data.buckets import Bucket, stem
 from sorajax.data.preparation import DUPLICATES, fits, is_duplicate, kept_settings, parts_of_clips
 from sorajax.data.records import Records, unpacked, write_records
+from sorajax.files import write_atomically
 from sorajax.sharding import batch_sharding, make_mesh
 
 LATENTS = "latents"

@@ -15,10 +15,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from sorajax.checkpoint import from_json, to_json, write_atomically
 from sorajax.data.batches import Encode, WorldBatch, WorldData, clips, scene_maker, written
 from sorajax.data.buckets import Bucket, stem
 from sorajax.data.scenes import Scene, WorldMix
+from sorajax.files import write_atomically
+from sorajax.models.folder import from_json, to_json
 
 INDEX = "latents.json"
 

@@ -23,13 +23,14 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-from sorajax.checkpoint import to_json, write_atomically
 from sorajax.data.buckets import Bucket, stem
 from sorajax.data.entry import Entry
 from sorajax.data.filters import Filters, duplicates, looks, rejected, shots
 from sorajax.data.listing import listing
 from sorajax.data.records import Records, packed, write_records
 from sorajax.data.videos import BrokenVideo, EndsEarly, least_waste, probe, read_clip
+from sorajax.files import write_atomically
+from sorajax.models.folder import to_json
 
 SETTINGS, LISTING, CLIPS, DUPLICATES, REPORT = (
     "settings.json", "listing.jsonl", "clips", "duplicates.json", "report.json")  # fmt: skip
@@ -106,7 +107,7 @@ def kept_listing(folder: Path) -> list[Entry]:
 
 def kept_settings(folder: Path) -> Preparation:
     """What a folder was prepared with."""
-    from sorajax.checkpoint import from_json
+    from sorajax.models.folder import from_json
 
     said = json.loads((folder / SETTINGS).read_text())
     said.pop("source")

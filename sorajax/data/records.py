@@ -14,7 +14,7 @@ import numpy as np
 from flax.serialization import msgpack_restore, msgpack_serialize
 from jaxtyping import UInt8
 
-from sorajax.checkpoint import write_atomically
+from sorajax.files import write_atomically
 
 QUALITY = {"crf": "8", "preset": "veryfast", "x264-params": "mbtree=0"}
 """Of films on disk. With x264's macroblock tree the same frames do not always give the same bytes."""

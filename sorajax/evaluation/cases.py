@@ -15,11 +15,11 @@ from jaxtyping import Array
 from sorajax.compilation import products_alone
 from sorajax.data.batches import WorldBatch, WorldData, scene_maker
 from sorajax.diffusion.flow import interpolate, logit_normal, velocity_target
+from sorajax.errors import BadRequest
 from sorajax.evaluation.speed import normal
 from sorajax.models.dit import DiT, DiTConfig
 from sorajax.models.sora import SoraConfig, init_dit
 from sorajax.models.vae import VAEConfig
-from sorajax.request import BadRequest
 from sorajax.train import load_experiment
 from sorajax.training.flow import FlowTraining
 from sorajax.training.objectives.flow import FlowStage

@@ -12,13 +12,14 @@ from typing import Any
 import jax
 import numpy as np
 
+from sorajax.devices.residency import Parts
 from sorajax.evaluation.reference import reference_transformer
 from sorajax.evaluation.speed import alternating, random_parameters
 from sorajax.models.dit import DiTConfig
 from sorajax.models.sora import init_dit
-from sorajax.parts import Parts, streamed
 from sorajax.pretrained.conventions import Dtype, known_config
 from sorajax.pretrained.converted import CONVERTED, converted, save_converted
+from sorajax.pretrained.open import streamed
 from sorajax.pretrained.part import Part
 from sorajax.pretrained.safetensors import Tensors
 from sorajax.pretrained.wan import dit_table

@@ -12,7 +12,8 @@ import orbax.checkpoint as ocp
 from flax.traverse_util import flatten_dict
 from jax.sharding import SingleDeviceSharding
 
-from sorajax.checkpoint import CONFIG, TOKENIZER, from_json, to_json, write_atomically
+from sorajax.files import write_atomically
+from sorajax.models.folder import CONFIG, TOKENIZER, from_json, to_json
 from sorajax.models.sora import SoraConfig, init_dit, init_text, init_vae, init_vision
 from sorajax.pretrained.conventions import Dtype
 from sorajax.pretrained.part import Opened, Part, each_finished, hashed

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from sorajax.checkpoint import write_atomically, write_shards
+from sorajax.files import write_atomically
 from sorajax.models.dit import DiTConfig
+from sorajax.models.folder import write_shards
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextConfig
 from sorajax.models.vae import VAEConfig

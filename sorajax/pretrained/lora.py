@@ -28,7 +28,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from sorajax.checkpoint import write_atomically
+from sorajax.files import write_atomically
 from sorajax.models.dit import DiTConfig
 from sorajax.models.sora import EXPERTS, init_dit
 from sorajax.pretrained.original import DIT, Names, rename

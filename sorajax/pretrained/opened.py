@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from sorajax.checkpoint import from_json, to_json
 from sorajax.models.dit import DiTConfig
+from sorajax.models.folder import from_json, to_json
 from sorajax.models.sora import SoraConfig, init_dit, init_text, init_vae, init_vision
 from sorajax.models.text import TextConfig
 from sorajax.models.vae import VAEConfig

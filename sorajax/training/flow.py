@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from sorajax.checkpoint import STORAGE, TOKENIZER, Storage, check_shards, model_folder, write_atomically
 from sorajax.data.batches import WorldBatch, WorldData, caption_maker
 from sorajax.data.buckets import Bucket, balanced
 from sorajax.data.clips import (
@@ -30,7 +29,9 @@ from sorajax.data.latents import latent_maker, write_latents
 from sorajax.data.loader import batches
 from sorajax.data.tokens import train_tokenizer, world_tokenizer
 from sorajax.distributed import say
+from sorajax.files import write_atomically
 from sorajax.models.dit import DiTConfig
+from sorajax.models.folder import STORAGE, TOKENIZER, Storage, check_shards, model_folder
 from sorajax.models.sora import EXPERTS, Expert, SoraConfig, init_vae
 from sorajax.models.text import TextConfig, Tokenizer
 from sorajax.models.vae import VAEConfig

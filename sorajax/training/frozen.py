@@ -12,13 +12,13 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Float
 
-from sorajax.checkpoint import load_model
 from sorajax.data.contexts import TEXT, Contexts, Embed, encode_captions
 from sorajax.data.latents import signature
+from sorajax.models.folder import load_model
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextConfig, TextEncoder, Tokenizer, clean
-from sorajax.parts import borrowed
 from sorajax.pretrained.conventions import Dtype
+from sorajax.pretrained.open import borrowed
 from sorajax.pretrained.opened import is_open_model, open_model
 from sorajax.sharding import whole_machine
 

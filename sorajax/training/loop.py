@@ -24,8 +24,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from sorajax.checkpoint import Checkpoints, changes
 from sorajax.sharding import gathered, make_mesh, place_batch, shardings
+from sorajax.training.checkpoint import Checkpoints, changes
 from sorajax.training.clock import Clock
 from sorajax.training.metrics import Meter, Reporter, Work, clips_of
 from sorajax.training.optimizer import OptimizerConfig, make_optimizer, schedule

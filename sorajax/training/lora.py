@@ -15,14 +15,14 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from sorajax.checkpoint import load_model
 from sorajax.data.batches import WorldBatch, WorldData
 from sorajax.data.clips import VideoData
+from sorajax.models.folder import load_model
 from sorajax.models.quantized import Bits, quantize
 from sorajax.models.sora import EXPERTS, Expert, SoraConfig, init_dit, init_text
-from sorajax.parts import borrowed, finished
 from sorajax.pretrained.conventions import Dtype, is_known
 from sorajax.pretrained.lora import TARGETS, init_adapters, load_lora, save_lora
+from sorajax.pretrained.open import borrowed, finished
 from sorajax.pretrained.opened import is_open_model, open_config, open_model
 from sorajax.pretrained.part import abstract_parameters
 from sorajax.sharding import whole_machine

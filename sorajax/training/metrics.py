@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from sorajax.checkpoint import write_atomically
+from sorajax.files import write_atomically
 
 # Dense bfloat16 peak, FLOP/s of one chip as `jax.Device.device_kind` names it (the makers' data sheets).
 PEAK_FLOPS = {

@@ -28,7 +28,8 @@ from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from sorajax.checkpoint import STORAGE, Storage, write_atomically
+from sorajax.files import write_atomically
+from sorajax.models.folder import STORAGE, Storage
 
 WIDEST = 0.28  # a flat average has 1 / sqrt(12) = 0.2887
 FOLDER = "averages"

@@ -12,9 +12,9 @@ from typing import Literal
 import grain
 from jax.sharding import Mesh
 
-from sorajax.checkpoint import Storage
 from sorajax.data.batches import WorldBatch
 from sorajax.data.clips import VideoData
+from sorajax.models.folder import Storage
 from sorajax.models.sora import Expert, SoraConfig
 from sorajax.pretrained.conventions import Dtype, is_known
 from sorajax.pretrained.hub import found

@@ -29,7 +29,6 @@ from einops import rearrange
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, UInt8
 
-from sorajax.checkpoint import Storage, export_model, load_model, model_kind
 from sorajax.data.batches import WorldBatch, WorldData, clips, scene_maker
 from sorajax.data.buckets import Bucket
 from sorajax.data.clips import Clips, VideoData, clip_batches, held_out_batches, pixel_clips
@@ -37,6 +36,7 @@ from sorajax.data.loader import Make, batches
 from sorajax.data.world import Truth, draw
 from sorajax.distributed import say
 from sorajax.models.critic import init_critic
+from sorajax.models.folder import Storage, export_model, load_model, model_kind
 from sorajax.models.sora import SoraConfig, init_vae
 from sorajax.models.vae import VAE, VAEConfig, denormalise, stream_decode, stream_encode
 from sorajax.pretrained.opened import is_open_model, open_autoencoder

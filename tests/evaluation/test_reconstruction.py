@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from sorajax import evaluate
-from sorajax.checkpoint import export_model
 from sorajax.evaluation import reconstruction
 from sorajax.evaluation.reconstruction import Autoencoder, Quality, evaluate_reconstruction, psnr, quality, table
+from sorajax.models.folder import export_model
 from sorajax.models.sora import init_vae
 from sorajax.models.vae import VAEConfig
 from sorajax.training import vae

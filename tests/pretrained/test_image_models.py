@@ -10,7 +10,8 @@ from safetensors.numpy import load_file, save_file
 
 import sorajax
 from sorajax import convert, tasks
-from sorajax.request import BadRequest, Request, Scene
+from sorajax.errors import BadRequest
+from sorajax.request import Request, Scene
 from sorajax.video import Video
 
 torch = pytest.importorskip("torch", reason="the parity extra is not installed")

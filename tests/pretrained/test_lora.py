@@ -16,9 +16,9 @@ import sorajax
 from sorajax.models.dit import DiT, DiTConfig
 from sorajax.models.sora import SoraConfig, init_dit
 from sorajax.models.text import TextConfig
-from sorajax.parts import adapters_of
 from sorajax.pretrained.hub import adapter_file
 from sorajax.pretrained.lora import TARGETS, added, init_adapters, load_lora, parse_lora, places, save_lora
+from sorajax.pretrained.open import adapters_of
 from sorajax.pretrained.table import export_parameters, import_parameters
 from sorajax.pretrained.wan import dit_table
 from sorajax.sample import main

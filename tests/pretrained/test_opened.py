@@ -13,16 +13,18 @@ from safetensors.numpy import save_file
 
 import sorajax
 from sorajax import convert, tasks
+from sorajax.devices.residency import FULLEST
 from sorajax.diffusion.samplers import SAMPLERS
+from sorajax.errors import BadRequest
 from sorajax.given import Given
 from sorajax.models.vision import VisionConfig
-from sorajax.parts import FULLEST, open_parts
 from sorajax.pretrained import wan
 from sorajax.pretrained.conventions import known_config
+from sorajax.pretrained.open import open_parts
 from sorajax.pretrained.opened import model_name, open_model
 from sorajax.pretrained.pickles import PickledTensors
 from sorajax.pretrained.safetensors import Tensors
-from sorajax.request import BadRequest, Request
+from sorajax.request import Request
 from sorajax.settings import decide
 from sorajax.video import Video
 
@@ -403,7 +405,7 @@ def test_bad_folders_are_refused_in_one_line(copied, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"gives .* the shape .* the config says .*: use the config of these weights"):
         sorajax.load(copied)
     shard.write_bytes(content)
-    monkeypatch.setattr("sorajax.parts.memory_of_devices", lambda: 1000)
+    monkeypatch.setattr("sorajax.devices.residency.memory_of_devices", lambda: 1000)
     with pytest.raises(ValueError, match=r"text takes 0.0 GB of 0.0 GB: use more devices, half the bytes with"):
         sorajax.load(copied)
 

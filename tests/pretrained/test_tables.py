@@ -11,8 +11,8 @@ import jax
 import numpy as np
 import pytest
 
-from sorajax.checkpoint import write_shards
 from sorajax.models.dit import DiTConfig
+from sorajax.models.folder import write_shards
 from sorajax.models.sora import init_dit, init_text, init_vae, init_vision
 from sorajax.models.text import TextConfig
 from sorajax.models.vae import VAEConfig

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from sorajax.checkpoint import Checkpoints
 from sorajax.training import clock, loop
+from sorajax.training.checkpoint import Checkpoints
 from sorajax.training.clock import Clock, fall
 from sorajax.training.loop import LoopConfig, fit
 from sorajax.training.optimizer import OptimizerConfig, schedule

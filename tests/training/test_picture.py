@@ -11,15 +11,15 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import sorajax
-from sorajax.checkpoint import load_model
 from sorajax.convert import main as convert
 from sorajax.data import preparation
 from sorajax.diffusion.flow import logit_normal
 from sorajax.given import Given
+from sorajax.models.folder import load_model
 from sorajax.models.sora import SoraConfig
 from sorajax.models.vision import prepared as prepared_by_pillow
-from sorajax.parts import BORROWED
 from sorajax.pretrained.lora import EXPERTS, parse_lora, trained_expert
+from sorajax.pretrained.open import BORROWED
 from sorajax.request import Request
 from sorajax.sharding import make_mesh
 from sorajax.train import load_experiment, main

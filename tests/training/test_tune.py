@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import sorajax
-from sorajax.checkpoint import load_model
 from sorajax.data import preparation
 from sorajax.data.contexts import TEXT
+from sorajax.models.folder import load_model
 from sorajax.models.sora import SoraConfig
 from sorajax.pretrained.part import Part
 from sorajax.sharding import make_mesh

@@ -6,8 +6,8 @@ from pathlib import Path
 import jax
 import pytest
 
-from sorajax.checkpoint import load_model
 from sorajax.data import preparation
+from sorajax.models.folder import load_model
 from sorajax.models.sora import SoraConfig
 from sorajax.models.vae import VAEConfig
 from sorajax.sharding import make_mesh

@@ -28,11 +28,11 @@ from typing import Any
 
 import tyro
 
+from sorajax.errors import BadRequest
 from sorajax.evaluation.proof.figures import Figure, figure_of
 from sorajax.evaluation.proof.limits import Command, Line, Outcome, run_all
 from sorajax.evaluation.proof.parts import PARTS, Part
-from sorajax.request import BadRequest
-from sorajax.video import whole_file
+from sorajax.files import whole_file
 
 WIDTH = 46  # of a figure's name in print
 

@@ -20,7 +20,6 @@ from einops import rearrange
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
-from sorajax.checkpoint import TOKENIZER, Storage, export_model, load_model, model_folder
 from sorajax.compilation import products_alone
 from sorajax.data.batches import WorldBatch, WorldData, clips
 from sorajax.data.clips import (
@@ -31,8 +30,9 @@ from sorajax.data.encoding import Encode
 from sorajax.data.latents import signature
 from sorajax.diffusion.flow import interpolate, logit_normal, schedule, velocity_target
 from sorajax.diffusion.known import random_known, random_window
+from sorajax.models.folder import TOKENIZER, Storage, export_model, load_model, model_folder
 from sorajax.models.sora import EXPERTS, Expert, SoraConfig, init_dit, init_text
-from sorajax.parts import borrow
+from sorajax.pretrained.open import borrow
 from sorajax.pretrained.opened import is_open_model, open_model
 from sorajax.sharding import divides, gathered, whole_machine
 from sorajax.training.deeper import deeper

@@ -1,36 +1,23 @@
-"""Checkpoints of a training run, and exported models.
+"""A model on disk: a folder of `config.json`, `model.safetensors` and, where there is text, `tokenizer.json`.
 
-A run's checkpoints are Orbax steps: written asynchronously and atomically, the newest ones and the best one kept. Each
-carries the experiment's config and the position in the data as JSON, and one fingerprint per leaf, because array data
-that changed on disk is otherwise restored without a word. Restoring takes the newest step whose fingerprints agree, and
-any mesh: the target's shardings decide where the arrays go.
-
-An exported model is a folder of `config.json`, `model.safetensors` (keys are the "/"-joined paths of the parameters),
-which may be cut into shards with the hub's index, and, where there is text, `tokenizer.json`.
+The weights' keys are the "/"-joined paths of the parameters. They may be cut into shards with the hub's index.
 """
 
+
 import json
-import logging
-import os
-import shutil
-import sys
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import cattrs
 import jax
-import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
-import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import preservation_policy
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from sorajax.errors import one_line
+from sorajax.files import write_atomically
 from sorajax.sharding import path_name
 
 Config = TypeVar("Config")
@@ -41,7 +28,7 @@ CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json
 INDEX = f"{WEIGHTS}.index.json"
 HEADER = 2**16
 """Bytes at most that a safetensors file has beside its values."""
-WORLD = Path(__file__).parent / "assets" / "world"
+WORLD = Path(__file__).parents[1] / "assets" / "world"
 """The model that comes with sorajax."""
 
 converter = cattrs.Converter(forbid_extra_keys=True)
@@ -59,161 +46,6 @@ def from_json(values: dict[str, Any], kind: type[Config], source: str = "config"
     except cattrs.BaseValidationError as error:
         reasons = "; ".join(cattrs.transform_error(error, path=kind.__name__))
         raise ValueError(f"{source} is no {kind.__name__} of this version of sorajax: {reasons}") from error
-
-
-def changes(old: dict[str, Any], new: dict[str, Any]) -> str:
-    """What differs between two configs in JSON, as a clause for a person; empty if nothing does."""
-    before, now = _flat(old), _flat(new)
-    changed = [f"{name} {before.get(name)} -> {value}" for name, value in now.items() if before.get(name) != value]
-    return f", with {', '.join(changed)}" if changed else ""
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat
-
-
-@dataclass(frozen=True)
-class Restored:
-    """What `Checkpoints.restore` found."""
-
-    step: int
-    state: Any
-    config: dict[str, Any]
-    data: dict[str, Any]
-    seconds: float
-    """Trained so far; 0 in checkpoints of versions that did not keep it."""
-
-
-class Checkpoints:
-    """The checkpoints of one training directory.
-
-    Keeps the newest `keep` steps and the one with the lowest metric. `read_only` never writes or deletes.
-    """
-
-    def __init__(self, directory: str | Path, keep: int = 2, read_only: bool = False):
-        logging.getLogger("absl").setLevel(logging.ERROR)
-        self.directory = Path(directory).absolute()
-        best = preservation_policy.BestN(get_metric_fn=lambda metrics: metrics["loss"], reverse=True, n=1)
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=preservation_policy.AnyPreservationPolicy([preservation_policy.LatestN(keep), best]),
-            best_fn=lambda metrics: metrics["loss"],
-            best_mode="min",
-            create=not read_only,
-            cleanup_tmp_directories=not read_only,
-            read_only=read_only,
-        )
-        self.manager = ocp.CheckpointManager(self.directory, options=options, item_names=("state", "meta"))
-        self.unusable: list[int] = []
-
-    def save(
-        self,
-        step: int,
-        state: Any,
-        config: dict[str, Any],
-        data: dict[str, Any],
-        metric: float,
-        seconds: float = 0.0,
-    ) -> None:
-        """Starts writing `state` as `step`; `metric` is a loss, `config` and `data` are JSON values, `seconds` those
-        that the run has trained.
-
-        Returns before the arrays are on disk; a crash until then leaves the older steps as they were. Raises OSError
-        where this or an earlier one cannot be written, as `wait` and `close` do.
-        """
-        for broken in self.unusable:
-            self.manager.delete(broken)
-        self.unusable = []
-        meta = {"config": config, "data": data, "seconds": seconds, "fingerprints": _named(fingerprints(state))}
-        items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
-        with self._writing():
-            self.manager.save(step, args=items, metrics={"loss": float(metric)}, force=True)
-
-    def steps(self) -> list[int]:
-        """All steps on disk, oldest first."""
-        return sorted(self.manager.all_steps())
-
-    def best(self) -> int | None:
-        """The step with the lowest metric."""
-        return self.manager.best_step()
-
-    def restore(self, abstract: Any, step: int | None = None) -> Restored:
-        """The newest step that is whole, or `step`; `abstract` is a tree of ShapeDtypeStructs with shardings.
-
-        A step that cannot be used is skipped with one line on stderr. Raises FileNotFoundError if there is no
-        checkpoint and ValueError if none can be used.
-        """
-        steps = [step] if step is not None else self.steps()[::-1]
-        if not steps:
-            raise FileNotFoundError(f"{self.directory} holds no checkpoint")
-        broken: dict[int, str] = {}
-        for number in steps:
-            try:
-                found = self._restore(number, abstract)
-            except Exception as error:  # Orbax raises bare Exceptions for damaged files; the reason is told below
-                broken[number] = f"step {number}: {_one_line(error)}"
-                continue
-            if broken:
-                self.unusable = list(broken)
-                print(f"{self.directory}: fell back to step {number} ({'; '.join(broken.values())})", file=sys.stderr)
-            return found
-        raise ValueError(f"no checkpoint in {self.directory} can be used ({'; '.join(broken.values())})")
-
-    def _restore(self, step: int, abstract: Any) -> Restored:
-        items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), meta=ocp.args.JsonRestore())
-        found = self.manager.restore(step, args=items)
-        meta, now = found.meta, _named(fingerprints(found.state))
-        if changed := [name for name, value in meta["fingerprints"].items() if now.get(name) != value]:
-            raise ValueError(f"{changed[0]} changed on disk after it was written")
-        return Restored(step, found.state, meta["config"], meta["data"], meta.get("seconds", 0.0))
-
-    def wait(self) -> None:
-        """Returns when everything is on disk."""
-        with self._writing():
-            self.manager.wait_until_finished()
-
-    def close(self) -> None:
-        """Waits, then frees the threads."""
-        with self._writing():
-            self.manager.close()
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """What may fail inside in any of Orbax's threads, and be raised as anything, becomes one line."""
-        try:
-            yield
-        except Exception as error:
-            steps = self.manager.all_steps(read=True)
-            left = f"the last whole one is step {max(steps)}" if steps else "there is none yet"
-            free = shutil.disk_usage(self.directory).free / 2**30
-            raise OSError(f"a checkpoint could not be written to {self.directory}, where {free:.1f} GiB are free "
-                          f"({_one_line(error)}): {left}; make room and continue with --resume") from error  # fmt: skip
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
-
-
-@jax.jit
-def fingerprints(tree: Any) -> Any:
-    """One uint32 per leaf: the position-weighted sum of its bits modulo 2^32, the same for any sharding."""
-
-    def one(x: jax.Array) -> jax.Array:
-        width = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32, 8: jnp.uint64}[x.dtype.itemsize]
-        bits = x.astype(jnp.uint8) if x.dtype == jnp.bool_ else jax.lax.bitcast_convert_type(x, width)
-        bits = bits.astype(jnp.uint32)
-        place = jnp.zeros(x.shape, jnp.uint32)
-        for axis, size in enumerate(x.shape):
-            place = place * np.uint32(size) + jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis)
-        return jnp.sum(bits * (2 * place + 1), dtype=jnp.uint32)
-
-    return jax.tree.map(one, tree)
-
-
-def _named(tree: Any) -> dict[str, int]:
-    return {path_name(path): int(value) for path, value in jax.tree_util.tree_leaves_with_path(jax.device_get(tree))}
 
 
 def export_model(
@@ -308,19 +140,6 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def write_atomically(path: Path, write: Any) -> None:
-    """Calls `write(temporary path)` beside `path`, then renames: a reader sees the old file or the whole new one."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def model_folder(directory: str | Path) -> Path:
     """The folder with the exported model: `directory` itself, or `model` in it where it is a training directory."""
     directory = Path(directory)
@@ -371,7 +190,7 @@ def load_weights(folder: Path) -> dict[str, Any]:
             with safe_open(path, framework="np") as file:
                 flat = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
         except (SafetensorError, OSError) as error:
-            said = f"{path} is damaged or cut short ({_one_line(error)}): export or download it again"
+            said = f"{path} is damaged or cut short ({one_line(error)}): export or download it again"
             raise ValueError(said) from error
         for key, value in flat.items():
             *parents, leaf = key.split("/")
