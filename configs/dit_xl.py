@@ -13,11 +13,11 @@ takes of memory and time is what the plan prints. Expected result: not yet train
 from pathlib import Path
 
 from sorajax.data.buckets import Bucket, Phase
-from sorajax.data.clips import VideoData
+from sorajax.data.videos.clips import VideoData
 from sorajax.models.dit import DiTConfig
 from sorajax.models.text import TextConfig
 from sorajax.models.vae import VAEConfig
-from sorajax.training.flow import FlowTraining
+from sorajax.training.experiments.flow import FlowTraining
 from sorajax.training.loop import LoopConfig
 from sorajax.training.objectives.flow import FlowObjective
 from sorajax.training.optimizer import OptimizerConfig

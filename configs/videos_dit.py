@@ -11,9 +11,9 @@ step; `held out: loss` is what to watch, at fixed times and noise. For an accele
 from pathlib import Path
 
 from sorajax.data.buckets import Bucket, Phase
-from sorajax.data.clips import VideoData
-from sorajax.train import load_experiment
-from sorajax.training.flow import FlowTraining
+from sorajax.data.videos.clips import VideoData
+from sorajax.training.experiments import load_experiment
+from sorajax.training.experiments.flow import FlowTraining
 from sorajax.training.loop import LoopConfig
 from sorajax.training.optimizer import OptimizerConfig
 

@@ -8,11 +8,11 @@ Hardware and time: 2 CPU cores, about 0.6 s a step; `held out: psnr` is what to 
 from pathlib import Path
 
 from sorajax.data.buckets import Bucket
-from sorajax.data.clips import VideoData
-from sorajax.train import load_experiment
+from sorajax.data.videos.clips import VideoData
+from sorajax.training.experiments import load_experiment
+from sorajax.training.experiments.vae import VAEObjective, VAETraining
 from sorajax.training.loop import LoopConfig
 from sorajax.training.optimizer import OptimizerConfig
-from sorajax.training.vae import VAEObjective, VAETraining
 
 BOX = Path(__file__).with_name("world_encoder.py")  # trained the autoencoder in the box
 

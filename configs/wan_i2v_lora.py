@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sorajax.data.buckets import Bucket
-from sorajax.train import load_experiment
+from sorajax.training.experiments import load_experiment
 
 ADAPTER = load_experiment(Path(__file__).with_name("wan_lora.py"))
 

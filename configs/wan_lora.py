@@ -6,15 +6,15 @@
 The frozen transformer stays in bfloat16, 2.8 GB, or in 8 bits with --quantize int8; adapters of rank 16 are computed
 beside it. Hardware: one accelerator of 16 GB (`python -m sorajax.plan configs/wan_lora.py --base Wan2.1-T2V-1.3B
 --topology v5e:1x1`: 9.8 GiB at most). Not run on the real weights yet; on tiny random ones in
-tests/training/test_tune.py.
+tests/training/experiments/test_tune.py.
 """
 
 from dataclasses import replace
 from pathlib import Path
 
-from sorajax.train import load_experiment
+from sorajax.training.experiments import load_experiment
+from sorajax.training.experiments.lora import LoRATraining
 from sorajax.training.loop import LoopConfig
-from sorajax.training.lora import LoRATraining
 from sorajax.training.optimizer import OptimizerConfig
 
 WHOLE = load_experiment(Path(__file__).with_name("wan_tune.py"))

@@ -7,17 +7,17 @@ Videos are prepared, and encoded by the model's own autoencoder and text encoder
 transformer alone is in memory: 1.4 billion parameters, four times in float32 (themselves, their average, two moments)
 and their gradients, split over all devices. Hardware: eight accelerators of 16 GB or more; `sorajax.plan
 configs/wan_tune.py --topology v5e:2x4` says what a step takes before anything is rented. Not run on the real weights
-yet; on tiny random ones in tests/training/test_tune.py.
+yet; on tiny random ones in tests/training/experiments/test_tune.py.
 """
 
 from pathlib import Path
 
 from sorajax.data.buckets import Bucket, Phase
-from sorajax.data.clips import VideoData
+from sorajax.data.videos.clips import VideoData
+from sorajax.training.experiments.tune import TuneTraining
 from sorajax.training.loop import LoopConfig
 from sorajax.training.objectives.flow import FlowObjective
 from sorajax.training.optimizer import OptimizerConfig
-from sorajax.training.tune import TuneTraining
 
 config = TuneTraining(
     base=Path("Wan2.1-T2V-1.3B"),

@@ -14,7 +14,7 @@ sorajax/assets/world.
 from dataclasses import replace
 from pathlib import Path
 
-from sorajax.train import load_experiment
+from sorajax.training.experiments import load_experiment
 from sorajax.training.loop import LoopConfig
 from sorajax.training.optimizer import OptimizerConfig
 

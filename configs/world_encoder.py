@@ -27,10 +27,10 @@ Hardware and time: 2 CPU cores; see the model card in sorajax/assets/world.
 from dataclasses import replace
 from pathlib import Path
 
-from sorajax.data.scenes import WorldMix
-from sorajax.train import load_experiment
+from sorajax.training.experiments import load_experiment
 from sorajax.training.loop import LoopConfig
 from sorajax.training.optimizer import OptimizerConfig
+from sorajax.world.scenes import WorldMix
 
 WHOLE = load_experiment(Path(__file__).with_name("world_vae.py"))
 

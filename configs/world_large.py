@@ -14,16 +14,16 @@ fast the device is. The exported model comes in files of at most 15 MiB.
 Expected result: not yet measured on an accelerator.
 """
 
-from sorajax.data.batches import WorldData
 from sorajax.data.buckets import Bucket
-from sorajax.data.scenes import WorldMix
+from sorajax.data.worlds import WorldData
 from sorajax.models.dit import DiTConfig
 from sorajax.models.folder import WORLD
 from sorajax.models.text import TextConfig
-from sorajax.training.flow import FlowTraining
+from sorajax.training.experiments.flow import FlowTraining
 from sorajax.training.loop import LoopConfig
 from sorajax.training.objectives.flow import FlowObjective
 from sorajax.training.optimizer import OptimizerConfig
+from sorajax.world.scenes import WorldMix
 
 config = FlowTraining(
     model=DiTConfig(

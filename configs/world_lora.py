@@ -9,13 +9,13 @@ configs/videos_dit.py does. Hardware and time: 2 CPU cores, about 1 s a step.
 
 from pathlib import Path
 
-from sorajax.data.batches import WorldData
 from sorajax.data.buckets import Bucket
-from sorajax.data.scenes import WorldMix
+from sorajax.data.worlds import WorldData
+from sorajax.training.experiments.lora import LoRATraining
 from sorajax.training.loop import LoopConfig
-from sorajax.training.lora import LoRATraining
 from sorajax.training.objectives.flow import FlowObjective
 from sorajax.training.optimizer import OptimizerConfig
+from sorajax.world.scenes import WorldMix
 
 config = LoRATraining(
     base=Path("sorajax/assets/world"),

@@ -4,12 +4,12 @@ Hardware and time: 2 CPU cores that other programs shared, 90 minutes. Result: s
 sorajax/assets/world.
 """
 
-from sorajax.data.batches import WorldData
 from sorajax.data.buckets import Bucket
+from sorajax.data.worlds import WorldData
 from sorajax.models.vae import VAEConfig
+from sorajax.training.experiments.vae import VAEObjective, VAETraining
 from sorajax.training.loop import LoopConfig
 from sorajax.training.optimizer import OptimizerConfig
-from sorajax.training.vae import VAEObjective, VAETraining
 
 config = VAETraining(
     model=VAEConfig(

@@ -79,7 +79,7 @@ def imported(training: Sequence[str]) -> set[str]:
 
 def one_step(found: str, training: Sequence[str]) -> None:
     """Trains for one step, with a preview, a checkpoint and an export; writes the files of all imported modules."""
-    from sorajax.train import parse, train
+    from sorajax.commands.train import parse, train
 
     try:
         config, *_ = parse(training[0], list(training[1:]))

@@ -10,8 +10,8 @@ videos[0].save("ball.mp4")
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sorajax.pipeline import load
-    from sorajax.video import Video
+    from sorajax.media.video import Video
+    from sorajax.sampling.pipeline import load
 
 __version__ = "0.1.0"
 __all__ = ["Video", "__version__", "load"]
@@ -20,11 +20,11 @@ __all__ = ["Video", "__version__", "load"]
 def __getattr__(name: str) -> Any:
     """Imports what is asked for when it is asked for, so that `import sorajax` stays light."""
     if name == "load":
-        from sorajax.pipeline import load
+        from sorajax.sampling.pipeline import load
 
         return load
     if name == "Video":
-        from sorajax.video import Video
+        from sorajax.media.video import Video
 
         return Video
     raise AttributeError(f"module 'sorajax' has no attribute '{name}'")

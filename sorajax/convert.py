@@ -1,95 +1,11 @@
-"""Converts models between layouts: the command line.
+"""Converts models between layouts. `python -m sorajax.convert --help` is the manual.
 
-    python -m sorajax.convert Wan2.1-T2V-1.3B --out wan-1.3b                      either layout -> our own
-    python -m sorajax.convert Wan-AI/Wan2.1-T2V-1.3B-Diffusers --out wan-1.3b     the same, from the hub
-    python -m sorajax.convert wan-1.3b --to diffusers --out wan-1.3b-diffusers    and back, for other programs
-    python -m sorajax.convert wan-1.3b --lora style.safetensors:0.8 --out styled  with an adapter in the weights
-
-MODEL is a folder of open Wan weights (the diffusers layout or the original release), one that this command made, a
-training run or an exported model, or a name on the Hugging Face hub. The first form writes Orbax checkpoints in the
-type that is asked for, which open without a change of layout, on any number of devices.
-
-Exit codes: 0 done, 1 it failed on the way, 2 the request makes no sense, 130 interrupted.
+The code is in `sorajax.commands.convert`.
 """
 
 import sys
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
-import tyro
-
-
-@dataclass(frozen=True)
-class Options:
-    """What to convert, and into what."""
-
-    model: tyro.conf.Positional[str]
-    """A folder, or a name on the hub."""
-    out: Path
-    """The folder to write; it must not exist, be empty, or be what a conversion to orbax left that did not end."""
-    to: Literal["orbax", "diffusers"] = "orbax"
-    """orbax needs no change of layout here, diffusers is what other programs read."""
-    dtype: Literal["float32", "bfloat16"] | None = None
-    """What matrices are stored as: by default bfloat16 of open weights, and of others what they are there. The
-    autoencoder, norms and all that is small stay float32."""
-    lora: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """FILE[:SCALE]: an adapter to add to the weights, as `sorajax.sample --lora` does; may be given several times."""
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns the exit code."""
-    try:
-        options = tyro.cli(Options, prog="python -m sorajax.convert", description=__doc__, args=argv)
-    except SystemExit as exit:  # tyro has said what is wrong, or shown the help
-        return int(exit.code or 0)
-    if options.out.exists() and not unfinished(options.out):
-        print(f"{options.out} exists and is not empty: name a new folder with --out", file=sys.stderr)
-        return 2
-    try:
-        convert(options)
-    except (OSError, ValueError) as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
-        return 1
-    except RuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        print(f"the device's memory is full ({' '.join(str(error).split())[:200]}): use more devices, or set "
-              "JAX_PLATFORMS=cpu to convert in the host's memory", file=sys.stderr)  # fmt: skip
-        return 1
-    except KeyboardInterrupt:
-        again = "" if unfinished(options.out) else "delete the folder and "
-        print(f"interrupted: {again}run the same command again", file=sys.stderr)
-        return 130
-    return 0
-
-
-def unfinished(folder: Path) -> bool:
-    """Whether a folder is empty, or Orbax checkpoints that this command did not finish: their config comes last."""
-    return folder.is_dir() and {path.name for path in folder.iterdir()} <= {"parts", "tokenizer.json"}
-
-
-def convert(options: Options) -> None:
-    """Raises OSError and ValueError, each on one line."""
-    from sorajax.pretrained.converted import CONVERTED, save_converted
-    from sorajax.pretrained.export import export_diffusers
-    from sorajax.pretrained.hub import found
-    from sorajax.pretrained.open import open_parts
-    from sorajax.pretrained.opened import is_open_model
-
-    start, folder, dtype = time.monotonic(), found(options.model), options.dtype
-    if dtype is None and is_open_model(folder) and not (folder / CONVERTED).is_dir():
-        dtype = "bfloat16"  # of open weights: what was trained or converted keeps its own
-    config, parts, tokenizer, _ = open_parts(folder, dtype, options.lora, limited=False)
-    if options.to == "orbax":
-        save_converted(config, parts, tokenizer, options.out, options.dtype)
-    else:
-        export_diffusers(config, parts.read, tokenizer, options.out)
-    size = sum(file.stat().st_size for file in options.out.rglob("*") if file.is_file())
-    print(f"{options.out}: {size / 1e9:.2f} GB in {time.monotonic() - start:.1f} s")
-
+from sorajax.commands.convert import main
 
 if __name__ == "__main__":
     sys.exit(main())

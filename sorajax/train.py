@@ -1,123 +1,15 @@
-"""Train a model from an experiment file.
+"""Trains a model from an experiment file. `python -m sorajax.train --help` is the manual.
 
-    python -m sorajax.train configs/world_vae.py
-    python -m sorajax.train configs/world_dit.py --model.depth 24 --directory runs/deep
-    python -m sorajax.train configs/world_dit.py --resume
-    python -m sorajax.train configs/world_dit.py --mesh data=2,fsdp=2,seq=2      eight devices, split three ways
-    python -m sorajax.train configs/world_dit.py --coordinator 10.0.0.2:8476 --processes 2 --process 0    one of two
-    python -m sorajax.train configs/world_dit.py --help      every setting of that experiment
-
-The file defines `config`, a frozen dataclass; every field of it is an option. The directory (runs/NAME by default) gets
-checkpoints, TensorBoard events, sample grids and the exported model, and can be given to `sorajax.sample --model`.
-SIGTERM and Ctrl-C save and stop; --resume continues, bit for bit.
-
-Exit codes: 0 done, or stopped and saved; 1 something went wrong, said in one line; 2 the command line is wrong.
+The code is in `sorajax.commands.train`.
 """
 
-import dataclasses
-import os
-import runpy
 import sys
-from contextlib import suppress
-from pathlib import Path
-from typing import Annotated, Any
 
-from sorajax.compilation import claim_memory, keep_freed_memory
-from sorajax.distributed import Together, join, leave
+from sorajax.commands.train import main
+from sorajax.devices.compilation import claim_memory, keep_freed_memory
+from sorajax.training.experiments import load_experiment
 
-MESH = "How devices split the work, e.g. data=2,fsdp=4,seq=2: data splits batches, fsdp batches and weights, seq the \
-tokens of a clip, tensor heads and hidden units; one axis may be -1, the rest."
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Runs the command line and returns its exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(__doc__)
-        return 0 if arguments else 2
-    try:
-        name, (config, directory, resume, together) = arguments[0], parse(arguments[0], arguments[1:])
-    except (ValueError, FileNotFoundError) as error:
-        print(f"{error}", file=sys.stderr)
-        return 2
-    try:
-        join(together)
-        train(config, directory or Path("runs") / Path(name).stem, resume)
-    except (ValueError, OSError, RuntimeError) as error:
-        if os.environ.get("SORAJAX_TRACEBACK"):
-            raise
-        return leave(error)
-    except KeyboardInterrupt:
-        print("interrupted: continue from the last checkpoint with --resume", file=sys.stderr)
-        return 130
-    return 0
-
-
-def load_experiment(path: str | Path) -> Any:
-    """The `config` that an experiment file defines."""
-    path = Path(path)
-    if not path.is_file():
-        near = sorted(Path("configs").glob("*.py"))
-        known = f": there are {', '.join(map(str, near))}" if near else ""
-        raise FileNotFoundError(f"{path} is no experiment file{known}")
-    found = runpy.run_path(str(path))
-    if "config" not in found:
-        raise ValueError(f"{path} defines no `config`")
-    return found["config"]
-
-
-def parse(path: str, arguments: list[str]) -> tuple[Any, Path | None, bool, Together]:
-    """(config with overrides, directory, resume, how processes find each other).
-
-    Exits with code 2 and a suggestion on an unknown option.
-    """
-    import tyro
-
-    config = load_experiment(path)
-    options = dataclasses.make_dataclass(
-        "Options",
-        [
-            ("config", Annotated[type(config), tyro.conf.arg(name="")]),
-            ("directory", Annotated[Path | None, tyro.conf.arg(help="Where the run goes; runs/NAME by default.")]),
-            ("resume", Annotated[bool, tyro.conf.arg(help="Continue from the newest whole checkpoint.")]),
-            ("mesh", Annotated[str | None, tyro.conf.arg(metavar="AXES", help=MESH)]),
-            ("together", Annotated[Together, tyro.conf.arg(name="")]),
-        ],
-        frozen=True,
-    )
-    chosen = tyro.cli(
-        options,
-        args=arguments,
-        default=options(config, None, False, None, Together()),
-        prog=f"python -m sorajax.train {path}",
-        description=f"Settings of {path} and their values there.",
-        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.AvoidSubcommands),
-    )
-    config = chosen.config
-    if chosen.mesh is not None:
-        config = dataclasses.replace(config, loop=dataclasses.replace(config.loop, mesh=chosen.mesh))
-    return config, chosen.directory, chosen.resume, chosen.together
-
-
-def train(config: Any, directory: Path, resume: bool = False) -> Any:
-    """Builds the experiment's stage and data, and fits. Returns the last state."""
-    from sorajax.compilation import keep_compiled
-    from sorajax.models.folder import to_json
-    from sorajax.training.loop import fit
-
-    keep_compiled()
-    there = directory.exists()
-    directory.mkdir(parents=True, exist_ok=True)
-    try:
-        stage, batches = config.build(directory)
-        held_out = config.held_out(stage, directory) if config.loop.validate_every else ()
-    except BaseException:
-        if not there:
-            with suppress(OSError):
-                directory.rmdir()  # where nothing is in it
-        raise
-    return fit(stage, batches, config.loop, directory, resume, experiment=to_json(config), held_out=held_out)
-
+__all__ = ["load_experiment", "main"]
 
 if __name__ == "__main__":
     claim_memory()

@@ -1,99 +1,157 @@
-"""Imports run one way: each room imports only from those above it (DESIGN.md), and no file grows beyond a sitting."""
+"""Imports run one way: each room imports only from those above it (docs/architecture.md), no room has a circle inside,
+the package's root holds doors, and no file grows beyond a sitting."""
 
 import ast
 from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parent.parent / "sorajax"
+from tests import ROOT
+
+SOURCE = ROOT / "sorajax"
 ROOMS = (
-    "__init__",
-    "compilation",
-    "distributed",
-    "sharding",
-    "checkpoint",
-    "request",
-    "formats", "video",
-    "models",
+    "errors",
+    "files",
+    "devices",
+    "media",
     "diffusion",
+    "models",
     "pretrained",
-    "parts",
+    "world",
     "data",
-    "training",
+    "language",
     "safety",
-    "settings",
-    "given",
-    "film",
     "sampling",
-    "stages",
-    "pipeline",
-    "shaping",
     "tasks",
-    "arguments", "sample",
-    "train",
-    "plan",
+    "interactive",
+    "training",
     "evaluation",
-    "encode",
-    "convert",
-    "average",
-    "evaluate",
-    "benchmark",
+    "server",
+    "commands",
 )
-FILES = sorted(SOURCE.rglob("*.py"))
-LAZY = {"__init__": {"pipeline", "video"}}  # `sorajax.load` and `sorajax.Video` are imported when asked for
-LONGEST = 450
+"""In import order."""
+SHORT = {"errors": 60, "files": 120}
+"""Files at the root that are rooms by themselves, and their most lines; all others are doors."""
+DOOR, LONGEST = 40, 450
+LAZY = {"sorajax": {"sorajax.sampling.pipeline", "sorajax.media.video"}}
+"""`sorajax.load` and `sorajax.Video` are imported when asked for."""
 
 
-def room(parts: tuple[str, ...]) -> str:
-    """The room of a module below sorajax: its folder, or its own name; the package itself is `__init__`."""
-    return parts[0].removesuffix(".py") if parts else "__init__"
+def modules(source: Path) -> dict[str, Path]:
+    """Dotted name -> file of every module of the package in the folder `source`."""
+    found = {}
+    for path in sorted(source.rglob("*.py")):
+        parts = path.relative_to(source.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
 
 
-def imported(path: Path) -> set[str]:
-    """Rooms that a file imports from, anywhere in it."""
-    rooms = set()
+def imported(path: Path, known: dict[str, Path]) -> set[str]:
+    """Modules of the package that a file imports, anywhere in it."""
+    found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative imports hide the room"
-            names = [f"{node.module}.{alias.name}" if node.module == "sorajax" else node.module for alias in node.names]
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                found.add(whole if whole in known else node.module or "")
         elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        else:
-            continue
-        for name in names:
-            first, *rest = (name or "").split(".")
-            if first == "sorajax":
-                found = room(tuple(rest))
-                rooms.add("__init__" if found.startswith("__") else found)
-    return rooms
+            found |= {alias.name for alias in node.names}
+    return {name for name in found if name in known}
 
 
-def name_of(path: Path) -> str:
-    return str(path.relative_to(SOURCE))
+def room(module: str) -> str:
+    """The part of a dotted name after the package's; the package itself is ""."""
+    return (*module.split("."), "")[1]
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_imports_run_one_way(path):
-    here = room(path.relative_to(SOURCE).parts)
-    assert here in ROOMS, f"room '{here}' has no place in the order: add it to ROOMS and to DESIGN.md"
-    allowed = {*ROOMS[: ROOMS.index(here) + 1], *LAZY.get(here, ())}
-    assert imported(path) <= allowed, f"{here} imports from a room below it: {sorted(imported(path) - allowed)}"
+MODULES = modules(SOURCE)
+IMPORTS = {name: imported(path, MODULES) for name, path in MODULES.items()}
+DOORS = [path for path in sorted(SOURCE.glob("*.py")) if path.stem not in SHORT]
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_a_file_is_read_in_one_sitting(path):
-    assert len(path.read_text().splitlines()) <= LONGEST
+def wrong_way(name: str, others: set[str]) -> set[str]:
+    """Which of its imports run back."""
+    if room(name) not in ROOMS:  # a door opens every room
+        return {other for other in others if not room(other)} - {"sorajax"}
+    allowed = {"", *ROOMS[: ROOMS.index(room(name)) + 1]}
+    return {other for other in others if room(other) not in allowed}
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_names_say_something(path):
-    assert not {"utils", "util", "common", "helpers", "misc", "base"} & {
-        part.removesuffix(".py") for part in path.parts
-    }
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """A circle in a graph, or nothing."""
+    done: set[str] = set()
+
+    def walk(node: str, path: list[str]) -> list[str]:
+        if node in path:
+            return path[path.index(node) :]
+        if node in done:
+            return []
+        for after in sorted(graph.get(node, ())):
+            if found := walk(after, [*path, node]):
+                return found
+        done.add(node)
+        return []
+
+    return next((found for node in sorted(graph) if (found := walk(node, []))), [])
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_run_one_way(name):
+    others = IMPORTS[name] - LAZY.get(name, set())
+    assert not wrong_way(name, others), f"{name} imports from a room below its own"
+
+
+def test_every_folder_has_its_place():
+    folders = {path.name for path in SOURCE.iterdir() if path.is_dir() and list(path.glob("*.py"))}
+    assert folders <= set(ROOMS), "add the room to ROOMS and to docs/architecture.md"
+
+
+def test_no_room_has_a_circle():
+    assert not circle({name: others - LAZY.get(name, set()) for name, others in IMPORTS.items()})
+
+
+@pytest.mark.parametrize("path", DOORS, ids=lambda path: path.name)
+def test_the_root_holds_doors(path):
+    assert len(path.read_text().splitlines()) <= DOOR
+    assert path.stem not in ROOMS
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_file_is_read_in_one_sitting(name):
+    most = SHORT.get(room(name), LONGEST) if name.count(".") == 1 else LONGEST
+    assert len(MODULES[name].read_text().splitlines()) <= most
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_names_say_something(name):
+    assert not {"utils", "util", "common", "helpers", "misc", "base"} & set(name.split("."))
 
 
 def test_the_reader_of_imports_sees_them(tmp_path):
-    file = tmp_path / "file.py"
-    lines = ("import numpy", "import sorajax.video", "def f():", "    from sorajax.models.dit import DiT")
-    file.write_text("\n".join((*lines, "from sorajax import pipeline", "from sorajax import __version__")))
-    assert imported(file) == {"video", "models", "pipeline", "__init__"}
+    """In a package of any name and place."""
+    package = tmp_path / "package"
+    for name in ("media/__init__", "media/video", "models/__init__", "models/dit", "pipeline", "__init__"):
+        (package / f"{name}.py").parent.mkdir(parents=True, exist_ok=True)
+        (package / f"{name}.py").touch()
+    (package / "pipeline.py").write_text("""
+import numpy
+import package.media.video
+from package import __version__, pipeline
+def f():
+    from package.models import dit
+    from package.models.dit import DiT
+""")
+    known = modules(package)
+    assert set(known) == {"package", "package.media", "package.media.video", "package.models", "package.models.dit",
+                          "package.pipeline"}  # fmt: skip
+    assert imported(package / "pipeline.py", known) == {
+        "package", "package.media.video", "package.models.dit", "package.pipeline"}  # fmt: skip
+
+
+def test_imports_that_run_back_and_circles_are_found():
+    assert wrong_way("sorajax.models.dit", {"sorajax.devices.sharding", "sorajax.models", "sorajax"}) == set()
+    assert wrong_way("sorajax.models.dit", {"sorajax.data.loader"}) == {"sorajax.data.loader"}
+    assert wrong_way("sorajax.train", {"sorajax.commands.train"}) == set()
+    assert circle({"a": {"b"}, "b": {"c"}, "c": set()}) == []
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c"]

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sorajax.data.records import Records, write_records
-from sorajax.distributed import say, together
+from sorajax.devices.distributed import say, together
 from sorajax.files import write_atomically
 
 TEXT = "text"

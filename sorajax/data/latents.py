@@ -15,11 +15,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from sorajax.data.batches import Encode, WorldBatch, WorldData, clips, scene_maker, written
 from sorajax.data.buckets import Bucket, stem
-from sorajax.data.scenes import Scene, WorldMix
+from sorajax.data.worlds import Encode, WorldBatch, WorldData, clips, scene_maker, written
 from sorajax.files import write_atomically
 from sorajax.models.folder import from_json, to_json
+from sorajax.world.scenes import Scene, WorldMix
 
 INDEX = "latents.json"
 

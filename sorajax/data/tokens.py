@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from sorajax.data.captions import corpus
+from sorajax.world.captions import corpus
 
 PADDING = "<pad>"
 

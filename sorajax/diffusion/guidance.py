@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sorajax.diffusion.known import Latent, Velocity
+from sorajax.diffusion.fixed_frames import Latent, Velocity
 
 Pair = Callable[[Latent, Float[Array, "b t"]], tuple[Latent, Latent]]
 

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from sorajax.diffusion.known import Latent, Velocity
+from sorajax.diffusion.fixed_frames import Latent, Velocity
 
 LEAST = 1e-3  # weight of a view's first latent of the cycle: of what comes before, it sees a single frame
 

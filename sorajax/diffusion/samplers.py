@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from sorajax.diffusion.known import Latent, Velocity
+from sorajax.diffusion.fixed_frames import Latent, Velocity
 
 Times = Float[Array, " steps+1"]
 PerStep = Float[Array, " steps"]

@@ -12,20 +12,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from sorajax.compilation import products_alone
-from sorajax.data.batches import WorldBatch, WorldData, scene_maker
+from sorajax.data.worlds import WorldBatch, WorldData, scene_maker
+from sorajax.devices.compilation import products_alone
 from sorajax.diffusion.flow import interpolate, logit_normal, velocity_target
 from sorajax.errors import BadRequest
 from sorajax.evaluation.speed import normal
 from sorajax.models.dit import DiT, DiTConfig
 from sorajax.models.sora import SoraConfig, init_dit
 from sorajax.models.vae import VAEConfig
-from sorajax.train import load_experiment
-from sorajax.training.flow import FlowTraining
+from sorajax.training.experiments import load_experiment
+from sorajax.training.experiments.flow import FlowTraining
+from sorajax.training.experiments.vae import VAEStage, VAETraining, load_vae
 from sorajax.training.objectives.flow import FlowStage
 from sorajax.training.optimizer import OptimizerConfig
 from sorajax.training.step import Stage
-from sorajax.training.vae import VAEStage, VAETraining, load_vae
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from sorajax.devices.sharding import place_batch, shardings
 from sorajax.diffusion.guidance import guided_pair
 from sorajax.diffusion.samplers import euler
 from sorajax.evaluation.cases import Case
@@ -17,8 +18,7 @@ from sorajax.evaluation.speed import Figures, cache_hits, normal, random_paramet
 from sorajax.models.dit import DiT, DiTConfig
 from sorajax.models.sora import init_dit, init_vae
 from sorajax.models.vae import VAE, VAEConfig
-from sorajax.sampling import compiled, decode_whole
-from sorajax.sharding import place_batch, shardings
+from sorajax.sampling.program import compiled, decode_whole
 from sorajax.training.flops import forward_flops, training_flops
 from sorajax.training.optimizer import make_optimizer
 from sorajax.training.step import make_begin, make_update, step_options

@@ -11,14 +11,14 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from sorajax.data.listing import listing
-from sorajax.data.scenes import FULL, WorldMix, sample_scenes
-from sorajax.data.videos import BrokenVideo, read_clip
-from sorajax.data.world import render
+from sorajax.data.videos.decode import BrokenVideo, read_clip
+from sorajax.data.videos.listing import listing
 from sorajax.evaluation.world import GROUPS, Results, evaluate_truth
 from sorajax.models.vae import VAEConfig
+from sorajax.training.experiments.vae import reconstructed
 from sorajax.training.perceptual import flicker, ssim
-from sorajax.training.vae import reconstructed
+from sorajax.world.draw import render
+from sorajax.world.scenes import FULL, WorldMix, sample_scenes
 
 Clips = Float[np.ndarray, "b t h w c"]
 

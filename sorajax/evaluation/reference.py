@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from sorajax.compilation import products_alone
+from sorajax.devices.compilation import products_alone
 from sorajax.evaluation.speed import alternating, normal, random_parameters
 from sorajax.models.dit import TIME_UNITS, DiT, DiTConfig
 from sorajax.models.sora import init_dit, init_text, init_vae

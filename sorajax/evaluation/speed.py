@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
-from sorajax.sharding import path_name
+from sorajax.devices.sharding import path_name
 from sorajax.training.metrics import peak_flops
 
 HIT = "/jax/compilation_cache/cache_hits"

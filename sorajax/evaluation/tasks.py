@@ -18,12 +18,12 @@ import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from sorajax.data.captions import describe
-from sorajax.data.scenes import COLOURS, CORE, Scene, attributes, sample_scenes
-from sorajax.data.world import render
-from sorajax.evaluation.instrument import Reading, read
 from sorajax.evaluation.reconstruction import psnr
 from sorajax.evaluation.world import prompts
+from sorajax.world.captions import describe
+from sorajax.world.draw import render
+from sorajax.world.reader.instrument import Reading, read
+from sorajax.world.scenes import COLOURS, CORE, Scene, attributes, sample_scenes
 
 Clip = UInt8[np.ndarray, "t h w 3"]
 SEAM = 4  # frames on either side

@@ -22,12 +22,12 @@ from itertools import permutations
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from sorajax.data.captions import describe
-from sorajax.data.physics import BASE, GRAVITY
-from sorajax.data.scenes import CORE, PACE_SCALE, PACES, SHAPES, Scene, Split, WorldMix, attributes, sample_scenes
-from sorajax.data.world import render
-from sorajax.evaluation.instrument import Reading, Thing, read
-from sorajax.evaluation.motions import fall_gravity, gravity_and_heights
+from sorajax.world.captions import describe
+from sorajax.world.draw import render
+from sorajax.world.physics import BASE, GRAVITY
+from sorajax.world.reader.instrument import Reading, Thing, read
+from sorajax.world.reader.motions import fall_gravity, gravity_and_heights
+from sorajax.world.scenes import CORE, PACE_SCALE, PACES, SHAPES, Scene, Split, WorldMix, attributes, sample_scenes
 
 Clip = UInt8[np.ndarray, "t h w 3"]
 Generate = Callable[[list[str]], Iterable[Clip]]

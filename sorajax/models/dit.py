@@ -24,11 +24,11 @@ import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Float
 
+from sorajax.devices.sharding import shard
 from sorajax.models.attention import attend
 from sorajax.models.layers import Linear, RMSNorm, standardize
 from sorajax.models.quantized import made_whole
 from sorajax.models.spacetime import Patch, Rope, patchify, rope, rope_angles, rotate, unpatchify
-from sorajax.sharding import shard
 
 TIME_UNITS = 1000.0
 """The transformer sees 1000 * time, the open models' convention."""

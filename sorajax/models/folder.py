@@ -16,9 +16,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from sorajax.devices.sharding import path_name
 from sorajax.errors import one_line
 from sorajax.files import write_atomically
-from sorajax.sharding import path_name
 
 Config = TypeVar("Config")
 Storage = Literal["float32", "bfloat16", "float16"]

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sorajax.sharding import BATCH, on_several_devices, shard
+from sorajax.devices.sharding import BATCH, on_several_devices, shard
 
 
 def times(x: Float[Array, "... d"], kernel: Float[Array, "d o"], _: Any = None, **how: Any) -> Float[Array, "... o"]:

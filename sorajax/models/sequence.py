@@ -18,7 +18,7 @@ from jax.sharding import AbstractMesh, Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
-from sorajax.sharding import BATCH, fitting
+from sorajax.devices.sharding import BATCH, fitting
 
 AXIS = "seq"
 Kernel = Callable[[Array, Array, Array], Array]
@@ -82,7 +82,7 @@ def _add(q: Array, k: Array, v: Array, most: Array, total: Array, out: Array, sc
 
     Queries go in blocks, so that no more than SCORES_LIMIT scores are in memory, and the backward pass makes them anew.
     """
-    from sorajax.models.attention import SCORES_LIMIT, scaled
+    from sorajax.models.softmax import SCORES_LIMIT, scaled
 
     b, s, n, _ = q.shape
     fewest = min(s, max(1, -(-b * n * s * k.shape[1] // SCORES_LIMIT)))

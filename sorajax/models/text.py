@@ -23,10 +23,10 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Array, Bool, Float, Int
 
+from sorajax.devices.sharding import BATCH, shard
 from sorajax.models.attention import attend
 from sorajax.models.layers import RMSNorm
 from sorajax.models.quantized import made_whole
-from sorajax.sharding import BATCH, shard
 
 PUNCTUATION = "!\"'(),.:;?-"
 UNKNOWN = ("[UNK]", "<unk>", "<UNK>")

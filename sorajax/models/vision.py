@@ -21,8 +21,8 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Array, Float, UInt8
 
+from sorajax.devices.sharding import BATCH, shard
 from sorajax.models.attention import attend
-from sorajax.sharding import BATCH, shard
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)

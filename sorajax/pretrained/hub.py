@@ -4,7 +4,7 @@ import errno
 import re
 from pathlib import Path
 
-from sorajax.pretrained.opened import check_described
+from sorajax.pretrained.wan_folder import check_described
 
 
 def found(model: str | Path) -> Path:

@@ -13,6 +13,7 @@ import jax
 from flax.traverse_util import flatten_dict
 
 from sorajax.devices.residency import Parts, memory_of_devices
+from sorajax.devices.sharding import shardings, whole_machine
 from sorajax.files import write_atomically
 from sorajax.models.folder import load_model
 from sorajax.models.quantized import Bits, quantized_leaf
@@ -21,10 +22,9 @@ from sorajax.pretrained.conventions import Dtype
 from sorajax.pretrained.converted import CONVERTED, open_converted, stored_in, typed
 from sorajax.pretrained.hub import adapter_file, found, is_path
 from sorajax.pretrained.lora import Adapter, added, load_lora, named_expert, parse_lora, trained_expert
-from sorajax.pretrained.opened import is_open_model, model_name, open_model
 from sorajax.pretrained.part import Part, each_finished
 from sorajax.pretrained.table import Finish
-from sorajax.sharding import shardings, whole_machine
+from sorajax.pretrained.wan_folder import is_open_model, model_name, open_model
 
 BORROWED = "borrowed.json"
 QUANTIZED = {"text", "dit", "dit_low"}

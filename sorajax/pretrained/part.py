@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from sorajax.devices.sharding import path_name, shardings
 from sorajax.models.quantized import Bits, is_quantized_leaf
 from sorajax.models.sora import SoraConfig, init_vae
 from sorajax.pretrained.conventions import Dtype
 from sorajax.pretrained.table import Finish, Row, check_tensors, stream_parameters
-from sorajax.sharding import path_name, shardings
 
 FULL = ("time_in", "time_out", "time_modulation", "modulation", "modulation_out", "positions", "position_bias")
 """Parts of the path of parameters that stay float32, as in the reference: clocks, modulation, biases of attention."""

@@ -15,7 +15,7 @@ from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from sorajax.sharding import AXES, batch_sharding, shardings
+from sorajax.devices.sharding import AXES, batch_sharding, shardings
 from sorajax.training.flops import training_flops
 from sorajax.training.loop import LoopConfig
 from sorajax.training.optimizer import make_optimizer
@@ -95,7 +95,7 @@ class Topology:
 
 def mesh_on(topology: Topology, sizes: dict[str, int]) -> Mesh:
     """A mesh of these axes, which must fill the topology; one size may be -1. Raises ValueError."""
-    from sorajax.sharding import make_mesh
+    from sorajax.devices.sharding import make_mesh
 
     return make_mesh(sizes, topology.devices())
 
@@ -183,7 +183,7 @@ def peak_of(memory: Any) -> int:
 
 
 def compile_stage(stage: Any, mesh: Mesh) -> Any:
-    """Compiles a stage of sampling (`sorajax.stages`) with its weights spread over `mesh`. Raises TooLarge."""
+    """Compiles a stage of sampling (`sorajax.sampling.memory`) with its weights spread over `mesh`. Raises TooLarge."""
     weights, *rest = stage.arguments
     placed = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), weights,
                           shardings(weights, mesh))  # fmt: skip

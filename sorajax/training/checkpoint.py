@@ -21,8 +21,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from sorajax.devices.sharding import path_name
 from sorajax.errors import one_line
-from sorajax.sharding import path_name
 
 
 def changes(old: dict[str, Any], new: dict[str, Any]) -> str:

@@ -14,13 +14,13 @@ from jaxtyping import Float
 
 from sorajax.data.contexts import TEXT, Contexts, Embed, encode_captions
 from sorajax.data.latents import signature
+from sorajax.devices.sharding import whole_machine
 from sorajax.models.folder import load_model
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextConfig, TextEncoder, Tokenizer, clean
 from sorajax.pretrained.conventions import Dtype
 from sorajax.pretrained.open import borrowed
-from sorajax.pretrained.opened import is_open_model, open_model
-from sorajax.sharding import whole_machine
+from sorajax.pretrained.wan_folder import is_open_model, open_model
 
 
 @dataclass(frozen=True)

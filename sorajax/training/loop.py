@@ -24,7 +24,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from sorajax.sharding import gathered, make_mesh, place_batch, shardings
+from sorajax.devices.sharding import gathered, make_mesh, place_batch, shardings
 from sorajax.training.checkpoint import Checkpoints, changes
 from sorajax.training.clock import Clock
 from sorajax.training.metrics import Meter, Reporter, Work, clips_of

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 from optax.contrib import MuonDimensionNumbers, muon
 
-from sorajax.sharding import path_name
+from sorajax.devices.sharding import path_name
 from sorajax.training.posthoc import check_widths, track
 
 # Kernels whose input or output is data rather than hidden features.

@@ -3,7 +3,7 @@
     channels   mask and latents of the first frame followed by grey, beside the noisy latents
     image      tokens of the first frame, where the transformer reads them
 
-As `sorajax.given.channels_of` lays them for sampling (Wan team 2025, section 5.1).
+As `sorajax.sampling.conditions.channels_of` lays them for sampling (Wan team 2025, section 5.1).
 """
 
 from collections.abc import Callable
@@ -16,13 +16,13 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
-from sorajax.data.encoding import Encode
 from sorajax.data.latents import signature
+from sorajax.data.videos.encoding import Encode
 from sorajax.models.sora import SoraConfig
 from sorajax.models.vae import VAEConfig
 from sorajax.models.vision import MEAN, STD, Vision, VisionConfig
-from sorajax.pretrained.opened import is_open_model, open_model
-from sorajax.training.vae import encoder, load_vae
+from sorajax.pretrained.wan_folder import is_open_model, open_model
+from sorajax.training.experiments.vae import encoder, load_vae
 
 
 def picture_encoder(config: SoraConfig, vae: Any, base: Path) -> tuple[Callable[[], Encode], str]:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from sorajax.sharding import path_name
+from sorajax.devices.sharding import path_name
 from sorajax.training.flops import training_flops
 from sorajax.training.optimizer import OptimizerConfig, averaged
 from sorajax.training.state import TrainState

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sorajax.data.buckets import Bucket
-from sorajax.train import load_experiment
+from sorajax.training.experiments import load_experiment
 
 full = load_experiment(Path(__file__).parents[2] / "configs" / "dit_xl.py")
 config = replace(

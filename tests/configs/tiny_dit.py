@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from sorajax.data.batches import WorldData
 from sorajax.data.buckets import Bucket
-from sorajax.data.scenes import CORE
+from sorajax.data.worlds import WorldData
 from sorajax.models.dit import DiTConfig
 from sorajax.models.text import TextConfig
-from sorajax.training.flow import FlowTraining
+from sorajax.training.experiments.flow import FlowTraining
 from sorajax.training.loop import LoopConfig
 from sorajax.training.objectives.flow import FlowObjective
 from sorajax.training.optimizer import OptimizerConfig
+from sorajax.world.scenes import CORE
 
 config = FlowTraining(
     model=DiTConfig(

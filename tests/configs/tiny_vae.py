@@ -1,12 +1,12 @@
 """An autoencoder that learns nothing worth keeping, in seconds."""
 
-from sorajax.data.batches import WorldData
 from sorajax.data.buckets import Bucket
-from sorajax.data.scenes import CORE
+from sorajax.data.worlds import WorldData
 from sorajax.models.vae import VAEConfig
+from sorajax.training.experiments.vae import VAEObjective, VAETraining
 from sorajax.training.loop import LoopConfig
 from sorajax.training.optimizer import OptimizerConfig
-from sorajax.training.vae import VAEObjective, VAETraining
+from sorajax.world.scenes import CORE
 
 config = VAETraining(
     model=VAEConfig(

@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from sorajax.data.buckets import Bucket, Phase
-from sorajax.data.clips import VideoData
-from sorajax.train import load_experiment
+from sorajax.data.videos.clips import VideoData
+from sorajax.training.experiments import load_experiment
 
 WORLD = load_experiment(Path(__file__).with_name("tiny_dit.py"))
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from sorajax.data.buckets import Bucket
-from sorajax.data.clips import VideoData
+from sorajax.data.videos.clips import VideoData
 from sorajax.models.critic import CriticConfig
-from sorajax.train import load_experiment
 from sorajax.training.adversarial import AdversarialConfig
+from sorajax.training.experiments import load_experiment
 
 WORLD = load_experiment(Path(__file__).with_name("tiny_vae.py"))
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sorajax.data.batches import WorldData, clips, scene_maker
 from sorajax.data.buckets import Bucket
 from sorajax.data.latents import INDEX, latent_maker, write_latents
-from sorajax.data.scenes import CORE
+from sorajax.data.worlds import WorldData, clips, scene_maker
+from sorajax.world.scenes import CORE
 
 BUCKET = Bucket(5, 16, 16, batch_size=4)
 DATA = WorldData(buckets=(BUCKET,), mix=CORE, dropout=0.25)

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sorajax.diffusion.fixed_frames import Known, held, initial
 from sorajax.diffusion.flow import frame_time, schedule, whole_times
-from sorajax.diffusion.known import Known, held, initial
 from sorajax.diffusion.samplers import SAMPLERS, coefficients, moments
 
 SHAPE = (2, 3, 2, 2, 1)

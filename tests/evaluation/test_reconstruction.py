@@ -6,15 +6,15 @@ import jax
 import numpy as np
 import pytest
 
-from sorajax import evaluate
+from sorajax.commands import evaluate
 from sorajax.evaluation import reconstruction
 from sorajax.evaluation.reconstruction import Autoencoder, Quality, evaluate_reconstruction, psnr, quality, table
 from sorajax.models.folder import export_model
 from sorajax.models.sora import init_vae
 from sorajax.models.vae import VAEConfig
-from sorajax.training import vae
-from sorajax.training.vae import load_vae
-from tests.data.films import film, moving
+from sorajax.training.experiments import vae
+from sorajax.training.experiments.vae import load_vae
+from tests.data.videos.films import film, moving
 
 
 def test_psnr_is_the_definition():

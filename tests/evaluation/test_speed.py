@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from sorajax.devices.sharding import make_mesh
 from sorajax.evaluation import speed
 from sorajax.models.sora import init_dit
-from sorajax.sharding import make_mesh
 from tests.conftest import TINY
 
 

@@ -10,10 +10,6 @@ What the instrument cannot tell, and why:
 import numpy as np
 import pytest
 
-from sorajax.data.captions import describe
-from sorajax.data.scenes import CORE, FULL, GROWS, SHRINKS, attributes, sample_scenes
-from sorajax.data.world import render
-from sorajax.evaluation.instrument import read
 from sorajax.evaluation.world import (
     GROUPS,
     evaluate_truth,
@@ -24,6 +20,10 @@ from sorajax.evaluation.world import (
     table,
     wilson,
 )
+from sorajax.world.captions import describe
+from sorajax.world.draw import render
+from sorajax.world.reader.instrument import read
+from sorajax.world.scenes import CORE, FULL, GROWS, SHRINKS, attributes, sample_scenes
 
 
 def clips(num, mix, seed=0, size=(64, 64), frames=17):

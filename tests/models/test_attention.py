@@ -14,9 +14,10 @@ from jax.experimental import topologies
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from sorajax.devices.sharding import AXES, BATCH, make_mesh
 from sorajax.models import attention
-from sorajax.models.attention import attend, plain, splash
-from sorajax.sharding import AXES, BATCH, make_mesh
+from sorajax.models.attention import attend, splash
+from sorajax.models.softmax import plain
 
 SCALE = 0.3
 

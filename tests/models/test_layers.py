@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sorajax.devices.sharding import make_mesh
 from sorajax.models import layers
 from sorajax.models.layers import ChannelNorm, RMSNorm, convolve, standardize, times
-from sorajax.sharding import make_mesh
 
 X = jax.random.normal(jax.random.key(0), (2, 3, 16)) * 3 + 1
 NORMS = {

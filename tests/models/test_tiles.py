@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import sorajax
-from sorajax.data.batches import WorldData, clips, scene_maker
 from sorajax.data.buckets import Bucket
+from sorajax.data.worlds import WorldData, clips, scene_maker
 from sorajax.models import tiles
 from sorajax.models.tiles import decode_tiles, ramp, starts
 from sorajax.models.vae import VAE, decode_singly
-from sorajax.training.vae import load_vae
+from sorajax.training.experiments.vae import load_vae
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import sorajax
-from sorajax import convert, tasks
+from sorajax import tasks
+from sorajax.commands import convert
 from sorajax.errors import BadRequest
-from sorajax.request import Request, Scene
-from sorajax.video import Video
+from sorajax.media.video import Video
+from sorajax.sampling.request import Request, Scene
 
 torch = pytest.importorskip("torch", reason="the parity extra is not installed")
 diffusers = pytest.importorskip("diffusers", reason="the parity extra is not installed")

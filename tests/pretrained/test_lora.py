@@ -13,6 +13,7 @@ from flax.traverse_util import flatten_dict
 from safetensors.numpy import load_file, save_file
 
 import sorajax
+from sorajax.commands.sample import main
 from sorajax.models.dit import DiT, DiTConfig
 from sorajax.models.sora import SoraConfig, init_dit
 from sorajax.models.text import TextConfig
@@ -21,7 +22,6 @@ from sorajax.pretrained.lora import TARGETS, added, init_adapters, load_lora, pa
 from sorajax.pretrained.open import adapters_of
 from sorajax.pretrained.table import export_parameters, import_parameters
 from sorajax.pretrained.wan import dit_table
-from sorajax.sample import main
 from tests.pretrained.adapters import adapted
 
 CONFIG = DiTConfig(

@@ -11,11 +11,11 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests import ROOT
+
 KILLS = int(os.environ.get("SORAJAX_KILLS", "3"))
 STEPS = 400
 

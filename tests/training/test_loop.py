@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from sorajax.sharding import make_mesh
+from sorajax.devices.sharding import make_mesh
 from sorajax.training.loop import DivergedError, fit
 from sorajax.training.optimizer import OptimizerConfig
 from tests.training.toy import BUCKETS, WIDTH, Clocked, toy, toy_batches, toy_loop

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sorajax.devices.sharding import divides, make_mesh, place_batch, shardings
 from sorajax.models.dit import DiT, DiTConfig
 from sorajax.models.sora import init_dit
-from sorajax.sharding import divides, make_mesh, place_batch, shardings
 from sorajax.training.optimizer import OptimizerConfig, make_optimizer
 from sorajax.training.step import make_begin, make_update
 

@@ -11,22 +11,23 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import sorajax
-from sorajax.convert import main as convert
-from sorajax.data import preparation
+from sorajax.commands.convert import main as convert
+from sorajax.commands.train import main
+from sorajax.data.videos import preparation
+from sorajax.devices.sharding import make_mesh
 from sorajax.diffusion.flow import logit_normal
-from sorajax.given import Given
 from sorajax.models.folder import load_model
 from sorajax.models.sora import SoraConfig
 from sorajax.models.vision import prepared as prepared_by_pillow
 from sorajax.pretrained.lora import EXPERTS, parse_lora, trained_expert
 from sorajax.pretrained.open import BORROWED
-from sorajax.request import Request
-from sorajax.sharding import make_mesh
-from sorajax.train import load_experiment, main
+from sorajax.sampling.conditions import Given
+from sorajax.sampling.request import Request
 from sorajax.training import loop
+from sorajax.training.experiments import load_experiment
 from sorajax.training.picture import open_encoder, prepared
-from tests.data.films import film, moving
-from tests.data.test_preparation import in_turn
+from tests.data.videos.films import film, moving
+from tests.data.videos.test_preparation import in_turn
 
 pytest.importorskip("torch", reason="the parity extra is not installed")
 pytest.importorskip("diffusers", reason="the parity extra is not installed")
@@ -34,7 +35,7 @@ pytest.importorskip("diffusers", reason="the parity extra is not installed")
 pytestmark = pytest.mark.parity
 
 from tests.pretrained import reference  # noqa: E402
-from tests.training.test_tune import EXPERIMENT  # noqa: E402
+from tests.training.experiments.test_tune import EXPERIMENT  # noqa: E402
 
 QUIET = ("--loop.preview-every", "0")
 
@@ -57,7 +58,7 @@ def _here(monkeypatch):
     """One device, and no workers."""
     monkeypatch.setattr(loop, "make_mesh", lambda shape: make_mesh(shape, jax.devices()[:1]))
     monkeypatch.setattr(preparation, "run_parts", in_turn)
-    monkeypatch.setattr("sorajax.sharding.make_mesh", lambda shape: make_mesh(shape, jax.devices()[:1]))
+    monkeypatch.setattr("sorajax.devices.sharding.make_mesh", lambda shape: make_mesh(shape, jax.devices()[:1]))
 
 
 def experiment(home, model, module, kind, settings):

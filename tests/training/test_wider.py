@@ -9,8 +9,8 @@ import pytest
 
 from sorajax.models.sora import init_vae
 from sorajax.models.vae import VAE, VAEConfig, stream_decode, stream_encode
+from sorajax.training.experiments.vae import VAEStage, VAETraining
 from sorajax.training.loop import LoopConfig
-from sorajax.training.vae import VAEStage, VAETraining
 from sorajax.training.wider import wider
 
 NARROW = VAEConfig(base=4, multipliers=(1, 2, 2), strides=((2, 2), (2, 1)), residual_blocks=1, pixel_patch=4,

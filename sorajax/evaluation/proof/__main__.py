@@ -11,7 +11,7 @@ from typing import Any
 
 import tyro
 
-from sorajax.compilation import claim_memory, keep_compiled
+from sorajax.devices.compilation import claim_memory, keep_compiled
 from sorajax.evaluation.proof.parts import PARTS
 
 NVIDIA = ("nvidia-cudnn-cu13", "nvidia-cudnn-cu12", "nvidia-cuda-runtime")

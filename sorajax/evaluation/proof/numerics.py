@@ -18,19 +18,20 @@ import numpy as np
 from jaxtyping import Array, Float
 
 import sorajax
-from sorajax.diffusion.known import nothing_known
+from sorajax.diffusion.fixed_frames import nothing_known
 from sorajax.diffusion.samplers import SAMPLERS
 from sorajax.evaluation.proof.figures import Figure, Piece, Setting, tolerance
 from sorajax.evaluation.proof.sizes import Heads, Sizes
 from sorajax.evaluation.speed import normal, random_on_device
-from sorajax.film import shots_of
-from sorajax.models.attention import KERNEL_LENGTH, attend, cudnn_takes, plain
+from sorajax.models.attention import KERNEL_LENGTH, attend, cudnn_takes
 from sorajax.models.dit import DiT
+from sorajax.models.softmax import plain
 from sorajax.models.sora import init_dit, init_text, init_vae
 from sorajax.models.text import TextEncoder
 from sorajax.models.vae import VAE, VAEConfig, denormalise
-from sorajax.request import Request
-from sorajax.sampling import Beside, sample_latents
+from sorajax.sampling.film import shots_of
+from sorajax.sampling.program import Beside, sample_latents
+from sorajax.sampling.request import Request
 from sorajax.training.step import quick_compile
 
 KERNEL = "cudnn$fmha"

@@ -18,7 +18,7 @@ from sorajax.evaluation.speed import cache_hits, normal, random_on_device, timed
 from sorajax.models.sora import init_dit, init_text, init_vae
 from sorajax.models.tiles import decode_tiles
 from sorajax.models.vae import decode_singly
-from sorajax.sampling import encode_text
+from sorajax.sampling.program import encode_text
 from sorajax.training.metrics import peak_flops
 
 STEPS = 50

@@ -8,12 +8,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from sorajax.devices.sharding import make_mesh
 from sorajax.evaluation.cases import transformer_case
 from sorajax.evaluation.programs import ready_training
 from sorajax.evaluation.proof.figures import Figure, Piece, Setting
 from sorajax.evaluation.proof.timing import compile_figure, memory, profiled, rates
 from sorajax.evaluation.speed import random_on_device
-from sorajax.sharding import make_mesh
 
 UTILISED, AIM = 0.4, "aim 60%"
 

@@ -10,7 +10,7 @@ from sorajax.evaluation.proof.figures import Figure, Piece, Setting
 from sorajax.evaluation.proof.numerics import PROMPT
 from sorajax.evaluation.proof.timing import compile_figure, profiled
 from sorajax.evaluation.speed import cache_hits
-from sorajax.request import Request
+from sorajax.sampling.request import Request
 
 
 def pieces(setting: Setting) -> dict[str, Piece]:

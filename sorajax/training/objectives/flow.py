@@ -20,25 +20,23 @@ from einops import rearrange
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
-from sorajax.compilation import products_alone
-from sorajax.data.batches import WorldBatch, WorldData, clips
-from sorajax.data.clips import (
-    VideoData,
-)
 from sorajax.data.contexts import TEXT
-from sorajax.data.encoding import Encode
 from sorajax.data.latents import signature
+from sorajax.data.videos.clips import VideoData
+from sorajax.data.videos.encoding import Encode
+from sorajax.data.worlds import WorldBatch, WorldData, clips
+from sorajax.devices.compilation import products_alone
+from sorajax.devices.sharding import divides, gathered, whole_machine
+from sorajax.diffusion.fixed_frames import random_known, random_window
 from sorajax.diffusion.flow import interpolate, logit_normal, schedule, velocity_target
-from sorajax.diffusion.known import random_known, random_window
 from sorajax.models.folder import TOKENIZER, Storage, export_model, load_model, model_folder
 from sorajax.models.sora import EXPERTS, Expert, SoraConfig, init_dit, init_text
 from sorajax.pretrained.open import borrow
-from sorajax.pretrained.opened import is_open_model, open_model
-from sorajax.sharding import divides, gathered, whole_machine
+from sorajax.pretrained.wan_folder import is_open_model, open_model
 from sorajax.training.deeper import deeper
+from sorajax.training.experiments.vae import encoder
 from sorajax.training.finer import finer
 from sorajax.training.picture import picture_encoder
-from sorajax.training.vae import encoder
 from sorajax.training.velocity import by_time, embed, predict, sample, tokens_of_clip
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sorajax import benchmark
+from sorajax.commands import benchmark
 from sorajax.evaluation.proof import command
 from sorajax.evaluation.proof.limits import Command
 from sorajax.evaluation.proof.parts import PARTS

@@ -1,0 +1,115 @@
+"""Prepares videos for training: the command line.
+
+    python -m sorajax.encode videos --out latents/mine                        shots, filters, resizing
+    python -m sorajax.encode videos --out latents/mine --vae runs/videos_vae  and latents, once
+    python -m sorajax.encode videos --out latents/mine --vae Wan2.1-T2V-1.3B --text Wan2.1-T2V-1.3B
+    python -m sorajax.encode manifest.csv --out latents/mine --buckets 17x64x64 33x64x64 1x64x64 --fps 8
+    python -m sorajax.encode gs-listing.jsonl --out /mnt/shared/mine --beam runner=FlinkRunner flink_master=host:8081
+
+VIDEOS is a folder (a caption beside each film in STEM.txt or STEM.json), a .csv, .jsonl or .parquet with the columns
+path, caption, start, end, a WebDataset .tar, or tfds:NAME:SPLIT@FOLDER. The folder can be given to `sorajax.train` as
+--data.folder. Killed at any moment, the same command goes on where it was. OUT/report.json counts what was kept and
+rejected, OUT/clips/*.json say why of each clip, and name each broken file.
+
+Needs the extra `data` (Apache Beam, PySceneDetect). Exit codes: 0 done, 1 it failed on the way, 2 the request makes no
+sense, 130 interrupted.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from sorajax.data.buckets import Bucket
+from sorajax.data.videos.filters import Filters
+from sorajax.data.videos.preparation import Preparation, prepare
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to prepare, and how."""
+
+    videos: tyro.conf.Positional[str]
+    """A folder, manifest, tar or TFDS dataset."""
+    out: Path
+    """The folder that clips and latents go to."""
+    vae: Path | None = None
+    """An autoencoder to encode with: an exported one, its training directory, or a whole model. None only prepares."""
+    text: Path | None = None
+    """A model, ours or open weights, with whose text encoder captions are encoded. None leaves them as they are."""
+    buckets: tuple[str, ...] = ("17x64x64", "17x64x96", "17x96x64", "33x64x64")
+    """Clip shapes, FRAMESxHEIGHTxWIDTH; each clip goes to the one that wastes least of it."""
+    batch: int = 8
+    """Clips encoded at once."""
+    fps: float = 8.0
+    """Frames per second of all clips."""
+    filters: Filters = Filters()
+    most_broken: float = 0.1
+    """Share of files that may be broken."""
+    videos_per_part: int = 64
+    """Files that are done, or done again after a failure, together."""
+    beam: tuple[str, ...] = ()
+    """Apache Beam's own options as name=value, e.g. runner=DataflowRunner; none uses the cores of this machine."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns the exit code."""
+    try:
+        options = tyro.cli(Options, prog="python -m sorajax.encode", description=__doc__, args=argv)
+        settings = Preparation(
+            buckets=tuple(parse_bucket(text, options.batch) for text in options.buckets),
+            fps=options.fps,
+            filters=options.filters,
+            videos_per_part=options.videos_per_part,
+            most_broken=options.most_broken,
+        )
+    except SystemExit as exit:  # tyro has said what is wrong, or shown the help
+        return int(exit.code or 0)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    try:
+        prepare(options.videos, options.out, settings, [f"--{option}" for option in options.beam])
+        if options.vae is not None:
+            encode(options.out, options.vae)
+        if options.text is not None:
+            encode_text(options.out, options.text)
+    except (ValueError, OSError, RuntimeError) as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from here", file=sys.stderr)
+        return 130
+    print(f"train on it with --data.folder {options.out}")
+    return 0
+
+
+def encode(folder: Path, vae: Path) -> None:
+    """Encodes a prepared folder with the autoencoder in `vae`."""
+    from sorajax.data.videos.encoding import encode_clips
+    from sorajax.devices.compilation import keep_compiled
+    from sorajax.training.picture import open_encoder
+
+    keep_compiled()
+    encode_clips(folder, *open_encoder(vae))
+
+
+def encode_text(folder: Path, text: Path) -> None:
+    """Encodes the captions of a prepared folder with the text encoder in `text`."""
+    from sorajax.data.videos.clips import captions_of
+    from sorajax.devices.compilation import keep_compiled
+    from sorajax.training.frozen import open_text
+
+    keep_compiled()
+    open_text(text).contexts({folder: captions_of(folder)})
+
+
+def parse_bucket(text: str, batch: int) -> Bucket:
+    """A bucket from FRAMESxHEIGHTxWIDTH. Raises ValueError for another form."""
+    sizes = text.lower().split("x")
+    if len(sizes) != 3 or not all(size.isdigit() for size in sizes):
+        raise ValueError(f"--buckets {text} is not FRAMESxHEIGHTxWIDTH, e.g. 17x64x64")
+    frames, height, width = (int(size) for size in sizes)
+    return Bucket(frames, height, width, batch_size=batch)

@@ -1,0 +1,1 @@
+"""Videos of one's own as training data."""

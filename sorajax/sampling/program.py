@@ -1,0 +1,155 @@
+"""What is compiled when a clip is made: prompts to context, context to latents, latents to frames."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from threading import Thread
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.errors import FlaxError
+from jaxtyping import Array, Bool, Float, Int, UInt8, UInt32
+
+from sorajax.diffusion.fixed_frames import Known, forgotten, held, initial
+from sorajax.diffusion.flow import whole_times
+from sorajax.diffusion.guidance import guided_pair
+from sorajax.diffusion.looped import Cycle, looped
+from sorajax.diffusion.samplers import Sampler, State
+from sorajax.models.dit import DiT
+from sorajax.models.sora import SoraConfig
+from sorajax.models.text import TextConfig, TextEncoder
+from sorajax.models.vae import VAE, VAEConfig
+from sorajax.models.vision import Vision, VisionConfig
+from sorajax.sampling.progress import watched
+
+Result = TypeVar("Result")
+
+
+class Beside(NamedTuple):
+    """What some models read beside noisy latents and text.
+
+    image: tokens of the first frame. channels: mask and latents of what is known, beside the noisy ones.
+    """
+
+    image: Float[Array, "b i e"] | None = None
+    channels: Float[Array, "b t h w k"] | None = None
+
+
+def encode_text(
+    config: TextConfig, params: dict[str, Any], ids: Int[Array, "b m"], mask: Bool[Array, "b m"]
+) -> Float[Array, "b m e"]:
+    """Tokens to context."""
+    context: Any = TextEncoder(config).apply({"params": params}, ids, mask)
+    return context
+
+
+def encode_image(
+    config: VisionConfig, params: dict[str, Any], image: Float[Array, "b y x 3"]
+) -> Float[Array, "b i e"]:
+    """A prepared first frame to tokens."""
+    tokens: Any = Vision(config).apply({"params": params}, image)
+    return tokens
+
+
+def sample_latents(
+    config: SoraConfig,
+    sampler: Sampler,
+    guided: bool,
+    report: Callable | None,
+    params: dict[str, Any],
+    context: Float[Array, "prompts m e"],
+    seeds: UInt32[Array, " b"],
+    times: Float[Array, " steps+1"],
+    scale: Float[Array, ""],
+    temperature: Float[Array, ""],
+    positions: Float[Array, " t"],
+    known: Known,
+    beside: Beside,
+    state: State | None = None,
+    *,
+    cycle: Cycle | None = None,
+    evaluations: tuple[int, int | None] = (0, None),
+) -> State:
+    """Context to latents, the first of the sampler's state. `context` holds b prompts and, when guided, b negative ones
+    after them, in one batch.
+
+    params: of the transformer, or of one of two experts, which makes some of the `evaluations` (first, and before
+    which); the next one begins with the `state`. scale: of the guidance. temperature: standard deviation of the noise
+    that all begins from, 1 in training; below it clips vary less (Kingma & Dhariwal 2018; of diffusion Popov et al.
+    2021). positions: of a clip's latents; with a `cycle`, of a view's, and latents are its state, of which nothing is
+    known.
+    """
+    clocks = config.known != "replaced"
+
+    def model(x: Float[Array, "b t h w c"], time: Float[Array, "b t"]) -> Any:
+        time = whole_times(time) if config.whole_times else time
+        copies = len(x) // len(known.latent)
+        channels, image = (
+            None if extra is None else jnp.concatenate([extra] * copies) for extra in (beside.channels, beside.image)
+        )
+        x = x if channels is None else jnp.concatenate([x, channels], -1)
+        return DiT(config.dit).apply({"params": params}, x, time, context, positions, image)
+
+    def pair(x: Float[Array, "b t h w c"], time: Float[Array, "b t"]) -> tuple[Array, Array]:
+        blind = forgotten(known, noise, x, time) if config.guide_known and cycle is None else (x, time)
+        velocity, velocity_null = jnp.split(model(*map(jnp.concatenate, zip((x, time), blind, strict=True))), 2)
+        return velocity, velocity_null
+
+    noise = jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), known.latent.shape[1:]))(seeds) * temperature
+    follow = guided_pair(pair, scale) if guided else model
+    velocity = held(follow, known, noise, clocks) if cycle is None else looped(follow, cycle)
+    if report is not None:
+        velocity = watched(velocity, report)
+    state = sampler.begin(initial(known, noise, clocks)) if state is None else state
+    rows = jax.tree.map(lambda row: row[slice(*evaluations)], sampler.rows(times))
+    return sampler.along(velocity, state, rows)
+
+
+def spans(
+    config: SoraConfig, sampler: Sampler, times: Float[np.ndarray, " steps+1"]
+) -> dict[str, tuple[int, int | None]]:
+    """Which evaluations each transformer of a model makes, one after the other: the first, and before which."""
+    if config.boundary is None:
+        return {"dit": (0, None)}
+    at = sampler.rows(jnp.asarray(times))[0]
+    at = whole_times(at) if config.whole_times else at
+    count = int((np.asarray(at) >= np.float32(config.boundary)).sum())
+    found = {"dit": (0, count), "dit_low": (count, len(at))}
+    return {part: (first, stop) for part, (first, stop) in found.items() if first < stop}
+
+
+def decode_whole(
+    config: VAEConfig, params: dict[str, Any], latents: Float[Array, "b t h w c"]
+) -> UInt8[Array, "b t y x 3"]:
+    """Latents to frames at once."""
+    video: Any = VAE(config).apply({"params": params}, latents, method="decode")
+    return jnp.round((video + 1.0) * 127.5).astype(jnp.uint8)
+
+
+def compiled(function: Callable, *arguments: Any) -> Callable:
+    """The function compiled for these arguments; on CPU without optimisations that cost more time than they save.
+
+    Raises ValueError where the parameters among them are not those of the model's config.
+    """
+    options: dict[str, Any] = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else {}
+    try:
+        lowered = jax.jit(function).lower(*arguments)
+    except FlaxError as error:
+        raise ValueError("the model's weights do not fit its config.json: export it again") from error
+    return interruptible(partial(lowered.compile, options))
+
+
+def interruptible(work: Callable[[], Result]) -> Result:
+    """Does the work in a thread, so that Ctrl-C is answered at once; XLA would not let go of the main thread."""
+    future: Future[Result] = Future()
+
+    def do() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # handed to the waiting thread, which raises it
+            future.set_exception(error)
+
+    Thread(target=do, daemon=True).start()
+    return future.result()

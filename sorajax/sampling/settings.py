@@ -1,0 +1,157 @@
+"""A request becomes settings: what it leaves open is filled in from the model that is to meet it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from sorajax.diffusion.flow import schedule
+from sorajax.errors import BadRequest
+from sorajax.models.sora import SoraConfig
+from sorajax.models.text import Tokenizer, clean, spelled_out
+from sorajax.pretrained.conventions import released_shift
+from sorajax.sampling.request import Request, SamplerName
+
+LATEST = 1 - 1e-6  # where the open models' schedulers begin
+SMALL = 10_000  # tokens of a vocabulary that does not know every word
+LEAST_STRENGTH = 1e-3  # of an edit: where sampling begins so close to time 0, nothing that can be seen changes
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A request with every setting decided for one model."""
+
+    frames: int
+    height: int
+    width: int
+    fps: float
+    steps: int
+    guidance_scale: float
+    guidance_scale_low: float
+    """That of the expert for the low noise levels, where there are two."""
+    temperature: float
+    negative: str
+    sampler: SamplerName
+    shift: float
+    model: SoraConfig
+    latent: tuple[int, int, int, int]
+    """t, h, w, c: whole patches, so that there may be more rows and columns than `height` and `width` show."""
+    notes: tuple[str, ...]
+
+    @property
+    def guided(self) -> bool:
+        return self.guidance_scale != 1 or self.guidance_scale_low != 1
+
+    def times(self, start: float = 1.0) -> Float[np.ndarray, " steps+1"]:
+        """The sampler's times, from `start` to 0."""
+        steps = max(1, round(self.steps * start))
+        times = np.array(schedule(steps, self.shift, max(start, LEAST_STRENGTH), self.model.last_time))
+        times[0] = min(times[0], LATEST if self.model.whole_times else 1.0)
+        return times
+
+
+def decide(request: Request, config: SoraConfig, at_once: bool = False) -> Settings:
+    """Fills in the model's defaults; `at_once`: the clip is not made in windows, however long. Raises BadRequest for a
+    size or length that the strides do not allow."""
+    stride, rows, columns = config.vae.stride
+    _, ph, pw = config.dit.patch
+    fps = request.fps or config.fps
+    frames, notes = clip_length(request, config, fps)
+    height, width = request.height or config.sizes[0][0], request.width or config.sizes[0][1]
+    for name, size, unit in (("height", height, rows), ("width", width, columns)):
+        if size % unit:
+            below, above = size // unit * unit, (size // unit + 1) * unit
+            nearest = f"{below} or {above}" if below else f"{above}"
+            raise BadRequest(f"{name} {size} is not allowed: the model makes multiples of {unit}, nearest {nearest}")
+    window = max(config.frames)
+    if frames > window > 1 and not at_once:
+        parts = f"overlapping windows of {config.frames[0]}"
+        notes += (f"{frames} frames are more than the {window} that the model makes at once: they are made in {parts}",)
+    largest = max(h * w for h, w in config.sizes) if config.free_aspect else 0
+    if (height, width) not in config.sizes and height * width > largest:
+        trained = ", ".join(f"{w}x{h}" for h, w in config.sizes)
+        notes += (f"the model was trained at {trained}; {width}x{height} may look worse",)
+    if fps != config.fps and frames > 1:
+        notes += (f"the model was trained at {config.fps:g} fps; {fps:g} fps may look worse",)
+    scale = low = request.guidance_scale  # what is asked for serves both experts, as in the reference
+    if scale is None:
+        scale, low = config.guidance_scale, config.guidance_scale_low
+    if request.guidance_scale_low is not None:
+        if config.boundary is None:
+            raise BadRequest(f"a second guidance scale, {request.guidance_scale_low:g}, is for models of two experts: "
+                             "leave it out")  # fmt: skip
+        low = request.guidance_scale_low
+    released = released_shift(config.known == "channels", config.boundary, config.sizes[0][0])
+    if config.clean_prompts and request.shift is None and not 0.5 < config.shift / released < 2:  # of an open model
+        notes += (f"the model's files have a shift of {config.shift:g}, which is used; its release samples with "
+                  f"{released:g}: --shift {released:g}",)  # fmt: skip
+    if scale == 1 and low in (None, 1) and request.negative:
+        notes += ("a negative prompt does not count without guidance: ask for a guidance scale above 1",)
+    return Settings(
+        frames=frames,
+        height=height,
+        width=width,
+        fps=fps,
+        steps=request.steps or config.steps,
+        guidance_scale=scale,
+        guidance_scale_low=scale if low is None else low,
+        temperature=request.temperature or config.temperature,
+        negative=config.negative if request.negative is None else request.negative,
+        sampler=request.sampler,
+        shift=request.shift or config.shift,
+        model=config,
+        latent=(
+            (frames - 1) // stride + 1,
+            -(-height // (rows * ph)) * ph,
+            -(-width // (columns * pw)) * pw,
+            config.vae.latent_channels,
+        ),
+        notes=notes,
+    )
+
+
+def notes_on(tokenizer: Tokenizer, config: SoraConfig, prompts: Sequence[str], negative: str) -> tuple[str, ...]:
+    """What the model does not read of the prompts. Raises ValueError for one that is too long, where the model's
+    reference does not cut it."""
+    notes = []
+    for number, text in enumerate([*prompts, negative], 1):
+        try:
+            encoded(tokenizer, config, [text])
+        except ValueError as error:
+            several = f'prompt {number}, "{text[:40]}...",' if len(prompts) > 1 else "the prompt"
+            name = "the negative prompt" if number > len(prompts) else several
+            said = str(error).replace("the prompt", name, 1)
+            if not config.clean_prompts:
+                raise ValueError(said) from error
+            notes.append(f"{said}, as the rest is not read")
+    if tokenizer.vocabulary <= SMALL:
+        unknown = dict.fromkeys(word for text in (*prompts, negative) for word in spelled_out(tokenizer, text))
+        words = ", ".join(f'"{word}"' for word in unknown)
+        notes += [f"the model does not seem to know {words}; it may ignore such words"] if unknown else []
+    return tuple(notes)
+
+
+def encoded(
+    tokenizer: Tokenizer, config: SoraConfig, prompts: Sequence[str], cut: bool = False
+) -> tuple[Int[np.ndarray, "b m"], Bool[np.ndarray, "b m"]]:
+    """Ids and mask of prompts as the model reads them; `cut`: also of those that are too long, where its reference cuts
+    them. Raises ValueError else."""
+    texts = [clean(prompt) if config.clean_prompts else prompt for prompt in prompts]
+    return tokenizer.encode(texts, cut and config.clean_prompts)
+
+
+def clip_length(request: Request, config: SoraConfig, fps: float) -> tuple[int, tuple[str, ...]]:
+    """Frames of the clip, and a note where seconds had to be rounded. Raises BadRequest for a length not allowed."""
+    stride = config.vae.stride[0]
+    if request.seconds is not None:
+        frames = max(round((request.seconds * fps - 1) / stride), 0) * stride + 1
+        exact = abs(request.seconds * fps - frames) < 1e-6
+        return frames, () if exact else (f"{request.seconds:g} s at {fps:g} fps is rounded to {frames} frames",)
+    frames = request.frames or config.frames[0]
+    if (frames - 1) % stride:
+        below = (frames - 1) // stride * stride + 1
+        raise BadRequest(
+            f"{frames} frames are not allowed: the model makes {stride}n+1, nearest {below} or {below + stride}"
+        )
+    return frames, ()

@@ -1,0 +1,287 @@
+"""The experiment that trains a transformer with its text encoder: data, objective, autoencoder, loop and export, put
+together; see `objectives.flow` for what is learned."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import grain
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from sorajax.data.buckets import Bucket, balanced
+from sorajax.data.contexts import TEXT
+from sorajax.data.latents import latent_maker, write_latents
+from sorajax.data.loader import batches
+from sorajax.data.tokens import train_tokenizer, world_tokenizer
+from sorajax.data.videos.clips import (
+    Tell,
+    VideoData,
+    captions_of,
+    clip_batches,
+    held_out_batches,
+    latent_clips,
+    made_ready,
+    tokens_of,
+)
+from sorajax.data.worlds import WorldBatch, WorldData, caption_maker
+from sorajax.devices.distributed import say
+from sorajax.devices.sharding import make_mesh, path_name
+from sorajax.files import write_atomically
+from sorajax.models.dit import DiTConfig
+from sorajax.models.folder import STORAGE, TOKENIZER, Storage, check_shards, model_folder
+from sorajax.models.sora import EXPERTS, Expert, SoraConfig, init_vae
+from sorajax.models.text import TextConfig, Tokenizer
+from sorajax.models.vae import VAEConfig
+from sorajax.pretrained.wan_folder import is_open_model, open_config, open_model
+from sorajax.training.experiments.vae import encoder, load_vae
+from sorajax.training.frozen import FrozenText, open_text
+from sorajax.training.loop import LoopConfig
+from sorajax.training.objectives.flow import FlowObjective, FlowStage
+from sorajax.training.velocity import tokens_of_clip
+
+MOST_CAPTIONS = 100_000  # of each source, that a tokenizer is trained on
+OPEN_TOKENS = 512  # of a prompt, that the open text encoders read; for plans, which have no encoder
+
+
+@dataclass(frozen=True)
+class FlowTraining:
+    """An experiment: train a transformer with its text encoder on the world or on videos."""
+
+    model: DiTConfig
+    text: TextConfig
+    vae: Path
+    """Folder of the trained autoencoder: an exported one, its training directory, or a whole model that has one."""
+    frozen_text: Path | None = None
+    """Folder of a trained model, ours or open weights, whose text encoder is used as it is, in place of `text`: of
+    videos the captions are encoded once, beside the latents, and the encoder leaves. None trains `text` along."""
+    expert: Expert | None = None
+    """Which of two experts trains; the other one is that of `partner`."""
+    partner: Path | None = None
+    """A run that trained the other expert; None takes the one in `frozen_text`."""
+    autoencoder: VAEConfig | None = None
+    """What `vae` holds, said beforehand: a plan then needs no such folder."""
+    objective: FlowObjective = FlowObjective()
+    data: WorldData | VideoData = WorldData()
+    latents: Path | None = None
+    """Folder of encoded clips. None renders and encodes the world inside the step; for raw videos it must be named."""
+    encoded: int = 0
+    """World clips to encode into `latents` before training starts, of the bucket drawn most and of the others in
+    proportion to what is drawn of them; 0 takes those that are there."""
+    validation: int = 4
+    """Batches of held-out clips that `loop.validate_every` measures."""
+    tokenizer: Path | None = None
+    """A tokenizer's JSON file; none trains one on captions."""
+    loop: LoopConfig = LoopConfig()
+    storage: Storage = "float32"
+    """Type of the exported weights."""
+    shard_mib: float = 0.0
+    """Largest file of the exported weights, in MiB; 0 writes one file."""
+
+    def build(self, directory: Path) -> tuple[FlowStage, grain.IterDataset]:
+        """The stage, and its batches. Keeps the tokenizer in `directory`, so that a resumed run has the same."""
+        vae, vae_params = load_vae(self.vae)
+        frozen = self._frozen()
+        self = self._sized(vae) if frozen is None else replace(self._sized(vae), text=frozen.config)
+        config = self._config(vae)
+        source = self._tokenizer(directory)
+        tokenizer = Tokenizer(source, self.text.tokens)
+        if tokenizer.vocabulary > self.text.vocabulary:
+            raise ValueError(
+                f"the tokenizer has {tokenizer.vocabulary} tokens and text.vocabulary is {self.text.vocabulary}: "
+                f"set --text.vocabulary {tokenizer.vocabulary} or more"
+            )
+        self._check(config)
+        stage = FlowStage(
+            vae=vae_params,
+            prompts=None,
+            config=config,
+            objective=self.objective,
+            data=self.data,
+            tokenizer=source,
+            storage=self.storage,
+            shard_mib=self.shard_mib,
+            lenders=self._lenders(config),
+            expert=self.expert,
+            within=self._within(config),
+        )
+        if self.shard_mib:
+            check_shards(stored_shapes(stage, self.storage), self.shard_mib)
+        batches = self.batches(stage, directory)
+        return replace(stage, prompts=self._tell(source, directory)([*self.objective.prompts, ""])), batches
+
+    def planned(self, mesh: Mesh) -> tuple[FlowStage, list[WorldBatch]]:
+        """The stage and a batch of each bucket as shapes without arrays, for a mesh that need not be here."""
+        vae = self.autoencoder or load_vae(self.vae)[0]
+        self = self._sized(vae, mesh)
+        if self.frozen_text:
+            self = replace(self, text=replace(self.text, width=self.model.text_width, tokens=OPEN_TOKENS))
+        config, tokens = self._config(vae), self.text.tokens
+        self._check(config)
+        stage = FlowStage(
+            vae=jax.eval_shape(lambda: init_vae(vae, jax.random.key(0))), prompts=None, config=config,
+            objective=self.objective, data=self.data, tokenizer="", lenders=self._lenders(config), expert=self.expert,
+            within=self._within(config))  # fmt: skip
+        if isinstance(self.data, WorldData) and self.latents is None:
+            return stage, [drawn_shapes(self.data, bucket, tokens) for bucket in self.data.buckets]
+        batches = []
+        for bucket in self.data.buckets:
+            b = bucket.batch_size
+            latent = jax.ShapeDtypeStruct((b, *vae.latent_shape(*bucket.size)), jnp.float16)
+            context = jax.ShapeDtypeStruct((b, tokens, self.text.width), jnp.float16)
+            ids, mask = (jax.ShapeDtypeStruct((b, tokens), kind) for kind in (jnp.int32, jnp.bool_))
+            told: dict[str, Any] = {"context": context} if self.frozen_text else {"ids": ids, "mask": mask}
+            if config.known == "channels":
+                more = config.dit.in_channels - config.dit.out_channels
+                told["channels"] = jax.ShapeDtypeStruct((*latent.shape[:-1], more), jnp.float16)
+            if config.vision is not None:
+                told["image"] = jax.ShapeDtypeStruct((b, config.vision.tokens, config.vision.width), jnp.float16)
+            batches.append(WorldBatch(latent=latent, bucket=bucket, **told))
+        return stage, batches
+
+    def _config(self, vae: VAEConfig) -> SoraConfig:
+        """The model that is trained."""
+        trained: dict[str, Any] = {
+            "text": self.text,
+            "dit": self.model,
+            "vae": vae,
+            "fps": getattr(self.data, "fps", SoraConfig.fps),
+            "sizes": tuple(dict.fromkeys((bucket.height, bucket.width) for bucket in self.data.buckets)),
+            "frames": tuple(dict.fromkeys(bucket.shown[0] for bucket in self.data.buckets)),
+            "reach": self.objective.reach if any(bucket.seen for bucket in self.data.buckets) else 0,
+        }
+        for folder in (self.frozen_text, self.loop.start):
+            if folder is not None and (config := open_config(folder)):
+                return replace(config, **trained)  # and sampled as before
+        said = {k: getattr(self.objective, k) for k in ("guidance_scale", "temperature", "guide_known", "ahead")}
+        return SoraConfig(**trained, shift=self.objective.sample_shift, **said)
+
+    def _sized(self, vae: VAEConfig, mesh: Mesh | None = None) -> "FlowTraining":
+        """With the batch sizes that a budget of tokens gives, where there is one."""
+        data = self.data
+        if not isinstance(data, VideoData) or not data.tokens:
+            return self
+        mesh = make_mesh(self.loop.mesh) if mesh is None else mesh
+        ways = mesh.shape["data"] * mesh.shape["fsdp"]
+        tokens = partial(tokens_of_clip, vae, self.model)
+        return replace(self, data=replace(data, buckets=balanced(data.buckets, data.tokens, tokens, ways)))
+
+    def batches(self, stage: FlowStage, directory: Path) -> grain.IterDataset:
+        """Endless batches for `stage`, of latents wherever these were or can be encoded beforehand."""
+        data, (open_encode, made_by) = self.data, stage.encoding()
+        if isinstance(data, VideoData):
+            ready = made_ready(data, self.latents, open_encode, made_by)
+            tell = self._tell(stage.tokenizer, directory, ready)
+            return clip_batches(latent_clips(ready, made_by), ready, directory, tell, say)
+        tokens = Tokenizer(stage.tokenizer, self.text.tokens).encode
+        if self.latents is None:
+            make = caption_maker(data, tokens)
+        else:
+            if self.encoded:
+                write_latents(self.latents, data, self.encoded, encoder(stage.config.vae, stage.vae), made_by)
+            make = latent_maker(self.latents, data, tokens, made_by)
+        return batches(make, data.buckets, data.seed, data.threads, data.ahead, data.phases)
+
+    def held_out(self, stage: FlowStage, directory: Path) -> list[WorldBatch]:
+        """Batches for validation: of videos, or of (colour, shape, motion) triples, that training never sees."""
+        data, config = stage.data, stage.config.text
+        if isinstance(data, VideoData):
+            open_encode, made_by = stage.encoding()
+            ready = made_ready(data, self.latents, open_encode, made_by)
+            tell = replace(self, text=config)._tell(stage.tokenizer, directory, ready)
+            return held_out_batches(latent_clips(ready, made_by, True), ready, directory, self.validation, tell)
+        tokens = Tokenizer(stage.tokenizer, config.tokens).encode
+        unseen = replace(data, split="held_out", dropout=0.0, phases=())
+        found = iter(batches(caption_maker(unseen, tokens), unseen.buckets, unseen.seed, ahead=1))
+        return [next(found) for _ in range(self.validation)]
+
+    def _frozen(self) -> FrozenText | None:
+        """The text encoder that is used as it is, where there is one."""
+        if self.frozen_text is None:
+            return None
+        if isinstance(self.data, WorldData):
+            raise ValueError("captions of the world are drawn anew for each batch, and a frozen text encoder is asked "
+                             "once for each: give videos as data, or train the text encoder along")  # fmt: skip
+        return open_text(self.frozen_text)
+
+    def _tell(self, tokenizer: str, directory: Path, data: VideoData | None = None) -> Tell:
+        """What turns the previews' prompts, and the captions of `data`, into what the transformer is told."""
+        if (frozen := self._frozen()) is None:
+            return tokens_of(Tokenizer(tokenizer, self.text.tokens))
+        captions = {} if data is None else {source.folder: captions_of(source.folder) for source in data.sources}
+        return frozen.contexts({directory: self.objective.prompts, **captions})
+
+    def _tokenizer(self, directory: Path) -> str:
+        if (frozen := self._frozen()) is not None:
+            return frozen.tokenizer
+        kept = directory / TOKENIZER
+        if kept.exists():
+            return kept.read_text()
+        if self.tokenizer is not None:
+            source = self.tokenizer.read_text()
+        elif self.loop.start is not None and is_open_model(self.loop.start):
+            source = open_model(self.loop.start).tokenizer
+        elif self.loop.start is not None:
+            source = (model_folder(self.loop.start) / TOKENIZER).read_text()
+        elif isinstance(self.data, VideoData):
+            captions = [caption for part in self.data.sources for caption in captions_of(part.folder)[:MOST_CAPTIONS]]
+            source = train_tokenizer(captions, self.text.vocabulary)
+        else:
+            source = world_tokenizer(self.text.vocabulary)
+        write_atomically(kept, lambda path: path.write_text(source))
+        return source
+
+    def _lenders(self, config: SoraConfig) -> tuple[tuple[str, Path], ...]:
+        """The parts of the model that do not train, and the folders that have them."""
+        if self.frozen_text is None:
+            return ()
+        found = {TEXT: self.frozen_text}
+        if config.vision is not None:
+            found["vision"] = self.frozen_text
+        if self.expert is not None:
+            found[EXPERTS["high" if self.expert == "low" else "low"]] = self.partner or self.frozen_text
+        return tuple(found.items())
+
+    def _within(self, config: SoraConfig) -> tuple[float, float]:
+        """The times that train."""
+        if self.expert is None or config.boundary is None:
+            return 0.0, 1.0
+        return (config.boundary, 1.0) if self.expert == "high" else (0.0, config.boundary)
+
+    def _check(self, config: SoraConfig) -> None:
+        if self.expert and config.boundary is None:
+            raise ValueError(f"{config.name} has one transformer: leave out --expert")
+        if config.boundary is not None and not self.expert:
+            raise ValueError(f"{config.name} has two experts, and one is trained at a time: say --expert high, or low")
+        if (self.expert or config.known == "channels") and self.loop.preview_every:
+            raise ValueError("a preview would need a picture, or both experts: say --loop.preview-every 0")
+        if config.known == "channels" and (short := [b for b in self.data.buckets if b.frames == 1]):
+            raise ValueError(f"bucket {short[0].size} is a picture, which the model is given: leave such buckets out")
+        if config.known != "clock" and any(bucket.seen for bucket in self.data.buckets):
+            raise ValueError("a bucket shows windows of longer clips (seen), whose first frame is known at time 0 of "
+                             f"its own clock, and {config.name} has one clock for all: say seen=0")
+        for bucket in self.data.buckets:
+            shape = config.vae.latent_shape(*bucket.shown)
+            for name, size, patch in zip(("frames", "height", "width"), shape, self.model.patch, strict=False):
+                if size % patch:
+                    raise ValueError(f"bucket {bucket.size}: {size} latent {name} are no multiple of patch {patch}")
+
+
+def drawn_shapes(data: WorldData, bucket: Bucket, tokens: int) -> WorldBatch:
+    """The shapes of a batch of the world that is rendered and encoded inside the step."""
+
+    def encode(captions: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros((len(captions), tokens), np.int32), np.ones((len(captions), tokens), bool)
+
+    batch = caption_maker(data, encode)(bucket, np.random.default_rng(0))
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch)
+
+
+def stored_shapes(stage: FlowStage, storage: Storage) -> dict[str, jax.ShapeDtypeStruct]:
+    """The exported model's tensors, by name."""
+    params = jax.eval_shape(stage.init, jax.random.key(0)) | {"vae": stage.vae}
+    leaves = jax.tree.leaves_with_path(params)
+    return {path_name(path): jax.ShapeDtypeStruct(leaf.shape, STORAGE[storage]) for path, leaf in leaves}

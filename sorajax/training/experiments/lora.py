@@ -1,0 +1,193 @@
+"""Training low-rank adapters on a frozen transformer, with the objective of `sorajax.training.experiments.flow`.
+
+Parameters are the adapters alone: so are the optimizer's state, the average and what is saved.
+"""
+
+import sys
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import flax.struct
+import grain
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from sorajax.data.videos.clips import VideoData
+from sorajax.data.worlds import WorldBatch, WorldData
+from sorajax.devices.sharding import whole_machine
+from sorajax.models.folder import load_model
+from sorajax.models.quantized import Bits, quantize
+from sorajax.models.sora import EXPERTS, Expert, SoraConfig, init_dit, init_text
+from sorajax.pretrained.conventions import Dtype, is_known
+from sorajax.pretrained.lora import TARGETS, init_adapters, load_lora, save_lora
+from sorajax.pretrained.open import borrowed, finished
+from sorajax.pretrained.part import abstract_parameters
+from sorajax.pretrained.wan_folder import is_open_model, open_config, open_model
+from sorajax.training.experiments.flow import FlowTraining
+from sorajax.training.experiments.tune import at_hand, check_tunable, described
+from sorajax.training.loop import LoopConfig
+from sorajax.training.objectives.flow import FlowObjective, FlowStage
+
+FILE = "lora.safetensors"
+
+
+@flax.struct.dataclass
+class LoRAStage:
+    """Adapters learning velocities; `base` holds the frozen {"dit"} and, where captions come as tokens, {"text"};
+    `flow` the objective and the rest."""
+
+    base: Any
+    flow: FlowStage
+    rank: int = flax.struct.field(pytree_node=False)
+    alpha: float = flax.struct.field(pytree_node=False)
+    targets: str = flax.struct.field(pytree_node=False)
+
+    @property
+    def config(self) -> SoraConfig:
+        """Of the model that is adapted."""
+        return self.flow.config
+
+    def whole(self, adapters: Any) -> dict[str, Any]:
+        """The model with the adapters beside its weights, as `predict` takes it."""
+        return {**self.base, "adapters": times_b(adapters, self.alpha / self.rank)}
+
+    def init(self, key: jax.Array) -> Any:
+        return init_adapters(self.base["dit"], self.rank, self.targets, key)
+
+    def loss(self, params: Any, batch: WorldBatch, key: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
+        return self.flow.loss(self.whole(params), batch, key)
+
+    def validate(self, params: Any, batch: WorldBatch, key: jax.Array) -> dict[str, Any]:
+        return self.flow.validate(self.whole(params), batch, key)
+
+    def check(self, mesh: Mesh) -> None:
+        self.flow.check(mesh)
+
+    def compiler_options(self) -> dict[str, Any] | None:
+        return self.flow.compiler_options()
+
+    def tokens(self, batch: WorldBatch) -> float:
+        return self.flow.tokens(batch)
+
+    def preview(self, params: Any, key: jax.Array) -> np.ndarray:
+        return self.flow.preview(self.whole(params), key)
+
+    def export(self, directory: Path, params: Any) -> None:
+        """`lora.safetensors`, for `sorajax.sample --lora`."""
+        said = {"rank": self.rank, "alpha": self.alpha, "targets": self.targets, "expert": self.flow.expert}
+        save_lora(directory / FILE, params, self.flow.config.dit, self.alpha, said)
+
+    def load(self, directory: Path) -> Any:
+        """The adapters in a file, or in a directory of an earlier run, of the same rank and layers."""
+        files = [path for path in (directory, directory / FILE, directory / "model" / FILE) if path.is_file()]
+        if not files:
+            raise FileNotFoundError(f"{directory} holds no {FILE}: give an adapter, or a run that trained one")
+        adapters = load_lora(files[0], self.flow.config.dit)
+        return times_b(adapters, self.rank / self.alpha)  # the file's B has alpha / rank in it
+
+
+def times_b(adapters: Any, factor: float) -> Any:
+    """The adapters with their second matrices multiplied."""
+    return jax.tree.map_with_path(lambda path, x: x * factor if path[-1].key == "b" else x, adapters)
+
+
+@dataclass(frozen=True)
+class LoRATraining:
+    """An experiment: adapt a trained model to a style, a subject or a motion."""
+
+    base: Path
+    """The model that stays frozen: an exported one, a training directory, a folder of open weights, or the name of such
+    on the Hugging Face hub."""
+    expert: Expert | None = None
+    """Of a model with two experts the one that is adapted: high (noise) or low."""
+    dtype: Dtype = "float32"
+    """What open weights are kept and multiplied in."""
+    quantize: Bits | None = None
+    """Keeps the frozen kernels of the blocks in 8 bits, made whole block by block (QLoRA, Dettmers et al. 2023, with
+    more bits); needs the extra `quantized`. The adapters fit the whole weights as well."""
+    rank: int = 16
+    alpha: float = 16.0
+    """The change is alpha / rank times B A: raise it with the rank, and the learning rate can stay."""
+    targets: str = TARGETS
+    """A pattern of the layers that get adapters, e.g. self_attention/(q|v)."""
+    objective: FlowObjective = FlowObjective()
+    data: WorldData | VideoData = WorldData()
+    latents: Path | None = None
+    """Folder of encoded clips, as in `FlowTraining`."""
+    encoded: int = 0
+    validation: int = 4
+    loop: LoopConfig = LoopConfig()
+
+    def build(self, directory: Path) -> tuple[LoRAStage, grain.IterDataset]:
+        """The stage, and its batches."""
+        self = self._found()
+        config = self._config()
+        if (rate := getattr(self.data, "fps", config.fps)) != config.fps:  # an adapter cannot change the model's
+            print(f"note: clips are read at {rate:g} frames a second, and the model makes {config.fps:g}: things will "
+                  f"move {config.fps / rate:.2g} times as fast; say --data.fps {config.fps:g}", file=sys.stderr)
+        flow, batches = self._flow(config).build(directory)  # first, so that a text encoder has left
+        base = self._base(with_text=not flow.frozen_text)
+        return self._stage(base, flow), batches
+
+    def held_out(self, stage: LoRAStage, directory: Path) -> list[WorldBatch]:
+        """Batches for validation."""
+        return self._found()._flow(stage.flow.config).held_out(stage.flow, directory)
+
+    def planned(self, mesh: Mesh) -> tuple[LoRAStage, list[WorldBatch]]:
+        """As `FlowTraining.planned`; of open weights only the configs and headers are read, or their name."""
+        self = replace(self, base=described(self.base))
+        config = self._config()
+        flow, batches = self._flow(config).planned(mesh)
+        dtype: Dtype = "float32" if open_config(self.base) is None else self.dtype  # models of ours keep their type
+        base = {"dit": abstract_parameters(init_dit, config.dit, dtype)}
+        if bits := self.quantize:
+            base["dit"] = jax.eval_shape(lambda params: quantize(params, bits), base["dit"])
+        if not flow.frozen_text:
+            base["text"] = abstract_parameters(init_text, config.text, dtype)
+        return self._stage(base, flow), batches
+
+    def _found(self) -> "LoRATraining":
+        """With the base's folder, downloaded where it is a name on the hub."""
+        return replace(self, base=at_hand(self.base))
+
+    def _stage(self, base: dict[str, Any], flow: FlowStage) -> LoRAStage:
+        return LoRAStage(base=base, flow=flow, rank=self.rank, alpha=self.alpha, targets=self.targets)
+
+    def _config(self) -> SoraConfig:
+        """The frozen model's. Raises ValueError where it cannot be trained so."""
+        config = open_config(self.base, self.dtype) or load_model(self.base, SoraConfig)[0]
+        check_tunable(self.base, config, self.objective)
+        return replace(config, dit=replace(config.dit, quantized=self.quantize is not None))
+
+    def _base(self, with_text: bool) -> dict[str, Any]:
+        """The frozen parameters."""
+        names = ("text", "dit") if with_text else ("dit",)
+        if is_open_model(self.base):
+            parts = open_model(self.base, self.dtype).parts
+            chosen = {name: EXPERTS[self.expert or "high"] if name == "dit" else name for name in names}
+            return {
+                name: parts[part].load(self.dtype, whole_machine(), partial(finished, (), self._bits(name)))
+                for name, part in chosen.items()
+            }
+        params = load_model(self.base, SoraConfig)[1]
+        if missing := set(names) - set(params):
+            raise ValueError(f"{self.base} has {', '.join(missing)} from another model: give videos as data")
+        return {name: params[name] if (bits := self._bits(name)) is None else quantize(params[name], bits)
+                for name in names}  # fmt: skip
+
+    def _bits(self, name: str) -> Bits | None:
+        """Of the transformer alone: a text encoder is asked once."""
+        return self.quantize if name == "dit" else None
+
+    def _flow(self, config: SoraConfig) -> FlowTraining:
+        """The training of the whole model that this one is part of, with the base's tokenizer."""
+        large = is_known(self.base) or is_open_model(self.base) or "text" in borrowed(self.base)
+        beforehand = large and isinstance(self.data, VideoData)
+        return FlowTraining(
+            model=config.dit, text=config.text, vae=self.base, frozen_text=self.base if beforehand else None,
+            expert=self.expert, autoencoder=config.vae, objective=self.objective, data=self.data,
+            latents=self.latents, encoded=self.encoded, validation=self.validation,
+            loop=replace(self.loop, start=self.base))  # fmt: skip

@@ -1,0 +1,94 @@
+"""Training all of an open transformer on a person's videos, as `sorajax.training.experiments.flow` does it.
+
+Its text encoder is used as it is, once for each caption, and its autoencoder once for each clip, as is what an
+image-to-video model reads of the first frame: what trains is the transformer alone, or one of two experts, and the
+exported model is sampled by the open model's own conventions.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import grain
+from jax.sharding import Mesh
+
+from sorajax.data.videos.clips import VideoData
+from sorajax.data.worlds import WorldBatch
+from sorajax.models.folder import Storage
+from sorajax.models.sora import Expert, SoraConfig
+from sorajax.pretrained.conventions import Dtype, is_known
+from sorajax.pretrained.hub import found
+from sorajax.pretrained.wan_folder import is_open_model, open_config
+from sorajax.training.experiments.flow import FlowTraining
+from sorajax.training.loop import LoopConfig
+from sorajax.training.objectives.flow import FlowObjective, FlowStage
+
+
+@dataclass(frozen=True)
+class TuneTraining:
+    """An experiment: go on training open weights."""
+
+    base: Path
+    """A folder of open weights, in either layout, or their name on the Hugging Face hub."""
+    expert: Expert | None = None
+    """Of a model with two experts the one that trains: high (noise) or low. Each is a run of its own."""
+    partner: Path | None = None
+    """The run that trained the other expert, for the exported model to use; None leaves that one as it was."""
+    dtype: Dtype = "bfloat16"
+    """What the transformer multiplies in; parameters, their average and the optimizer's state stay float32."""
+    remat: Literal["none", "dots", "full"] = "full"
+    """What of a block is computed again on the way back."""
+    objective: FlowObjective = FlowObjective(known=0.0)
+    data: VideoData = VideoData()
+    latents: Path | None = None
+    """Folder for prepared and encoded clips, as in `FlowTraining`."""
+    validation: int = 4
+    loop: LoopConfig = LoopConfig()
+    storage: Storage = "bfloat16"
+    """Type of the exported weights."""
+
+    def build(self, directory: Path) -> tuple[FlowStage, grain.IterDataset]:
+        """The stage, and its batches."""
+        return self.flow(at_hand(self.base)).build(directory)
+
+    def held_out(self, stage: FlowStage, directory: Path) -> list[WorldBatch]:
+        """Batches for validation."""
+        return self.flow(at_hand(self.base)).held_out(stage, directory)
+
+    def planned(self, mesh: Mesh) -> tuple[FlowStage, list[WorldBatch]]:
+        """As `FlowTraining.planned`; only the configs and headers of the open weights are read, or their name."""
+        return self.flow(described(self.base)).planned(mesh)
+
+    def flow(self, base: Path) -> FlowTraining:
+        """The training that this stands for, of the weights in a folder. Raises ValueError for weights that it cannot
+        train."""
+        if (config := open_config(base, self.dtype, remat=self.remat)) is None:
+            raise ValueError(f"{base} is no folder of open weights: name one, or train as configs/videos_dit.py does")
+        check_tunable(base, config, self.objective)
+        return FlowTraining(
+            model=config.dit, text=config.text, vae=base, frozen_text=base, expert=self.expert, partner=self.partner,
+            autoencoder=config.vae, objective=self.objective, data=self.data, latents=self.latents,
+            validation=self.validation, storage=self.storage,
+            loop=replace(self.loop, start=self.loop.start or base))  # fmt: skip
+
+
+def at_hand(base: Path) -> Path:
+    """The folder of weights, downloaded where their name on the hub is given. Raises FileNotFoundError."""
+    if not (folder := found(base)).exists():
+        raise FileNotFoundError(f"{base} does not exist: give the folder of a model, or a name on the hub, e.g. "
+                                "Wan-AI/Wan2.1-T2V-1.3B-Diffusers")  # fmt: skip
+    return folder
+
+
+def described(base: Path) -> Path:
+    """The name of open weights that is known, or else their folder: enough for a plan."""
+    return base if is_known(base) else at_hand(base)
+
+
+def check_tunable(base: Path, config: SoraConfig, objective: FlowObjective) -> None:
+    """Raises ValueError where a model cannot be trained with this objective."""
+    if config.known != "clock" and objective.known > 0:
+        raise ValueError(f"{base} was trained with one clock for all frames and objective.known is "
+                         f"{objective.known:g}: say --objective.known 0")  # fmt: skip
+    if (config.known == "channels" or config.boundary is not None) and not (is_known(base) or is_open_model(base)):
+        raise ValueError(f"{base} is no folder of open weights: name those it was trained from")

@@ -1,0 +1,1 @@
+"""The instrument: a clip of the world, read back into words."""

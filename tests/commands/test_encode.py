@@ -1,0 +1,71 @@
+"""The command line that prepares videos, with Apache Beam's own workers."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sorajax
+from sorajax.commands.encode import main
+from sorajax.data.buckets import Bucket
+from sorajax.data.contexts import Contexts
+from sorajax.data.videos.clips import VideoData, latent_clips
+from tests.data.videos.films import film, moving
+
+WORLD = str(Path(sorajax.__file__).parent / "assets" / "world")
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("videos")
+    for seed in range(4):
+        film(folder / f"{seed}.mp4", moving(seed, 9, (40, 40)))
+        (folder / f"{seed}.txt").write_text(f"square number {seed % 2}")
+    (folder / "junk.mp4").write_bytes(b"junk")
+    return folder
+
+
+def test_videos_become_latents_and_captions_once(videos, tmp_path, capfd):
+    out = tmp_path / "mine"
+    said = [str(videos), "--out", str(out), "--buckets", "5x32x32", "--batch", "2", "--most-broken", "0.3"]
+    said += ["--videos-per-part", "3", "--vae", WORLD, "--text", WORLD]
+    assert main(said) == 0
+    printed = capfd.readouterr().out
+    assert "1 broken files" in printed
+    assert f"train on it with --data.folder {out}" in printed
+    report = json.loads((out / "report.json").read_text())
+    made_by = next((out / "latents").iterdir()).name
+    data = VideoData(folder=out, buckets=(Bucket(5, 32, 32),), held_out=0.0)
+    (clips,) = latent_clips(data, made_by)[0].values()
+    assert len(clips) == report["clips"] > 0
+    row, caption = clips.read(0, np.random.default_rng(0))
+    assert row["latent"].shape == (2, 4, 4, 12)
+    assert np.isfinite(row["latent"].astype(np.float32)).all()
+    contexts = Contexts([out], next((out / "text").iterdir()).name, 48)
+    assert contexts([caption])["context"].shape == (1, 48, 128)
+
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.arrayrecord")}
+    assert main(said) == 0
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.arrayrecord")} == before
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        (["--buckets", "5x32"], 2, "--buckets 5x32 is not FRAMESxHEIGHTxWIDTH, e.g. 17x64x64"),
+        (["--fps", "0"], 2, "fps is 0.0: it must be positive"),
+    ],
+)
+def test_bad_requests_are_one_line(more, code, message, videos, tmp_path, capsys):
+    assert main([str(videos), "--out", str(tmp_path / "out"), *more]) == code
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_videos_is_one_line(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert main([str(tmp_path / "empty"), "--out", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert str(tmp_path / "empty") in error
+    assert len(error.splitlines()) == 1

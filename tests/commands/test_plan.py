@@ -1,0 +1,208 @@
+"""Planning: what it reads from a compiled program, and what it says. Compilers of other machines are CI's own step."""
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from sorajax.commands.plan import Sampling, described, main
+from sorajax.devices.sharding import make_mesh
+from sorajax.models.sora import init_dit, init_text, init_vae, init_vision
+from sorajax.models.vision import VisionConfig
+from sorajax.pretrained.part import abstract_parameters
+from sorajax.sampling.memory import nbytes, stages
+from sorajax.training.ahead import (
+    CHIPS,
+    StepPlan,
+    Topology,
+    alternatives,
+    axes_text,
+    collectives,
+    compile_stage,
+    plan_step,
+)
+from sorajax.training.experiments import load_experiment
+
+
+def test_collectives_in_a_loop_count_as_often_as_they_run():
+    mesh = make_mesh("fsdp=8")
+    split = NamedSharding(mesh, P("fsdp"))
+
+    def repeated(x):
+        def turn(x, _):
+            total = jax.shard_map(lambda x: jax.lax.psum(x, "fsdp"), mesh=mesh, in_specs=P("fsdp"), out_specs=P())(x)
+            return x + jnp.tile(total, 8), None
+
+        return jax.lax.scan(turn, x, None, length=5)[0]
+
+    x = jax.ShapeDtypeStruct((8 * 1000,), jnp.float32, sharding=split)
+    found = collectives(jax.jit(repeated).lower(x).compile().as_text())
+    assert found["all-reduce"] == (5, 5 * 4000)
+
+
+def test_text_of_an_asynchronous_program_is_read():
+    text = """HloModule jit_step
+%body.1 (p: (s32[], bf16[8,128])) -> (s32[], bf16[8,128]) {
+  %ag = (bf16[8,128]{1,0}, bf16[64,128]{1,0}) all-gather-start(%x), dimensions={0}
+  %agd = bf16[64,128]{1,0} all-gather-done(%ag)
+}
+
+%cond.2 (p: (s32[], bf16[8,128])) -> pred[] {
+  %n = s32[]{:T(128)} constant(5)
+  ROOT %less = pred[] compare(%i, %n), direction=LT
+}
+
+%body.2 (p: (s32[], bf16[8,128])) -> (s32[], bf16[8,128]) {
+  %aa = f32[4]{0} all-to-all(%x), channel_id=3
+  %ab = f32[4]{0} all-to-all(%x), channel_id=3
+}
+
+ENTRY %main.2 (a: f32[4]) -> f32[4] {
+  %w = (s32[], bf16[8,128]) while(%t), condition=%cond.1, body=%body.1, backend_config={"known_trip_count":{"n":"28"}}
+  %v = (s32[], bf16[8,128]) while(%t), condition=%cond.2, body=%body.2
+  %r = f32[4]{0} all-reduce(%a), to_apply=%add.1
+}
+"""
+    assert collectives(text) == {"all-gather": (28, 28 * 64 * 128 * 2), "all-reduce": (1, 16), "all-to-all": (5, 80)}
+
+
+def test_a_plan_knows_what_the_step_takes():
+    config = load_experiment("tests/configs/small_plan.py")
+    mesh = make_mesh("fsdp=8")
+    small = jax.tree.map(lambda x: x, config.planned(mesh))
+    stage, (batch,) = small
+    assert batch.latent.shape[1:] == (2, 16, 16, 16)
+    assert batch.size % 8 == 0
+    assert batch.size * 2 * 8 * 8 <= 16_384
+    with pytest.raises(ValueError, match="does not divide 4 heads: use tensor=1, 2, 4"):
+        stage.check(make_mesh("tensor=8"))
+
+
+def test_trainings_of_open_weights_are_planned_by_name():
+    """Nothing is downloaded, and of the weights there are shapes alone."""
+    mesh = make_mesh("seq=8")
+    tune = replace(load_experiment("configs/wan_tune.py"), base=Path("Wan2.1-T2V-1.3B"))
+    stage, batches = tune.planned(mesh)
+    assert stage.config.dit.width == 1536
+    assert all(batch.context.shape[1:] == (512, 4096) for batch in batches)
+    lora = load_experiment("configs/wan_i2v_lora.py")
+    sizes = {}
+    for bits in (None, "int8"):
+        stage, batches = replace(lora, base=Path("Wan-AI/Wan2.2-I2V-A14B"), expert="low", quantize=bits).planned(mesh)
+        sizes[bits] = nbytes(stage.base["dit"])
+        adapters = jax.eval_shape(stage.init, jax.random.key(0))
+        assert adapters["blocks"]["self_attention"]["q"]["a"].shape == (40, 5120, 16)
+    assert {batch.channels.shape[-1] for batch in batches} == {20}
+    assert 28e9 < sizes[None] < 30e9
+    assert sizes["int8"] < 0.55 * sizes[None]
+    with pytest.raises(ValueError, match="has two experts, and one is trained at a time: say --expert high, or low"):
+        replace(lora, base=Path("Wan2.2-I2V-A14B")).planned(mesh)
+
+
+@pytest.mark.parametrize("bits", [None, "int8"])
+def test_what_is_planned_for_sampling_is_about_what_the_compiler_plans(bits):
+    """Of the model in the box, for one CPU device; nothing is computed, so no weights are there."""
+    asked = Sampling("sorajax/assets/world", dtype="float32", quantize=bits)
+    config, weights = described(asked)
+    mesh = make_mesh({}, jax.devices()[:1])
+    found = stages(config, weights, config.vae.latent_shape(17, 64, 64), 30)
+    assert [stage.name for stage in found] == ["text", "transformer", "decoder"]
+    for stage in found:
+        held = nbytes(stage.arguments[0])
+        compiled = compile_stage(stage, mesh).memory_analysis()
+        assert compiled.argument_size_in_bytes > (held if stage.name != "decoder" else held / 2)  # half is the encoder
+        assert 0.4 < stage.planned / (held + compiled.temp_size_in_bytes) < 2.5
+    whole = described(Sampling("sorajax/assets/world", dtype="float32"))[1]
+    assert (nbytes(weights["dit"]) < 0.4 * nbytes(whole["dit"])) == (bits is not None)
+
+
+def test_a_picture_and_one_of_two_experts_are_planned_too():
+    """Of a small model that has all parts an open one may have; of experts one is there at a time."""
+    base = described(Sampling("sorajax/assets/world", dtype="float32"))[0]
+    vision = VisionConfig(width=32, hidden=64, depth=3, heads=4, patch=14, size=56)
+    channels = base.vae.latent_channels
+    dit = replace(base.dit, in_channels=2 * channels + 4, image_width=vision.width, pooled_text=False)
+    config = replace(base, dit=dit, vision=vision, known="channels", boundary=0.9, guide_known=False)
+    inits = {"text": (init_text, config.text), "vision": (init_vision, vision), "dit": (init_dit, dit),
+             "vae": (init_vae, config.vae)}  # fmt: skip
+    weights = {name: abstract_parameters(init, shape, "float32") for name, (init, shape) in inits.items()}
+    found = stages(config, weights, config.vae.latent_shape(17, 64, 64), 30)
+    assert [stage.name for stage in found] == ["text", "vision", "encoder", "transformer", "decoder"]
+    assert nbytes(found[3].arguments[0]) == nbytes(weights["dit"])
+    mesh = make_mesh({}, jax.devices()[:1])
+    for stage in found[1:4]:
+        compiled = compile_stage(stage, mesh).memory_analysis()
+        assert 0.4 < stage.planned / (nbytes(stage.arguments[0]) + compiled.temp_size_in_bytes) < 2.5
+
+
+def test_open_models_are_known_by_name():
+    config, weights = described(Sampling("Wan2.1-T2V-1.3B"))
+    assert sum(leaf.size for leaf in jax.tree.leaves(weights["dit"])) == 1_418_996_800
+    assert sum(leaf.size for leaf in jax.tree.leaves(weights["text"])) == 5_680_910_336
+    large = stages(config, weights, config.vae.latent_shape(81, 480, 832), 50)[2]
+    assert (large.name, large.calls) == ("decoder, a tile", 2 * 4 * 21)
+    larger = stages(config, weights, config.vae.latent_shape(81, 1080, 1920), 50)[2]
+    assert larger.planned == large.planned  # the memory of a tile
+    whole = [stages(config, weights, config.vae.latent_shape(81, 480, 832), 50, gigabytes * 1e9)[2]
+             for gigabytes in (24, 40)]  # fmt: skip
+    assert [stage.name for stage in whole] == ["decoder, a tile", "decoder"]
+    assert whole[1].calls == 21
+    assert described(Sampling("Wan2.2-TI2V-5B"))[0].vae.stride == (4, 16, 16)
+    for name, sizes in (("Wan2.1-I2V-14B-480P", (480, 832)), ("Wan-AI/Wan2.1-I2V-14B-720P-Diffusers", (720, 1280))):
+        assert described(Sampling(name))[0].sizes[0] == sizes
+    picture, experts = (described(Sampling(name)) for name in ("Wan2.1-I2V-14B", "Wan2.2-I2V-A14B"))
+    assert (picture[0].vision.tokens, picture[0].boundary, set(picture[1])) == (257, None, {*weights, "vision"})
+    assert (experts[0].vision, experts[0].boundary, set(experts[1])) == (None, 0.9, set(weights))
+    assert described(Sampling("Wan2.2-T2V-A14B"))[0].boundary == 0.875
+
+
+def test_the_slowest_side_of_the_roof_is_the_bound():
+    step = StepPlan(10, 8e15, arguments=2**30, temporary=2**30, peak=2**31, collectives={"all-gather": (3, 10**9)})
+    sides = step.seconds(CHIPS["v5e"], 8)
+    assert sides["computing"] == pytest.approx(1e15 / 197e12)
+    assert sides["memory"] == pytest.approx(2**32 / 819e9)
+    assert sides["links"] == pytest.approx(1e9 / 200e9)
+    assert [axes_text(sizes) for sizes in alternatives(8, 6)[:3]] == ["fsdp=8", "fsdp=4,seq=2", "fsdp=4,tensor=2"]
+    assert Topology("v5p:4x4x4").chip.memory == 95 * 2**30
+    assert callable(plan_step)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["configs/dit_xl.py"], "no --topology: say what to plan for"),
+        (["configs/dit_xl.py", "--topology"], "--topology has no value"),
+        (["configs/dit_xl.py", "--topology", "v9:2x2"], "v9:2x2 is no topology: write KIND:SHAPE, e.g. v5e:2x4"),
+        (["configs/world_vae.py", "--topology", "v5e:2x4"], "VAETraining cannot be planned"),
+        (["configs/nothing.py", "--topology", "v5e:2x4"], "configs/nothing.py is no experiment file"),
+        (["nowhere", "--topology", "v5e:1x1"], "nowhere does not exist"),
+        (["Wan2.1-T2V-1.3B", "--topology", "v5e:1x1", "--size", "832"], "--size 832 is not WIDTHxHEIGHT, e.g. 832x480"),
+        (["Wan2.1-T2V-1.3B", "--topology", "v5e:1x1", "--frames", "-3"], "frames -3 is not allowed"),
+    ],
+)
+def test_a_wrong_request_is_one_line(arguments, message, capsys, monkeypatch):
+    monkeypatch.setattr("os.environ", dict(__import__("os").environ))
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_the_world_is_planned_as_it_trains():
+    """Clips are rendered and encoded in the step; what a plan compiles has the shapes of a batch of the loader."""
+    config = load_experiment("configs/world_large.py")
+    small = replace(config, data=replace(config.data, threads=1, ahead=1, buckets=tuple(
+        replace(bucket, batch_size=2) for bucket in config.data.buckets)))  # fmt: skip
+    stage, planned = small.planned(make_mesh("fsdp=1", jax.devices()[:1]))
+    with tempfile.TemporaryDirectory() as directory:
+        real, batches = small.build(Path(directory))
+    batch = next(iter(batches))
+    assert batch.latent is None
+    shapes = {plan.bucket: jax.tree.map(lambda x: (x.shape, x.dtype), plan) for plan in planned}
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), batch) == shapes[batch.bucket]
+    assert jax.eval_shape(stage.init, jax.random.key(0)).keys() == real.init(jax.random.key(0)).keys()

@@ -1,0 +1,137 @@
+"""The command line from an experiment file to a model folder, and what it says to mistakes."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sorajax.commands.train import main
+from sorajax.devices.sharding import make_mesh
+from sorajax.models.folder import load_model
+from sorajax.models.sora import SoraConfig
+from sorajax.models.vae import VAEConfig
+from sorajax.training import loop
+from sorajax.training.experiments import load_experiment
+from sorajax.training.experiments.vae import VAEStage
+from tests import CONFIGS, ROOT
+
+EXPERIMENTS = ROOT / "configs"
+VAE, DIT = str(CONFIGS / "tiny_vae.py"), str(CONFIGS / "tiny_dit.py")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_device():
+    """Sharding is the business of other tests; here it would only be compiled for longer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "make_mesh", lambda shape: make_mesh(shape, jax.devices()[:1]))
+        yield
+
+
+@pytest.fixture(scope="module")
+def vae(tmp_path_factory):
+    """A training directory of a tiny autoencoder."""
+    directory = tmp_path_factory.mktemp("vae")
+    assert main([VAE, "--directory", str(directory)]) == 0
+    return directory
+
+
+@pytest.fixture(scope="module")
+def dit(vae, tmp_path_factory):
+    """A training directory of a tiny transformer, trained on cached latents of the world."""
+    directory = tmp_path_factory.mktemp("dit")
+    latents = ["--latents", str(directory / "latents"), "--encoded", "16"]
+    assert main([DIT, "--vae", str(vae), "--directory", str(directory), *latents, "--model.depth", "3"]) == 0
+    return directory
+
+
+@pytest.mark.slow
+def test_an_autoencoder_is_trained_exported_and_its_moments_measured(vae):
+    config, params, tokenizer = load_model(vae, VAEConfig)
+    assert len(config.mean) == len(config.std) == 4
+    assert min(config.std) > 0
+    assert set(params) == {"vae"}
+    assert tokenizer is None
+    assert (vae / "previews" / "00000002.png").exists()
+
+
+def test_a_training_directory_holds_the_whole_model(dit):
+    config, params, tokenizer = load_model(dit, SoraConfig)
+    assert set(params) == {"text", "dit", "vae"}
+    assert (config.dit.depth, config.frames, config.sizes) == (3, (5,), ((32, 32),))
+    assert json.loads(tokenizer)["model"]["type"] == "BPE"
+    assert params["dit"]["blocks"]["feed_forward"]["up"]["kernel"].shape == (3, 16, 32)
+
+
+def test_a_run_resumes_and_says_what_changed(vae, dit, capsys):
+    latents = ["--latents", str(dit / "latents"), "--model.depth", "3"]
+    command = [DIT, "--vae", str(vae), "--directory", str(dit), *latents]
+    assert main(command) == 1
+    assert "say --resume" in capsys.readouterr().err
+    assert main([*command, "--resume", "--loop.keep", "3"]) == 0
+    out = capsys.readouterr().out
+    assert "at step 2, with" in out
+    assert "loop.keep 2 -> 3" in out
+
+
+@pytest.mark.slow
+def test_a_run_starts_from_another_ones_weights(dit, tmp_path, capsys):
+    """And takes the autoencoder from that model, too, so that nothing else is needed to go on from it."""
+    common = [DIT, "--vae", str(dit), "--loop.start", str(dit), "--latents", str(dit / "latents")]
+    assert main([*common, "--directory", str(tmp_path / "fits"), "--model.depth", "3"]) == 0
+    before, after = (load_model(folder, SoraConfig)[1]["text"]["embedding"] for folder in (dit, tmp_path / "fits"))
+    assert np.abs(before - after).max() < 0.05
+    once, again = (load_model(folder, SoraConfig)[1]["vae"] for folder in (dit, tmp_path / "fits"))
+    jax.tree.map(np.testing.assert_array_equal, once, again)
+    assert main([*common, "--directory", str(tmp_path / "deeper"), "--model.depth", "4"]) == 0
+    assert main([*common, "--directory", str(tmp_path / "shallower"), "--model.depth", "2"]) == 1
+    assert "does not fit: dit/blocks/" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["configs/no_such.py"], 2, "is no experiment file"),
+        ([DIT, "--model.dept", "24"], 2, "--model.depth"),
+        ([DIT, "--loop.steps", "0"], 2, "it must be 1 or more"),
+        ([DIT, "--vae", "no/such/folder"], 1, "no/such/folder does not exist"),
+        ([VAE, "--loop.mesh", "data=3"], 1, "does not fill 1 devices"),
+        ([VAE, "--model.pixel-patch", "5"], 1, "height 16 cannot be encoded"),
+    ],
+)
+def test_a_mistake_is_told_without_a_traceback(arguments, code, said, tmp_path, capsys):
+    try:
+        returned = main([*arguments, "--directory", str(tmp_path)] if len(arguments) > 1 else arguments)
+    except SystemExit as exit:
+        returned = exit.code
+    error = capsys.readouterr().err
+    assert returned == code
+    assert said in error
+    assert "Traceback" not in error
+    assert code == 2 or error.count("\n") == 1
+
+
+def test_a_run_that_diverged_exits_with_one_line(tmp_path, monkeypatch, capsys):
+    def diverge(*_, **__):
+        raise loop.DivergedError("step 7: loss nan")
+
+    monkeypatch.setattr(loop, "fit", diverge)
+    assert main([VAE, "--directory", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == "step 7: loss nan\n"
+
+
+def test_every_shipped_experiment_constructs():
+    for path in EXPERIMENTS.glob("*.py"):
+        assert load_experiment(path).loop.steps > 0
+
+
+def test_recipes_for_videos_fit_the_weights_in_the_box():
+    """Their autoencoder can begin from it, and their transformer and text encoder have its shapes."""
+    recipe = load_experiment(EXPERIMENTS / "videos_vae.py")
+    stage = VAEStage(recipe.model)
+    found, wanted = stage.load(recipe.loop.start), jax.eval_shape(stage.init, jax.random.key(0))
+    assert jax.tree.map(jnp.shape, found) == jax.tree.map(jnp.shape, wanted)
+    recipe = load_experiment(EXPERIMENTS / "videos_dit.py")
+    config, _, _ = load_model(recipe.loop.start, SoraConfig)
+    assert (config.dit, config.text) == (recipe.model, recipe.text)

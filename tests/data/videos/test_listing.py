@@ -1,0 +1,98 @@
+"""A folder, a manifest and a tar of the same videos give the same list; mistakes name the line."""
+
+import json
+import tarfile
+
+import pytest
+
+from sorajax.data.videos.decode import probe, read_clip
+from sorajax.data.videos.entry import Entry
+from sorajax.data.videos.listing import listing, opened
+from tests.data.videos.films import film, numbers
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "deep").mkdir()
+    film(tmp_path / "a.mp4", 9)
+    film(tmp_path / "deep" / "b.mkv", 17)
+    (tmp_path / "a.txt").write_text("the first\n")
+    (tmp_path / "deep" / "b.json").write_text('{"text": "the second"}')
+    (tmp_path / "notes.md").write_text("no video")
+    return tmp_path
+
+
+def test_a_folder_with_captions_beside_the_films(folder):
+    a, b = listing(folder)
+    assert a == Entry(str(folder / "a.mp4"), "the first")
+    assert b == Entry(str(folder / "deep" / "b.mkv"), "the second")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_manifests_say_parts_and_captions(folder, suffix):
+    rows = [
+        {"path": "deep/b.mkv", "caption": "later", "start": 1.0, "end": 2.0},
+        {"path": "deep/b.mkv", "caption": "sooner", "start": 0.25, "end": None},
+    ]
+    path = folder / f"list{suffix}"
+    if suffix == ".csv":
+        path.write_text("path,caption,start,end\ndeep/b.mkv,later,1.0,2.0\ndeep/b.mkv,sooner,0.25,\n")
+    elif suffix == ".jsonl":
+        path.write_text("\n".join(json.dumps(row) for row in rows) + "\n")
+    else:
+        pyarrow = pytest.importorskip("pyarrow")
+        pytest.importorskip("pyarrow.parquet").write_table(pyarrow.Table.from_pylist(rows), path)
+    film_path = str(folder / "deep" / "b.mkv")
+    assert listing(path) == [Entry(film_path, "sooner", 0.25, None), Entry(film_path, "later", 1.0, 2.0)]
+
+
+def test_a_tar_is_read_in_place(folder):
+    with tarfile.open(folder / "shard.tar", "w") as tar:
+        for name in ("a.mp4", "a.txt", "deep/b.mkv", "deep/b.json"):
+            tar.add(folder / name, name)
+    a, b = listing(folder / "shard.tar")
+    assert (a.caption, b.caption) == ("the first", "the second")
+    assert a.path == f"{folder / 'shard.tar'}::a.mp4"
+    assert opened(b.path).read() == (folder / "deep" / "b.mkv").read_bytes()
+    assert probe(b.path) == probe(str(folder / "deep" / "b.mkv"))
+    assert numbers(read_clip(b.path, 1.0, 5, 8.0)) == [8, 9, 10, 11, 12]
+    with pytest.raises(FileNotFoundError, match="no member"):
+        opened(a.path.replace("a.mp4", "c.mp4"))
+
+
+def test_pictures_count_unless_they_are_a_films_poster(folder):
+    from PIL import Image
+
+    for name in ("a.png", "picture.png"):
+        Image.new("RGB", (48, 32), (90, 0, 0)).save(folder / name)
+    paths = [entry.path for entry in listing(folder)]
+    assert str(folder / "picture.png") in paths
+    assert str(folder / "a.png") not in paths
+    facts = probe(str(folder / "picture.png"))
+    assert facts.still
+    assert (facts.height, facts.width) == (32, 48)
+    assert read_clip(str(folder / "picture.png"), 0, 1, 8.0, (16, 16)).shape == (1, 16, 16, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("l.csv", "file_name,caption\n,x\n", "entry 1: no path"),
+        ("l.csv", "path,start\na.mp4,soon\n", "entry 1: start 'soon' is no number"),
+        ("l.jsonl", '{"path": "a.mp4", "start": 3, "end": 2}\n', "nothing lies between start 3.0 and end 2.0"),
+        ("l.jsonl", "{path}\n", "line 1 is no JSON"),
+        ("l.tar", "no tar", "no uncompressed tar"),
+        ("l.xyz", "", "neither folder nor"),
+    ],
+)
+def test_a_wrong_manifest_names_its_line(tmp_path, name, content, said):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=said):
+        listing(tmp_path / name)
+
+
+def test_an_empty_or_missing_folder_says_what_is_read(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no video"):
+        listing(tmp_path)
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        listing(tmp_path / "gone")

@@ -1,0 +1,238 @@
+"""Preparation keeps every good clip once, says why of every other, and goes on wherever it was killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from threading import Event
+
+import numpy as np
+import pytest
+
+from sorajax.data.buckets import Bucket
+from sorajax.data.records import Records, packed, unpacked, write_records
+from sorajax.data.videos import preparation
+from sorajax.data.videos.decode import read_clip
+from sorajax.data.videos.encoding import encode_clips, encoded_records
+from sorajax.data.videos.filters import BITS, Filters, duplicates, looks, shots, written
+from sorajax.data.videos.preparation import Preparation, prepare, prepare_part, prepared_records
+from tests.data.videos.films import film, moving
+
+BUCKETS = (Bucket(9, 32, 32, batch_size=4), Bucket(9, 32, 48, batch_size=4), Bucket(1, 32, 48, batch_size=4))
+SETTINGS = Preparation(buckets=BUCKETS, videos_per_part=3, most_broken=0.5)
+
+
+def in_turn(folder, parts, runner):
+    """In place of Beam: the parts one after another."""
+    for part in parts:
+        prepare_part(folder, part)
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    """Nine films: five good ones (two shots in one), a dark, a static, a short, a double; and two broken files."""
+    folder = tmp_path_factory.mktemp("videos")
+    for seed in range(4):
+        film(folder / f"good{seed}.mp4", moving(seed, 18))
+        (folder / f"good{seed}.txt").write_text(f"clip {seed}")
+    film(folder / "cut.mp4", np.concatenate([moving(10, 12), moving(11, 12)]))
+    film(folder / "dark.mp4", moving(12, 9) // 32)
+    film(folder / "static.mp4", np.stack([moving(13, 1)[0]] * 9))
+    film(folder / "short.mp4", moving(14, 4))
+    film(folder / "double.mp4", moving(0, 18))
+    (folder / "junk.mp4").write_bytes(b"junk")
+    (folder / "half.mp4").write_bytes((folder / "good0.mp4").read_bytes()[:800])
+    return folder
+
+
+@pytest.fixture
+def local(monkeypatch):
+    monkeypatch.setattr(preparation, "run_parts", in_turn)
+
+
+def test_every_clip_is_kept_once_or_its_rejection_explained(videos, tmp_path, local):
+    settings = Preparation(buckets=BUCKETS[:2], videos_per_part=3, most_broken=0.5)
+    report = prepare(videos, tmp_path, settings, say=lambda text: None)
+    assert report["rejected"] == {"too dark": 1, "static": 1, "too short": 1, "duplicate": 2}
+    assert [Path(line["path"]).name for line in report["broken"]] == ["half.mp4", "junk.mp4"]
+    clips, paths = prepared_records(tmp_path, BUCKETS[1])
+    names = Counter(Path(path).name for path in paths)
+    twice = Counter({f"good{seed}.mp4": 2 for seed in range(1, 4)})
+    assert names - Counter({"cut.mp4": 2}) - twice in (Counter({"good0.mp4": 2}), Counter({"double.mp4": 2}))
+    assert report["clips"] == len(clips) == 10
+    starts = [json.loads(p.read_text())["clips"] for p in sorted((tmp_path / "clips").glob("*.json"))]
+    cut = [clip["start"] for part in starts for clip in part if clip["path"].endswith("cut.mp4")]
+    assert cut == [0.0, 1.5]
+    said = [json.loads(path.read_text()) for path in (tmp_path / "clips").glob("*.json")]
+    reasons = [line["reason"] for part in said for line in part["rejected"]]
+    assert any("brightness 0.0" in reason and "limit 0.05" in reason for reason in reasons)
+
+
+def test_pixels_and_captions_survive_on_disk(videos, tmp_path, local):
+    prepare(videos, tmp_path, SETTINGS, say=lambda text: None)
+    clips, paths = prepared_records(tmp_path, BUCKETS[1])
+    number = next(i for i, path in enumerate(paths) if path.endswith("good2.mp4"))
+    record = clips[number]
+    expected = moving(2, 18)[:9]
+    assert record["caption"] == "clip 2"
+    assert np.abs(unpacked(record["pixels"]).astype(int) - expected).mean() < 8  # two codecs lie between
+
+
+def test_the_same_frames_are_the_same_bytes_on_disk(videos):
+    frames, rng = read_clip(str(videos / "cut.mp4"), 0, 9, 8.0, (32, 48)), np.random.default_rng(0)
+
+    def bytes_in_other_memory():
+        dirt = [rng.integers(0, 255, rng.integers(1_000, 300_000), np.uint8) for _ in range(5)]
+        del dirt
+        return packed(frames)
+
+    assert len({bytes_in_other_memory() for _ in range(100)}) == 1
+
+
+def test_a_finished_folder_is_kept_and_another_request_refused(videos, tmp_path, local, monkeypatch):
+    first = prepare(videos, tmp_path, SETTINGS, say=lambda text: None)
+    monkeypatch.setattr(preparation, "run_parts", None)  # nothing is left to do
+    assert prepare(videos, tmp_path, SETTINGS, say=lambda text: None) == first
+    with pytest.raises(ValueError, match=r"was made with fps 8\.0, not 12\.0: choose another folder"):
+        prepare(videos, tmp_path, Preparation(buckets=BUCKETS, fps=12.0), say=lambda text: None)
+
+
+def test_too_many_broken_files_stop_the_run_and_are_named(videos, tmp_path, local):
+    settings = Preparation(buckets=BUCKETS, most_broken=0.1)
+    with pytest.raises(ValueError, match=r"2 of 11 videos are broken.*report\.json"):
+        prepare(videos, tmp_path, settings, say=lambda text: None)
+
+
+def test_killed_anywhere_it_goes_on_without_loss_or_doubles(videos, tmp_path, local):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    expected = prepare(videos, whole, SETTINGS, say=lambda text: None)
+    script = (
+        "import sys; from tests.data import test_preparation as t; from sorajax.data import preparation as p;"
+        "p.run_parts = t.in_turn; p.prepare(sys.argv[1], sys.argv[2], t.SETTINGS)"
+    )
+    for wait in (0.05, 0.3, 0.2):
+        process = subprocess.Popen([sys.executable, "-c", script, str(videos), str(killed)], start_new_session=True)
+        deadline = time.monotonic() + 60
+        while not (killed / "clips").exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(wait)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert prepare(videos, killed, SETTINGS, say=lambda text: None) == expected
+    for bucket in BUCKETS[:2]:
+        (a, a_paths), (b, b_paths) = prepared_records(whole, bucket), prepared_records(killed, bucket)
+        assert a_paths == b_paths
+        assert all(a[i] == b[i] for i in range(len(a)))
+
+
+def encode(video):
+    """Means over 4x4 pixels of every fourth frame."""
+    b, _, h, w, c = video.shape
+    return video[:, ::4].reshape(b, -1, h // 4, 4, w // 4, 4, c).mean((3, 5))
+
+
+def test_latents_are_those_of_the_clips_and_made_once(videos, tmp_path, local):
+    prepare(videos, tmp_path, SETTINGS, say=lambda text: None)
+    said = []
+    target = encode_clips(tmp_path, lambda: encode, "me", said.append)
+    assert said
+    latents, paths = encoded_records(tmp_path, "me", BUCKETS[1])
+    clips, same = prepared_records(tmp_path, BUCKETS[1])
+    assert sorted(paths) == sorted(same)
+    for i in range(len(latents)):
+        pixels = next(clips[j] for j in range(len(clips)) if (clips[j]["path"], clips[j]["start"]) == (
+            latents[i]["path"], latents[i]["start"]))  # fmt: skip
+        expected = encode(unpacked(pixels["pixels"])[None].astype(np.float32) / 127.5 - 1)[0]
+        np.testing.assert_allclose(latents[i]["latent"], expected, atol=2e-3)
+    images, _ = encoded_records(tmp_path, "me", BUCKETS[2])
+    assert len(images) >= len(latents)  # every film's first frame is an image
+
+    gone = sorted(target.glob("*.json"))[0]
+    gone.unlink()
+    with pytest.raises(FileNotFoundError, match="not complete"):
+        encoded_records(tmp_path, "me", BUCKETS[1])
+    encode_clips(tmp_path, lambda: encode, "me", said.append)
+    again, _ = encoded_records(tmp_path, "me", BUCKETS[1])
+    assert [again[i]["start"] for i in range(len(again))] == [latents[i]["start"] for i in range(len(latents))]
+
+
+def test_a_flipped_byte_is_an_error_and_no_wrong_data(tmp_path):
+    path = tmp_path / "x.arrayrecord"
+    rng = np.random.default_rng(0)
+    write_records(path, ({"latent": rng.normal(size=(200,)).astype(np.float16), "n": i} for i in range(5)))
+    assert Records([path], [5])[3]["n"] == 3
+    content = bytearray(path.read_bytes())
+    written_to = np.flatnonzero(np.frombuffer(bytes(content), np.uint8))  # the rest is padding
+    for share in (0.3, 0.5, 0.7):
+        content[written_to[int(share * len(written_to))]] ^= 0x10
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"x\.arrayrecord"):
+        list(map(Records([path], [5]).__getitem__, range(5)))
+
+
+def test_pixels_of_a_picture_are_exact():
+    picture = moving(3, 1)
+    np.testing.assert_array_equal(unpacked(packed(picture)), picture)
+
+
+def test_duplicates_are_those_within_the_limit_and_the_first_is_kept():
+    rng = np.random.default_rng(0)
+    base = [int.from_bytes(rng.bytes(BITS // 8), "big") for _ in range(20)]
+
+    def flipped(value, count):
+        for bit in rng.choice(BITS, count, replace=False):
+            value ^= 1 << int(bit)
+        return value
+
+    prints = [*base, *[flipped(x, 6) for x in base[:8]], *[flipped(x, 7) for x in base[8:12]]]
+    assert duplicates(prints, 6) == {20 + i: i for i in range(8)}
+    assert duplicates(prints, -1) == {}
+
+
+def test_shots_end_where_the_picture_changes(tmp_path):
+    path = film(tmp_path / "cut.mp4", np.concatenate([moving(1, 14), moving(2, 10), moving(3, 16)]))
+    found = shots(str(path), 0.0, 5.0, 3.0)
+    np.testing.assert_allclose(found, [(0.0, 1.75), (1.75, 3.0), (3.0, 5.0)])
+    assert shots(str(path), 0.5, 1.5, 3.0) == [(0.5, 1.5)]
+    assert shots(str(path), 0.0, 5.0, 0.0) == [(0.0, 5.0)]
+
+
+def test_writing_is_seen_and_other_things_are_not():
+    from PIL import Image, ImageDraw
+
+    plain = Image.fromarray(np.full((120, 240, 3), 90, np.uint8))
+    lettered = plain.copy()
+    draw = ImageDraw.Draw(lettered)
+    for row in range(4):
+        draw.text((10, 5 + 28 * row), "a subtitle in the way of it", fill=(255, 255, 255), font_size=20)
+    assert written(np.asarray(plain)) == 0
+    assert written(np.asarray(lettered)) > 0.2
+    assert written(moving(5, 1, (120, 240))[0]) < 0.1
+    clip = np.stack([np.asarray(lettered)] * 9)
+    assert looks(clip, True).text > 0.2
+    assert looks(clip).text == 0
+
+
+@pytest.mark.parametrize("wrong", [{"dark": 2}, {"duplicate": 500}, {"cuts": -1}])
+def test_wrong_filters_are_one_line(wrong):
+    with pytest.raises(ValueError, match=f"filters.{next(iter(wrong))}"):
+        Filters(**wrong)
+
+
+def test_progress_is_said_while_others_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(preparation, "SECONDS", 0.01)
+    (tmp_path / "clips").mkdir()
+    said, heard = [], Event()
+
+    def say(text):
+        said.append(text)
+        heard.set()
+
+    with preparation.told(tmp_path, [0, 1, 2], say):
+        (tmp_path / "clips" / "00001.json").write_text("{}")
+        assert heard.wait(10)
+    assert "1 of 3 parts prepared" in said[0]

@@ -1,0 +1,120 @@
+"""The compilation cache is on by default, where the user or jax says; the CPU keeps memory, and options of its own."""
+
+import ctypes
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from sorajax.devices.compilation import cache_folder, claim_memory, keep_compiled, products_alone
+
+OPTIONS = ("compilation_cache_dir", "persistent_cache_min_entry_size_bytes", "persistent_cache_min_compile_time_secs")
+
+
+@pytest.fixture
+def unset(monkeypatch):
+    """jax as if nobody had configured its cache; restored afterwards."""
+    before = {option: jax.config.values[f"jax_{option}"] for option in OPTIONS}
+    for option in OPTIONS:
+        monkeypatch.delenv(f"JAX_{option}".upper(), raising=False)
+    jax.config.update("jax_compilation_cache_dir", None)
+    yield
+    for option, value in before.items():
+        jax.config.update(f"jax_{option}", value)
+
+
+@pytest.mark.parametrize("said", [{}, {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.5"}])
+def test_nearly_all_of_a_gpu_is_taken_unless_another_share_is_said(said, monkeypatch):
+    environment = dict(said)
+    monkeypatch.setattr(os, "environ", environment)
+    claim_memory()
+    assert environment == (said or {"XLA_CLIENT_MEM_FRACTION": "0.92"})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="XDG is a Linux convention")
+def test_by_default_it_is_the_users_cache_folder(unset, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    keep_compiled()
+    assert jax.config.values["jax_compilation_cache_dir"] == str(tmp_path / "sorajax" / "compiled")
+    assert jax.config.values["jax_persistent_cache_min_compile_time_secs"] == 0
+    assert jax.config.values["jax_persistent_cache_min_entry_size_bytes"] == -1
+
+
+def test_a_folder_chosen_by_the_user_stays(unset, tmp_path):
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    keep_compiled()
+    assert jax.config.values["jax_compilation_cache_dir"] == str(tmp_path)
+
+
+def test_a_home_that_cannot_be_written_only_costs_time(unset, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("sorajax.devices.compilation.cache_folder", lambda: tmp_path / "file")
+    keep_compiled()
+    assert jax.config.values["jax_compilation_cache_dir"] is None
+
+
+def test_without_xdg_it_is_below_home(monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert Path.home() in cache_folder().parents
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="a C library without mallopt")
+def test_a_gradient_finds_its_memory_where_it_left_it():
+    """Of a process that keeps it, most calls fault in no page; a few still do, where freed pieces lie badly."""
+    program = """
+import resource, statistics, sys
+import jax, jax.numpy as jnp
+from sorajax.devices.compilation import keep_freed_memory
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+x = jnp.ones((1536, 1536))
+gradient = jax.jit(jax.grad(lambda x: jnp.sum(jnp.tanh(x @ x) @ jnp.tanh(x @ x))))
+faults = []
+for _ in range(30):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    gradient(x).block_until_ready()
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(int(statistics.median(faults[10:])))
+"""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "XLA_FLAGS"))}
+
+    def faults(how, **more):
+        environment = clean | {"JAX_PLATFORMS": "cpu", **more}
+        done = subprocess.run([sys.executable, "-c", program, how], env=environment, capture_output=True, text=True)
+        return int(done.stdout)
+
+    assert faults("kept") < 1000 < faults("plain")
+    assert faults("kept", MALLOC_TRIM_THRESHOLD_="131072") > 1000  # what the environment says stays
+
+
+@pytest.fixture
+def asked_anew():
+    products_alone.cache_clear()
+    yield
+    products_alone.cache_clear()
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="the CPU's compiler")
+def test_a_sum_of_products_is_left_out_of_the_librarys_fusions(asked_anew):
+    def compiled(options):
+        x = jnp.ones((7, 64, 384))
+        return jax.jit(lambda x, y: jnp.sum(x * y, 1), compiler_options=options).lower(x, x).compile().as_text()
+
+    if "ynn" not in compiled(None):
+        pytest.skip("this jaxlib fuses no sum of products: where none does any more, products_alone can go")
+    assert "ynn" not in compiled(products_alone())
+
+
+def test_options_that_a_compiler_does_not_know_are_left_out(asked_anew, monkeypatch):
+    monkeypatch.setattr("sorajax.devices.compilation.ALONE", {"xla_cpu_no_such_option": "1"})
+    assert products_alone() is None
+
+
+def test_an_accelerator_has_no_options_of_the_cpu(asked_anew, monkeypatch):
+    monkeypatch.setattr("sorajax.devices.compilation.jax.default_backend", lambda: "tpu")
+    assert products_alone() is None

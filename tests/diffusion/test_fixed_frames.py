@@ -1,0 +1,120 @@
+"""Laws of what is known: it sits at time 0, it stays, and training draws every kind of it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sorajax.diffusion.fixed_frames import (
+    CHANCES,
+    KINDS,
+    Known,
+    anchored,
+    clock,
+    forgotten,
+    held,
+    initial,
+    nothing_known,
+    random_known,
+    random_window,
+    whole_frames,
+)
+from sorajax.diffusion.samplers import euler
+
+SHAPE = (1, 3, 2, 2, 1)
+LATENT = jax.random.normal(jax.random.key(0), SHAPE)
+NOISE = jax.random.normal(jax.random.key(1), SHAPE)
+FIRST = jnp.array([[True, False, False]])
+
+
+def test_nothing_known_begins_as_the_noise():
+    assert np.array_equal(initial(nothing_known(SHAPE), NOISE), NOISE)
+
+
+def test_known_frames_begin_as_themselves_and_the_others_at_start():
+    x = initial(Known(LATENT, FIRST, 0.25), NOISE)
+    assert np.array_equal(x[:, 0], LATENT[:, 0])
+    np.testing.assert_allclose(x[:, 1:], 0.75 * LATENT[:, 1:] + 0.25 * NOISE[:, 1:], rtol=1e-6)
+
+
+def test_the_model_sees_known_frames_at_time_zero_and_they_stand_still():
+    seen = []
+
+    def velocity(x, time):
+        seen.append(time)
+        return jnp.ones_like(x)
+
+    moved = held(velocity, Known(LATENT, FIRST), NOISE)(LATENT, jnp.full((1, 3), 0.7))
+    np.testing.assert_allclose(seen[0], [[0.0, 0.7, 0.7]])
+    assert (moved[:, 0] == 0).all()
+    assert (moved[:, 1:] == 1).all()
+
+
+def test_known_parts_of_a_frame_arrive_at_their_values_and_share_its_clock():
+    part = jnp.zeros(SHAPE[:4], bool).at[:, :, 0].set(True)
+    known = Known(LATENT, part)
+    assert not whole_frames(known).any()
+    assert whole_frames(Known(LATENT, part.at[:, 0].set(True))).tolist() == [[True, False, False]]
+    x = euler(held(lambda x, time: jnp.ones_like(x), known, NOISE), initial(known, NOISE), jnp.array([1.0, 0.4, 0.0]))
+    np.testing.assert_allclose(x[:, :, 0], LATENT[:, :, 0], atol=1e-6)
+    np.testing.assert_allclose(x[:, :, 1], NOISE[:, :, 1] - 1, atol=1e-6)
+
+
+def test_a_clip_that_is_forgotten_is_noised_as_far_as_the_rest():
+    time = clock(Known(LATENT, FIRST), 0.75)
+    x, everywhere = forgotten(Known(LATENT, FIRST), NOISE, LATENT, time)
+    np.testing.assert_allclose(everywhere, [[0.75, 0.75, 0.75]])
+    np.testing.assert_allclose(x[:, 0], 0.25 * LATENT[:, 0] + 0.75 * NOISE[:, 0], rtol=1e-6)
+    assert np.array_equal(x[:, 1:], LATENT[:, 1:])
+    assert np.array_equal(forgotten(nothing_known(SHAPE), NOISE, LATENT, everywhere)[0], LATENT)
+
+
+def test_the_clock_of_a_scalar_time():
+    np.testing.assert_allclose(clock(Known(LATENT, FIRST), 0.5), [[0.0, 0.5, 0.5]])
+
+
+@pytest.mark.parametrize("t", [1, 2, 5])
+def test_random_known_leaves_something_to_do(t):
+    mask = random_known(jax.random.key(2), 512, t)
+    assert mask.shape == (512, t)
+    assert mask.dtype == bool
+    assert not mask.all(axis=1).any()
+
+
+def test_an_image_has_nothing_known():
+    assert not random_known(jax.random.key(2), 64, 1).any()
+
+
+def test_random_known_draws_every_kind_as_often_as_stated():
+    mask = np.asarray(random_known(jax.random.key(3), 8192, 9))
+    runs = mask[:, 0].astype(int) + (np.diff(mask.astype(int), axis=1) == 1).sum(1)
+    none = ~mask.any(1)
+    head_only = mask[:, 0] & ~mask[:, -1] & (runs == 1)
+    tail_only = ~mask[:, 0] & mask[:, -1] & (runs == 1)
+    chance = dict(zip(KINDS, (0.5, *(0.5 * share for share in CHANCES)), strict=True))
+    assert abs(none.mean() - chance["none"]) < 0.03
+    assert head_only.mean() > chance["head"] - 0.02
+    assert tail_only.mean() > chance["tail"] - 0.02
+    assert (mask[:, 0] & mask[:, -1] & (runs == 2)).mean() > 0.6 * chance["both ends"]
+    assert (runs > 2).mean() > 0.02
+    assert sum(CHANCES) == pytest.approx(1)
+
+
+def test_a_window_lies_where_it_was_cut_out_but_no_farther_than_the_reach():
+    clip = jnp.broadcast_to(jnp.arange(17.0)[None, :, None, None, None], (2, 17, 1, 1, 1))
+    windows = [random_window(jax.random.key(seed), clip, 5, 4) for seed in range(60)]
+    firsts = {int(window[0, 1, 0, 0, 0]) for window, _ in windows}
+    assert firsts == set(range(1, 14))
+    for window, positions in windows:
+        frames = np.asarray(window[1, :, 0, 0, 0])
+        assert frames[0] == positions[0] == 0
+        np.testing.assert_array_equal(frames[2:] - frames[1], [1, 2, 3])
+        np.testing.assert_array_equal(positions[1:], frames[1:] - max(0, frames[1] - 5))
+
+
+def test_without_a_gap_a_windows_positions_are_those_of_a_clip():
+    for reach in (0, 4):
+        for step in (0.5, 1.0, 2.0):
+            np.testing.assert_array_equal(anchored(1, 5, reach, step), step * np.arange(5))
+    np.testing.assert_array_equal(anchored(7, 4, 4, 0.5), [0, 3.5, 4, 4.5])  # nearer in time, at a higher rate
+    np.testing.assert_array_equal(anchored(100, 4, 4, 2.0), [0, 5, 7, 9])

@@ -1,0 +1,62 @@
+"""What is handed over in pixels: where it lies, and how it is put back."""
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from sorajax.media.video import Video
+from sorajax.sampling.conditions import Given, fitted, in_colours_of, known_of, read_mask
+
+
+def frames(count: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (count, 16, 16, 3), np.uint8)
+
+
+def test_a_head_and_a_tail_are_known_where_they_lie():
+    given = Given(head=frames(5), tail=frames(4))
+    known = known_of(given, (2, 5, 2, 2, 3), 4, lambda frames: np.full(((len(frames) - 1) // 4 + 1, 2, 2, 3), 7.0))
+    assert known.mask.tolist() == [[True, True, False, False, True]] * 2
+    assert known.latent[0, :, 0, 0, 0].tolist() == [7, 7, 0, 0, 7]
+
+
+def test_seams_have_the_given_colours():
+    given = frames(5) // 2 + 40
+    made = np.concatenate([given, given])[None] + np.uint8(9)
+    back = Given(head=given).put_back(made)
+    assert np.array_equal(back[0, :5], given)
+    assert np.array_equal(back[0, 5:], given)
+
+
+def test_what_moves_away_leaves_no_outline():
+    """A disc is blurred, the ground is darker: where the disc was, only the ground's error is taken back."""
+    y, x = np.mgrid[:32, :32]
+    disc = np.hypot(y - 16, x - 16) < 6
+    given = np.where(disc[..., None], 200, 90).astype(np.uint8) * np.ones(3, np.uint8)
+    blurred = ndimage.gaussian_filter(given.astype(float), (1.5, 1.5, 0)) - 4
+    gone = np.full((4, 32, 32, 3), 86.0)
+    back = in_colours_of([(0, given)], np.concatenate([blurred[None], gone]).round().astype(np.uint8))
+    assert np.abs(back[1:].astype(int) - 90).max() <= 2
+
+
+def test_an_object_made_elsewhere_gets_no_ghost_of_the_given_one():
+    y, x = np.mgrid[:32, :32]
+    given, made = (np.where((np.hypot(y - 16, x - at) < 5)[..., None], 200, 90) * np.ones(3) for at in (9, 22))
+    back = in_colours_of([(3, given.astype(np.uint8))], np.repeat(made[None], 4, 0).astype(np.uint8) - np.uint8(4))
+    assert np.abs(back - made).max() <= 2
+
+
+def test_fitting_covers_and_cuts_and_keeps_time():
+    moments = np.arange(8, dtype=np.uint8)[:, None, None, None] * 30
+    video = Video(np.broadcast_to(moments, (8, 8, 24, 3)), 8)
+    slower = fitted(video, 16, 16, 4.0)
+    assert slower.shape == (4, 16, 16, 3)
+    assert (np.diff(slower[:, 0, 0, 0].astype(int)) == 60).all()
+    assert fitted(video, 24, 8, 8.0) is not None
+    assert np.array_equal(fitted(video, 24, 8, 8.0), video.frames)
+
+
+def test_what_is_transparent_in_a_mask_is_outside_it(tmp_path):
+    pixels = np.full((4, 6, 4), 255, np.uint8)
+    pixels[:, 3:, 3] = 0
+    Image.fromarray(pixels).save(tmp_path / "mask.png")
+    assert read_mask(tmp_path / "mask.png", 6, 4).tolist() == [[True] * 3 + [False] * 3] * 4

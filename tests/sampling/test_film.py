@@ -1,0 +1,201 @@
+"""Laws of films: windows follow one another without a seam, an interruption loses nothing, and memory stays."""
+
+import numpy as np
+import pytest
+
+import sorajax
+from sorajax.media.video import Video
+from sorajax.sampling.film import (
+    Kept,
+    Shot,
+    Stream,
+    film,
+    fresh,
+    known_before,
+    prompts_of,
+    runs,
+    shots_of,
+    windows_for,
+)
+from sorajax.sampling.pipeline import Pipeline, _Windows
+from sorajax.sampling.request import Request
+
+REQUEST = Request(("a red ball",))
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def pipeline(tiny_model) -> Pipeline:
+    return sorajax.load(tiny_model)
+
+
+def test_a_window_holds_what_is_known_and_what_is_new():
+    for window in (2, 5, 9, 21):
+        prompts, done, count = ["a"] * 100, 0, 0
+        while done < 100:
+            assert known_before(done, window) < window
+            done += fresh(prompts, done, window)
+            count += 1
+        assert done == 100
+        assert windows_for([Shot("a", 1 + 99 * 4)], window, 4) == count
+
+
+def test_prompts_change_at_the_nearest_latent_and_windows_end_there():
+    run = [Shot("a", 16), Shot("b", 7)]
+    prompts = prompts_of(run, 4)
+    assert prompts == ["a"] * 5 + ["b"] * 2
+    assert fresh(prompts, 3, 9) == 2
+    assert [len(part) for part in runs([*run, Shot("c", 4, cut=True), Shot("d", 4)])] == [2, 2]
+
+
+def test_a_long_clip_begins_as_its_first_window_and_has_no_seam(pipeline):
+    """With the autoencoder's stream over all windows, decoding the whole at once gives the same."""
+    long = pipeline.film(REQUEST, [Shot("a red ball", 17)], seed=3).whole()
+    assert long.frames.shape == (17, 16, 16, 3)
+    short = pipeline("a red ball", frames=5, seed=3)[0]
+    assert np.abs(long.frames[:5].astype(int) - short.frames).max() <= 1
+    assert not np.array_equal(long.frames[5:9], long.frames[9:13])
+    (same,) = pipeline("a red ball", frames=17, seed=3)
+    assert np.array_equal(same.frames, long.frames)
+
+
+def test_a_film_is_cut_once_where_its_prompt_says_so():
+    shots = shots_of("A red ball falls. Cut to: the same red ball bounces", 49)
+    assert [(shot.prompt, shot.frames, shot.cut) for shot in shots] == [
+        ("A red ball falls", 24, False), ("a red ball bounces", 25, True)]  # fmt: skip
+    assert [shot.frames for shot in shots_of("a red ball falls", 49)] == [49]
+    styled = shots_of("A red ball falls. Cut to: a blue star. The style is neon.", 49)
+    look = "The style is neon."
+    assert [shot.prompt for shot in styled] == [f"A red ball falls. {look}", f"a blue star. {look}"]
+
+
+class Recorder:
+    """A model whose latents count; they are decoded to themselves."""
+
+    stride = 4
+
+    def __init__(self, reach=0, ahead=0):
+        self.reach, self.ahead = reach, ahead
+        self.known, self.prompts, self.seeds, self.seconds, self.shown = [], [], [], [], []
+
+    def sample(self, prompt, seed, past):
+        known = past.known
+        self.known.append(known)
+        self.seconds.append(past.second)
+        self.shown.append(past.frames)
+        self.prompts.append(prompt)
+        self.seeds.append(seed)
+        return np.where(known.mask[0][:, None, None, None], known.latent[0], len(self.known)).astype(np.float32)
+
+    def encode(self, frames):
+        return frames[:: self.stride].astype(np.float32)
+
+    def decode(self, latents, cache):
+        frames = np.repeat(latents, self.stride, 0)[0 if cache else self.stride - 1 :]
+        return np.round(frames).astype(np.uint8), {"begun": True}
+
+
+SHAPE = (5, 1, 1, 3)
+
+
+def played(model, shots, **more):
+    return np.concatenate(list(film(model, shots, SHAPE, 0, **more)))
+
+
+def test_a_window_knows_the_end_of_what_there_is():
+    model = Recorder()
+    frames = played(model, [Shot("a", 33)])
+    assert len(frames) == 33
+    assert [known.mask.sum() for known in model.known] == [0, 3, 3]
+    np.testing.assert_array_equal(model.known[1].latent[0, :3], 1)
+    assert len(set(model.seeds)) == 3
+    np.testing.assert_array_equal(frames[:17], 1)
+    np.testing.assert_array_equal(frames[17:25], 2)
+
+
+def test_what_lies_far_ahead_is_made_again():
+    model, shots = Recorder(ahead=1), [Shot("a", 33), Shot("b", 9, cut=True)]
+    frames = played(model, shots)
+    assert len(frames) == 42
+    assert [known.mask.sum() for known in model.known] == [0, 3, 3, 3, 3, 3, 0]
+    np.testing.assert_array_equal(frames[:13], 1)
+    np.testing.assert_array_equal(frames[13:17], 2)
+    assert windows_for(shots, 5, 4, ahead=1) == 7
+    assert fresh(["a"] * 9, 8, 5, ahead=9) == 1  # it always goes on
+
+
+def test_a_window_knows_how_the_film_began_where_the_model_was_trained_to():
+    """The anchor is the film's first latent as it is, and the others are as far from it as they are in the film."""
+    without, model = Recorder(), Recorder(reach=4)
+    shots = [Shot("a", 41), Shot("b", 33, cut=True)]
+    played(without, shots)
+    played(model, shots)
+    assert without.seconds == [1] * 7
+    assert model.seconds == [1, 3, 5, 7, 1, 3, 5]
+    assert [known.latent[0, 0, 0, 0, 0] for known in model.known] == [0, 1, 1, 1, 0, 5, 5]
+    assert [known.latent[0, 1, 0, 0, 0] for known in model.known] == [0, 1, 2, 3, 0, 5, 6]
+
+
+def test_a_cut_knows_nothing_or_its_image_and_each_shot_has_its_prompt():
+    model = Recorder()
+    image = Video(np.full((1, 1, 1, 3), 9, np.uint8), 1.0)
+    frames = played(model, [Shot("a", 9), Shot("b", 8), Shot("c", 5, cut=True), Shot("d", 5, cut=True, image=image)])
+    assert len(frames) == 27
+    assert model.prompts == ["a", "b", "c", "d"]
+    assert [known.mask.sum() for known in model.known] == [0, 3, 0, 1]
+    np.testing.assert_array_equal(frames[22], 9)
+
+
+def test_given_frames_come_first_and_are_known():
+    model = Recorder()
+    head = np.full((5, 1, 1, 3), 7, np.uint8)
+    frames = played(model, [Shot("a", 13)], head=head)
+    np.testing.assert_array_equal(frames[:5], 7)
+    assert model.known[0].mask.sum() == 2
+    np.testing.assert_array_equal(frames[5:], 1)
+
+
+def test_a_window_is_shown_the_frames_of_what_it_knows():
+    """The first is what was given, and not what the autoencoder made of it; later ones are those of the film."""
+    model = Recorder()
+    model.encode = lambda frames: frames[:: model.stride].astype(np.float32) + 1
+    head = np.full((5, 1, 1, 3), 7, np.uint8)
+    frames = played(model, [Shot("a", 29)], head=head)
+    assert [len(shown) for shown in model.shown] == [5, 9, 9]
+    assert [known.mask.sum() for known in model.known] == [2, 3, 3]
+    np.testing.assert_array_equal(model.shown[0], 7)
+    np.testing.assert_array_equal(frames[:5], 8)
+    np.testing.assert_array_equal(model.shown[1], frames[8:17])
+    np.testing.assert_array_equal(model.shown[2], frames[16:25])
+
+
+def test_an_interrupted_film_goes_on_as_if_nothing_had_been(tmp_path):
+    shots, folder = [Shot("a", 33)], tmp_path / "a.mp4.windows"
+    expected = played(Recorder(), shots)
+
+    class Dying(Recorder):
+        def sample(self, *arguments):
+            if len(self.known) == 2:
+                raise KeyboardInterrupt
+            return super().sample(*arguments)
+
+    with pytest.raises(KeyboardInterrupt):
+        played(Dying(), shots, kept=Kept(folder, {"prompt": "a"}))
+    again = Recorder()
+    again.known = [None, None]  # it counts on
+    np.testing.assert_array_equal(played(again, shots, kept=Kept(folder, {"prompt": "a"}, resume=True)), expected)
+    assert len(again.seeds) == 1
+    with pytest.raises(ValueError, match="another request"):
+        Kept(folder, {"prompt": "b"}, resume=True)
+
+
+def test_a_stream_decodes_as_the_whole(pipeline):
+    decided = pipeline.plan(Request(("a red ball",), frames=17))
+    latents = RNG.standard_normal(decided.latent, np.float32)
+    stream = Stream(_Windows(pipeline, decided), 7)
+    parts = [stream.add(latents[:2]), stream.add(latents[2:4]), stream.add(latents[4:])]
+    whole = pipeline._decoded(latents[None], decided)[0]
+    assert np.abs(np.concatenate(parts).astype(int) - whole).max() <= 1
+    assert (len(stream.latents), len(stream.frames), stream.done) == (3, 9, 5)  # what a window of 7 needs, and no more
+    assert stream.frames.base is None
+    assert np.array_equal(stream.frames, np.concatenate(parts)[-9:])

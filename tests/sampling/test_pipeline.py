@@ -1,0 +1,210 @@
+"""Laws of the pipeline: a clip depends on its prompt, seed and settings, and on nothing else."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import sorajax
+from sorajax.errors import BadRequest
+from sorajax.models.text import spelled_out
+from sorajax.sampling.film import Shot
+from sorajax.sampling.pipeline import Pipeline, interruptible
+from sorajax.sampling.request import Request
+from sorajax.sampling.settings import decide, encoded, notes_on
+from tests.conftest import TINY
+
+
+@pytest.fixture(scope="module")
+def pipeline(tiny_model) -> Pipeline:
+    return sorajax.load(tiny_model)
+
+
+def frames_of(pipeline, prompts="a red ball", **settings):
+    return [video.frames for video in pipeline(prompts, **settings)]
+
+
+def close(a, b):
+    """Equal but for the rounding of a different batch size."""
+    return np.abs(a.astype(int) - b).max() <= 1
+
+
+def test_defaults_are_the_models(pipeline):
+    (video,) = pipeline("a red ball bounces")
+    assert video.frames.shape == (5, 16, 16, 3)
+    assert video.fps == TINY.fps
+    expected = {"prompt": "a red ball bounces", "seed": 0, "steps": 2, "guidance_scale": 4.0, "sampler": "unipc"}
+    assert expected.items() <= video.metadata.items()
+    assert video.metadata["version"] == f"sorajax {sorajax.__version__}"
+
+
+def test_a_seed_repeats_and_another_differs(pipeline):
+    first, again, other = (frames_of(pipeline, seed=seed)[0] for seed in (3, 3, 4))
+    assert np.array_equal(first, again)
+    assert not close(first, other)
+
+
+def test_a_low_temperature_brings_clips_nearer_to_each_other(pipeline):
+    apart = {}
+    for temperature in (None, 1.0, 0.3):
+        first, second = (frames_of(pipeline, seed=seed, temperature=temperature)[0].astype(int) for seed in (3, 4))
+        apart[temperature] = np.abs(first - second).mean()
+    assert apart[None] == apart[1.0] > 2 * apart[0.3] > 0
+
+
+def test_the_models_own_temperature_is_the_default(pipeline):
+    cool = Pipeline(dataclasses.replace(pipeline.config, temperature=0.3), pipeline.params, pipeline.tokenizer, "cool")
+    (own,), (asked,) = cool("a red ball"), pipeline("a red ball", temperature=0.3)
+    assert np.array_equal(own.frames, asked.frames)
+    assert own.metadata["temperature"] == asked.metadata["temperature"] == 0.3
+
+
+def test_clip_i_is_seed_plus_i_in_any_batch(pipeline):
+    several = frames_of(pipeline, seed=5, num=3)
+    assert np.array_equal(several[2], frames_of(pipeline, seed=7)[0])
+    request = Request(("a red ball",), num=3, seed=5)
+    batched = [video.frames for video in pipeline.stream(request, pipeline.plan(request), batch=2)]
+    assert len(batched) == 3
+    assert all(close(a, b) for a, b in zip(several, batched, strict=True))
+
+
+def test_prompts_come_out_in_order_and_matter(pipeline):
+    videos = pipeline(["a red ball", "a blue box falls left"], num=2)
+    assert [(v.metadata["prompt"], v.metadata["seed"]) for v in videos] == [
+        ("a red ball", 0), ("a red ball", 1), ("a blue box falls left", 0), ("a blue box falls left", 1),
+    ]  # fmt: skip
+    assert not np.array_equal(videos[0].frames, videos[2].frames)
+
+
+def test_guidance_scale_one_ignores_the_negative_prompt(pipeline):
+    plain = frames_of(pipeline, guidance_scale=1.0)[0]
+    assert np.array_equal(plain, frames_of(pipeline, guidance_scale=1.0, negative="blue")[0])
+    assert not np.array_equal(
+        frames_of(pipeline, guidance_scale=5.0)[0], frames_of(pipeline, guidance_scale=5.0, negative="blue")[0]
+    )
+
+
+def test_more_prompts_than_are_kept_leave_those_that_are_used(pipeline, monkeypatch):
+    monkeypatch.setattr("sorajax.sampling.pipeline.MOST_CONTEXTS", 2)
+    decided = pipeline.plan(Request(("a red ball",)))
+    shots = [Shot(f"a {colour} ball", 5, cut=True) for colour in ("red", "blue", "green", "red")]
+    assert len(pipeline.film(Request(("a red ball",)), shots, 0).whole().frames) == 20
+    prompts = {f"a {colour} ball" for colour in ("red", "blue", "green")} | {decided.negative}
+    assert prompts <= set(pipeline._contexts)
+    asked = []
+    monkeypatch.setattr(
+        "sorajax.sampling.pipeline.encoded", lambda *told, cut: asked.extend(told[2]) or encoded(*told, cut=cut))
+    request = Request(("a box", "a star", "a ring", "a box falls"), steps=1)
+    assert len(list(pipeline.stream(request, decided))) == 4
+    assert len(asked) == len(set(asked)) == 4  # the negative one is there
+    assert set(pipeline._contexts) == {*request.prompts, decided.negative}
+
+
+def test_a_prompt_that_is_too_long_is_named(pipeline):
+    with pytest.raises(BadRequest, match=r'prompt 2, "ball ball .*\.\.\.", has 20 tokens, the model reads 12: shorten'):
+        pipeline.plan(Request(("a red ball", "ball " * 20)))
+    cutting = dataclasses.replace(pipeline.config, clean_prompts=True)  # as the open models' reference does
+    notes = notes_on(pipeline.tokenizer, cutting, ("ball " * 20,), "")
+    assert notes[0].endswith("shorten it to about 59 characters, as the rest is not read")
+    ids, _ = encoded(pipeline.tokenizer, cutting, ["ball " * 20], cut=True)
+    assert ids.shape == (1, 12)
+
+
+def test_scale_one_is_the_limit_of_guided_scales(pipeline):
+    assert close(frames_of(pipeline, guidance_scale=1.0)[0], frames_of(pipeline, guidance_scale=1.0 + 1e-6)[0])
+
+
+@pytest.mark.parametrize(
+    ("settings", "shape"),
+    [
+        ({"frames": 1}, (1, 16, 16, 3)),
+        ({"frames": 9, "width": 32, "height": 16}, (9, 16, 32, 3)),
+        ({"seconds": 1.0}, (9, 16, 16, 3)),
+        ({"fps": 16.0, "seconds": 0.5, "sampler": "heun"}, (9, 16, 16, 3)),
+    ],
+)
+def test_any_size_and_length_the_strides_allow(pipeline, settings, shape):
+    assert frames_of(pipeline, **settings)[0].shape == shape
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"width": 18}, "width 18 is not allowed: the model makes multiples of 4, nearest 16 or 20"),
+        ({"height": 3}, "multiples of 4, nearest 4"),
+        ({"frames": 6}, r"6 frames are not allowed: the model makes 4n\+1, nearest 5 or 9"),
+        ({"steps": 0}, "steps 0"),
+        ({"guidance_scale": -1.0}, "guidance scale -1.0"),
+        ({"guidance_scale": float("nan")}, "guidance scale nan"),
+        ({"guidance_scale_low": 2.0}, "a second guidance scale, 2, is for models of two experts: leave it out"),
+        ({"frames": 5, "seconds": 1.0}, "give one of them"),
+        ({"seconds": 0.0}, "seconds 0.0"),
+        ({"fps": -8.0}, "fps -8.0"),
+        ({"num": 0}, "num 0"),
+        ({"seed": -1}, "seed -1"),
+        ({"seed": 2**32 - 1, "num": 2}, "seed 4294967295"),
+        ({"shift": 0.0}, "shift 0.0"),
+        ({"temperature": 0.0}, "temperature 0.0"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_on_one_line(pipeline, settings, words):
+    with pytest.raises(BadRequest, match=words) as caught:
+        pipeline("a red ball", **settings)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "words"), [([], "no prompt"), ("  ", "empty"), (["a ball", ""], "prompt 2 is empty")]
+)
+def test_prompts_that_say_nothing_are_refused(pipeline, prompts, words):
+    with pytest.raises(BadRequest, match=words):
+        pipeline(prompts)
+
+
+def test_a_prompt_beyond_the_models_tokens_is_refused(pipeline):
+    with pytest.raises(BadRequest, match=r"33334 tokens, the model reads 12"):
+        pipeline("a" + " a" * 33333)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "frames"), [(0.01, 1), (0.5, 5), (0.7, 5), (1.0, 9), (2.0, 17), (4.0, 33), (60.0, 481)]
+)
+def test_seconds_become_the_nearest_length(seconds, frames):
+    decided = decide(Request(("a",), seconds=seconds), TINY)
+    assert decided.frames == frames
+    assert "is rounded to" in decided.notes[0]
+
+
+def test_notes_say_what_was_assumed(pipeline):
+    notes = " ".join(pipeline.plan(Request(("a purple ball 🎈",), width=64, seconds=1)).notes)
+    assert "rounded to 9 frames" in notes
+    assert "trained at 16x16, 24x16" in notes
+    assert '"purple", "🎈"' in notes
+    assert pipeline.plan(Request(("A red ball, falls!",))).notes == ()
+
+
+def test_words_in_small_pieces_are_unknown(tiny_model):
+    class Pieces:
+        """A tokenizer with a fixed answer."""
+
+        def pieces(self, word):
+            return {"elephant": ["e", "le", "ph", "ant"], "bouncing": ["bounc", "ing"], "ox": ["ox"]}[word]
+
+    assert spelled_out(Pieces(), "elephant bouncing, ox") == ["elephant"]
+
+
+def test_the_frame_rate_moves_the_clock_not_the_noise(pipeline):
+    """Twice the rate halves the distance in time between latent frames; an image has no distance to halve."""
+    assert np.array_equal(frames_of(pipeline, frames=1, fps=16.0)[0], frames_of(pipeline, frames=1)[0])
+    assert not np.array_equal(frames_of(pipeline, fps=16.0)[0], frames_of(pipeline)[0])
+
+
+def test_a_clip_decoded_in_chunks_is_the_same(pipeline, monkeypatch):
+    whole = frames_of(pipeline)[0]
+    monkeypatch.setattr("sorajax.sampling.pipeline.WHOLE", 0)
+    assert close(whole, frames_of(pipeline)[0])
+
+
+def test_an_error_in_the_thread_is_raised_here():
+    with pytest.raises(ZeroDivisionError):
+        interruptible(lambda: 1 // 0)

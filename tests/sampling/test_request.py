@@ -1,0 +1,93 @@
+"""What is asked for, checked at the door."""
+
+import json
+
+import numpy as np
+import pytest
+
+from sorajax.errors import BadRequest
+from sorajax.sampling.request import Request, Scene, read_storyboard
+
+BOARD = [{"prompt": "a red ball", "seconds": 1}, {"prompt": "a blue box", "seconds": 0.5, "join": "cut"}]
+
+
+def written(folder, board):
+    path = folder / "board.json"
+    path.write_text(json.dumps(board))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"prompt": None}, 'entry 2: "prompt" is missing'),
+        ({"prompt": 7}, 'entry 2: "prompt" is 7'),
+        ({"seconds": None}, 'entry 2: "seconds" is missing'),
+        ({"seconds": -1}, 'entry 2: "seconds" is -1'),
+        ({"seconds": True}, 'entry 2: "seconds" is true'),
+        ({"join": "fade"}, 'entry 2: "join" is "fade"'),
+        ({"image": "nowhere.png"}, 'entry 2: "image" is "nowhere.png"'),
+        ({"image": "~no-such-user/a.png"}, 'entry 2: "image" is "~no-such-user/a.png"'),
+        ({"image": 300 * "a"}, 'entry 2: "image" is "aaa'),
+        ({"seconds": 1e300}, 'entry 2: "seconds" is 1e+300: write at most 3600'),
+        ({"seconds": 10**400}, 'entry 2: "seconds" is 1000000'),
+        ({"size": 3}, 'entry 2: "size" is no field'),
+    ],
+)
+def test_a_bad_board_names_the_entry_and_the_field(tmp_path, change, said):
+    entry = {name: value for name, value in (BOARD[1] | change).items() if value is not None}
+    with pytest.raises(BadRequest) as caught:
+        read_storyboard(written(tmp_path, [BOARD[0], entry]))
+    assert said in str(caught.value)
+
+
+def test_a_board_of_boards_without_end_is_refused(tmp_path):
+    path = tmp_path / "board.json"
+    path.write_text(100_000 * "[")
+    with pytest.raises(BadRequest, match=r"board\.json is no JSON"):
+        read_storyboard(path)
+
+
+@pytest.mark.parametrize("board", [[], {}, [3], "text"])
+def test_a_board_without_scenes_is_refused(tmp_path, board):
+    with pytest.raises(BadRequest, match=r"board\.json"):
+        read_storyboard(written(tmp_path, board))
+
+
+def test_one_prompt_needs_no_list():
+    assert Request("a ball").prompts == Request(["a ball"]).prompts == ("a ball",)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"sampler": "magic"}, "sampler 'magic' is not known: use unipc"),
+        ({"frames": 17.0}, "frames 17.0 is no whole number: use one, e.g. 17"),
+        ({"num": "2"}, "num '2' is no whole number"),
+        ({"seed": None}, "seed is None"),
+        ({"steps": True}, "steps True is no whole number"),
+        ({"seconds": "2"}, "seconds 2 is not allowed"),
+        ({"guidance_scale": "4"}, "guidance scale 4 is not allowed"),
+        ({"negative": ["blue"]}, "['blue'] is no text"),
+        ({"prompts": (5,)}, "5 is no text: give prompts as such"),
+        ({"prompts": None}, "there is no prompt"),
+    ],
+)
+def test_values_of_another_kind_are_named(settings, said):
+    with pytest.raises(BadRequest) as caught:
+        Request(**{"prompts": ("a ball",), **settings})
+    assert said in str(caught.value)
+
+
+def test_numbers_of_numpy_become_ones_that_json_knows():
+    made = Request("a ball", seed=np.int64(3), fps=np.float32(8), guidance_scale=np.float64(2), frames=np.int32(5))
+    assert json.loads(json.dumps([made.seed, made.fps, made.guidance_scale, made.frames])) == [3, 8.0, 2.0, 5]
+
+
+@pytest.mark.parametrize(
+    "change", [{"prompt": None}, {"join": "cutt"}, {"seconds": -1}, {"seconds": float("nan")}, {"seconds": "2"}]
+)
+def test_a_scene_is_checked_wherever_it_comes_from(change):
+    with pytest.raises(BadRequest, match="a scene's"):
+        Scene(**{"prompt": "a ball", "seconds": 1.0, **change})
+    assert Scene("a ball", 1.0, image="ball.png").join == "cut"
