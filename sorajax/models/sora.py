@@ -89,6 +89,11 @@ class SoraConfig:
             raise ValueError(f"the transformer reads image tokens of width {self.dit.image_width}, the image encoder "
                              f"makes {self.vision.width if self.vision else 'none'}: these parts are not of one model")
 
+    @property
+    def window(self) -> int:
+        """Frames of the longest clip that is made at once."""
+        return max(self.frames)
+
 
 def init(config: SoraConfig, key: jax.Array) -> dict:
     """Random parameters of all three models: {"text", "dit", "vae"}, nested dicts of float32 arrays."""

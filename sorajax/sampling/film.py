@@ -25,6 +25,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sorajax.diffusion.fixed_frames import Known
+from sorajax.errors import BadRequest
 from sorajax.files import write_atomically
 from sorajax.media.formats import differing, parsed
 from sorajax.media.video import Frames, Video
@@ -112,6 +113,18 @@ def runs(shots: Sequence[Shot]) -> list[list[Shot]]:
     """The shots between cuts."""
     numbers = np.cumsum([shot.cut for shot in shots])
     return [[shot for shot, _ in group] for _, group in groupby(zip(shots, numbers, strict=True), lambda pair: pair[1])]
+
+
+def check_begun(shots: Sequence[Shot], head: Frames | None, name: str) -> None:
+    """Raises BadRequest where a shot begins without a picture; the model can begin with nothing else."""
+    first = 0
+    for number, run in enumerate(runs(shots)):
+        if run[0].image is None and (number or head is None):
+            remedy = "give --image, or in a storyboard the scene's image"
+            if first:
+                remedy = "leave out 'Cut to:', or give a storyboard where its scene has an image or continues"
+            raise BadRequest(f"{name} begins from pictures, and shot {first + 1} has none: {remedy}")
+        first += len(run)
 
 
 def prompts_of(run: Sequence[Shot], stride: int) -> list[str]:

@@ -16,8 +16,9 @@ from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextConfig
 from sorajax.models.tiles import LARGEST, OVERLAP, TILE, starts
 from sorajax.models.vae import VAE, VAEConfig
+from sorajax.models.velocity import ExtraInputs
 from sorajax.models.vision import VisionConfig
-from sorajax.sampling.program import Beside, encode_image, encode_text, sample_latents
+from sorajax.sampling.program import Conditions, encode_image, encode_text, sample_latents
 
 SPARE = 1.25
 """By how much compiled programs may take more than planned."""
@@ -79,13 +80,13 @@ def transformer_stage(config: SoraConfig, weights: Any, shape: tuple[int, ...], 
     known = jax.eval_shape(lambda: nothing_known((1, *shape)))
     image = None if config.vision is None else array(1, config.vision.tokens, config.vision.width)
     channels = array(1, *shape[:-1], dit.in_channels - shape[-1]) if config.known == "channels" else None
-    arguments = (weights, array(2, m, config.text.width), array(1, kind=jnp.uint32), array(steps + 1),
-                 array(), array(), array(shape[0]), known, Beside(image, channels))  # fmt: skip
+    conditions = Conditions(array(2, m, config.text.width), array(1, kind=jnp.uint32), array(steps + 1), array(),
+                            array(), array(shape[0]), known, ExtraInputs(image, channels))  # fmt: skip
     read = tokens + m + (0 if config.vision is None else config.vision.tokens)
     attention = 4 * tokens * read * dit.width * dit.depth
     flops = steps * 2 * (2 * tokens * matrices(weights) + attention)
     function = partial(sample_latents, config, SAMPLERS["unipc"], True, None)
-    return Stage("transformer", function, arguments, nbytes(weights) + alive(config, shape), 1, flops)
+    return Stage("transformer", function, (weights, conditions), nbytes(weights) + alive(config, shape), 1, flops)
 
 
 def alive(config: SoraConfig, shape: tuple[int, ...], guided: bool = True) -> int:

@@ -1,6 +1,6 @@
 """What is compiled when a clip is made: prompts to context, context to latents, latents to frames."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from functools import partial
 from threading import Thread
@@ -17,24 +17,33 @@ from sorajax.diffusion.flow import whole_times
 from sorajax.diffusion.guidance import guided_pair
 from sorajax.diffusion.looped import Cycle, looped
 from sorajax.diffusion.samplers import Sampler, State
-from sorajax.models.dit import DiT
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextConfig, TextEncoder
 from sorajax.models.vae import VAE, VAEConfig
+from sorajax.models.velocity import ExtraInputs, velocity_of
 from sorajax.models.vision import Vision, VisionConfig
 from sorajax.sampling.progress import watched
 
 Result = TypeVar("Result")
 
 
-class Beside(NamedTuple):
-    """What some models read beside noisy latents and text.
+class Conditions(NamedTuple):
+    """All that sampling takes beside the parameters of a transformer, of numpy or on the device: what is compiled once
+    for its shapes."""
 
-    image: tokens of the first frame. channels: mask and latents of what is known, beside the noisy ones.
-    """
-
-    image: Float[Array, "b i e"] | None = None
-    channels: Float[Array, "b t h w k"] | None = None
+    context: Float[Any, "prompts m e"]
+    """Of b prompts and, when guided, b negative ones after them."""
+    seeds: UInt32[Any, " b"]
+    times: Float[Any, " steps+1"]
+    guidance_scale: Float[Any, ""]
+    temperature: Float[Any, ""]
+    """Standard deviation of the noise that sampling begins from: 1 in training; below it clips vary less (Kingma &
+    Dhariwal 2018; for diffusion Popov et al. 2021)."""
+    positions: Float[Any, " t"]
+    """Times of a clip's latent frames; with a cycle, of a view's."""
+    known: Known
+    """With a cycle, of a view: nothing of it is known."""
+    extra: ExtraInputs = ExtraInputs()
 
 
 def encode_text(
@@ -59,38 +68,23 @@ def sample_latents(
     guided: bool,
     report: Callable | None,
     params: dict[str, Any],
-    context: Float[Array, "prompts m e"],
-    seeds: UInt32[Array, " b"],
-    times: Float[Array, " steps+1"],
-    scale: Float[Array, ""],
-    temperature: Float[Array, ""],
-    positions: Float[Array, " t"],
-    known: Known,
-    beside: Beside,
+    conditions: Conditions,
     state: State | None = None,
     *,
     cycle: Cycle | None = None,
     evaluations: tuple[int, int | None] = (0, None),
 ) -> State:
-    """Context to latents, the first of the sampler's state. `context` holds b prompts and, when guided, b negative ones
-    after them, in one batch.
+    """Conditions to latents, which are the first of the sampler's state.
 
     params: of the transformer, or of one of two experts, which makes some of the `evaluations` (first, and before
-    which); the next one begins with the `state`. scale: of the guidance. temperature: standard deviation of the noise
-    that all begins from, 1 in training; below it clips vary less (Kingma & Dhariwal 2018; of diffusion Popov et al.
-    2021). positions: of a clip's latents; with a `cycle`, of a view's, and latents are its state, of which nothing is
-    known.
+    which); the next one begins with the `state`.
     """
+    context, seeds, times, scale, temperature, positions, known, extra = conditions
     clocks = config.known != "replaced"
+    transformer = velocity_of(config.dit, {"params": params}, context, extra, positions)
 
     def model(x: Float[Array, "b t h w c"], time: Float[Array, "b t"]) -> Any:
-        time = whole_times(time) if config.whole_times else time
-        copies = len(x) // len(known.latent)
-        channels, image = (
-            None if extra is None else jnp.concatenate([extra] * copies) for extra in (beside.channels, beside.image)
-        )
-        x = x if channels is None else jnp.concatenate([x, channels], -1)
-        return DiT(config.dit).apply({"params": params}, x, time, context, positions, image)
+        return transformer(x, whole_times(time) if config.whole_times else time)
 
     def pair(x: Float[Array, "b t h w c"], time: Float[Array, "b t"]) -> tuple[Array, Array]:
         blind = forgotten(known, noise, x, time) if config.guide_known and cycle is None else (x, time)
@@ -139,6 +133,19 @@ def compiled(function: Callable, *arguments: Any) -> Callable:
     except FlaxError as error:
         raise ValueError("the model's weights do not fit its config.json: export it again") from error
     return interruptible(partial(lowered.compile, options))
+
+
+class Programs:
+    """What has been compiled, by kind: each is compiled when it first runs."""
+
+    def __init__(self) -> None:
+        self.known: dict[Hashable, Callable] = {}
+
+    def __call__(self, kind: Hashable, function: Callable, *arguments: Any) -> Any:
+        """What the function, compiled for arguments of these shapes, makes of them. `kind` must tell shapes apart."""
+        if kind not in self.known:
+            self.known[kind] = compiled(function, *arguments)
+        return interruptible(lambda: jax.block_until_ready(self.known[kind](*arguments)))
 
 
 def interruptible(work: Callable[[], Result]) -> Result:

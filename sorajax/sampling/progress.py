@@ -6,7 +6,8 @@ callbacks are not kept in jax's persistent cache.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import jax
@@ -38,6 +39,11 @@ class Bar:
         self.before = 0
         self.begun = False
 
+    @property
+    def watched(self) -> bool:
+        """Whether somebody sees it."""
+        return sys.stderr.isatty()
+
     def open(self, samplings: int, times: Float[np.ndarray, " steps+1"]) -> None:
         """Draws an empty bar for that many samplings along the same times. What is compiled before the first report
         does not count as time that they take."""
@@ -47,6 +53,16 @@ class Bar:
         layout = "{desc} {percentage:3.0f}%|{bar:30}| step {n_fmt}/{total_fmt}, {elapsed} gone, {remaining} left"
         total = samplings * (len(self.times) - 1)
         self.lines = tqdm(total=total, desc="sampling", bar_format=layout, file=sys.stderr, leave=False)
+
+    @contextmanager
+    def over(self, samplings: int, times: Float[np.ndarray, " steps+1"]) -> Iterator[None]:
+        """Opened, where somebody sees it, and closed at the end."""
+        if self.watched:
+            self.open(samplings, times)
+        try:
+            yield
+        finally:
+            self.close()
 
     def report(self, time: Float[np.ndarray, ""]) -> None:
         """Moves the bar to the step that begins at `time`; never back, since reports may overtake each other."""

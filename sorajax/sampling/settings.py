@@ -1,7 +1,8 @@
 """A request becomes settings: what it leaves open is filled in from the model that is to meet it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -38,6 +39,8 @@ class Settings:
     latent: tuple[int, int, int, int]
     """t, h, w, c: whole patches, so that there may be more rows and columns than `height` and `width` show."""
     notes: tuple[str, ...]
+    in_windows: bool = False
+    """The clip is longer than the model makes at once: a film, made window by window."""
 
     @property
     def guided(self) -> bool:
@@ -64,7 +67,7 @@ def decide(request: Request, config: SoraConfig, at_once: bool = False) -> Setti
             below, above = size // unit * unit, (size // unit + 1) * unit
             nearest = f"{below} or {above}" if below else f"{above}"
             raise BadRequest(f"{name} {size} is not allowed: the model makes multiples of {unit}, nearest {nearest}")
-    window = max(config.frames)
+    window = config.window
     if frames > window > 1 and not at_once:
         parts = f"overlapping windows of {config.frames[0]}"
         notes += (f"{frames} frames are more than the {window} that the model makes at once: they are made in {parts}",)
@@ -108,7 +111,25 @@ def decide(request: Request, config: SoraConfig, at_once: bool = False) -> Setti
             config.vae.latent_channels,
         ),
         notes=notes,
+        in_windows=frames > window and not at_once,
     )
+
+
+def metadata(settings: Settings, prompt: str, seed: int, made_by: Mapping[str, Any]) -> dict[str, Any]:
+    """What it takes to make a clip again, `made_by` a model, in JSON values."""
+    two = {} if settings.model.boundary is None else {"guidance_scale_low": settings.guidance_scale_low}
+    return {
+        "prompt": prompt,
+        "negative": settings.negative,
+        "seed": seed,
+        **made_by,
+        "steps": settings.steps,
+        "guidance_scale": settings.guidance_scale,
+        **two,
+        "temperature": settings.temperature,
+        "sampler": settings.sampler,
+        "shift": settings.shift,
+    }
 
 
 def notes_on(tokenizer: Tokenizer, config: SoraConfig, prompts: Sequence[str], negative: str) -> tuple[str, ...]:

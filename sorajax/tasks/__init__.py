@@ -60,7 +60,7 @@ class Keep(Protocol):
 def text(pipeline: Pipeline, request: Request, keep: Keep | None = None) -> Iterator[Video | Film]:
     """What the prompts say, a minute long if need be."""
     decided = planned(pipeline, request)
-    if decided.frames <= pipeline.window:
+    if not decided.in_windows:
         yield from clips(pipeline, request, decided, None, keep)
         return
     for number, one in enumerate(each(request)):
@@ -74,7 +74,7 @@ def animate(
     request = shaped(pipeline, request, still)
     head = one_of(pipeline, request, still, "first")
     decided = planned(pipeline, request)
-    if decided.frames <= pipeline.window:
+    if not decided.in_windows:
         yield from clips(pipeline, request, decided, Given(head=head, exact=False), keep)
         return
     for number, one in enumerate(each(request)):
@@ -147,7 +147,7 @@ def extend(pipeline: Pipeline, request: Request, clip: Video, direction: Directi
         if direction in ("backward", "both"):
             parts = [before(pipeline, one, start, wanted), *parts]
         decided = planned(pipeline, replace(one, frames=None, seconds=None))
-        said = pipeline.metadata(one, decided, one.prompts[0], one.seed)
+        said = pipeline.metadata(decided, one.prompts[0], one.seed)
         yield Video(np.concatenate(parts), fps, said)
 
 

@@ -11,10 +11,11 @@ from jaxtyping import Array, Float
 from sorajax.data.buckets import Bucket
 from sorajax.diffusion.guidance import guided
 from sorajax.diffusion.samplers import euler
-from sorajax.models.dit import DiT, DiTConfig
+from sorajax.models.dit import DiTConfig
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextEncoder
 from sorajax.models.vae import VAE, VAEConfig
+from sorajax.models.velocity import ExtraInputs, velocity_of
 from sorajax.training.metrics import Mean
 
 LEVELS = 8  # of noise, that the loss is reported by
@@ -39,11 +40,8 @@ def predict(
 ) -> Any:
     """Text embeddings, latents [b t h w c] and times [b t] -> velocity; by model, of what is read of a picture too.
     `positions` in time are 0, 1, 2, ... where none are given. Where params have "adapters" of "dit", these count."""
-    if channels is not None:
-        x = jnp.concatenate([x, channels.astype(x.dtype)], -1)
-    image = None if image is None else image.astype(jnp.float32)
     variables = {"params": params["dit"], "adapters": params.get("adapters", {})}
-    return DiT(config.dit).apply(variables, x, time, context, positions, image)
+    return velocity_of(config.dit, variables, context, ExtraInputs(image, channels), positions)(x, time)
 
 
 @partial(jax.jit, static_argnums=(0, 1))

@@ -9,7 +9,8 @@ import pytest
 from sorajax.commands.sample import main
 from sorajax.media.formats import WRITERS
 from sorajax.media.video import Video
-from sorajax.sampling.pipeline import Pipeline, _Windows
+from sorajax.sampling.denoiser import Denoiser
+from sorajax.sampling.windows import Windows
 from tests.sampling.test_request import BOARD, written
 from tests.tasks.test_tasks import clip
 
@@ -90,8 +91,8 @@ def test_notes_say_what_was_not_asked_for(tiny_model, tmp_path, monkeypatch, cap
 
 
 def test_finished_files_stay_where_an_interrupted_command_goes_on(tiny_model, tmp_path, capsys, monkeypatch):
-    made, sampled = [], Pipeline._sampled
-    monkeypatch.setattr(Pipeline, "_sampled", lambda self, clips, *rest, **more: (
+    made, sampled = [], Denoiser.sample
+    monkeypatch.setattr(Denoiser, "sample", lambda self, clips, *rest, **more: (
         made.extend(seed for _, seed in clips), sampled(self, clips, *rest, **more))[1])
     command = ["a red ball", "--model", str(tiny_model), "--frames", "5", "--out", str(tmp_path / "a.webp")]
     assert main([*command, "--num", "2"]) == 0
@@ -160,8 +161,8 @@ def test_windows_stay_until_the_file_is_whole(tiny_model, tmp_path, monkeypatch,
         assert main(command) == 130
     assert "repeat the command with --resume" in capsys.readouterr().err
     (tmp_path / "a.webp.windows" / "0001.npy").write_bytes(b"")  # damaged: made again, and no other
-    sampled, made = _Windows.sample, []
-    monkeypatch.setattr(_Windows, "sample", lambda *told: (made.append(told), sampled(*told))[1])
+    sampled, made = Windows.sample, []
+    monkeypatch.setattr(Windows, "sample", lambda *told: (made.append(told), sampled(*told))[1])
     assert main([*command, "--resume"]) == 0
     assert len(made) == 1
     assert not (tmp_path / "a.webp.windows").exists()
@@ -183,7 +184,7 @@ def test_an_interrupted_minute_goes_on(tiny_model, tmp_path, capsys, monkeypatch
     webp: of pictures as small as one macroblock x264 makes now and then another file.)"""
     command = ["a red ball", "--model", str(tiny_model), "--frames", "17"]
     assert main([*command, "--out", str(tmp_path / "whole.webp")]) == 0
-    calls, sample = [], _Windows.sample
+    calls, sample = [], Windows.sample
 
     def dying(self, *arguments):
         calls.append(1)
@@ -191,7 +192,7 @@ def test_an_interrupted_minute_goes_on(tiny_model, tmp_path, capsys, monkeypatch
             raise KeyboardInterrupt
         return sample(self, *arguments)
 
-    monkeypatch.setattr(_Windows, "sample", dying)
+    monkeypatch.setattr(Windows, "sample", dying)
     out = [*command, "--out", str(tmp_path / "cut.webp")]
     assert main(out) == 130
     assert "--resume" in capsys.readouterr().err

@@ -80,14 +80,14 @@ def test_an_image_model_makes_films_and_storyboards(name, tmp_path, monkeypatch)
     reference.silent(reference.MODELS[name]).save_pretrained(tmp_path / "i2v")
     pipeline = sorajax.load(tmp_path / "i2v")
     pipeline.config = dataclasses.replace(pipeline.config, frames=(9,))
-    told, seen, sampled = [], [], pipeline._sampled
+    told, seen, sampled = [], [], pipeline.denoiser.sample
 
     def recorded(clips, decided, times, known, beside, *more, **named):
         told.append(np.asarray(beside.channels[0]))
         seen.append(None if beside.image is None else np.asarray(beside.image[0]))
         return sampled(clips, decided, times, known, beside, *more, **named)
 
-    monkeypatch.setattr(pipeline, "_sampled", recorded)
+    monkeypatch.setattr(pipeline.denoiser, "sample", recorded)
     still = Video(np.random.default_rng(0).integers(0, 255, (1, 32, 32, 3), np.uint8), 1.0)
     asked = Request((PROMPT,), seconds=0.8, steps=1, width=32, height=32, guidance_scale=1.0)
     (film,) = (made.whole() for made in tasks.animate(pipeline, asked, still))
@@ -95,10 +95,10 @@ def test_an_image_model_makes_films_and_storyboards(name, tmp_path, monkeypatch)
     assert [window[..., :4].any((1, 2, 3)).sum() for window in told] == [1, 2]
     if name == "Wan2.1-I2V":
         for tokens, frame in zip(seen, (still.frames[0], film.frames[4]), strict=True):
-            np.testing.assert_allclose(tokens, pipeline._seen(frame), atol=1e-4)
+            np.testing.assert_allclose(tokens, pipeline.denoiser.image_tokens(frame), atol=1e-4)
     tuple(tasks.animate(pipeline, dataclasses.replace(asked, seconds=0.5), still))  # in one window
     np.testing.assert_allclose(told[0], told[2], atol=1e-4)
-    again = np.asarray(pipeline._encoded(film.frames[4:9]))
+    again = np.asarray(pipeline.codec.encode(film.frames[4:9]))
     assert np.abs(told[1][0, ..., 4:] - again[0]).max() < 1e-3
     assert np.abs(told[1][1, ..., 4:] - again[1]).max() > 1e-3
     for direction in ("backward", "both"):  # before anything is made

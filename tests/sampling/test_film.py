@@ -17,8 +17,9 @@ from sorajax.sampling.film import (
     shots_of,
     windows_for,
 )
-from sorajax.sampling.pipeline import Pipeline, _Windows
+from sorajax.sampling.pipeline import Pipeline
 from sorajax.sampling.request import Request
+from sorajax.sampling.windows import Windows
 
 REQUEST = Request(("a red ball",))
 RNG = np.random.default_rng(0)
@@ -192,9 +193,9 @@ def test_an_interrupted_film_goes_on_as_if_nothing_had_been(tmp_path):
 def test_a_stream_decodes_as_the_whole(pipeline):
     decided = pipeline.plan(Request(("a red ball",), frames=17))
     latents = RNG.standard_normal(decided.latent, np.float32)
-    stream = Stream(_Windows(pipeline, decided), 7)
+    stream = Stream(Windows(pipeline.denoiser, pipeline.codec, decided), 7)
     parts = [stream.add(latents[:2]), stream.add(latents[2:4]), stream.add(latents[4:])]
-    whole = pipeline._decoded(latents[None], decided)[0]
+    whole = pipeline.decoded(latents[None], decided)[0]
     assert np.abs(np.concatenate(parts).astype(int) - whole).max() <= 1
     assert (len(stream.latents), len(stream.frames), stream.done) == (3, 9, 5)  # what a window of 7 needs, and no more
     assert stream.frames.base is None

@@ -9,7 +9,8 @@ import sorajax
 from sorajax.errors import BadRequest
 from sorajax.models.text import spelled_out
 from sorajax.sampling.film import Shot
-from sorajax.sampling.pipeline import Pipeline, interruptible
+from sorajax.sampling.pipeline import Pipeline
+from sorajax.sampling.program import interruptible
 from sorajax.sampling.request import Request
 from sorajax.sampling.settings import decide, encoded, notes_on
 from tests.conftest import TINY
@@ -85,19 +86,19 @@ def test_guidance_scale_one_ignores_the_negative_prompt(pipeline):
 
 
 def test_more_prompts_than_are_kept_leave_those_that_are_used(pipeline, monkeypatch):
-    monkeypatch.setattr("sorajax.sampling.pipeline.MOST_CONTEXTS", 2)
+    monkeypatch.setattr("sorajax.sampling.prompts.MOST", 2)
     decided = pipeline.plan(Request(("a red ball",)))
     shots = [Shot(f"a {colour} ball", 5, cut=True) for colour in ("red", "blue", "green", "red")]
     assert len(pipeline.film(Request(("a red ball",)), shots, 0).whole().frames) == 20
     prompts = {f"a {colour} ball" for colour in ("red", "blue", "green")} | {decided.negative}
-    assert prompts <= set(pipeline._contexts)
+    assert prompts <= set(pipeline.prompts.contexts)
     asked = []
     monkeypatch.setattr(
         "sorajax.sampling.pipeline.encoded", lambda *told, cut: asked.extend(told[2]) or encoded(*told, cut=cut))
     request = Request(("a box", "a star", "a ring", "a box falls"), steps=1)
     assert len(list(pipeline.stream(request, decided))) == 4
     assert len(asked) == len(set(asked)) == 4  # the negative one is there
-    assert set(pipeline._contexts) == {*request.prompts, decided.negative}
+    assert set(pipeline.prompts.contexts) == {*request.prompts, decided.negative}
 
 
 def test_a_prompt_that_is_too_long_is_named(pipeline):
@@ -201,7 +202,7 @@ def test_the_frame_rate_moves_the_clock_not_the_noise(pipeline):
 
 def test_a_clip_decoded_in_chunks_is_the_same(pipeline, monkeypatch):
     whole = frames_of(pipeline)[0]
-    monkeypatch.setattr("sorajax.sampling.pipeline.WHOLE", 0)
+    monkeypatch.setattr("sorajax.sampling.codec.WHOLE", 0)
     assert close(whole, frames_of(pipeline)[0])
 
 

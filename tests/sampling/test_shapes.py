@@ -15,7 +15,7 @@ from sorajax.models.text import Tokenizer
 from sorajax.models.tiles import decode_tiles
 from sorajax.models.vae import VAEConfig, decode_singly, decode_to_bytes
 from sorajax.sampling.pipeline import Pipeline
-from sorajax.sampling.program import Beside, sample_latents
+from sorajax.sampling.program import Conditions, sample_latents
 from sorajax.sampling.request import Request
 from sorajax.sampling.settings import decide
 from sorajax.tasks import edit
@@ -50,12 +50,12 @@ def pipeline() -> Pipeline:
     ids=["wide, whole", "tall, in tiles"],
 )
 def test_full_size_runs_in_tiles_where_memory_is_small(pipeline, monkeypatch, width, height, memory, decoder):
-    monkeypatch.setattr("sorajax.sampling.pipeline.memory_of_devices", lambda: memory)
+    monkeypatch.setattr("sorajax.sampling.codec.memory_of_devices", lambda: memory)
     (image,) = pipeline("a red ball", width=width, height=height, frames=1, guidance_scale=1.0)
     assert image.frames.shape == (1, height, width, 3)
     assert image.frames.std() > 0
-    assert pipeline._stream((1, 1, height // 8, width // 8, 4)) is decoder
-    assert pipeline._stream((1, 1, 64, 64, 4)) is decode_to_bytes  # 512x512
+    assert pipeline.codec.decoder((1, 1, height // 8, width // 8, 4)) is decoder
+    assert pipeline.codec.decoder((1, 1, 64, 64, 4)) is decode_to_bytes  # 512x512
 
 
 def planned_bytes(frames: int) -> int:
@@ -66,10 +66,10 @@ def planned_bytes(frames: int) -> int:
     context = np.zeros((1, LARGE.text.tokens, LARGE.text.width), np.float32)
     positions = np.arange(shape[1], dtype=np.float32)
     known = jax.eval_shape(lambda: nothing_known(shape))
-    numbers = np.float32(1), np.float32(1), positions
-    arguments = params["dit"], context, np.zeros(1, np.uint32), decided.times(), *numbers, known
+    conditions = Conditions(
+        context, np.zeros(1, np.uint32), decided.times(), np.float32(1), np.float32(1), positions, known)
     function = jax.jit(partial(sample_latents, LARGE, SAMPLERS["euler"], False, None))
-    program = function.lower(*arguments, Beside()).compile()
+    program = function.lower(params["dit"], conditions).compile()
     return program.memory_analysis().temp_size_in_bytes
 
 

@@ -87,8 +87,8 @@ def test_a_still_is_known_and_the_rest_depends_on_it(pipeline):
     assert a.shape == (5, 16, 16, 3)
     assert np.array_equal(a, again)
     assert not np.array_equal(a[0], b[0])
-    through = pipeline._encoded(first.frames)
-    decoded = pipeline._decoded(through[None], pipeline.plan(request(frames=1)))[0]
+    through = pipeline.codec.encode(first.frames)
+    decoded = pipeline.decoded(through[None], pipeline.plan(request(frames=1)))[0]
     assert np.abs(a[0].astype(int) - decoded[0]).max() <= 1
 
 
@@ -143,10 +143,10 @@ def test_what_leads_to_a_clip_starts_from_what_lies_around_it(pipeline):
     assert 40 < levels[5] < levels[12] < levels[13] == 200
     assert np.array_equal(given.rough[[0, -1]], [dark[0], light[0]])
     assert (tasks.leading(pipeline, None, light, 5).rough == 200).all()
-    known = known_of(given, (1, 5, 4, 4, 4), 4, pipeline._encoded)
+    known = known_of(given, (1, 5, 4, 4, 4), 4, pipeline.codec.encode)
     assert known.mask[0].tolist() == [True, True, False, False, True]
     assert float(known.start) == pytest.approx(tasks.LEADING)
-    np.testing.assert_allclose(known.latent[0, 2:4], pipeline._encoded(given.rough)[2:4], atol=1e-5)
+    np.testing.assert_allclose(known.latent[0, 2:4], pipeline.codec.encode(given.rough)[2:4], atol=1e-5)
 
 
 @pytest.mark.parametrize("wanted", [1, 2, 3, 4, 9])
@@ -174,12 +174,12 @@ def test_a_loop_has_whole_latents(pipeline, settings, frames):
 def test_a_loop_is_decoded_after_itself(pipeline, monkeypatch):
     """Its first frames see its last ones, as they do when it is played again."""
     decoded = []
-    decode = pipeline._decoded
-    monkeypatch.setattr(pipeline, "_decoded", lambda z, decided: decoded.append(np.asarray(z)) or decode(z, decided))
+    decode = pipeline.codec.decode
+    monkeypatch.setattr(pipeline.codec, "decode", lambda z, *size: decoded.append(np.asarray(z)) or decode(z, *size))
     frames = one(tasks.loop(pipeline, PROMPT))
     (latents,) = decoded
     assert np.array_equal(latents[:, 1:3], latents[:, 3:])
-    assert np.array_equal(frames, decode(latents, pipeline.plan(PROMPT))[0, -8:])
+    assert np.array_equal(frames, decode(latents, 16, 16)[0, -8:])
 
 
 def test_loops_of_a_batch_are_those_of_each_alone(pipeline):
@@ -193,7 +193,7 @@ def test_loops_of_a_batch_are_those_of_each_alone(pipeline):
 def test_strength_zero_is_the_autoencoder_and_one_ignores_the_clip(pipeline):
     a, b = clip(5), clip(5)
     kept = one(tasks.edit(pipeline, PROMPT, a, 0.0))
-    decoded = pipeline._decoded(pipeline._encoded(a.frames)[None], pipeline.plan(request(frames=5)))[0]
+    decoded = pipeline.decoded(pipeline.codec.encode(a.frames)[None], pipeline.plan(request(frames=5)))[0]
     assert np.abs(kept.astype(int) - decoded).max() <= 2
     assert np.array_equal(one(tasks.edit(pipeline, PROMPT, a, 1.0)), one(tasks.edit(pipeline, PROMPT, b, 1.0)))
     assert np.array_equal(one(tasks.edit(pipeline, PROMPT, a, 1.0)), one(pipeline("a red ball", frames=5)))

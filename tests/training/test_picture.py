@@ -78,7 +78,7 @@ def test_training_reads_of_a_picture_what_sampling_reads(home):
     pipeline = sorajax.load(home / "I2V")
     clip = np.stack([reference.picture(16, 32)] * 5)
     clip[1:] //= 2
-    known, beside = pipeline._known(Given(head=clip[:1], exact=False), (1, 2, 2, 4, 16))
+    known, beside = pipeline.denoiser.known(Given(head=clip[:1], exact=False), (1, 2, 2, 4, 16))
     assert not known.mask.any()
     opened, made_by = open_encoder(home / "I2V")
     made = opened()(jnp.asarray(clip[None].astype(np.float32) / 127.5 - 1))
@@ -86,7 +86,7 @@ def test_training_reads_of_a_picture_what_sampling_reads(home):
     np.testing.assert_allclose(made["channels"], beside.channels, atol=1e-3)
     scale = float(np.abs(beside.image).max())
     np.testing.assert_allclose(made["image"], beside.image, atol=0.02 * scale)
-    np.testing.assert_allclose(made["latent"], pipeline._encoded(clip)[None], atol=1e-3)
+    np.testing.assert_allclose(made["latent"], pipeline.codec.encode(clip)[None], atol=1e-3)
     for height, width in ((40, 64), (64, 40), (20, 20)):
         picture = reference.picture(height, width)
         ours = prepared(jnp.asarray(picture[None].astype(np.float32) / 127.5 - 1), 28)[0]

@@ -30,7 +30,7 @@ from sorajax.models.sora import init_dit, init_text, init_vae
 from sorajax.models.text import TextEncoder
 from sorajax.models.vae import VAE, VAEConfig, denormalise
 from sorajax.sampling.film import shots_of
-from sorajax.sampling.program import Beside, sample_latents
+from sorajax.sampling.program import Conditions, sample_latents
 from sorajax.sampling.request import Request
 from sorajax.training.step import quick_compile
 
@@ -179,8 +179,9 @@ def samplers(sizes: Sizes) -> Iterator[Figure]:
     def computed(dtype: str, name: str, params: Any, context: Float[Array, "2 m e"]) -> Any:
         typed = replace(config, dit=replace(config.dit, dtype=dtype))
         seeds, scale, temperature = jnp.zeros(1, jnp.uint32), jnp.float32(config.guidance_scale), jnp.float32(1)
-        return sample_latents(typed, SAMPLERS[name], True, None, params, context, seeds, jnp.asarray(times), scale,
-                              temperature, jnp.asarray(positions), nothing_known(latent), Beside())[0]  # fmt: skip
+        conditions = Conditions(context, seeds, jnp.asarray(times), scale, temperature, jnp.asarray(positions),
+                                nothing_known(latent))  # fmt: skip
+        return sample_latents(typed, SAMPLERS[name], True, None, params, conditions)[0]
 
     for name in sizes.samplers:
         with jax.default_matmul_precision("highest"):

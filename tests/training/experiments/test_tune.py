@@ -128,9 +128,9 @@ def test_what_was_encoded_is_what_the_encoder_says(home):
     contexts = Contexts([home / "latents"], frozen.made_by, frozen.config.tokens)
     pipeline = sorajax.load(home / "Wan")
     prompt = "a square moves &amp; turns 1"
-    pipeline._encode_prompts([prompt])
+    pipeline.prompts.encode([prompt])
     ours = contexts([prompt, ""])["context"]
-    np.testing.assert_allclose(ours[0], pipeline._contexts[prompt], atol=2e-3)
+    np.testing.assert_allclose(ours[0], pipeline.prompts.contexts[prompt], atol=2e-3)
     assert np.abs(ours[1, 0]).max() > 0  # of the empty prompt the end is read
     assert np.abs(ours[1, 1:]).max() == 0
     with pytest.raises(ValueError, match="'a dog' was not encoded"):

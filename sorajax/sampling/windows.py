@@ -1,0 +1,49 @@
+"""A film's windows, made by a denoiser and a codec: what `film` asks of a model."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from sorajax.media.video import Frames
+from sorajax.models.velocity import ExtraInputs
+from sorajax.sampling.codec import Codec
+from sorajax.sampling.conditions import Given
+from sorajax.sampling.denoiser import Denoiser
+from sorajax.sampling.film import Past
+from sorajax.sampling.settings import Settings
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The `film.Model` of one request."""
+
+    denoiser: Denoiser
+    codec: Codec
+    settings: Settings
+
+    @property
+    def stride(self) -> int:
+        return self.settings.model.vae.stride[0]
+
+    @property
+    def reach(self) -> int:
+        return self.settings.model.reach
+
+    @property
+    def ahead(self) -> int:
+        return self.settings.model.ahead
+
+    def sample(self, prompt: str, seed: int, past: Past) -> Float[np.ndarray, "t h w c"]:
+        (known, second, frames), extra = past, ExtraInputs()
+        if self.settings.model.known == "channels":
+            known, extra = self.denoiser.known(Given(head=frames), known.latent.shape, known)
+        clips, times = [(prompt, seed)], self.settings.times()
+        return np.asarray(self.denoiser.sample(clips, self.settings, times, known, extra, second))[0]
+
+    def encode(self, frames: Frames) -> Float[np.ndarray, "t h w c"]:
+        return self.codec.encode(frames)
+
+    def decode(self, latents: Float[np.ndarray, "t h w c"], cache: Any) -> tuple[Frames, Any]:
+        return self.codec.decode_next(latents, cache, self.settings.height, self.settings.width)
