@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the README's pictures: docs/pictures.sh [MODEL]. What is given comes first, then what is asked about it.
+# Makes the pictures of README and docs: docs/pictures.sh [MODEL]. What is given comes first, then what is asked about it.
 set -euo pipefail
 cd "$(dirname "$0")"
 model=${1:-world}

@@ -155,3 +155,9 @@ def test_imports_that_run_back_and_circles_are_found():
     assert wrong_way("sorajax.train", {"sorajax.commands.train"}) == set()
     assert circle({"a": {"b"}, "b": {"c"}, "c": set()}) == []
     assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c"]
+
+
+def test_the_page_shows_every_room():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    here = {name for name in ROOMS if (SOURCE / name).is_dir()}
+    assert not {name for name in here if f"`{name}/`" not in page}
