@@ -25,7 +25,7 @@ FIRST_BATCH = """
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from sorajax.commands.train import load_experiment
+from sorajax.training.experiments import load_experiment
 import sorajax.training.loop
 for name in ("world_large", "world_dit"):
     with TemporaryDirectory() as folder:

@@ -35,7 +35,7 @@ class SoraConfig:
     frames: tuple[int, ...] = (17,)
     """Clip lengths in frames that the model was trained on; the first is the default."""
     reach: int = 0
-    """Latent frames between a film's first one and a window that knows it, at most, see `diffusion.fixed_frames.anchored`;
+    """Latent frames between a film's first one and a window that knows it, at most, see `fixed_frames.anchored`;
     0: the model was not trained to see how a film began."""
     ahead: int = 0
     """Latent frames at the end of a film's windows that the next one makes again: the farther from what is known, the
@@ -44,7 +44,7 @@ class SoraConfig:
     """Timestep shift that sampling uses unless told otherwise."""
     guidance_scale: float = 4.0
     temperature: float = 1.0
-    """What the noise that a clip begins from is multiplied by, see `sampling.program.sample_latents`."""
+    """What the noise that a clip begins from is multiplied by, see `sampling.program`."""
     steps: int = 30
     negative: str = ""
     """What clips are led away from where nothing else is said."""
@@ -55,7 +55,7 @@ class SoraConfig:
     """How what a request knows enters: at time 0 of its frames' own clocks; on channels of the transformer's input,
     (mask, latents) beside the noisy ones; or, where nothing was trained, by replacement at every step."""
     guide_known: bool = False
-    """What clips are led away from knows neither the prompt nor what is known, see `diffusion.fixed_frames.forgotten`; for
+    """What clips are led away from knows neither the prompt nor what is known, see `fixed_frames.forgotten`; for
     models with a clock for every frame."""
     vision: VisionConfig | None = None
     """An image encoder, where the transformer reads the tokens of the first frame."""

@@ -4,7 +4,7 @@
              known, at time 0                      known, at time 0                   from noise
 
 Kept latents are never decoded and encoded again, so that nothing is lost from window to window, and the film is decoded
-as one stream, so that windows leave no seam. The anchor, far away in time (`diffusion.fixed_frames.anchored`), holds against
+as one stream, so that windows leave no seam. The anchor, far away in time (`fixed_frames.anchored`), holds against
 drift; after a cut it is the first latent from there. A model that was not trained to see one (its `reach` is 0) is
 shown instead, as the window's first latent, which stands for a single frame, the film's own frame before the kept ones,
 encoded. One that is told in pixels what it knows has the frames of the kept latents too. Memory does not grow with the

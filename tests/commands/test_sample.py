@@ -212,7 +212,7 @@ def test_an_existing_file_stays_unless_told(run, tmp_path):
 
 
 def test_a_place_that_cannot_be_written_is_refused_before_sampling(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("sorajax.sample.load", lambda model: pytest.fail("the model was loaded"))
+    monkeypatch.setattr("sorajax.commands.sample.load", lambda model: pytest.fail("the model was loaded"))
     (tmp_path / "file").write_text("")
     code, _, err = run(BALL, "--out", "file/clip.mp4")
     assert code == 1

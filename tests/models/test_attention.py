@@ -15,7 +15,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from sorajax.devices.sharding import AXES, BATCH, make_mesh
-from sorajax.models import attention
+from sorajax.models import attention, softmax
 from sorajax.models.attention import attend, splash
 from sorajax.models.softmax import plain
 
@@ -76,7 +76,7 @@ def test_keys_have_no_order_and_can_be_hidden():
 
 def test_half_precision_scales_without_bias():
     """128**-0.5 in bfloat16 is off by 0.2 percent: every score would be, in the same direction."""
-    q = attention.scaled(jax.random.normal(jax.random.key(0), (4096,), jnp.bfloat16), 128**-0.5)
+    q = softmax.scaled(jax.random.normal(jax.random.key(0), (4096,), jnp.bfloat16), 128**-0.5)
     exact = jax.random.normal(jax.random.key(0), (4096,), jnp.bfloat16).astype(jnp.float32) * 128**-0.5
     assert abs(float(jnp.sum(q.astype(jnp.float32) * exact) / jnp.sum(exact**2)) - 1) < 3e-4
 
@@ -87,13 +87,13 @@ def test_blocked_equals_whole(monkeypatch, limit, biased):
     *qkv, weights = random(2, 11, 7, 3, 4)
     bias = jax.random.normal(jax.random.key(1), (1, 3, 11, 7)) if biased else None
     whole = values_and_gradients(lambda *a: attend(*a, bias=bias), *qkv, weights)
-    monkeypatch.setattr(attention, "SCORES_LIMIT", limit)
+    monkeypatch.setattr(softmax, "SCORES_LIMIT", limit)
     assert_same(values_and_gradients(lambda *a: attend(*a, bias=bias), *qkv, weights), whole)
 
 
 @pytest.mark.parametrize("differentiated", [False, True], ids=["forward", "backward"])
 def test_memory_grows_with_length_and_not_with_its_square(monkeypatch, differentiated):
-    monkeypatch.setattr(attention, "SCORES_LIMIT", 1 << 16)
+    monkeypatch.setattr(softmax, "SCORES_LIMIT", 1 << 16)
 
     def temporary(s):
         x = jax.ShapeDtypeStruct((1, s, 2, 8), jnp.float32)

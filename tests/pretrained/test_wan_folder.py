@@ -406,7 +406,7 @@ def test_bad_folders_are_refused_in_one_line(copied, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"gives .* the shape .* the config says .*: use the config of these weights"):
         sorajax.load(copied)
     shard.write_bytes(content)
-    monkeypatch.setattr("sorajax.devices.residency.memory_of_devices", lambda: 1000)
+    monkeypatch.setattr("sorajax.pretrained.open.memory_of_devices", lambda: 1000)
     with pytest.raises(ValueError, match=r"text takes 0.0 GB of 0.0 GB: use more devices, half the bytes with"):
         sorajax.load(copied)
 

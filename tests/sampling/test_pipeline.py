@@ -94,7 +94,7 @@ def test_more_prompts_than_are_kept_leave_those_that_are_used(pipeline, monkeypa
     assert prompts <= set(pipeline.prompts.contexts)
     asked = []
     monkeypatch.setattr(
-        "sorajax.sampling.pipeline.encoded", lambda *told, cut: asked.extend(told[2]) or encoded(*told, cut=cut))
+        "sorajax.sampling.prompts.encoded", lambda *told, cut: asked.extend(told[2]) or encoded(*told, cut=cut))
     request = Request(("a box", "a star", "a ring", "a box falls"), steps=1)
     assert len(list(pipeline.stream(request, decided))) == 4
     assert len(asked) == len(set(asked)) == 4  # the negative one is there

@@ -17,8 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import psutil
-
 PAUSE = 0.05
 """Seconds between two looks at a process."""
 LEAST = 1.0
@@ -107,6 +105,8 @@ def following(process: subprocess.Popen, file: Path, end: float) -> Iterator[Lin
 
 def kill(process: subprocess.Popen) -> None:
     """Ends a process and all that it began, and waits until its memory, a GPU's too, is free again."""
+    import psutil
+
     try:
         begun = psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:

@@ -111,7 +111,8 @@ def test_killed_anywhere_it_goes_on_without_loss_or_doubles(videos, tmp_path, lo
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     expected = prepare(videos, whole, SETTINGS, say=lambda text: None)
     script = (
-        "import sys; from tests.data import test_preparation as t; from sorajax.data import preparation as p;"
+        "import sys; from tests.data.videos import test_preparation as t;"
+        "from sorajax.data.videos import preparation as p;"
         "p.run_parts = t.in_turn; p.prepare(sys.argv[1], sys.argv[2], t.SETTINGS)"
     )
     for wait in (0.05, 0.3, 0.2):
