@@ -13,7 +13,7 @@ ROOMS = (
     "sharding",
     "checkpoint",
     "request",
-    "formats", "video",
+    "decoding", "formats", "video",
     "models",
     "diffusion",
     "pretrained",
