@@ -81,7 +81,7 @@ def filters_for(frame: Any, interlaced: bool, wide: bool) -> Any:
         "colorspace": int(frame.colorspace),
         "range": int(frame.color_range),
     }
-    rgb = ("format", "rgba" if is_transparent(frame) else "rgb24")
+    rgb = ("format", "gbrap" if is_transparent(frame) else "rgb24")
     graph = Graph()
     last = graph.add("buffer", ":".join(f"{name}={value}" for name, value in said.items()))
     for name, settings in [*[DEINTERLACED] * interlaced, *[STANDARD, rgb] * wide, ("buffersink", "")]:

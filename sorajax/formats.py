@@ -191,7 +191,7 @@ def over(frame: Any, behind: str) -> Any:
     import av
     from PIL import ImageColor
 
-    pixels = frame.to_ndarray(format="rgba", **colours_of(frame))
+    pixels = frame.to_ndarray(format="gbrap", **colours_of(frame))  # to rgba FFmpeg spoils some widths of yuva420p
     alpha = pixels[..., 3:].astype(np.float32) / 255
     ground = np.array(ImageColor.getrgb(behind)[:3], np.float32)
     seen = (pixels[..., :3] * alpha + ground * (1 - alpha)).round().astype(np.uint8)
