@@ -37,7 +37,7 @@ def frames_of(container: Any, stream: Any) -> Iterator[Any]:
     """Frames as the decoder gives them."""
     import av
 
-    name = stream.codec_context.name
+    name = getattr(stream.codec_context, "name", "")  # "": unknown, so that decoding fails
     if name in LIBVPX and "1" in (stream.metadata.get("alpha_mode"), stream.metadata.get("ALPHA_MODE")):
         context: Any = av.CodecContext.create(LIBVPX[name], "r")
         for packet in container.demux(stream):
@@ -199,15 +199,21 @@ def seconds_of(container: Any, stream: Any) -> float:
 
 
 def packets_end(container: Any, stream: Any) -> float:
-    """Seconds from the track's start to the end of the last of the packets that follow, 0 where there is none."""
+    """Seconds from the track's start to the end of the last of the packets that follow, 0 where there is none. A single
+    time stamp far behind all others does not count."""
     import av
 
-    end, start = 0.0, start_of(stream)
+    found, start = list[tuple[float, float]](), start_of(stream)
     with suppress(av.error.FFmpegError):  # where the file is cut short
         for packet in container.demux(stream):
             if packet.pts is not None and not packet.is_discard:
-                end = max(end, float(packet.pts * packet.time_base) - start + shown_for(packet, stream))
-    return end
+                moment = float(packet.pts * packet.time_base) - start
+                found.append((moment, moment + shown_for(packet, stream)))
+    found.sort()
+    if len(found) > 2:
+        before, jump = (found[place][0] - found[place - 1][0] for place in (-2, -1))
+        found = found[:-1] if jump > max(LONGEST_HELD, 2 * before) else found
+    return max([0.0, *(end for _, end in found)])
 
 
 def said_seconds(container: Any, stream: Any) -> float:

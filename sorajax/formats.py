@@ -121,15 +121,15 @@ def read_film(path: Path, start: float = 0.0, end: float = math.inf, behind: str
     there = range(chosen[0], chosen[-1] + 1)
     if (left := len(there) - len(set(chosen))) > len(there) / 50:
         note(f"{path} shows its frames for uneven times: {left} of {len(there)} are left out at {fps:.3g} a second")
-    return Read(taken(frames, chosen), fps, said)
+    return Read(frames.taken(chosen), fps, said)
 
 
 def read_frames(
     container: Any, stream: Any, fps: float, start: float, end: float, behind: str, path: Path
-) -> tuple[list[float], dict[int, Frames], bool]:
-    """When each frame of a film is shown, s; by number the pictures of those from `start` to `end`, and of one on each
-    side, for rates may be uneven; and whether there are more. Of frames closer than `MOST_FPS` only some count."""
-    shown, frames, sizes = list[float](), dict[int, Frames](), set[tuple[int, int]]()
+) -> tuple[list[float], "Reel", bool]:
+    """When each frame of a film is shown, s; the pictures of those from `start` to `end`, and of one on each side, for
+    rates may be uneven; and whether there are more. Of frames closer than `MOST_FPS` only some count."""
+    shown, frames, sizes = list[float](), Reel(), set[tuple[int, int]]()
     aspect, ended = stream.sample_aspect_ratio, False
     size: tuple[int, int] | None = None
     for moment, frame in shortened(decoded(container, stream), path):
@@ -138,8 +138,8 @@ def read_frames(
         shown.append(moment)
         sizes.add((frame.width, frame.height))
         if moment - shown[0] < start - 1 / fps:
-            frames.clear()
-        frames[len(shown) - 1] = pixels = pixels_of(frame, aspect, size, behind)
+            frames.forget()
+        frames.add(pixels := pixels_of(frame, aspect, size, behind))
         size = pixels.shape[0], pixels.shape[1]
         if ended := moment - shown[0] > end + 1 / fps:
             break
@@ -150,15 +150,33 @@ def read_frames(
     return shown, frames, ended
 
 
-def taken(frames: dict[int, Frames], chosen: Sequence[int] | np.ndarray) -> Frames:
-    """The chosen pictures in one array; they leave `frames` on the way, so that they are not held twice."""
-    last = {int(number): place for place, number in enumerate(chosen)}
-    for number in frames.keys() - last:
-        del frames[number]
-    clip = np.empty((len(chosen), *next(iter(frames.values())).shape), np.uint8)
-    for place, number in enumerate(map(int, chosen)):
-        clip[place] = frames[number] if last[number] > place else frames.pop(number)
-    return clip
+class Reel:
+    """Pictures of one size in turn, in one array that grows, so that a clip is not held twice."""
+
+    def __init__(self) -> None:
+        self.first, self.count = 0, 0  # the number of the first that is kept, and how many are
+        self.room: Frames = np.empty((0, 0, 0, 3), np.uint8)
+
+    def add(self, picture: UInt8[np.ndarray, "h w 3"]) -> None:
+        """Keeps one more. Raises ValueError where it has another size than those before."""
+        if not self.room.size:
+            self.room = np.empty((16, *picture.shape), np.uint8)
+        if picture.shape != self.room.shape[1:]:
+            raise ValueError("its frames have several sizes")
+        if self.count == len(self.room):
+            self.room.resize((self.count + self.count // 8 + 16, *picture.shape), refcheck=False)
+        self.room[self.count] = picture
+        self.count += 1
+
+    def forget(self) -> None:
+        """Keeps none of those so far; the numbers go on."""
+        self.first, self.count = self.first + self.count, 0
+
+    def taken(self, chosen: Int[np.ndarray, " t"]) -> Frames:
+        """Those of these numbers: without a copy where they follow each other."""
+        places = chosen - self.first
+        row = slice(int(places[0]), int(places[0]) + len(places))
+        return self.room[row if np.array_equal(places, np.arange(row.start, row.stop)) else places]
 
 
 def pixels_of(
@@ -288,20 +306,18 @@ def read_pillow(path: Path, behind: str = "white") -> Read:
     shown longer are repeated. Of pages that are no animation (see `pages`) the first is read."""
     from PIL import Image, ImageSequence
 
-    frames, shown = dict[int, Frames](), list[float]()
+    frames, shown = Reel(), list[float]()
     try:
         with Image.open(path) as image:
             said = image.getexif().get(DESCRIPTION) or image.info.get("Comment") or image.info.get("comment")
             if (count := pages(image)) < getattr(image, "n_frames", 1):
                 note(f"{path} holds pictures besides the first, which are no animation: they are left out")
-            for number, frame in enumerate(islice(ImageSequence.Iterator(image), count)):
-                frames[number] = np.asarray(opaque(frame, behind))
+            for frame in islice(ImageSequence.Iterator(image), count):
+                frames.add(np.asarray(opaque(frame, behind)))
                 shown.append(float(frame.info.get("duration", 0)))
-            if len({pixels.shape for pixels in frames.values()}) > 1:
-                raise ValueError("its frames have several sizes")
     except (OSError, SyntaxError, ValueError, IndexError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} is no readable picture ({error}): perhaps cut short, or of another format") from error
-    if len(frames) > 1:
+    if frames.count > 1:
         shown = [milliseconds or UNTIMED for milliseconds in shown]
     metadata = parsed(said)
     if (own := shown_as(metadata, shown)) is None:
@@ -313,10 +329,10 @@ def read_pillow(path: Path, behind: str = "white") -> Read:
         own = (max(1, round(sum(shown) / 1000 / usual)), 1 / usual) if usual else (len(shown), 1.0)
     count, fps = own
     middles = (np.arange(count) + 0.5) / fps * 1000
-    index = np.minimum(np.searchsorted(np.cumsum(shown), middles, side="right"), len(frames) - 1)
-    if left := len(frames) - len(set(index)):
-        note(f"{path} shows its frames for uneven times: {left} of {len(frames)} are left out at {fps:.3g} a second")
-    return Read(taken(frames, index), fps, metadata)
+    index = np.minimum(np.searchsorted(np.cumsum(shown), middles, side="right"), frames.count - 1)
+    if left := frames.count - len(set(index)):
+        note(f"{path} shows its frames for uneven times: {left} of {frames.count} are left out at {fps:.3g} a second")
+    return Read(frames.taken(index), fps, metadata)
 
 
 def shown_as(metadata: dict[str, Any], shown: Sequence[float]) -> tuple[int, float] | None:

@@ -1,5 +1,6 @@
 """What a film shows does not depend on how its file says it: `Video.load` and training read the same, right frames."""
 
+import tracemalloc
 import warnings
 from fractions import Fraction
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from sorajax.data.filters import shots
 from sorajax.data.videos import probe, read_clip
 from sorajax.decoding import in_order
 from sorajax.formats import is_still
+from sorajax.given import fitted
 from sorajax.request import Note
 from sorajax.video import Video
 from tests.data.films import film, level, numbers
@@ -214,6 +216,32 @@ def test_an_odd_time_stamp_makes_no_thousands_of_frames(tmp_path):
     for suffix in (".mkv", ".mp4"):
         path = track(tmp_path / f"odd{suffix}", pictures(8), "libx264", "yuv420p", odd)
         assert numbers(Video.load(path).frames) == list(range(8))
+        assert probe(str(path)).seconds == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".png"])
+def test_a_clip_is_not_held_twice(tmp_path, suffix):
+    clip = np.random.default_rng(0).integers(0, 255, (100, 96, 128, 3)).astype(np.uint8)
+    path = tmp_path / f"a{suffix}"
+    _ = track(path, list(clip)) if suffix == ".mkv" else Video(clip, 8.0).save(path)
+    Video.load(path)  # what is imported meanwhile does not count
+    tracemalloc.start()
+    video = Video.load(path)
+    most = tracemalloc.get_traced_memory()[1]
+    fitted_clip = fitted(video, 128, 96, 8.0)
+    after = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert most < 1.5 * clip.nbytes
+    assert np.shares_memory(fitted_clip, video.frames)
+    assert after < 1.5 * clip.nbytes
+
+
+def test_an_animation_of_a_thousand_frames_a_second_is_not_read_so(tmp_path):
+    first, *rest = map(Image.fromarray, pictures(6))
+    first.save(tmp_path / "a.webp", save_all=True, append_images=rest, duration=[1, 1, 1, 1, 1, 900], lossless=True)
+    video = Video.load(tmp_path / "a.webp")
+    assert video.fps == 120
+    assert len(video.frames) <= 110
 
 
 def test_a_rate_that_is_not_that_of_the_frames_makes_no_thousands(tmp_path):
