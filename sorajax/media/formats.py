@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -14,12 +15,13 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from sorajax.errors import note
+from sorajax.media import MOST_FPS
+from sorajax.media.decoding import LONGEST_HELD, decoded, is_transparent, rate_of, said_seconds, shortened
 
 QUALITY = {"crf": "16", "preset": "medium"}  # x264: visually lossless at world size, small files
-BT709, LIMITED_RANGE = 1, 1  # codes of the H.264 standard, tables E-3 to E-5
+BT709, UNTAGGED, LIMITED_RANGE = 1, 2, 1  # codes of the H.264 standard, tables E-3 to E-5
 DESCRIPTION = 0x010E  # Exif: ImageDescription
 MOST_GIF_FPS = 50  # browsers show frames of less than 20 ms for 100
-LONGEST_HELD = 10  # seconds of a frame of an animation
 UNTIMED = 100.0  # milliseconds that browsers show a frame that says 0
 
 Frames = UInt8[np.ndarray, "t h w 3"]
@@ -81,62 +83,167 @@ def within(path: Path, count: int, fps: float, start: float, end: float) -> slic
     return slice(first, last)
 
 
-def read_film(path: Path, start: float = 0.0, end: float = math.inf) -> Read:
+def read_film(path: Path, start: float = 0.0, end: float = math.inf, behind: str = "white") -> Read:
+    """The frames at an even rate, at most `MOST_FPS`, that are shown from `start` to `end` seconds.
+
+    All have the first one's size; others are scaled to cover it and cut in the middle.
+    """
     import av
 
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
                 raise ValueError("it has no pictures, only sound")
+            fps = rate_of(container, container.streams.video[0], path)
+        with av.open(str(path)) as container:
             stream = container.streams.video[0]
-            if not stream.average_rate:
+            if not fps:
                 raise ValueError("it has no frame rate")
-            fps = float(stream.average_rate)
-            shown, ended = list[float](), False
-            frames: dict[int, Frames] = {}  # those of the span, and one on each side: rates may be uneven
-            for frame in container.decode(stream):
-                shown.append(float(frame.time or 0))
-                if shown[-1] - shown[0] < start - 1 / fps:
-                    frames.clear()
-                frames[len(shown) - 1] = pixels_of(frame, stream.sample_aspect_ratio)
-                if ended := shown[-1] - shown[0] > end + 1 / fps:
-                    break
+            shown, frames, ended = read_frames(container, stream, fps, start, end, behind, path)
             even = evenly(np.array(shown), fps)
             if not len(even):
                 raise ValueError("it has no frame")
             sound, said = bool(container.streams.audio), parsed(container.metadata.get("comment"))
-            promised = 0.0 if ended or sound else (container.duration or 0) / av.time_base
-            squeezed = shown_width(frame, stream.sample_aspect_ratio) != frame.width
+            promised = 0.0 if ended else said_seconds(container, stream)
     except (av.error.FFmpegError, IndexError, ValueError) as error:
         raise ValueError(f"{path} is no readable video ({error}): perhaps cut short, or of another format") from error
     if sound:
         note(f"the sound of {path} is left out; clips are silent")
     if promised > len(even) / fps + max(0.5, 2 / fps):
         note(f"{path} says that it lasts {promised:.3g} s, and ends after {len(even) / fps:.3g}: perhaps cut short")
-    if squeezed:
-        note(f"the pixels of {path} are not square: it is made as wide as it is shown")
     chosen = even[within(path, len(even), fps, start, end)]
     there = range(chosen[0], chosen[-1] + 1)
     if (left := len(there) - len(set(chosen))) > len(there) / 50:
         note(f"{path} shows its frames for uneven times: {left} of {len(there)} are left out at {fps:.3g} a second")
-    return Read(np.stack([frames[number] for number in chosen]), fps, said)
+    return Read(frames.taken(chosen), fps, said)
 
 
-def pixels_of(frame: Any, aspect: Fraction | None) -> UInt8[np.ndarray, "h w 3"]:
-    """What is shown of a decoded frame, as wide as `shown_width` says."""
-    wide = shown_width(frame, aspect)
-    size = {} if wide == frame.width else {"width": wide, "height": frame.height}
-    return upright(frame.to_ndarray(format="rgb24", **size), getattr(frame, "rotation", 0))
+def read_frames(
+    container: Any, stream: Any, fps: float, start: float, end: float, behind: str, path: Path
+) -> tuple[list[float], "Reel", bool]:
+    """When each frame of a film is shown, s; the pictures of those from `start` to `end`, and of one on each side, for
+    rates may be uneven; and whether there are more. Of frames closer than `MOST_FPS` only some count."""
+    shown, frames, sizes = list[float](), Reel(), set[tuple[int, int]]()
+    aspect, ended = stream.sample_aspect_ratio, False
+    size: tuple[int, int] | None = None
+    for moment, frame in shortened(decoded(container, stream), path):
+        if shown and moment - shown[-1] < 0.9 / MOST_FPS:
+            continue
+        shown.append(moment)
+        sizes.add((frame.width, frame.height))
+        if moment - shown[0] < start - 1 / fps:
+            frames.forget()
+        frames.add(pixels := pixels_of(frame, aspect, size, behind))
+        size = pixels.shape[0], pixels.shape[1]
+        if ended := moment - shown[0] > end + 1 / fps:
+            break
+    if size is not None and len(sizes) > 1:
+        note(f"{path} changes its size on the way: all frames are made as large as the first, {size[1]}x{size[0]}")
+    if shown and shown_width(frame, aspect) != frame.width:
+        note(f"the pixels of {path} are not square: it is made as wide as it is shown")
+    return shown, frames, ended
+
+
+class Reel:
+    """Pictures of one size in turn, in one array that grows, so that a clip is not held twice."""
+
+    def __init__(self) -> None:
+        self.first, self.count = 0, 0  # the number of the first that is kept, and how many are
+        self.room: Frames = np.empty((0, 0, 0, 3), np.uint8)
+
+    def add(self, picture: UInt8[np.ndarray, "h w 3"]) -> None:
+        """Keeps one more. Raises ValueError where it has another size than those before."""
+        if not self.room.size:
+            self.room = np.empty((16, *picture.shape), np.uint8)
+        if picture.shape != self.room.shape[1:]:
+            raise ValueError("its frames have several sizes")
+        if self.count == len(self.room):
+            self.room.resize((self.count + self.count // 8 + 16, *picture.shape), refcheck=False)
+        self.room[self.count] = picture
+        self.count += 1
+
+    def forget(self) -> None:
+        """Keeps none of those so far; the numbers go on."""
+        self.first, self.count = self.first + self.count, 0
+
+    def taken(self, chosen: Int[np.ndarray, " t"]) -> Frames:
+        """Those of these numbers: without a copy where they follow each other."""
+        places = chosen - self.first
+        row = slice(int(places[0]), int(places[0]) + len(places))
+        return self.room[row if np.array_equal(places, np.arange(row.start, row.stop)) else places]
+
+
+def pixels_of(
+    frame: Any, aspect: Fraction | None, size: tuple[int, int] | None = None, behind: str = "white"
+) -> UInt8[np.ndarray, "h w 3"]:
+    """What is shown of a decoded frame, upright, as wide as `shown_width` says, in front of the colour `behind`.
+
+    Where a `size`, (height, width), is given, it is scaled to cover that and cut in the middle.
+    """
+    matrix, high, wide = display_matrix(frame), frame.height, shown_width(frame, aspect)
+    turned = matrix is not None and is_turned(matrix)
+    frame = over(frame, behind) if is_transparent(frame) else frame
+    if size is not None:
+        height, width = (wide, high) if turned else (high, wide)
+        scale = max(size[0] / height, size[1] / width)
+        height, width = max(size[0], round(height * scale)), max(size[1], round(width * scale))
+        high, wide = (width, height) if turned else (height, width)
+    method = "AREA" if high < frame.height else "BICUBIC"
+    resized = {} if (high, wide) == (frame.height, frame.width) else {
+        "height": high, "width": wide, "interpolation": method}  # fmt: skip
+    pixels = upright(frame.to_ndarray(format="rgb24", **resized, **colours_of(frame)), matrix)
+    if size is None:
+        return np.ascontiguousarray(pixels)
+    top, left = (pixels.shape[0] - size[0]) // 2, (pixels.shape[1] - size[1]) // 2
+    return np.ascontiguousarray(pixels[top : top + size[0], left : left + size[1]])
+
+
+def over(frame: Any, behind: str) -> Any:
+    """A frame that is transparent in front of a colour, as the RGB frame that is seen."""
+    import av
+    from PIL import ImageColor
+
+    pixels = frame.to_ndarray(format="gbrap", **colours_of(frame))  # to rgba FFmpeg spoils some widths of yuva420p
+    alpha = pixels[..., 3:].astype(np.float32) / 255
+    ground = np.array(ImageColor.getrgb(behind)[:3], np.float32)
+    seen = (pixels[..., :3] * alpha + ground * (1 - alpha)).round().astype(np.uint8)
+    return av.VideoFrame.from_ndarray(seen, format="rgb24")
+
+
+def colours_of(frame: Any) -> dict[str, str]:
+    """How a frame's YUV is meant where it does not say so: as BT.709 from 720 rows or 1280 columns on, as players take
+    it, which is for `reformat` to be told; else as BT.601, which is its default."""
+    large = frame.height >= 720 or frame.width >= 1280
+    return {"src_colorspace": "ITU709"} if large and frame.colorspace == UNTAGGED and not frame.format.is_rgb else {}
 
 
 def shown_width(frame: Any, aspect: Fraction | None) -> int:
     """Columns of a decoded frame, whose pixels are `aspect` times as wide as they are high, in square ones."""
-    return max(1, round(frame.width * (aspect or 1)))
+    return max(1, round(frame.width * float(aspect or 1)))
 
 
-def upright(pixels: UInt8[np.ndarray, "h w 3"], degrees: int) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """Turned counter-clockwise, as a camera's display matrix asks."""
-    return np.rot90(pixels, round(degrees / 90) % 4)
+def display_matrix(frame: Any) -> Int[np.ndarray, "2 2"] | None:
+    """How a frame is to be shown, [[a, b], [c, d]] of x' = a x + c y and y' = b x + d y with y down (ISO/IEC 14496-12);
+    None as it is. PyAV's `rotation` does not know mirrors."""
+    if (said := frame.side_data.get("DISPLAYMATRIX")) is None:
+        return None
+    return np.frombuffer(bytes(said), np.int32).reshape(3, 3)[:2, :2]
+
+
+def is_turned(matrix: Int[np.ndarray, "2 2"]) -> bool:
+    """Whether a display matrix, by the nearest quarter turn, exchanges rows and columns."""
+    return bool(abs(matrix[0, 0]) < abs(matrix[0, 1]))
+
+
+def upright(pixels: UInt8[np.ndarray, "h w 3"], matrix: Int[np.ndarray, "2 2"] | None) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """Turned and mirrored as a camera's display matrix asks, by the nearest quarter turn."""
+    if matrix is None:
+        return pixels
+    (a, b), (c, d) = matrix
+    if turned := is_turned(matrix):
+        pixels = pixels.swapaxes(0, 1)
+    right, down = (c, b) if turned else (a, d)
+    return pixels[:: -1 if down < 0 else 1, :: -1 if right < 0 else 1]
 
 
 def evenly(shown: Float[np.ndarray, " t"], fps: float) -> Int[np.ndarray, " t2"]:
@@ -189,20 +296,22 @@ def durations(count: int, fps: float, unit: int) -> list[int]:
 
 
 def read_pillow(path: Path, behind: str = "white") -> Read:
-    """Frames at an even rate: the one that was written, else that of most frames; those that are shown longer are
-    repeated."""
+    """Frames at an even rate: the one that was written, else that of most frames, at most `MOST_FPS`; those that are
+    shown longer are repeated. Of pages that are no animation (see `pages`) the first is read."""
     from PIL import Image, ImageSequence
 
-    frames, shown = [], []
+    frames, shown = Reel(), list[float]()
     try:
         with Image.open(path) as image:
             said = image.getexif().get(DESCRIPTION) or image.info.get("Comment") or image.info.get("comment")
-            for frame in ImageSequence.Iterator(image):
-                frames.append(np.asarray(opaque(frame, behind)))
+            if (count := pages(image)) < getattr(image, "n_frames", 1):
+                note(f"{path} holds pictures besides the first, which are no animation: they are left out")
+            for frame in islice(ImageSequence.Iterator(image), count):
+                frames.add(np.asarray(opaque(frame, behind)))
                 shown.append(float(frame.info.get("duration", 0)))
     except (OSError, SyntaxError, ValueError, IndexError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} is no readable picture ({error}): perhaps cut short, or of another format") from error
-    if len(frames) > 1:
+    if frames.count > 1:
         shown = [milliseconds or UNTIMED for milliseconds in shown]
     metadata = parsed(said)
     if (own := shown_as(metadata, shown)) is None:
@@ -210,13 +319,14 @@ def read_pillow(path: Path, behind: str = "white") -> Read:
             note(f"{path} holds a frame for {max(shown) / 1000:g} s: it is made {LONGEST_HELD} s")
         shown = [min(milliseconds, 1000 * LONGEST_HELD) for milliseconds in shown]
         usual = sorted(shown)[(len(shown) - 1) // 2] / 1000  # of most frames
+        usual = max(usual, 1 / MOST_FPS) if usual else 0.0
         own = (max(1, round(sum(shown) / 1000 / usual)), 1 / usual) if usual else (len(shown), 1.0)
     count, fps = own
     middles = (np.arange(count) + 0.5) / fps * 1000
-    index = np.minimum(np.searchsorted(np.cumsum(shown), middles, side="right"), len(frames) - 1)
-    if left := len(frames) - len(set(index)):
-        note(f"{path} shows its frames for uneven times: {left} of {len(frames)} are left out at {fps:.3g} a second")
-    return Read(np.stack(frames)[index], fps, metadata)
+    index = np.minimum(np.searchsorted(np.cumsum(shown), middles, side="right"), frames.count - 1)
+    if left := frames.count - len(set(index)):
+        note(f"{path} shows its frames for uneven times: {left} of {frames.count} are left out at {fps:.3g} a second")
+    return Read(frames.taken(index), fps, metadata)
 
 
 def shown_as(metadata: dict[str, Any], shown: Sequence[float]) -> tuple[int, float] | None:
@@ -230,6 +340,22 @@ def shown_as(metadata: dict[str, Any], shown: Sequence[float]) -> tuple[int, flo
     return (count, float(fps)) if same else None
 
 
+def pages(image: Any) -> int:
+    """How many frames an open picture shows: one where the others are a camera's previews (MPO), or where the pages of
+    a tif have several sizes."""
+    count = getattr(image, "n_frames", 1)
+    if image.format == "MPO":
+        return 1
+    if image.format != "TIFF" or count == 1:
+        return count
+    sizes = set()
+    for number in range(count):
+        image.seek(number)
+        sizes.add(image.size)
+    image.seek(0)
+    return count if len(sizes) == 1 else 1
+
+
 def is_still(path: Path) -> bool:
     """Whether a file is one picture, and no clip; of one that cannot be read it is not said."""
     from PIL import Image
@@ -238,7 +364,7 @@ def is_still(path: Path) -> bool:
         return False
     try:
         with Image.open(path) as image:
-            return getattr(image, "n_frames", 1) == 1
+            return pages(image) == 1
     except (OSError, SyntaxError, ValueError, IndexError, Image.DecompressionBombError):
         return False
 

@@ -59,8 +59,10 @@ class Video:
         """Reads a video or image file, or of it what is shown from `start` to `end` seconds, and of a film holds no
         more; metadata is what `save` put inside it, else empty.
 
-        Turned as its rotation metadata says, at an even frame rate, without its sound (a `Note` says so); where a
-        picture is transparent the colour `behind` it shows.
+        Turned and mirrored as its metadata say, interlaced frames made whole, high dynamic range mapped to sRGB, at an
+        even frame rate of at most 120 a second, without its sound (a `Note` says so); where a picture or film is
+        transparent the colour `behind` it shows. A frame is shown for 10 s at most. Films of 720 rows or 1280 columns
+        that do not say how their colours are meant are BT.709, smaller ones BT.601.
         Raises FileNotFoundError, and ValueError for an unknown suffix, a file that is not what its suffix says, or a
         span in which nothing is shown.
         """
@@ -73,7 +75,7 @@ class Video:
         if path.suffix.lower() not in (*FILMS, *PICTURES):
             raise ValueError(f"{path}: unknown suffix '{path.suffix}'; use one of {', '.join((*FILMS, *PICTURES))}")
         if path.suffix.lower() in FILMS:
-            return cls(*read_film(path, start, end))
+            return cls(*read_film(path, start, end, behind))
         frames, fps, said = read_pillow(path, behind)
         return cls(frames[within(path, len(frames), fps, start, end)], fps, said)
 

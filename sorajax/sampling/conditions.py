@@ -161,15 +161,17 @@ def fitted(video: Video, width: int, height: int, fps: float) -> Frames:
 
     count = max(1, round(len(video.frames) * fps / video.fps))
     chosen = np.minimum(((np.arange(count) + 0.5) * video.fps / fps).astype(int), len(video.frames) - 1)
-    frames = video.frames[chosen]
-    _, y, x, _ = frames.shape
+    _, y, x, _ = video.frames.shape
     if (x, y) == (width, height):
-        return frames
+        return video.frames if np.array_equal(chosen, np.arange(len(video.frames))) else video.frames[chosen]
     scale = max(width / x, height / y)
     size = max(width, round(x * scale)), max(height, round(y * scale))
     left, top = (size[0] - width) // 2, (size[1] - height) // 2
-    resized = (Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS) for frame in frames)
-    return np.stack([np.asarray(image)[top : top + height, left : left + width] for image in resized])
+    clip = np.empty((count, height, width, 3), np.uint8)
+    for place, number in enumerate(chosen):
+        image = Image.fromarray(video.frames[number]).resize(size, Image.Resampling.LANCZOS)
+        clip[place] = np.asarray(image)[top : top + height, left : left + width]
+    return clip
 
 
 def read_mask(path: str | Path, width: int, height: int) -> Bool[np.ndarray, "y x"]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from sorajax.errors import BadRequest
+from sorajax.media import LEAST_FPS, MOST_FPS
 
 SamplerName = Literal["unipc", "dpmpp_2m", "heun", "euler"]
 EXAMPLE = '"a red ball bounces on a grey floor"'
@@ -19,7 +20,6 @@ SCENE = '{"prompt": "a red ball bounces", "seconds": 2, "join": "continue"}'
 CUT = re.compile(r"[.,;]?\s*\bcut to:\s*", re.IGNORECASE)
 LARGEST_SEED = 2**32 - 1
 MOST_STEPS = 1000
-LEAST_FPS, MOST_FPS = 1, 120
 MOST_SECONDS = 3600
 MOST_FRAMES = MOST_SECONDS * MOST_FPS
 

@@ -2,14 +2,12 @@
 
 A clip is read by seeking to the key frame before its start and decoding from there. Each moment k / fps of the clip
 takes the frame that is on screen then, by the frames' own time stamps, so that variable rates come out even. Frames
-are turned as the file's display matrix says, scaled until they cover the bucket, and cut in the middle: never
-stretched.
+are turned and mirrored as the file says, scaled until they cover the bucket, and cut in the middle: never stretched.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,8 @@ from jaxtyping import UInt8
 
 from sorajax.data.buckets import Bucket
 from sorajax.data.videos.listing import STILLS, opened
-from sorajax.media.formats import pixels_of, shown_width, upright
+from sorajax.media.decoding import decoded, seconds_of, shown_for, start_of, stated_rate
+from sorajax.media.formats import display_matrix, is_turned, opaque, pixels_of, shown_width
 
 ROUNDING = 0.5  # frames of the clip that a file's own duration may be short of it
 
@@ -56,29 +55,45 @@ def _stream(path: str) -> Iterator[tuple[Any, Any]]:
             stream.thread_type = "AUTO"
             yield container, stream
     except (av.error.FFmpegError, OSError, IndexError, MemoryError) as error:
-        said = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
-        raise BrokenVideo(f"{path}: {said}") from error
+        raise _broken(path, error) from error
+
+
+def _still(path: str) -> Any:
+    """A picture as a frame: its first, upright, over white. Raises BrokenVideo."""
+    import av
+    from PIL import Image
+
+    try:
+        with opened(path) as file, Image.open(file) as image:
+            return av.VideoFrame.from_ndarray(np.ascontiguousarray(opaque(image, "white")), format="rgb24")
+    except (OSError, SyntaxError, ValueError, IndexError, MemoryError, Image.DecompressionBombError) as error:
+        raise _broken(path, error) from error
+
+
+def _broken(path: str, error: BaseException) -> BrokenVideo:
+    said = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+    return BrokenVideo(f"{path}: {said}")
+
+
+def is_picture(path: str) -> bool:
+    """Whether a file is, by its suffix, a picture; of one that moves the first frame is meant."""
+    return Path(path).suffix.lower() in STILLS
 
 
 def probe(path: str) -> Facts:
-    """A file's facts, from its header and first frame. Raises BrokenVideo."""
+    """A file's facts, from its first frame and its last packets. Raises BrokenVideo."""
+    if is_picture(path):
+        picture = _still(path)
+        return Facts(0.0, 0.0, picture.height, picture.width, still=True)
     with _stream(path) as (container, stream):
-        frame = next(container.decode(stream), None)
-        if frame is None:
+        if (found := next(decoded(container, stream), None)) is None:
             raise BrokenVideo(f"{path}: no frame can be decoded")
-        if Path(path).suffix.lower() in STILLS:
-            return Facts(0.0, 0.0, frame.height, frame.width, still=True)
-        wide = shown_width(frame, stream.sample_aspect_ratio)
-        if stream.duration is not None and stream.time_base is not None:
-            seconds = float(stream.duration * stream.time_base)
-        else:
-            seconds = float(container.duration or 0) / 1_000_000
-        fps = float(stream.average_rate or stream.guessed_rate or 0)
-        turned = round(getattr(frame, "rotation", 0) / 90) % 2
+        frame = found[1]
+        matrix, wide = display_matrix(frame), shown_width(frame, stream.sample_aspect_ratio)
+        turned = matrix is not None and is_turned(matrix)
         height, width = (wide, frame.height) if turned else (frame.height, wide)
-        if seconds <= 0 and fps > 0:
-            seconds = stream.frames / fps
-        if seconds <= 0:
+        fps = stated_rate(stream)
+        if (seconds := seconds_of(container, stream)) <= 0:
             raise BrokenVideo(f"{path}: it does not say how long it lasts")
         return Facts(seconds, fps, height, width)
 
@@ -86,51 +101,43 @@ def probe(path: str) -> Facts:
 def read_clip(
     path: str, start: float, frames: int, fps: float, size: tuple[int, int] | None = None
 ) -> UInt8[np.ndarray, "t h w 3"]:
-    """`frames` frames at `fps` per second from `start` seconds on; `size` is (height, width) to cover, None the file's.
+    """`frames` frames at `fps` per second from `start` seconds on; `size` is (height, width) to cover, None the first
+    frame's. What is transparent is white.
 
     Where the file ends up to half a frame early its last frame is held; raises EndsEarly where it ends before that and
     BrokenVideo where it cannot be read.
     """
+    if is_picture(path):
+        if frames > 1:
+            raise EndsEarly(f"{path}: a still picture has 1 frame, not {frames}")
+        return pixels_of(_still(path), None, size)[None]
     moments = start + np.arange(frames) / fps
     chosen: list[np.ndarray] = []
     with _stream(path) as (container, stream):
-        first, aspect = float((stream.start_time or 0) * stream.time_base), stream.sample_aspect_ratio
+        first, aspect = start_of(stream), stream.sample_aspect_ratio
+
+        def taken(frame: Any) -> UInt8[np.ndarray, "h w 3"]:
+            return pixels_of(frame, aspect, size or (chosen[0].shape[:2] if chosen else None))
+
         if start > 0:
             container.seek(int((start + first) / stream.time_base), stream=stream, backward=True)
         before, last = None, -np.inf
-        for frame in container.decode(stream):
-            shown = float(frame.time or 0.0) - first
+        for moment, frame in decoded(container, stream):
+            shown = moment - first
             while len(chosen) < frames and before is not None and moments[len(chosen)] < shown - 1e-4:
-                chosen.append(_pixels(before, size, aspect))
+                chosen.append(taken(before))
             before, last = frame, shown
             if len(chosen) == frames:
                 break
         if before is None:
             raise EndsEarly(f"{path}: no frame can be decoded at {start:g} s")
-        span = 1 / float(stream.average_rate or fps)  # how long the last frame stays
-        held = _pixels(before, size, aspect) if len(chosen) < frames else None
+        span = shown_for(before, stream)  # how long the last frame stays
+        held = taken(before) if len(chosen) < frames else None
         while len(chosen) < frames and moments[len(chosen)] < last + span + ROUNDING / fps:
             chosen.append(held)  # type: ignore[arg-type]
     if len(chosen) < frames:
         raise EndsEarly(f"{path}: ends at {last:g} s, before {moments[-1]:g} s")
     return np.stack(chosen)
-
-
-def _pixels(frame: Any, size: tuple[int, int] | None, aspect: Fraction | None) -> UInt8[np.ndarray, "h w 3"]:
-    """A frame's pixels, upright and square (see `shown_width`), scaled to cover `size` and cut in the middle."""
-    rotation, wide = getattr(frame, "rotation", 0), shown_width(frame, aspect)
-    if size is None:
-        return np.ascontiguousarray(pixels_of(frame, aspect))
-    turned = round(rotation / 90) % 2
-    height, width = (wide, frame.height) if turned else (frame.height, wide)
-    scale = max(size[0] / height, size[1] / width)
-    rows, columns = max(size[0], round(height * scale)), max(size[1], round(width * scale))
-    method = "AREA" if scale < 1 else "BICUBIC"
-    wide, high = (rows, columns) if turned else (columns, rows)
-    scaled = frame.reformat(width=wide, height=high, format="rgb24", interpolation=method)
-    pixels = upright(scaled.to_ndarray(), rotation)
-    top, left = (rows - size[0]) // 2, (columns - size[1]) // 2
-    return np.ascontiguousarray(pixels[top : top + size[0], left : left + size[1]])
 
 
 def least_waste(

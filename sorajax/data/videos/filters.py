@@ -45,11 +45,25 @@ def shots(path: str, start: float, end: float, threshold: float) -> list[tuple[f
     """The shots between two moments of a video, seconds. Raises BrokenVideo's causes as they come."""
     if threshold == 0:
         return [(start, end)]
+    import cv2
     from scenedetect import AdaptiveDetector, SceneManager
     from scenedetect.backends.pyav import VideoStreamAv
 
+    class OneSize(VideoStreamAv):
+        """Makes all frames as large as the first: those of another size are not looked at."""
+
+        size: tuple[int, int] | None = None
+
+        def read(self, decode: bool = True) -> np.ndarray | bool:
+            pixels = super().read(decode)
+            if not isinstance(pixels, np.ndarray):
+                return pixels
+            self.size = self.size or (pixels.shape[1], pixels.shape[0])
+            same = pixels.shape[1::-1] == self.size
+            return pixels if same else cv2.resize(pixels, self.size, interpolation=cv2.INTER_AREA)
+
     with opened(path) as file:
-        stream = VideoStreamAv(file, suppress_output=True)
+        stream = OneSize(file, suppress_output=True)
         if start > 0:
             stream.seek(start)
         manager = SceneManager()

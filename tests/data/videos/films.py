@@ -6,6 +6,9 @@ from pathlib import Path
 import av
 import numpy as np
 
+THOUSANDTHS = Fraction(1, 1000)
+CODECS = {"libx264": {"crf": "8", "bf": "0"}, "libvpx": {"crf": "4", "b": "5M", "auto-alt-ref": "0"}}
+
 
 def level(number: int) -> int:
     """The grey of frame `number`: 40 levels, 5 apart, that survive a codec."""
@@ -56,3 +59,50 @@ def moving(seed: int, frames: int = 24, size: tuple[int, int] = (32, 48)) -> np.
         left = (number * 2 + seed) % (size[1] - 12)
         clip[number, 8:20, left : left + 12] = rng.integers(0, 255, 3) if number == 0 else clip[0, 10, (seed) % 36 + 2]
     return clip
+
+
+def pictures(count, size=(32, 48)):
+    """Numbered grey frames."""
+    return [np.full((*size, 3), level(number), np.uint8) for number in range(count)]
+
+
+def frame_of(pixels, pix_fmt, **settings):
+    """A frame with these pixels, RGB or RGBA, and attributes."""
+    frame = av.VideoFrame.from_ndarray(pixels, format="rgba" if pixels.shape[-1] == 4 else "rgb24")
+    frame = frame.reformat(format=pix_fmt, dst_colorspace="ITU709") if settings.get("colorspace") == 1 else frame
+    frame = frame.reformat(format=pix_fmt)
+    for name, value in settings.items():
+        setattr(frame, name, value)
+    return frame
+
+
+def track(path, frames, codec="ffv1", pix_fmt="yuv444p", moments=None, sound=0.0, options=None, container=None,
+          rate=8):  # fmt: skip
+    """A film of one encoded track: frames or pixels at `moments` (ms; every 125 without), and seconds of silence."""
+    moments = range(0, 125 * len(frames), 125) if moments is None else moments
+    with av.open(str(path), "w", options=container or {}) as out:
+        stream = out.add_stream(codec, rate=rate, options=options or CODECS.get(codec, {}))
+        first = frames[0]
+        stream.height, stream.width = first.shape[:2] if isinstance(first, np.ndarray) else (first.height, first.width)
+        stream.pix_fmt = pix_fmt
+        stream.time_base = stream.codec_context.time_base = THOUSANDTHS
+        if not isinstance(first, np.ndarray):
+            for name in ("colorspace", "color_range", "color_trc", "color_primaries"):
+                setattr(stream.codec_context, name, int(getattr(first, name)))
+        silence = out.add_stream("libopus", rate=48000) if sound else None
+        packets, increasing = list[av.Packet](), all(np.diff(moments) > 0)
+        for number, picture in enumerate(frames):
+            frame = frame_of(picture, pix_fmt) if isinstance(picture, np.ndarray) else picture
+            frame.pts, frame.time_base = 125 * number, THOUSANDTHS
+            packets += stream.encode(frame)
+        for place, packet in enumerate([*packets, *stream.encode()]):
+            packet.pts = moments[place]
+            packet.dts = moments[place] if increasing else place - len(frames)
+            out.mux(packet)
+        for number in range(round(sound * 50) if silence else 0):
+            heard = av.AudioFrame.from_ndarray(np.zeros((1, 960), np.int16), format="s16", layout="mono")
+            heard.sample_rate, heard.pts = 48000, 960 * number
+            out.mux(silence.encode(heard))
+        if silence:
+            out.mux(silence.encode())
+    return path

@@ -1,0 +1,172 @@
+"""What a film shows does not depend on how its file says it: `Video.load` and training read the same, right frames."""
+
+import tracemalloc
+import warnings
+from types import SimpleNamespace
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from sorajax.data.videos.decode import probe, read_clip
+from sorajax.errors import Note
+from sorajax.media.decoding import in_order
+from sorajax.media.video import Video
+from sorajax.sampling.conditions import fitted
+from tests.data.videos.films import numbers, pictures, track
+
+# how long a film lasts
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".webm", ".mp4"])
+@pytest.mark.parametrize("case", ["sound", "late", "late sound", "unsaid"])
+def test_a_film_lasts_as_long_as_its_frames_are_shown(tmp_path, suffix, case):
+    if suffix == ".mp4" and case == "unsaid":
+        pytest.skip("every mp4 says it")
+    moments = range(2000 * case.startswith("late"), 2000 * case.startswith("late") + 2000, 125)
+    codec, settings = "libvpx" if suffix == ".webm" else "libx264", {"live": "1"} if case == "unsaid" else {}
+    sound = 5.0 * case.endswith("sound")
+    path = track(tmp_path / f"film{suffix}", pictures(16), codec, "yuv420p", moments, sound, container=settings)
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always")
+        assert numbers(Video.load(path).frames) == list(range(16))
+    assert not [str(given.message) for given in notes if "cut short" in str(given.message)]
+    assert probe(str(path)).seconds == pytest.approx(2.0, abs=0.02)
+    assert numbers(read_clip(str(path), 1.0, 8, 8.0)) == list(range(8, 16))
+
+
+def test_a_film_that_is_cut_short_is_still_noted(tmp_path):
+    path = track(tmp_path / "film.mkv", pictures(64), "libx264", "yuv420p")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.warns(Note, match="says that it lasts 8 s, and ends after .*: perhaps cut short"):
+        Video.load(path)
+
+
+# time stamps
+
+
+def moments_of(stamps, step=1.0):
+    """What `in_order` makes of these stamps; the frames are their numbers."""
+    frames = [SimpleNamespace(time=stamp, number=number) for number, stamp in enumerate(stamps)]
+    found = list(in_order(frames, step))
+    assert [frame.number for _, frame in found] == list(range(len(stamps)))
+    return [moment for moment, _ in found]
+
+
+@pytest.mark.parametrize(
+    ("stamps", "moments"),
+    [
+        ([0, 1, 2, 3], [0, 1, 2, 3]),
+        ([5, 6, 9, 10], [5, 6, 9, 10]),
+        ([0, 0, 2, 2, 4, 4], [0, 1, 2, 3, 4, 5]),
+        ([0, 0, 0, 3, 3, 3, 6], [0, 1, 2, 3, 4, 5, 6]),
+        ([0, 1, 2, 1, 4, 5], [0, 1, 2, 3, 4, 5]),
+        ([0, 1, 2, 95000, 4, 5], [0, 1, 2, 3, 4, 5]),
+        ([0, 1, None, 3, None], [0, 1, 2, 3, 4]),
+        ([None, None, None], [0, 1, 2]),
+        ([0, 0, 0, 0], [0, 1, 2, 3]),
+        ([7, 8, 9, 0, 1, 2], [7, 8, 9, 10, 11, 12]),
+    ],
+)
+def test_times_grow_in_the_order_of_the_frames(stamps, moments):
+    assert moments_of(stamps) == pytest.approx(moments)
+
+
+@pytest.mark.parametrize("codec", ["ffv1", "libvpx"])
+@pytest.mark.parametrize(
+    "moments",
+    [
+        [0, 0, 250, 250, 500, 500, 750, 750, 1000, 1000],
+        [0, 125, 250, 200, 500, 625, 750, 875, 1000, 1125],
+        [0, 125, 250, 375, 375, 375, 750, 875, 1000, 1125],
+    ],
+)
+def test_frames_with_stamps_out_of_order_are_all_shown(tmp_path, codec, moments):
+    pix_fmt = "yuv444p" if codec == "ffv1" else "yuv420p"
+    path = track(tmp_path / "film.mkv", pictures(10), codec, pix_fmt, moments)
+    assert numbers(Video.load(path).frames) == list(range(10))
+    assert numbers(read_clip(str(path), 0.0, 10, 8.0)) == list(range(10))
+
+
+def test_an_odd_time_stamp_makes_no_thousands_of_frames(tmp_path):
+    jump = [*range(0, 1000, 125), *range(3_600_000, 3_601_000, 125)]  # an hour
+    path = track(tmp_path / "hole.mkv", pictures(16), moments=jump)
+    with pytest.warns(Note, match="holds a frame for 3599.12 s: it is made 10 s"):
+        video = Video.load(path)
+    assert video.fps == pytest.approx(8)
+    assert len(video.frames) == pytest.approx(8 + 79 + 8, abs=1)
+    assert sorted(set(numbers(video.frames))) == list(range(16))
+    odd = [0, 125, 250, 3_600_000, 500, 625, 750, 875]
+    for suffix in (".mkv", ".mp4"):
+        path = track(tmp_path / f"odd{suffix}", pictures(8), "libx264", "yuv420p", odd)
+        assert numbers(Video.load(path).frames) == list(range(8))
+        assert probe(str(path)).seconds == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".png"])
+def test_a_clip_is_not_held_twice(tmp_path, suffix):
+    clip = np.random.default_rng(0).integers(0, 255, (100, 96, 128, 3)).astype(np.uint8)
+    path = tmp_path / f"a{suffix}"
+    _ = track(path, list(clip)) if suffix == ".mkv" else Video(clip, 8.0).save(path)
+    Video.load(path)  # what is imported meanwhile does not count
+    tracemalloc.start()
+    video = Video.load(path)
+    most = tracemalloc.get_traced_memory()[1]
+    fitted_clip = fitted(video, 128, 96, 8.0)
+    after = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert most < 1.5 * clip.nbytes
+    assert np.shares_memory(fitted_clip, video.frames)
+    assert after < 1.5 * clip.nbytes
+
+
+def test_an_animation_of_a_thousand_frames_a_second_is_not_read_so(tmp_path):
+    first, *rest = map(Image.fromarray, pictures(6))
+    first.save(tmp_path / "a.webp", save_all=True, append_images=rest, duration=[1, 1, 1, 1, 1, 900], lossless=True)
+    video = Video.load(tmp_path / "a.webp")
+    assert video.fps == 120
+    assert len(video.frames) <= 110
+
+
+def test_a_rate_that_is_not_that_of_the_frames_makes_no_thousands(tmp_path):
+    moments = [round(1000 * number / 30) for number in range(60)]
+    path = track(tmp_path / "film.webm", pictures(60), "libvpx", "yuv420p", moments, rate=1000)
+    video = Video.load(path)
+    assert video.fps == pytest.approx(30, rel=0.02)
+    assert numbers(video.frames) == [number % 40 for number in range(60)]
+    path = track(tmp_path / "fast.mkv", pictures(500), moments=range(500), rate=1000)
+    with pytest.warns(Note, match="has 1000 frames a second: it is read at 120"):
+        video = Video.load(path)
+    assert (video.fps, len(video.frames)) == (120, pytest.approx(60, abs=2))
+
+
+# interlacing
+
+
+def interlaced(path):
+    """A white bar that moves 4 columns from frame to frame, 2 from field to field."""
+    fields = []
+    for number in range(10):
+        picture = np.zeros((64, 96, 3), np.uint8)
+        picture[0::2, 4 * number : 4 * number + 24] = 255
+        picture[1::2, 4 * number + 2 : 4 * number + 26] = 255
+        fields.append(picture)
+    return track(path, fields, "libx264", "yuv420p", options={"crf": "1", "bf": "0", "x264-params": "tff=1"})
+
+
+def combed(clip):
+    """How much neighbouring rows differ."""
+    return float(np.abs(np.diff(clip.astype(int), axis=1)).mean())
+
+
+def test_interlaced_frames_are_made_whole(tmp_path):
+    path = interlaced(tmp_path / "a.mkv")
+    with av.open(str(path)) as container:
+        raw = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+    clip = Video.load(path).frames
+    assert clip.shape == raw.shape
+    assert combed(clip) < combed(raw) / 4
+    assert np.array_equal(clip, read_clip(str(path), 0.0, 10, 8.0))
+    assert probe(str(path)).seconds == pytest.approx(1.25)
+    assert np.abs(read_clip(str(path), 0.5, 4, 8.0).astype(int) - clip[4:8]).mean() < 3
