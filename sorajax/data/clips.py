@@ -26,9 +26,17 @@ from sorajax.data.batches import WorldBatch
 from sorajax.data.buckets import Bucket, Phase, check_phases, stem
 from sorajax.data.encoding import Encode, encode_clips, encoded_records
 from sorajax.data.entry import Entry
-from sorajax.data.listing import listing
+from sorajax.data.listing import listing, path_within
 from sorajax.data.loader import mixed, recorded, shuffled
-from sorajax.data.preparation import SETTINGS, Preparation, kept_listing, kept_settings, prepare, prepared_records
+from sorajax.data.preparation import (
+    SETTINGS,
+    Preparation,
+    kept_listing,
+    kept_settings,
+    kept_source,
+    prepare,
+    prepared_records,
+)
 from sorajax.data.records import Records, unpacked
 from sorajax.data.videos import BrokenVideo, Facts, least_waste, probe, read_clip
 from sorajax.models.text import Tokenizer
@@ -69,7 +77,7 @@ class VideoData:
     dropout: float = 0.1
     """Share of prompts replaced by the empty one, which guidance needs."""
     held_out: float = 0.05
-    """Share of videos kept for validation, chosen by a hash of their paths."""
+    """Share of videos kept for validation, chosen by a hash of their paths within the folder or manifest."""
     most_broken: float = 0.1
     """Share of files that may be unreadable before the run stops."""
     seed: int = 0
@@ -160,8 +168,8 @@ def is_prepared(folder: Path) -> bool:
 
 
 def held(path: str, share: float) -> bool:
-    """Whether a video belongs to the held-out share."""
-    digest = hashlib.sha256(Path(path).name.encode()).digest()
+    """Whether a video belongs to the held-out share. `path` is the one within its listing, see `path_within`."""
+    digest = hashlib.sha256(path.encode()).digest()
     return int.from_bytes(digest[:4], "big") % BINS < round(share * BINS)
 
 
@@ -237,10 +245,12 @@ def pixel_clips(data: VideoData, directory: Path, held_out: bool = False) -> lis
     for number, source in enumerate(data.sources):
         if is_prepared(source.folder):
             check_fps(source.folder, data)
-            found.append({b: _stored(prepared_records(source.folder, b), b, data, held_out) for b in data.buckets})
+            stored = _stored(source.folder, data, held_out)
+            found.append({b: stored(prepared_records(source.folder, b), b) for b in data.buckets})
         else:
             videos = survey(source.folder, directory, number, broken, data.threads)
-            chosen = [video for video in videos if held(video[0].path, data.held_out) == held_out]
+            names = [path_within(entry.path, source.folder) for entry, _ in videos]
+            chosen = [video for name, video in zip(names, videos) if held(name, data.held_out) == held_out]
             found.append(dict(raw_clips(chosen, data)))
     return found
 
@@ -249,16 +259,25 @@ def latent_clips(data: VideoData, made_by: str, held_out: bool = False) -> list[
     """For each source, which must be encoded, the latents of each bucket."""
     for source in data.sources:
         check_fps(source.folder, data)
+    stored = [_stored(source.folder, data, held_out) for source in data.sources]
     return [
-        {b: _stored(encoded_records(source.folder, made_by, b), b, data, held_out) for b in data.buckets}
-        for source in data.sources
+        {b: only(encoded_records(source.folder, made_by, b), b) for b in data.buckets}
+        for only, source in zip(stored, data.sources)
     ]
 
 
-def _stored(found: tuple[Records, list[str]], bucket: Bucket, data: VideoData, held_out: bool) -> StoredClips:
-    records, paths = found
-    kept = [i for i, path in enumerate(paths) if held(path, data.held_out) == held_out]
-    return StoredClips(records.only(kept), bucket.frames)
+def _stored(
+    folder: Path, data: VideoData, held_out: bool
+) -> Callable[[tuple[Records, list[str]], Bucket], StoredClips]:
+    """What makes clips of a prepared folder's records and their paths: those held out, or the others."""
+    source = kept_source(folder)
+
+    def stored(found: tuple[Records, list[str]], bucket: Bucket) -> StoredClips:
+        records, paths = found
+        kept = [i for i, path in enumerate(paths) if held(path_within(path, source), data.held_out) == held_out]
+        return StoredClips(records.only(kept), bucket.frames)
+
+    return stored
 
 
 def check_fps(folder: Path, data: VideoData) -> None:

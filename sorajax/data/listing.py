@@ -52,6 +52,21 @@ def listing(source: str | Path) -> list[Entry]:
     return sorted(found, key=lambda entry: (entry.path, entry.start or 0.0))
 
 
+def path_within(path: str, source: str | Path) -> str:
+    """An entry's path as the listing of `source` names it: below the folder, or below that of the manifest or tar.
+
+    It stays the same where the source is moved. A path elsewhere, e.g. an absolute one of a manifest, stays as it is.
+    """
+    if path.startswith(TFDS):
+        return path.removeprefix(str(source))
+    source = Path(source).expanduser()
+    file, *member = path.split(MEMBER, 1)
+    for folder in (source, source.parent):
+        if Path(file) != folder and Path(file).is_relative_to(folder):
+            return MEMBER.join([Path(file).relative_to(folder).as_posix(), *member])
+    return path
+
+
 def _entries(source: Path) -> Iterator[Entry]:
     if source.is_dir():
         manifests = [source / f"metadata{suffix}" for suffix in MANIFESTS]

@@ -113,6 +113,11 @@ def kept_settings(folder: Path) -> Preparation:
     return from_json(said, Preparation, str(folder / SETTINGS))
 
 
+def kept_source(folder: Path) -> str:
+    """The folder, manifest, tar or dataset that a folder was prepared from."""
+    return json.loads((folder / SETTINGS).read_text())["source"]
+
+
 def done(folder: Path, part: int) -> bool:
     """Whether a part is complete."""
     return (folder / CLIPS / f"{part:05d}.json").exists()
