@@ -299,13 +299,19 @@ def weight_files(folder: Path) -> list[Path]:
             raise FileNotFoundError(f"{folder / WEIGHTS} is missing: export the model again")
         return [folder / WEIGHTS]
     try:
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        names = sorted(set(_index(folder).values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{index} is no index of shards ({error}): export or download it again") from error
     if missing := [name for name in names if not (folder / name).is_file()]:
         lost = f"{folder} lacks {', '.join(missing)}, which {index.name} names"
         raise FileNotFoundError(f"{lost}: export or download it again")
     return [folder / name for name in names]
+
+
+def _index(folder: Path) -> dict[str, str]:
+    """Which file of an exported model holds each of its tensors; nothing where there is one file."""
+    index = folder / INDEX
+    return json.loads(index.read_text(encoding="utf-8"))["weight_map"] if index.exists() else {}
 
 
 def write_atomically(path: Path, write: Any) -> None:
@@ -367,9 +373,11 @@ def load_weights(folder: Path) -> dict[str, Any]:
     """The weights of an exported model, whose keys are "/"-joined, as a nested dict of float32 arrays."""
     nested: dict[str, Any] = {}
     for path in weight_files(folder):
+        where = _index(folder)
         try:
             with safe_open(path, framework="np") as file:
-                flat = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+                keys = [key for key in file.keys() if where.get(key, path.name) == path.name]  # noqa: SIM118
+                flat = {key: file.get_tensor(key) for key in keys}
         except (SafetensorError, OSError) as error:
             said = f"{path} is damaged or cut short ({_one_line(error)}): export or download it again"
             raise ValueError(said) from error
