@@ -69,3 +69,14 @@ def test_a_folder_without_videos_is_one_line(tmp_path, capsys):
     error = capsys.readouterr().err
     assert str(tmp_path / "empty") in error
     assert len(error.splitlines()) == 1
+
+
+def test_captions_that_are_needed_and_missing_are_told_before_anything_is_made(tmp_path, capsys):
+    (tmp_path / "films").mkdir()
+    film(tmp_path / "films" / "a.mp4", 9)
+    said = [str(tmp_path / "films"), "--out", str(tmp_path / "out"), "--text", WORLD]
+    assert main(said) == 1
+    error = capsys.readouterr().err
+    assert "none of 1 videos has a caption" in error
+    assert len(error.splitlines()) == 1
+    assert not (tmp_path / "out").exists()

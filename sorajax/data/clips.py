@@ -26,7 +26,7 @@ from sorajax.data.batches import WorldBatch
 from sorajax.data.buckets import Bucket, Phase, check_phases, stem
 from sorajax.data.encoding import Encode, encode_clips, encoded_records
 from sorajax.data.entry import Entry
-from sorajax.data.listing import listing, path_within
+from sorajax.data.listing import check_captions, listing, path_within
 from sorajax.data.loader import mixed, recorded, shuffled
 from sorajax.data.preparation import (
     SETTINGS,
@@ -205,7 +205,7 @@ def survey(source: Path, directory: Path, number: int, broken: Broken, threads: 
     """The readable raw videos of a source and their facts, kept in the run's directory: a resumed run sees the same."""
     kept = directory / f"{number}-{SURVEY}"
     if not kept.exists():
-        entries = listing(source)
+        entries = listing(source, distributed.say)
         broken.videos = max(broken.videos, len(entries))
 
         def ask(entry: Entry) -> dict[str, Any] | None:
@@ -394,7 +394,7 @@ def made_ready(
         if not is_prepared(folder):
             if target is None:
                 raise ValueError(f"{folder} holds raw videos: say --latents FOLDER, where their latents go")
-            raw, folder = folder, target if len(data.sources) == 1 else target / str(number)
+            raw, folder = folder, prepared_folder(data, target, number)
             if jax.process_index() == 0:
                 settings = Preparation(buckets=data.buckets, fps=data.fps, most_broken=data.most_broken)
                 prepare(raw, folder, settings, say=say)
@@ -405,8 +405,25 @@ def made_ready(
     return replace(data, folder=sources[0].folder, more=tuple(sources[1:]))
 
 
+def prepared_folder(data: VideoData, target: Path, number: int) -> Path:
+    """Where a raw source is prepared."""
+    return target if len(data.sources) == 1 else target / str(number)
+
+
+def check_captioned(data: VideoData, target: Path | None) -> None:
+    """Raises ValueError where no video of any source has a caption; `target` as `made_ready` takes it."""
+    entries: list[Entry] = []
+    for number, source in enumerate(data.sources):
+        made = source.folder if target is None else prepared_folder(data, target, number)
+        entries += entries_of(made if is_prepared(made) else source.folder)
+    check_captions(entries, ", ".join(str(source.folder) for source in data.sources))
+
+
+def entries_of(folder: Path) -> list[Entry]:
+    """The videos of a source, prepared or raw."""
+    return kept_listing(folder) if is_prepared(folder) else listing(folder)
+
+
 def captions_of(folder: Path) -> list[str]:
     """Captions of a source, prepared or raw."""
-    entries = kept_listing(folder) if is_prepared(folder) else listing(folder)
-    return [entry.caption for entry in entries if entry.caption]
-
+    return [entry.caption for entry in entries_of(folder) if entry.caption]

@@ -71,7 +71,7 @@ def prepare(
     for each core. Raises ValueError where the folder was made otherwise or more files are broken than allowed.
     """
     folder = Path(folder)
-    entries = begin(source, folder, settings)
+    entries = begin(source, folder, settings, say)
     parts = range(-(-len(entries) // settings.videos_per_part))
     if left := [part for part in parts if not done(folder, part)]:
         if len(left) < len(parts):
@@ -81,7 +81,9 @@ def prepare(
     return finish(folder, settings, say)
 
 
-def begin(source: str | Path, folder: Path, settings: Preparation) -> list[Entry]:
+def begin(
+    source: str | Path, folder: Path, settings: Preparation, say: Callable[[str], None] = print
+) -> list[Entry]:
     """The listing that the folder keeps, made now if it has none."""
     said = {"source": str(source), **to_json(settings)}
     if (folder / SETTINGS).exists():
@@ -90,7 +92,7 @@ def begin(source: str | Path, folder: Path, settings: Preparation) -> list[Entry
             old, new = found.get(wrong[0]), said[wrong[0]]
             raise ValueError(f"{folder} was made with {wrong[0]} {old}, not {new}: choose another folder")
     else:
-        entries = listing(source)
+        entries = listing(source, say)
         folder.mkdir(parents=True, exist_ok=True)
         lines = "".join(json.dumps(asdict(entry)) + "\n" for entry in entries)
         write_atomically(folder / LISTING, lambda path: path.write_text(lines))

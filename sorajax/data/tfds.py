@@ -10,6 +10,7 @@ feature `video`: the bytes of an encoded film, or frames uint8 [t, h, w, 3] with
 import io
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
@@ -78,9 +79,9 @@ def lossless(frames: np.ndarray, fps: float) -> bytes:
     """Frames uint8 [t, h, w, 3] as an H.264 film without loss."""
     import av
 
-    file = io.BytesIO()
+    file, rate = io.BytesIO(), Fraction(fps).limit_denominator(1000)
     with av.open(file, "w", format="matroska") as container:
-        stream = container.add_stream("libx264rgb", rate=round(fps), options={"qp": "0", "preset": "ultrafast"})
+        stream = container.add_stream("libx264rgb", rate=rate, options={"qp": "0", "preset": "ultrafast"})
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "rgb24"
         for pixels in frames:

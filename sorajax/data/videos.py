@@ -10,14 +10,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
 from sorajax.data.buckets import Bucket
-from sorajax.data.listing import STILLS, opened
+from sorajax.data.listing import is_picture, opened
 from sorajax.formats import pixels_of, shown_width, upright
 
 ROUNDING = 0.5  # frames of the clip that a file's own duration may be short of it
@@ -66,7 +65,7 @@ def probe(path: str) -> Facts:
         frame = next(container.decode(stream), None)
         if frame is None:
             raise BrokenVideo(f"{path}: no frame can be decoded")
-        if Path(path).suffix.lower() in STILLS:
+        if is_picture(path):
             return Facts(0.0, 0.0, frame.height, frame.width, still=True)
         wide = shown_width(frame, stream.sample_aspect_ratio)
         if stream.duration is not None and stream.time_base is not None:

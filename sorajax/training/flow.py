@@ -19,6 +19,7 @@ from sorajax.data.clips import (
     Tell,
     VideoData,
     captions_of,
+    check_captioned,
     clip_batches,
     held_out_batches,
     latent_clips,
@@ -82,6 +83,8 @@ class FlowTraining:
 
     def build(self, directory: Path) -> tuple[FlowStage, grain.IterDataset]:
         """The stage, and its batches. Keeps the tokenizer in `directory`, so that a resumed run has the same."""
+        if isinstance(self.data, VideoData):
+            check_captioned(self.data, self.latents)
         vae, vae_params = load_vae(self.vae)
         frozen = self._frozen()
         self = self._sized(vae) if frozen is None else replace(self._sized(vae), text=frozen.config)

@@ -15,6 +15,7 @@ from sorajax.data.clips import (
     Source,
     VideoData,
     captions_of,
+    check_captioned,
     clip_batches,
     held,
     latent_clips,
@@ -191,6 +192,15 @@ def test_files_of_one_name_in_many_folders_are_held_out_by_their_path(tmp_path, 
     preparation.prepare(tmp_path / "videos", tmp_path / "made", settings, say=lambda text: None)
     prepared = pixel_clips(replace(data, folder=tmp_path / "made"), tmp_path, True)[0][WIDE]
     assert len(prepared) == len(names[0])
+
+
+def test_sources_of_which_none_has_a_caption_are_refused(videos, tmp_path):
+    (tmp_path / "bare").mkdir()
+    film(tmp_path / "bare" / "a.mp4", 9)
+    bare = VideoData(folder=tmp_path / "bare")
+    with pytest.raises(ValueError, match=r"bare: none of 1 videos has a caption"):
+        check_captioned(bare, tmp_path / "latents")
+    check_captioned(replace(bare, more=(Source(videos),)), tmp_path / "latents")
 
 
 def test_a_moved_folder_holds_out_the_same():
