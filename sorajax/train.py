@@ -17,7 +17,9 @@ Exit codes: 0 done, or stopped and saved; 1 something went wrong, said in one li
 import dataclasses
 import os
 import runpy
+import shutil
 import sys
+import traceback
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -60,10 +62,24 @@ def load_experiment(path: str | Path) -> Any:
         near = sorted(Path("configs").glob("*.py"))
         known = f": there are {', '.join(map(str, near))}" if near else ""
         raise FileNotFoundError(f"{path} is no experiment file{known}")
-    found = runpy.run_path(str(path))
+    try:
+        found = runpy.run_path(str(path))
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise ValueError(f"{path}{_line_of(error, path)}: {reason}") from error
     if "config" not in found:
-        raise ValueError(f"{path} defines no `config`")
-    return found["config"]
+        raise ValueError(f"{path} defines no `config`, which an experiment file does, e.g. config = FlowTraining(...)")
+    config = found["config"]
+    if not dataclasses.is_dataclass(config) or not all(hasattr(config, name) for name in ("build", "loop")):
+        raise ValueError(f"{path}: its `config` is a {type(config).__name__} and no experiment, e.g. FlowTraining(...)")
+    return config
+
+
+def _line_of(error: Exception, path: Path) -> str:
+    """Where in a file an error arose, as a clause; empty where it did not arise there."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    line = error.lineno if isinstance(error, SyntaxError) else next(reversed(lines), None)
+    return f", line {line}" if line else ""
 
 
 def parse(path: str, arguments: list[str]) -> tuple[Any, Path | None, bool, Together]:
@@ -111,12 +127,23 @@ def train(config: Any, directory: Path, resume: bool = False) -> Any:
     try:
         stage, batches = config.build(directory)
         held_out = config.held_out(stage, directory) if config.loop.validate_every else ()
-    except BaseException:
+        return fit(stage, batches, config.loop, directory, resume, experiment=to_json(config), held_out=held_out)
+    except BaseException as error:
         if not there:
-            with suppress(OSError):
-                directory.rmdir()  # where nothing is in it
+            leave_nothing(directory, error)
         raise
-    return fit(stage, batches, config.loop, directory, resume, experiment=to_json(config), held_out=held_out)
+
+
+def leave_nothing(directory: Path, error: BaseException) -> None:
+    """Removes a new directory where the run was refused, or the directory is empty; what an error refers to, or can be
+    resumed, stays."""
+    from sorajax.data.clips import BROKEN
+
+    begun = any(directory.glob("checkpoints/*")) or (directory / BROKEN).exists()
+    if isinstance(error, ValueError | OSError) and not begun:
+        shutil.rmtree(directory, ignore_errors=True)
+    with suppress(OSError):
+        directory.rmdir()
 
 
 if __name__ == "__main__":

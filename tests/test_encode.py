@@ -31,7 +31,9 @@ def test_videos_become_latents_and_captions_once(videos, tmp_path, capfd):
     said = [str(videos), "--out", str(out), "--buckets", "5x32x32", "--batch", "2", "--most-broken", "0.3"]
     said += ["--videos-per-part", "3", "--vae", WORLD, "--text", WORLD]
     assert main(said) == 0
-    printed = capfd.readouterr().out
+    printed, logged = capfd.readouterr()
+    assert "WARNING" not in logged  # of Beam and its workers
+    assert (out / "workers.log").exists()
     assert "1 broken files" in printed
     assert f"train on it with --data.folder {out}" in printed
     report = json.loads((out / "report.json").read_text())

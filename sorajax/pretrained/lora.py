@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from sorajax.checkpoint import write_atomically
@@ -309,7 +309,7 @@ def _changes(
 def _strength(path: str | Path, second: bool) -> Callable[[str, int], float]:
     """(layer, rank) -> what PEFT's own settings, which diffusers keep in the file's metadata, multiply it by; 1 where
     there are none."""
-    said = json.loads(_metadata(path).get("lora_adapter_metadata", "{}"))
+    said = _said(path, "lora_adapter_metadata")
     prefix = SECOND if second else "transformer."
     said = {name.removeprefix(prefix): value for name, value in said.items()}
     if "lora_alpha" not in said:
@@ -353,7 +353,7 @@ def parse_lora(text: str) -> Adapter:
 
 def trained_expert(path: Path) -> str | None:
     """The expert that a file of ours was trained for, where it was one."""
-    return json.loads(_metadata(path).get("sorajax", "{}")).get("expert")
+    return _said(path, "sorajax").get("expert")
 
 
 def named_expert(path: Path, files: Collection[Path]) -> str | None:
@@ -372,6 +372,17 @@ def named_expert(path: Path, files: Collection[Path]) -> str | None:
 def _metadata(path: str | Path) -> dict[str, str]:
     if not Path(path).is_file() or Path(path).suffix in PICKLES:
         return {}
-    with safe_open(path, framework="np") as file:
-        return file.metadata() or {}
+    try:
+        with safe_open(path, framework="np") as file:
+            return file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a whole safetensors file ({error}): download it again") from error
 
+
+def _said(path: str | Path, name: str) -> dict[str, Any]:
+    """A JSON object in a file's metadata; nothing where there is none, or another program's text."""
+    try:
+        said = json.loads(_metadata(path).get(name, "{}"))
+    except json.JSONDecodeError:
+        return {}
+    return said if isinstance(said, dict) else {}

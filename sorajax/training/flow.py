@@ -38,7 +38,7 @@ from sorajax.models.vae import VAEConfig
 from sorajax.pretrained.opened import is_open_model, open_config, open_model
 from sorajax.sharding import make_mesh, path_name
 from sorajax.training.frozen import FrozenText, open_text
-from sorajax.training.loop import LoopConfig
+from sorajax.training.loop import LoopConfig, check_mesh
 from sorajax.training.objectives.flow import FlowObjective, FlowStage
 from sorajax.training.vae import encoder, load_vae
 from sorajax.training.velocity import tokens_of_clip
@@ -112,6 +112,7 @@ class FlowTraining:
         )
         if self.shard_mib:
             check_shards(stored_shapes(stage, self.storage), self.shard_mib)
+        check_mesh(self.loop, self.data.buckets, stage)
         batches = self.batches(stage, directory)
         return replace(stage, prompts=self._tell(source, directory)([*self.objective.prompts, ""])), batches
 
@@ -221,19 +222,19 @@ class FlowTraining:
             return frozen.tokenizer
         kept = directory / TOKENIZER
         if kept.exists():
-            return kept.read_text()
+            return kept.read_text(encoding="utf-8")
         if self.tokenizer is not None:
-            source = self.tokenizer.read_text()
+            source = self.tokenizer.read_text(encoding="utf-8")
         elif self.loop.start is not None and is_open_model(self.loop.start):
             source = open_model(self.loop.start).tokenizer
         elif self.loop.start is not None:
-            source = (model_folder(self.loop.start) / TOKENIZER).read_text()
+            source = (model_folder(self.loop.start) / TOKENIZER).read_text(encoding="utf-8")
         elif isinstance(self.data, VideoData):
             captions = [caption for part in self.data.sources for caption in captions_of(part.folder)[:MOST_CAPTIONS]]
             source = train_tokenizer(captions, self.text.vocabulary)
         else:
             source = world_tokenizer(self.text.vocabulary)
-        write_atomically(kept, lambda path: path.write_text(source))
+        write_atomically(kept, lambda path: path.write_text(source, encoding="utf-8"))
         return source
 
     def _lenders(self, config: SoraConfig) -> tuple[tuple[str, Path], ...]:

@@ -1,7 +1,10 @@
 """Captions are found where a person, or another program, has put them; files that are no videos are counted."""
 
+import ast
 import json
 import os
+import subprocess
+import sys
 import tarfile
 
 import numpy as np
@@ -172,3 +175,16 @@ def test_a_film_with_two_colons_in_its_name(tmp_path):
         for entry in entries:
             with opened(entry.path) as file:
                 assert file.read() == b"film"
+
+
+def test_a_system_of_ascii_reads_the_same(tmp_path):
+    touch(tmp_path, "a.mp4", "b.mp4", "c.mp4")
+    (tmp_path / "a.txt").write_text(LETTERS, encoding="utf-8")
+    (tmp_path / "b.json").write_text(json.dumps({"caption": LETTERS}, ensure_ascii=False), encoding="utf-8")
+    (tmp_path / "list.csv").write_text(f"path,caption\nc.mp4,{LETTERS}\n", encoding="utf-8")
+    code = ("import sys; from sorajax.data.listing import listing\n"
+            "print(ascii([entry.caption for source in sys.argv[1:] for entry in listing(source)]))")  # fmt: skip
+    ascii_only = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-c", code, str(tmp_path), str(tmp_path / "list.csv")]
+    said = subprocess.run(command, env=ascii_only, capture_output=True, text=True, check=True).stdout
+    assert ast.literal_eval(said) == [LETTERS, LETTERS, "", LETTERS]

@@ -18,7 +18,16 @@ from sorajax.models.sora import SoraConfig, init_dit
 from sorajax.models.text import TextConfig
 from sorajax.parts import adapters_of
 from sorajax.pretrained.hub import adapter_file
-from sorajax.pretrained.lora import TARGETS, added, init_adapters, load_lora, parse_lora, places, save_lora
+from sorajax.pretrained.lora import (
+    TARGETS,
+    added,
+    init_adapters,
+    load_lora,
+    parse_lora,
+    places,
+    save_lora,
+    trained_expert,
+)
 from sorajax.pretrained.table import export_parameters, import_parameters
 from sorajax.pretrained.wan import dit_table
 from sorajax.sample import main
@@ -348,3 +357,18 @@ def test_an_adapter_is_added_where_a_model_is_loaded(tmp_path):
     plain, changed = (sorajax.load(loras=loras).params["dit"] for loras in ((), [f"{tmp_path / 'a.safetensors'}:0.5"]))
     jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), changed, adapted(plain, adapters, 0.5))
     assert set(places(config)) >= {"blocks.0.attn1.to_q.weight", "blocks.5.ffn.net.2.bias"}
+
+
+def test_a_broken_header_and_other_programs_metadata_are_one_line(model, tmp_path):
+    config, _, new = model
+    path = tmp_path / "broken.safetensors"
+    path.write_bytes(b"\xff" * 40)
+    for read in (trained_expert, partial(load_lora, config=config)):
+        with pytest.raises(ValueError, match=r"broken\.safetensors is not a whole safetensors file") as error:
+            read(path)
+        assert "\n" not in str(error.value)
+    save_lora(path, random(new(jax.random.key(1))), config, 3.0)
+    tensors = load_file(path)
+    save_file(tensors, path, {"sorajax": "not JSON", "lora_adapter_metadata": "[1]"})
+    assert trained_expert(path) is None
+    assert load_lora(path, config)
