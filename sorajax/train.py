@@ -119,9 +119,10 @@ def train(config: Any, directory: Path, resume: bool = False) -> Any:
     """Builds the experiment's stage and data, and fits. Returns the last state."""
     from sorajax.checkpoint import to_json
     from sorajax.compilation import keep_compiled
-    from sorajax.training.loop import fit
+    from sorajax.training.loop import check_mesh, fit
 
     keep_compiled()
+    check_mesh(config)
     there = directory.exists()
     directory.mkdir(parents=True, exist_ok=True)
     try:

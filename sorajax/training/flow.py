@@ -38,7 +38,7 @@ from sorajax.models.vae import VAEConfig
 from sorajax.pretrained.opened import is_open_model, open_config, open_model
 from sorajax.sharding import make_mesh, path_name
 from sorajax.training.frozen import FrozenText, open_text
-from sorajax.training.loop import LoopConfig, check_mesh
+from sorajax.training.loop import LoopConfig
 from sorajax.training.objectives.flow import FlowObjective, FlowStage
 from sorajax.training.vae import encoder, load_vae
 from sorajax.training.velocity import tokens_of_clip
@@ -112,7 +112,6 @@ class FlowTraining:
         )
         if self.shard_mib:
             check_shards(stored_shapes(stage, self.storage), self.shard_mib)
-        check_mesh(self.loop, self.data.buckets, stage)
         batches = self.batches(stage, directory)
         return replace(stage, prompts=self._tell(source, directory)([*self.objective.prompts, ""])), batches
 

@@ -25,7 +25,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from sorajax.checkpoint import Checkpoints, changes
-from sorajax.data.buckets import Bucket, stem
+from sorajax.data.buckets import stem
 from sorajax.sharding import gathered, make_mesh, place_batch, shardings
 from sorajax.training.clock import Clock
 from sorajax.training.metrics import Meter, Reporter, Work, clips_of
@@ -143,18 +143,20 @@ def fit(
         reporter.close()
 
 
-def check_mesh(config: LoopConfig, buckets: Sequence[Bucket], stage: Any = None) -> None:
-    """Raises ValueError where the mesh cannot be, or a batch or the model does not divide over it: before data are made
-    for a run that could not begin."""
-    mesh = make_mesh(config.mesh)
-    ways = mesh.shape["data"] * mesh.shape["fsdp"]
-    for bucket in buckets:
+def check_mesh(experiment: Any) -> None:
+    """Raises ValueError where an experiment's mesh cannot be, or a batch or the model does not divide over it: before
+    data are made for a run that could not begin."""
+    mesh = make_mesh(experiment.loop.mesh)
+    ways, data = mesh.shape["data"] * mesh.shape["fsdp"], getattr(experiment, "data", None)
+    for bucket in () if getattr(data, "tokens", 0) else getattr(data, "buckets", ()):  # a budget of tokens divides
         if bucket.batch_size % ways:
             fit = -(-bucket.batch_size // ways) * ways
             raise ValueError(f"a batch of {bucket.batch_size} clips of {stem(bucket)} does not divide over {ways} "
                              f"devices: choose a multiple of {ways}, e.g. {fit}")  # fmt: skip
-    if hasattr(stage, "check"):
-        stage.check(mesh)
+    if hasattr(experiment, "planned"):
+        stage, _ = experiment.planned(mesh)
+        if hasattr(stage, "check"):
+            stage.check(mesh)
 
 
 class Run:

@@ -42,7 +42,7 @@ from sorajax.models.vae import VAE, VAEConfig, denormalise, stream_decode, strea
 from sorajax.pretrained.opened import is_open_model, open_autoencoder
 from sorajax.sharding import gathered
 from sorajax.training.adversarial import AdversarialConfig, game
-from sorajax.training.loop import LoopConfig, check_mesh
+from sorajax.training.loop import LoopConfig
 from sorajax.training.perceptual import feature_distance, flicker, ssim, structure
 from sorajax.training.wider import wider
 
@@ -350,7 +350,6 @@ class VAETraining:
         """Those of a whole autoencoder."""
         for bucket in self.data.buckets:
             self.model.latent_shape(bucket.frames, bucket.crop or bucket.height, bucket.crop or bucket.width)
-        check_mesh(self.loop, self.data.buckets)
         if not isinstance(self.data, VideoData):
             stage = VAEStage(self.model, self.objective, self.data, self.storage)
             return stage, self._batches(scene_maker(self.data))
