@@ -36,6 +36,7 @@ from sorajax.models.sora import EXPERTS, Expert, SoraConfig, init_vae
 from sorajax.models.text import TextConfig, Tokenizer
 from sorajax.models.vae import VAEConfig
 from sorajax.pretrained.opened import is_open_model, open_config, open_model
+from sorajax.pretrained.sentencepiece import tokenizer_json
 from sorajax.sharding import make_mesh, path_name
 from sorajax.training.frozen import FrozenText, open_text
 from sorajax.training.loop import LoopConfig
@@ -74,7 +75,7 @@ class FlowTraining:
     validation: int = 4
     """Batches of held-out clips that `loop.validate_every` measures."""
     tokenizer: Path | None = None
-    """A tokenizer's JSON file; none trains one on captions."""
+    """A tokenizer's JSON file, or a SentencePiece model; none trains one on captions."""
     loop: LoopConfig = LoopConfig()
     storage: Storage = "float32"
     """Type of the exported weights."""
@@ -223,7 +224,7 @@ class FlowTraining:
         if kept.exists():
             return kept.read_text(encoding="utf-8")
         if self.tokenizer is not None:
-            source = self.tokenizer.read_text(encoding="utf-8")
+            source = tokenizer_json(self.tokenizer)
         elif self.loop.start is not None and is_open_model(self.loop.start):
             source = open_model(self.loop.start).tokenizer
         elif self.loop.start is not None:
