@@ -49,8 +49,15 @@ def listing(source: str | Path, say: Callable[[str], None] = lambda line: None) 
     Whether the videos themselves can be read is not looked at.
     """
     if str(source).startswith(TFDS):
-        return dataset_entries(str(source))
-    source = Path(source).expanduser()
+        found = dataset_entries(str(source))
+    else:
+        found = _found(Path(source).expanduser(), say)
+    if without := sum(not entry.caption for entry in found):
+        say(f"{source}: {without} of {len(found)} videos have no caption")
+    return found
+
+
+def _found(source: Path, say: Callable[[str], None]) -> list[Entry]:
     if not source.exists():
         raise FileNotFoundError(f"{source} does not exist: give a folder of videos, a manifest or a tar")
     _above.cache_clear()
@@ -63,8 +70,6 @@ def listing(source: str | Path, say: Callable[[str], None] = lambda line: None) 
         raise FileNotFoundError(f"{source} holds no video: none of {kinds}, no metadata.csv, .jsonl, .parquet, no .tar")
     for line in looked.unread[:UNREAD]:
         say(f"{source}: {line}")
-    if without := sum(not entry.caption for entry in found):
-        say(f"{source}: {without} of {len(found)} videos have no caption")
     return found
 
 

@@ -18,6 +18,7 @@ from typing import IO, Any
 import numpy as np
 
 from sorajax.data.entry import Entry
+from sorajax.data.plaintext import decoded
 
 TFDS = "tfds:"
 VIDEO, CAPTIONS, RATE = "video", ("caption", "text", "label"), "fps"
@@ -72,7 +73,7 @@ def _caption(example: dict[str, Any], features: dict[str, Any]) -> str:
     if hasattr(features.get(name or ""), "int2str"):  # a class label
         return features[str(name)].int2str(int(value)).replace("_", " ")
     value = value.item() if isinstance(value, np.ndarray) else value
-    return value.decode() if isinstance(value, bytes) else str(value)
+    return decoded(value) if isinstance(value, bytes) else str(value)
 
 
 def lossless(frames: np.ndarray, fps: float) -> bytes:

@@ -277,6 +277,8 @@ def test_a_file_of_the_hub_is_fetched(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *names: asked.append(names) or tmp_path / "a")
     assert adapter_file(Path("someone/loras/wan/style.safetensors")) == tmp_path / "a"
     assert asked == [("someone/loras", "wan/style.safetensors")]
+    adapter_file(Path("someone/style/adapter_model.safetensors"))
+    assert asked[1:] == [("someone/style", "adapter_model.safetensors"), ("someone/style", "adapter_config.json")]
     assert adapter_file(Path("runs/missing.safetensors")) == Path("runs/missing.safetensors")
     monkeypatch.undo()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
