@@ -25,6 +25,7 @@ import tyro
 from sorajax.data.buckets import Bucket
 from sorajax.data.filters import Filters
 from sorajax.data.preparation import Preparation, prepare
+from sorajax.distributed import print_any_name
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Options:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
+    print_any_name()
     try:
         options = tyro.cli(Options, prog="python -m sorajax.encode", description=__doc__, args=argv)
         settings = Preparation(

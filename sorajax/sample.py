@@ -32,6 +32,7 @@ from sorajax.arguments import (
     styled,
     task_of,
 )
+from sorajax.distributed import print_any_name
 from sorajax.formats import WRITERS, differing, is_still, parsed
 from sorajax.request import BadRequest, Note, Request, note, parse_span, read_storyboard
 from sorajax.video import Video, Videos, beside, check_output
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
+    print_any_name()
     try:
         arguments = tyro.cli(
             Arguments,

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from sorajax.compilation import claim_memory, keep_freed_memory
-from sorajax.distributed import Together, join, leave
+from sorajax.distributed import Together, join, leave, print_any_name
 
 MESH = "How devices split the work, e.g. data=2,fsdp=4,seq=2: data splits batches, fsdp batches and weights, seq the \
 tokens of a clip, tensor heads and hidden units; one axis may be -1, the rest."
@@ -33,6 +33,7 @@ tokens of a clip, tensor heads and hidden units; one axis may be -1, the rest."
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line and returns its exit code."""
+    print_any_name()
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help"):
         print(__doc__)

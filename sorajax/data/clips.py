@@ -169,7 +169,7 @@ def is_prepared(folder: Path) -> bool:
 
 def held(path: str, share: float) -> bool:
     """Whether a video belongs to the held-out share. `path` is the one within its listing, see `path_within`."""
-    digest = hashlib.sha256(path.encode()).digest()
+    digest = hashlib.sha256(path.encode(errors="surrogateescape")).digest()  # names may be no UTF-8
     return int.from_bytes(digest[:4], "big") % BINS < round(share * BINS)
 
 

@@ -1,6 +1,7 @@
 """Captions are found where a person, or another program, has put them; files that are no videos are counted."""
 
 import ast
+import io
 import json
 import os
 import subprocess
@@ -10,8 +11,11 @@ import tarfile
 import numpy as np
 import pytest
 
-from sorajax.data.listing import check_captions, listing, opened
+from sorajax.data.clips import held
+from sorajax.data.listing import check_captions, listing, opened, path_within
 from sorajax.data.plaintext import decoded
+from sorajax.distributed import print_any_name
+from tests.data.films import film
 
 LETTERS = "ein grüner Ball — 球"
 
@@ -188,3 +192,18 @@ def test_a_system_of_ascii_reads_the_same(tmp_path):
     command = [sys.executable, "-c", code, str(tmp_path), str(tmp_path / "list.csv")]
     said = subprocess.run(command, env=ascii_only, capture_output=True, text=True, check=True).stdout
     assert ast.literal_eval(said) == [LETTERS, LETTERS, "", LETTERS]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_file_name_that_is_no_text_is_read_held_out_and_printed(tmp_path, monkeypatch):
+    path = film(tmp_path / "a.mp4", 9)
+    os.rename(path, os.fsencode(tmp_path) + b"/caf\xe9.mp4")
+    (entry,) = listing(tmp_path)
+    with opened(entry.path) as file:
+        assert file.read(12)[4:8] == b"ftyp"
+    held(path_within(entry.path, tmp_path), 0.5)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    print_any_name()
+    print(entry.path, LETTERS)
+    sys.stdout.flush()
+    assert b"caf\\udce9.mp4 ein gr\\xfcner Ball" in sys.stdout.buffer.getvalue()
