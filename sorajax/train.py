@@ -72,7 +72,8 @@ def load_experiment(path: str | Path) -> Any:
         raise ValueError(f"{path} defines no `config`, which an experiment file does, e.g. config = FlowTraining(...)")
     config = found["config"]
     if not dataclasses.is_dataclass(config) or not all(hasattr(config, name) for name in ("build", "loop")):
-        raise ValueError(f"{path}: its `config` is a {type(config).__name__} and no experiment, e.g. FlowTraining(...)")
+        kind = type(config).__name__
+        raise ValueError(f"{path}: its `config` is of type {kind} and no experiment, e.g. FlowTraining(...)")
     return config
 
 
