@@ -6,7 +6,7 @@
     python -m sorajax.encode manifest.csv --out latents/mine --buckets 17x64x64 33x64x64 1x64x64 --fps 8
     python -m sorajax.encode gs-listing.jsonl --out /mnt/shared/mine --beam runner=FlinkRunner flink_master=host:8081
 
-VIDEOS is a folder (a caption beside each film in STEM.txt or STEM.json), a .csv, .jsonl or .parquet with the columns
+VIDEOS is a folder (a caption beside each film in STEM.txt or STEM.json), a .csv, .tsv, .jsonl or .parquet with columns
 path, caption, start, end, a WebDataset .tar, or tfds:NAME:SPLIT@FOLDER. The folder can be given to `sorajax.train` as
 --data.folder. Killed at any moment, the same command goes on where it was. OUT/report.json counts what was kept and
 rejected, OUT/clips/*.json say why of each clip, and name each broken file.
@@ -25,6 +25,7 @@ import tyro
 from sorajax.data.buckets import Bucket
 from sorajax.data.videos.filters import Filters
 from sorajax.data.videos.preparation import Preparation, prepare
+from sorajax.devices.distributed import print_any_name
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Options:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
+    print_any_name()
     try:
         options = tyro.cli(Options, prog="python -m sorajax.encode", description=__doc__, args=argv)
         settings = Preparation(
@@ -71,6 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     try:
+        if options.text is not None:
+            check(options.videos, options.out)
         prepare(options.videos, options.out, settings, [f"--{option}" for option in options.beam])
         if options.vae is not None:
             encode(options.out, options.vae)
@@ -84,6 +88,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     print(f"train on it with --data.folder {options.out}")
     return 0
+
+
+def check(videos: str, folder: Path) -> None:
+    """Raises ValueError where no video has a caption that could be encoded."""
+    from sorajax.data.videos.clips import entries_of, is_prepared
+    from sorajax.data.videos.listing import check_captions
+
+    check_captions(entries_of(folder if is_prepared(folder) else Path(videos)), videos)
 
 
 def encode(folder: Path, vae: Path) -> None:

@@ -32,6 +32,7 @@ from sorajax.commands.arguments import (
     styled,
     task_of,
 )
+from sorajax.devices.distributed import print_any_name
 from sorajax.errors import BadRequest, Note, note
 from sorajax.media.formats import WRITERS, differing, is_still, parsed
 from sorajax.media.video import Video, Videos, beside, check_output
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
+    print_any_name()
     try:
         arguments = tyro.cli(
             Arguments,

@@ -16,12 +16,13 @@ Exit codes: 0 done, or stopped and saved; 1 something went wrong, said in one li
 
 import dataclasses
 import os
+import shutil
 import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
-from sorajax.devices.distributed import Together, join, leave
+from sorajax.devices.distributed import Together, join, leave, print_any_name
 
 MESH = "How devices split the work, e.g. data=2,fsdp=4,seq=2: data splits batches, fsdp batches and weights, seq the \
 tokens of a clip, tensor heads and hidden units; one axis may be -1, the rest."
@@ -29,6 +30,7 @@ tokens of a clip, tensor heads and hidden units; one axis may be -1, the rest."
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line and returns its exit code."""
+    print_any_name()
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help"):
         print(__doc__)
@@ -90,17 +92,29 @@ def train(config: Any, directory: Path, resume: bool = False) -> Any:
     """Builds the experiment's stage and data, and fits. Returns the last state."""
     from sorajax.devices.compilation import keep_compiled
     from sorajax.models.folder import to_json
-    from sorajax.training.loop import fit
+    from sorajax.training.loop import check_mesh, fit
 
     keep_compiled()
+    check_mesh(config)
     there = directory.exists()
     directory.mkdir(parents=True, exist_ok=True)
     try:
         stage, batches = config.build(directory)
         held_out = config.held_out(stage, directory) if config.loop.validate_every else ()
-    except BaseException:
+        return fit(stage, batches, config.loop, directory, resume, experiment=to_json(config), held_out=held_out)
+    except BaseException as error:
         if not there:
-            with suppress(OSError):
-                directory.rmdir()  # where nothing is in it
+            leave_nothing(directory, error)
         raise
-    return fit(stage, batches, config.loop, directory, resume, experiment=to_json(config), held_out=held_out)
+
+
+def leave_nothing(directory: Path, error: BaseException) -> None:
+    """Removes a new directory where the run was refused, or the directory is empty; what an error refers to, or can be
+    resumed, stays."""
+    from sorajax.data.videos.clips import BROKEN
+
+    begun = any(directory.glob("checkpoints/*")) or (directory / BROKEN).exists()
+    if isinstance(error, ValueError | OSError) and not begun:
+        shutil.rmtree(directory, ignore_errors=True)
+    with suppress(OSError):
+        directory.rmdir()

@@ -8,6 +8,7 @@ A process that dies, or whose machine does, is missed after `HEARTBEAT` seconds 
 line (or with JAX's own longer message, where its service notices first), and the run goes on with --resume.
 """
 
+import io
 import logging
 import os
 import sys
@@ -49,6 +50,12 @@ class Together:
         if address is None or count is None or number is None:
             return cls()
         return cls(address, int(count), int(number))
+
+
+def print_any_name() -> None:
+    """Lets stdout print file names and captions for which it has no letters: as escapes, and not with an error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def join(how: Together) -> None:

@@ -173,7 +173,10 @@ def autoencoder(folder: Path, experiment: Path) -> VAEConfig:
     that none has to be trained, or else of the trained one. Raises BadRequest where there is neither."""
     beside = experiment.with_name(f"{folder.name}.py")
     if beside.is_file():
-        return load_experiment(beside).model
+        model = experiment_in(str(beside)).model
+        if not isinstance(model, VAEConfig):
+            raise BadRequest(f"{experiment} has its autoencoder in {folder}, and {beside} trains a transformer")
+        return model
     if folder.is_dir():
         return load_vae(folder)[0]
     raise BadRequest(f"{experiment} has its autoencoder in {folder}, and neither that nor {beside} exists: train it")

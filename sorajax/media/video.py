@@ -75,7 +75,7 @@ class Video:
         if path.suffix.lower() not in (*FILMS, *PICTURES):
             raise ValueError(f"{path}: unknown suffix '{path.suffix}'; use one of {', '.join((*FILMS, *PICTURES))}")
         if path.suffix.lower() in FILMS:
-            return cls(*read_film(path, start, end, behind))
+            return cls(*read_film(as_file(path), start, end, behind))
         frames, fps, said = read_pillow(path, behind)
         return cls(frames[within(path, len(frames), fps, start, end)], fps, said)
 
@@ -192,10 +192,15 @@ def saved(video: Video | Film, path: str | Path, overwrite: bool) -> Path:
     path = check_output(path, overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
     write = WRITERS[path.suffix.lower()]
-    with whole_file(path) as temporary, whole_file(beside(path)) as temporary_json:
+    with whole_file(as_file(path)) as temporary, whole_file(beside(path)) as temporary_json:
         temporary_json.write_text(json.dumps(video.described(), indent=2) + "\n")
         write(video, temporary)
     return path
+
+
+def as_file(path: Path) -> Path:
+    """The same file under a name that FFmpeg does not take for a protocol, as it would `cli:x.mp4`."""
+    return path.absolute() if ":" in str(path) else path
 
 
 def check_suffix(path: Path) -> None:

@@ -41,6 +41,8 @@ def to_json(config: Any) -> dict[str, Any]:
 
 def from_json(values: dict[str, Any], kind: type[Config], source: str = "config") -> Config:
     """The dataclass `kind` from JSON values. Raises ValueError, on one line, naming what does not fit."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{source} holds {str(values)[:40]!r} in place of the fields of a {kind.__name__}")
     try:
         return converter.structure(values, kind)
     except cattrs.BaseValidationError as error:
@@ -66,7 +68,7 @@ def export_model(
     leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(params))
     flat = {path_name(path): np.ascontiguousarray(np.asarray(leaf).astype(STORAGE[storage])) for path, leaf in leaves}
     if tokenizer is not None:
-        write_atomically(directory / TOKENIZER, lambda path: path.write_text(tokenizer))
+        write_atomically(directory / TOKENIZER, lambda path: path.write_text(tokenizer, encoding="utf-8"))
     text = json.dumps({"kind": type(config).__name__, "config": to_json(config)}, indent=2)
     write_atomically(directory / CONFIG, lambda path: path.write_text(text))
     if shard_mib:
@@ -120,7 +122,8 @@ def write_shards(folder: Path, stem: str, tensors: Iterable[tuple[str, np.ndarra
         return
     places = {tensor: name for name, tensors in zip(names, shards, strict=True) for tensor in tensors}
     said = {"metadata": {"total_size": total}, "weight_map": dict(sorted(places.items()))}
-    write_atomically(index, lambda path: path.write_text(json.dumps(said, indent=2, ensure_ascii=False)))
+    text = json.dumps(said, indent=2, ensure_ascii=False)
+    write_atomically(index, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -131,13 +134,19 @@ def weight_files(folder: Path) -> list[Path]:
             raise FileNotFoundError(f"{folder / WEIGHTS} is missing: export the model again")
         return [folder / WEIGHTS]
     try:
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        names = sorted(set(_index(folder).values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{index} is no index of shards ({error}): export or download it again") from error
     if missing := [name for name in names if not (folder / name).is_file()]:
         lost = f"{folder} lacks {', '.join(missing)}, which {index.name} names"
         raise FileNotFoundError(f"{lost}: export or download it again")
     return [folder / name for name in names]
+
+
+def _index(folder: Path) -> dict[str, str]:
+    """Which file of an exported model holds each of its tensors; nothing where there is one file."""
+    index = folder / INDEX
+    return json.loads(index.read_text(encoding="utf-8"))["weight_map"] if index.exists() else {}
 
 
 def model_folder(directory: str | Path) -> Path:
@@ -163,7 +172,7 @@ def load_model(directory: str | Path, kind: type[Config]) -> tuple[Config, dict[
         raise ValueError(f"{folder} holds a {said['kind']}, and a {kind.__name__} is needed")
     config = from_json(said["config"], kind, str(folder / CONFIG))
     tokenizer = folder / TOKENIZER
-    return config, load_weights(folder), tokenizer.read_text() if tokenizer.exists() else None
+    return config, load_weights(folder), tokenizer.read_text(encoding="utf-8") if tokenizer.exists() else None
 
 
 def model_kind(directory: str | Path) -> str:
@@ -174,8 +183,8 @@ def model_kind(directory: str | Path) -> str:
 def _described(folder: Path) -> dict[str, Any]:
     """What a model folder's config file says: {"kind", "config"}."""
     try:
-        said = json.loads((folder / CONFIG).read_text())
-    except json.JSONDecodeError as error:
+        said = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except ValueError as error:
         raise ValueError(f"{folder / CONFIG} is no JSON ({error}): export the model again") from error
     if not isinstance(said, dict) or not {"kind", "config"} <= said.keys():
         raise ValueError(f"{folder / CONFIG} describes no model: export the model again")
@@ -186,9 +195,11 @@ def load_weights(folder: Path) -> dict[str, Any]:
     """The weights of an exported model, whose keys are "/"-joined, as a nested dict of float32 arrays."""
     nested: dict[str, Any] = {}
     for path in weight_files(folder):
+        where = _index(folder)
         try:
             with safe_open(path, framework="np") as file:
-                flat = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+                keys = [key for key in file.keys() if where.get(key, path.name) == path.name]  # noqa: SIM118
+                flat = {key: file.get_tensor(key) for key in keys}
         except (SafetensorError, OSError) as error:
             said = f"{path} is damaged or cut short ({one_line(error)}): export or download it again"
             raise ValueError(said) from error

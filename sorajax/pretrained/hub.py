@@ -2,8 +2,10 @@
 
 import errno
 import re
+from contextlib import suppress
 from pathlib import Path
 
+from sorajax.pretrained.peft import CONFIG, WEIGHTS
 from sorajax.pretrained.wan_folder import check_described
 
 
@@ -23,11 +25,15 @@ def adapter_file(path: Path) -> Path:
     if path.exists() or path.is_absolute() or len(path.parts) < 3:
         return path
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
     owner, model, *file = path.parts
     try:
-        return Path(hf_hub_download(f"{owner}/{model}", "/".join(file)))
+        found = Path(hf_hub_download(f"{owner}/{model}", "/".join(file)))
+        if path.stem in WEIGHTS:  # PEFT's config lies beside it, where there is one
+            with suppress(EntryNotFoundError, LocalEntryNotFoundError):
+                hf_hub_download(f"{owner}/{model}", "/".join([*file[:-1], CONFIG]))
+        return found
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         raise FileNotFoundError(
             f"{path} is neither a file, nor could {'/'.join(file)} of {owner}/{model} be downloaded from the hub "

@@ -1,7 +1,10 @@
 """Adapters of the transformer: files of the open-model community <-> ours, and their sum with the weights.
 
     W' = W + scale * (alpha / rank) * B A          (Hu et al. 2021, eq. 3; our kernels are W transposed)
-    W' = W + scale * D                             where a file holds a whole difference: of a norm, a bias, modulation
+    W' = W + scale * D                             where a file holds a whole difference: of a norm, a bias, modulation,
+                                                   or a Kronecker product (LoKr, see `pretrained.lokr`)
+
+What PEFT says beside the weights (rank and alpha of single layers, rsLoRA, DoRA) is followed, see `pretrained.peft`.
 
 Names are those of diffusers and PEFT (`transformer.blocks.0.attn1.to_q.lora_A.weight`); read are also those of the
 original release and of other trainers (`diffusion_model.blocks.0.self_attn.q.lora_down.weight`, with `.alpha`, and
@@ -9,8 +12,8 @@ original release and of other trainers (`diffusion_model.blocks.0.self_attn.q.lo
 strict: a tensor that fits no layer is named and refused. Only layers that read a picture are left out, with a note,
 where a model has none, and changes of the first layer where it reads other channels: files are used for both kinds.
 
-In memory adapters are a tree of {"a": [.. in rank], "b": [.. rank out]} for a kernel, and under any other parameter's
-own path what is added to it.
+In memory adapters are a tree of {"a": [.. in rank], "b": [.. rank out]} for a kernel, with DoRA's "magnitude" [.. out]
+beside them, and under any other parameter's own path what is added to it.
 """
 
 import json
@@ -25,13 +28,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
-from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from sorajax.files import write_atomically
 from sorajax.models.dit import DiTConfig
 from sorajax.models.sora import EXPERTS, init_dit
+from sorajax.pretrained import lokr
 from sorajax.pretrained.original import DIT, Names, rename
+from sorajax.pretrained.peft import Settings, adapter_weights, check_one, in_metadata, settings, unnamed
 from sorajax.pretrained.pickles import PICKLES, PickledTensors
 from sorajax.pretrained.safetensors import Tensors
 from sorajax.pretrained.table import Row, turned
@@ -43,15 +47,14 @@ PREFIXES = ("transformer.", "pipe.dit.", "diffusion_model.", "base_model.model."
 SECOND = "transformer_2."
 """The prefix of adapters of the second expert."""
 ENDINGS = {
-    **{f"lora_A{own}.weight": "a" for own in ("", ".default")}, "lora_down.weight": "a", "lora.down.weight": "a",
-    **{f"lora_B{own}.weight": "b" for own in ("", ".default")}, "lora_up.weight": "b", "lora.up.weight": "b",
-    **{f"lora_B{own}.bias": "b bias" for own in ("", ".default")}, "alpha": "alpha",
-    "diff": "weight", "diff_b": "bias", "diff_m": "modulation",
+    "lora_A.weight": "a", "lora_down.weight": "a", "lora.down.weight": "a",
+    "lora_B.weight": "b", "lora_up.weight": "b", "lora.up.weight": "b",
+    "lora_B.bias": "b bias", "alpha": "alpha", "lora_magnitude_vector": "magnitude", "dora_scale": "magnitude",
+    **{name: name for name in lokr.NAMES}, "diff": "weight", "diff_b": "bias", "diff_m": "modulation",
 }  # fmt: skip
-"""How names end, and what is meant: the two matrices, the bias of the second, their alpha, or a difference of a
-layer's weight, bias or modulation."""
-CHANGED = {"a": ".weight", "b": ".weight", "alpha": ".weight", "b bias": ".bias", "weight": ".weight", "bias": ".bias",
-           "modulation": ""}  # fmt: skip
+"""How names end, and what is meant: the two matrices, the bias of the second, their alpha, DoRA's magnitudes, the
+factors of a Kronecker product, or a difference of a layer's weight, bias or modulation."""
+CHANGED = dict.fromkeys(ENDINGS.values(), ".weight") | {"b bias": ".bias", "bias": ".bias", "modulation": ""}
 """How the open name of the tensor that each of them changes ends."""
 PICTURES = re.compile(r"add_[kv]_proj|norm_added_k|image_embedder|[kv]_img|img_emb")
 """Layers that read a picture, by whichever names."""
@@ -134,23 +137,38 @@ def added(name: str, leaf: jax.Array, adapters: Mapping[str, Any], scale: float,
     be used any more; beside it there is, of a stack, one layer's change at a time. `number` counts the adapters of a
     model, so that each is `rounded` by chances of its own."""
     key = jax.random.fold_in(jax.random.key(number), crc32(name.encode()))
-    a, b = (adapters.get(f"{name.removesuffix('/kernel')}/{part}") for part in "ab")
+    a, b, m = (adapters.get(f"{name.removesuffix('/kernel')}/{part}") for part in ("a", "b", "magnitude"))
     if name.endswith("/kernel") and a is not None:
-        leaf = jax.jit(_with_product, donate_argnums=0, out_shardings=leaf.sharding)(leaf, a, b, scale, key)
+        leaf = jax.jit(_with_product, donate_argnums=0, out_shardings=leaf.sharding)(leaf, a, b, m, scale, key)
     if name in adapters:
         leaf = jax.jit(_with_sum, donate_argnums=0, out_shardings=leaf.sharding)(leaf, adapters[name], scale, key)
     return leaf
 
 
-def _with_product(kernel: jax.Array, a: jax.Array, b: jax.Array, scale: float, key: jax.Array) -> jax.Array:
+def _with_product(
+    kernel: jax.Array, a: jax.Array, b: jax.Array, magnitude: jax.Array | None, scale: float, key: jax.Array
+) -> jax.Array:
     if kernel.ndim == 2:
-        return _with_sum(kernel, jnp.matmul(a, b, precision="highest"), scale, key)
+        return _with_change(kernel, jnp.matmul(a, b, precision="highest"), magnitude, scale, key)
 
     def one(layer: jax.Array, kernel: jax.Array) -> jax.Array:
         change = jnp.matmul(a[layer], b[layer], precision="highest")
-        return kernel.at[layer].set(_with_sum(kernel[layer], change, scale, jax.random.fold_in(key, layer)))
+        own = None if magnitude is None else magnitude[layer]
+        return kernel.at[layer].set(_with_change(kernel[layer], change, own, scale, jax.random.fold_in(key, layer)))
 
     return jax.lax.fori_loop(0, len(kernel), one, kernel)
+
+
+def _with_change(
+    kernel: jax.Array, change: jax.Array, magnitude: jax.Array | None, scale: float, key: jax.Array
+) -> jax.Array:
+    """The sum, or where there are magnitudes (DoRA, Liu et al. 2024, eq. 5) its columns with these as their norms. Of a
+    stack, layers without DoRA have zeros in their place."""
+    if magnitude is None:
+        return _with_sum(kernel, change, scale, key)
+    whole = kernel.astype(jnp.float32) + scale * change
+    sized = whole * (magnitude / jnp.linalg.norm(whole, axis=0))
+    return rounded(jnp.where(jnp.any(magnitude != 0), sized, whole), kernel.dtype, key)
 
 
 def _with_sum(leaf: jax.Array, change: jax.Array, scale: float, key: jax.Array) -> jax.Array:
@@ -201,25 +219,24 @@ def load_lora(
     is left out. Raises FileNotFoundError, and ValueError for what fits no layer, or a layer of another shape, on one
     line.
     """
-    tensors, known = PickledTensors(path) if Path(path).suffix in PICKLES else Tensors(path), places(config)
+    path = adapter_weights(Path(path))
+    tensors, known = PickledTensors(path) if path.suffix in PICKLES else Tensors(path), places(config)
     flattened = {(layer := name.rpartition(".")[0]).replace(".", "_"): layer for name in known}
     two = any(name.startswith(SECOND) for name in tensors)
     found: dict[str, dict[str, np.ndarray]] = {}
-    unknown, unused, whole = [], 0, []
+    modules: dict[str, str] = {}
+    unknown, unused = [], 0
     own = [stored for stored in tensors if not two or stored.startswith(SECOND) == second]
+    check_one(path, own)
     for stored in own:
-        if stored.endswith(".dora_scale"):
-            whole.append(stored)
-            continue
-        name, part = _parsed(stored.removeprefix(SECOND), flattened)
+        name, part, module = _parsed(stored.removeprefix(SECOND), flattened)
         if part is not None and f"{name}{CHANGED[part]}" in known:
             found.setdefault(name, {})[part] = np.asarray(tensors[stored], np.float32)
+            modules[name] = module
         elif part is not None and PICTURES.search(name) and not config.image_width:
             unused += 1
         else:
             unknown.append(stored)
-    if whole:
-        say(f"{path}: its {len(whole)} dora_scale (DoRA) are left out, as in the reference; it may look otherwise")
     if two and not own:  # all of it is for the other expert
         return {}
     if unknown or not found:
@@ -228,7 +245,11 @@ def load_lora(
                          "or of another kind")  # fmt: skip
     if unused:
         say(f"{path}: {unused} tensors for layers that read a picture are left out, this model has none")
-    changes = [change for name, parts in found.items() for change in _changes(path, name, parts, known, two and second)]
+    said = settings(path, SECOND if two and second else "transformer.")
+    _check_dora(said, found)
+    changes = [
+        change for name, parts in found.items() for change in _changes(path, name, parts, known, said, modules[name])
+    ]
     shapes = flatten_dict(jax.eval_shape(lambda key: init_dit(config, key), jax.random.key(0)), sep="/")
     read = shapes[FIRST].shape[0]
     if made := next((c.size[0] for c in changes if c.parameter() == FIRST and c.size[0] != read), None):
@@ -241,19 +262,26 @@ def load_lora(
     return unflatten_dict({what: _stacked(what, changes, shapes) for what in whats}, sep="/")
 
 
-def _parsed(name: str, flattened: Mapping[str, str]) -> tuple[str, str | None]:
+def _check_dora(said: Settings, found: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    """Raises ValueError where an adapter is said to be a DoRA and has no magnitudes."""
+    if said.said.get("use_dora") and not any("magnitude" in parts for parts in found.values()):
+        raise ValueError(f"{said.source} says use_dora, and the weights have no lora_magnitude_vector: save them again")
+
+
+def _parsed(name: str, flattened: Mapping[str, str]) -> tuple[str, str | None, str]:
     """A stored name as (open name of the layer, or of modulation; one of the values of ENDINGS, or None for anything
-    else)."""
+    else; name of the layer in the model that was trained)."""
+    name, _ = unnamed(name)
     ending = next((ending for ending in ENDINGS if name.endswith(f".{ending}")), None)
     if ending is None:
-        return name, None
+        return name, None, name
     name = name.removesuffix(f".{ending}")
     for prefix in PREFIXES:
         name = name.removeprefix(prefix)
     if ENDINGS[ending] == "modulation":
-        return rename(f"{name}.modulation", DIT), "modulation"
+        return rename(f"{name}.modulation", DIT), "modulation", name
     underscored = rename(f"{name}.", UNDERSCORED)[:-1]
-    return flattened.get(underscored) or rename(f"{name}.", DIT)[:-1], ENDINGS[ending]
+    return flattened.get(underscored) or rename(f"{name}.", DIT)[:-1], ENDINGS[ending], name
 
 
 class Change(NamedTuple):
@@ -268,7 +296,7 @@ class Change(NamedTuple):
 
     def parameter(self) -> str:
         """The path of the parameter that it changes."""
-        return re.sub(r"/[ab]$", "/kernel", self.what)
+        return re.sub(r"/(a|b|magnitude)$", "/kernel", self.what)
 
     def check(self, path: str | Path, shapes: Mapping[str, Any]) -> None:
         """Raises ValueError where the parameter of these shapes has another size."""
@@ -280,22 +308,31 @@ class Change(NamedTuple):
 
 
 def _changes(
-    path: str | Path, name: str, parts: Mapping[str, np.ndarray], known: Mapping[str, Place], second: bool
+    path: Path, name: str, parts: Mapping[str, np.ndarray], known: Mapping[str, Place], said: Settings, module: str
 ) -> Iterator[Change]:
-    """What a layer's tensors in a file say; `second`: those for the second expert of two."""
+    """What a layer's tensors in a file say; `module` is its name there."""
     strength = 1.0
-    if parts.keys() & {"a", "b", "b bias"}:
+    if parts.keys() & {"a", "b", "b bias", "magnitude"}:
         if not {"a", "b"} <= parts.keys():
             raise ValueError(f"{path}: {name} has only one of its two matrices: get the file again")
-        (row, layer), module = known[f"{name}.weight"], known[f"{name}.weight"].module
-        if module == row.ours:
+        (row, layer), place = known[f"{name}.weight"], known[f"{name}.weight"].module
+        if place == row.ours:
             raise ValueError(f"{path}: {name} is no matrix, and has a pair of them: it is an adapter of another model")
         rank = len(parts["a"])
-        strength = parts["alpha"].item() / rank if "alpha" in parts else _strength(path, second)(name, rank)
+        strength = parts["alpha"].item() / rank if "alpha" in parts else said.strength(module, rank)
         a = turned(row, row.layout, parts["a"]) if parts["a"].ndim == 5 else parts["a"].reshape(rank, -1).T
         b = parts["b"].reshape(len(parts["b"]), -1).T * np.float32(strength)
-        yield Change(f"{module}/a", layer, a, name, (len(a), b.shape[1]))
-        yield Change(f"{module}/b", layer, b, name, (len(a), b.shape[1]))
+        yield Change(f"{place}/a", layer, a, name, (len(a), b.shape[1]))
+        yield Change(f"{place}/b", layer, b, name, (len(a), b.shape[1]))
+        if (magnitude := parts.get("magnitude")) is not None:
+            if magnitude.ndim == 2 and len(magnitude) == 1 < magnitude.size:
+                raise ValueError(f"{path}: {name} has a magnitude for each input, and only those of outputs can be "
+                                 "added: train with wd_on_output")  # fmt: skip
+            yield Change(f"{place}/magnitude", layer, magnitude.reshape(-1), name, (len(a), magnitude.size))
+    if parts.keys() & set(lokr.NAMES):
+        row, layer = known[f"{name}.weight"]
+        value = turned(row, row.layout, _kronecker(path, name, parts, said, module))
+        yield Change(row.ours, layer, value, name, value.shape)
     for part in parts.keys() & {"weight", "modulation"}:
         row, layer = known[f"{name}{CHANGED[part]}"]
         value = turned(row, row.layout, parts[part])
@@ -306,21 +343,17 @@ def _changes(
         yield Change(row.ours, layer, bias, name, bias.shape)
 
 
-def _strength(path: str | Path, second: bool) -> Callable[[str, int], float]:
-    """(layer, rank) -> what PEFT's own settings, which diffusers keep in the file's metadata, multiply it by; 1 where
-    there are none."""
-    said = json.loads(_metadata(path).get("lora_adapter_metadata", "{}"))
-    prefix = SECOND if second else "transformer."
-    said = {name.removeprefix(prefix): value for name, value in said.items()}
-    if "lora_alpha" not in said:
-        return lambda name, rank: 1.0
-    special = said.get("alpha_pattern") or {}
-
-    def strength(name: str, rank: int) -> float:
-        alpha = next((value for key, value in special.items() if name.endswith(key)), said["lora_alpha"])
-        return float(alpha) / (rank**0.5 if said.get("use_rslora") else rank)
-
-    return strength
+def _kronecker(path: Path, name: str, parts: Mapping[str, np.ndarray], said: Settings, module: str) -> np.ndarray:
+    """The difference that a LoKr's factors make."""
+    try:
+        one, two, rank = lokr.factors(parts)
+    except KeyError as error:
+        raise ValueError(f"{path}: {name} has no {error.args[0]}: get the file again") from error
+    if said.said.get("peft_type") == "LOKR":
+        strength = said.strength(module, rank)
+    else:
+        strength = parts["alpha"].item() / rank if rank and "alpha" in parts else 1.0
+    return lokr.product(one, two) * np.float32(strength)
 
 
 def _stacked(what: str, changes: list[Change], shapes: Mapping[str, Any]) -> np.ndarray:
@@ -353,7 +386,7 @@ def parse_lora(text: str) -> Adapter:
 
 def trained_expert(path: Path) -> str | None:
     """The expert that a file of ours was trained for, where it was one."""
-    return json.loads(_metadata(path).get("sorajax", "{}")).get("expert")
+    return in_metadata(adapter_weights(path), "sorajax").get("expert")
 
 
 def named_expert(path: Path, files: Collection[Path]) -> str | None:
@@ -367,11 +400,3 @@ def named_expert(path: Path, files: Collection[Path]) -> str | None:
         if any(name[: place.start()] + other + name[place.end() :] in others for place in places):
             return word
     return None
-
-
-def _metadata(path: str | Path) -> dict[str, str]:
-    if not Path(path).is_file() or Path(path).suffix in PICKLES:
-        return {}
-    with safe_open(path, framework="np") as file:
-        return file.metadata() or {}
-

@@ -170,6 +170,15 @@ def adapters_of(config: SoraConfig, loras: Sequence[Lora]) -> dict[str, list[tup
         for expert, which in EXPERTS.items()
         if expert == "high" or config.boundary is not None
     }
+    for trees in by_part.values():
+        check_dora([tree for tree, _ in trees if tree])
     for text in dict.fromkeys(notes):
         print(f"note: {text}", file=sys.stderr)
     return by_part
+
+
+def check_dora(trees: Sequence[Mapping[str, Any]]) -> None:
+    """Raises ValueError where one of several adapters is a DoRA: it is not a sum."""
+    if len(trees) > 1 and any(name.endswith("/magnitude") for tree in trees for name in tree):
+        raise ValueError("one of the adapters is a DoRA, whose change depends on the weights that it is added to, and "
+                         "the others change them: use it by itself")

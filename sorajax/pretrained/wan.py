@@ -5,11 +5,12 @@ Names and shapes are those of diffusers' `WanTransformer3DModel` and `Autoencode
 """
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from sorajax.errors import note
 from sorajax.models.dit import DiTConfig
 from sorajax.models.text import TextConfig
 from sorajax.models.vae import VAEConfig
@@ -32,7 +33,7 @@ def dit_config(config: Mapping[str, Any], **changes) -> DiTConfig:
     width, image = heads * config["attention_head_dim"], config.get("image_dim")
     wanted = {"qk_norm": "rms_norm_across_heads", "cross_attn_norm": True, "pos_embed_seq_len": None,
               "added_kv_proj_dim": width if image else None}
-    _only("transformer", config, wanted)
+    _only("transformer", config, wanted, TRANSFORMER)
     return DiTConfig(
         width=width, hidden=config["ffn_dim"], image_width=image or 0, depth=config["num_layers"], heads=heads,
         in_channels=config["in_channels"], out_channels=config["out_channels"], patch=tuple(config["patch_size"]),
@@ -41,7 +42,7 @@ def dit_config(config: Mapping[str, Any], **changes) -> DiTConfig:
 
 def vae_config(config: Mapping[str, Any], **changes) -> VAEConfig:
     """`vae/config.json` -> ours, with the statistics of the latents."""
-    _only("autoencoder", config, {"attn_scales": []})
+    _only("autoencoder", config, {"attn_scales": []}, AUTOENCODER)
     return VAEConfig(
         base=config["base_dim"], decoder_base=config.get("decoder_base_dim") or 0,
         shortcuts=config.get("is_residual", False), pixel_patch=config.get("patch_size") or 1,
@@ -69,10 +70,25 @@ def vision_config(config: Mapping[str, Any], **changes) -> VisionConfig:
         activation=config["hidden_act"], epsilon=config["layer_norm_eps"], **changes)
 
 
-def _only(what: str, config: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+TRANSFORMER = {
+    "patch_size", "num_attention_heads", "attention_head_dim", "in_channels", "out_channels", "text_dim", "freq_dim",
+    "ffn_dim", "num_layers", "cross_attn_norm", "qk_norm", "eps", "image_dim", "added_kv_proj_dim", "rope_max_seq_len",
+    "pos_embed_seq_len"}  # fmt: skip
+AUTOENCODER = {
+    "base_dim", "decoder_base_dim", "z_dim", "dim_mult", "num_res_blocks", "attn_scales", "temperal_downsample",
+    "dropout", "latents_mean", "latents_std", "is_residual", "in_channels", "out_channels", "patch_size",
+    "scale_factor_temporal", "scale_factor_spatial", "clip_output"}  # fmt: skip
+"""Fields of configs in the diffusers layout; names that begin with _ are diffusers' own."""
+
+
+def _only(what: str, config: Mapping[str, Any], wanted: Mapping[str, Any], known: Collection[str] = ()) -> None:
+    """Raises ValueError where a field has another value than the wanted one, and names fields beside the known ones."""
     for name, value in wanted.items():
         if config.get(name, value) != value:
             raise ValueError(f"this {what} has {name}={config[name]!r}, and only {value!r} can be imported")
+    if unknown := [name for name in config if known and name not in known and not name.startswith("_")]:
+        note(f"the {what}'s config.json has {', '.join(unknown)}, which sorajax does not know: without it the model "
+             "may work otherwise")  # fmt: skip
 
 
 def _linear(ours: str, theirs: str, layout: str = LINEAR, **more) -> Iterator[Row]:

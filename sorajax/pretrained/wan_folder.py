@@ -27,6 +27,7 @@ from sorajax.pretrained.converted import CONVERTED, open_converted
 from sorajax.pretrained.part import Opened, Part
 from sorajax.pretrained.pickles import PICKLES, PickledTensors
 from sorajax.pretrained.safetensors import Tensors
+from sorajax.pretrained.sentencepiece import tokenizer_in
 from sorajax.pretrained.table import Row
 
 INDEX = "model_index.json"
@@ -191,7 +192,7 @@ def _diffusers(folder: Path, name: str, changes: dict[str, Any]) -> Opened:
         parts["vision"] = _part(
             wan.vision_table(seer), lambda: wan.seen(stored["image_encoder"], seer), init_vision, seer
         )
-    return Opened(config, parts, _tokenizer(folder / "tokenizer" / "tokenizer.json"))
+    return Opened(config, parts, tokenizer_in(folder / "tokenizer"))
 
 
 def _shift(scheduler: Path) -> float | None:
@@ -233,17 +234,11 @@ def _original(folder: Path, name: str, changes: dict[str, Any]) -> Opened:
         parts["vision"] = _part(wan.vision_table(seer), lambda: wan.seen(tensors, seer), init_vision, seer)
     share = handover(dit.in_channels != vae.latent_channels) if experts else None
     config = conventions(name, dit, vae, text, vision, share)
-    return Opened(config, parts, _tokenizer(folder / "google" / "umt5-xxl" / "tokenizer.json"))
+    return Opened(config, parts, tokenizer_in(folder / "google" / "umt5-xxl"))
 
 
 def _part(rows: list[Row], tensors: Callable, init: Callable, config: Any) -> Part:
     return Part(rows, tensors, init, config, whole=init is init_vae)
-
-
-def _tokenizer(path: Path) -> str:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: download the model again, with its tokenizer")
-    return path.read_text(encoding="utf-8")
 
 
 def _found(folder: Path, stem: str) -> Path | None:

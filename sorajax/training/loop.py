@@ -24,6 +24,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from sorajax.data.buckets import stem
 from sorajax.devices.sharding import gathered, make_mesh, place_batch, shardings
 from sorajax.training.checkpoint import Checkpoints, changes
 from sorajax.training.clock import Clock
@@ -140,6 +141,22 @@ def fit(
     finally:
         checkpoints.close()
         reporter.close()
+
+
+def check_mesh(experiment: Any) -> None:
+    """Raises ValueError where an experiment's mesh cannot be, or a batch or the model does not divide over it: before
+    data are made for a run that could not begin."""
+    mesh = make_mesh(experiment.loop.mesh)
+    ways, data = mesh.shape["data"] * mesh.shape["fsdp"], getattr(experiment, "data", None)
+    for bucket in () if getattr(data, "tokens", 0) else getattr(data, "buckets", ()):  # a budget of tokens divides
+        if bucket.batch_size % ways:
+            fit = -(-bucket.batch_size // ways) * ways
+            raise ValueError(f"a batch of {bucket.batch_size} clips of {stem(bucket)} does not divide over {ways} "
+                             f"devices: choose a multiple of {ways}, e.g. {fit}")  # fmt: skip
+    if hasattr(experiment, "planned"):
+        stage, _ = experiment.planned(mesh)
+        if hasattr(stage, "check"):
+            stage.check(mesh)
 
 
 class Run:

@@ -185,7 +185,7 @@ def test_what_the_reference_needs_is_said(capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("config = 1", "defines a int: FlowTraining and VAETraining can be measured"),
+        ("config = 1", "its `config` is of type int and no experiment, e.g. FlowTraining"),
         ("not = Python", "is no experiment file"),
         ("", "defines no `config`"),
     ],

@@ -31,7 +31,9 @@ def test_videos_become_latents_and_captions_once(videos, tmp_path, capfd):
     said = [str(videos), "--out", str(out), "--buckets", "5x32x32", "--batch", "2", "--most-broken", "0.3"]
     said += ["--videos-per-part", "3", "--vae", WORLD, "--text", WORLD]
     assert main(said) == 0
-    printed = capfd.readouterr().out
+    printed, logged = capfd.readouterr()
+    assert "WARNING" not in logged  # of Beam and its workers
+    assert (out / "workers.log").exists()
     assert "1 broken files" in printed
     assert f"train on it with --data.folder {out}" in printed
     report = json.loads((out / "report.json").read_text())
@@ -69,3 +71,14 @@ def test_a_folder_without_videos_is_one_line(tmp_path, capsys):
     error = capsys.readouterr().err
     assert str(tmp_path / "empty") in error
     assert len(error.splitlines()) == 1
+
+
+def test_captions_that_are_needed_and_missing_are_told_before_anything_is_made(tmp_path, capsys):
+    (tmp_path / "films").mkdir()
+    film(tmp_path / "films" / "a.mp4", 9)
+    said = [str(tmp_path / "films"), "--out", str(tmp_path / "out"), "--text", WORLD]
+    assert main(said) == 1
+    error = capsys.readouterr().err
+    assert "none of 1 videos has a caption" in error
+    assert len(error.splitlines()) == 1
+    assert not (tmp_path / "out").exists()

@@ -9,11 +9,11 @@ import pytest
 
 from sorajax.commands.train import main
 from sorajax.devices.sharding import make_mesh
-from sorajax.models.folder import load_model
-from sorajax.models.sora import SoraConfig
+from sorajax.models.folder import export_model, load_model
+from sorajax.models.sora import SoraConfig, init_vae
 from sorajax.models.vae import VAEConfig
 from sorajax.training import loop
-from sorajax.training.experiments import load_experiment
+from sorajax.training.experiments import flow, load_experiment
 from sorajax.training.experiments.vae import VAEStage
 from tests import CONFIGS, ROOT
 
@@ -110,6 +110,58 @@ def test_a_mistake_is_told_without_a_traceback(arguments, code, said, tmp_path, 
     assert said in error
     assert "Traceback" not in error
     assert code == 2 or error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("model = 3\n", "defines no `config`"),
+        ("config = {'steps': 3}\n", "its `config` is of type dict and no experiment"),
+        ("from sorajax.training.loop import LoopConfig\nconfig = LoopConfig()\n", "of type LoopConfig and no exp"),
+        ("import os\nconfig = (\n", "experiment.py, line 2: SyntaxError: "),
+        ("\nimport no_such_module\n", "experiment.py, line 2: ModuleNotFoundError: No module named 'no_such_module'"),
+        ("\n\nconfig = Flow()\n", "experiment.py, line 3: NameError: name 'Flow' is not defined"),
+        ("\0\0", "Error: "),
+    ],
+)
+def test_a_file_without_an_experiment_is_one_line(text, said, tmp_path, capsys):
+    path = tmp_path / "experiment.py"
+    path.write_text(text)
+    assert main([str(path), "--directory", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_mesh_or_batch_that_cannot_be_is_told_before_the_world_is_encoded(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(loop, "make_mesh", make_mesh)  # all devices
+    config = load_experiment(VAE).model
+    export_model(tmp_path / "vae", {"vae": init_vae(config, jax.random.key(0))}, config)
+    said = [DIT, "--vae", str(tmp_path / "vae"), "--latents", str(tmp_path / "latents"), "--encoded", "64"]
+    said += ["--directory", str(tmp_path / "run")]
+    count = jax.device_count()
+    for mesh, refusal in ((f"data={count + 1}", "does not fill"), ("fsdp=-1", "does not divide over")):
+        monkeypatch.setattr(flow, "write_latents", None)
+        assert main([*said, "--loop.mesh", mesh, "--data.buckets.0.batch-size", str(count + 1)]) == 1
+        error = capsys.readouterr().err
+        assert refusal in error
+        assert error.count("\n") == 1
+        assert not (tmp_path / "run").exists()
+        assert not (tmp_path / "latents").exists()
+
+
+def test_a_run_that_was_refused_leaves_no_folder_and_one_that_began_does(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        (tmp_path / "run" / "events.out").touch()
+        raise ValueError("the model does not fit")
+
+    monkeypatch.setattr(loop, "fit", refuse)
+    assert main([VAE, "--directory", str(tmp_path / "run")]) == 1
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "run").mkdir()  # of somebody else
+    assert main([VAE, "--directory", str(tmp_path / "run")]) == 1
+    assert (tmp_path / "run" / "events.out").exists()
 
 
 def test_a_run_that_diverged_exits_with_one_line(tmp_path, monkeypatch, capsys):

@@ -294,3 +294,14 @@ def test_a_picture_of_floats_is_seen(tmp_path):
 def test_a_gif_that_viewers_would_slow_down_is_noted(tmp_path):
     with pytest.warns(Note, match="a gif of 60 frames a second plays slowly in most viewers: use .mp4 or .webp"):
         Video(np.zeros((3, 8, 8, 3), np.uint8), 60.0).save(tmp_path / "a.gif")
+
+
+@pytest.mark.parametrize("name", ["cli:x.mp4", "file:x.mp4", "pipe:1.mp4", "cli:folder/x.mp4", "a::b.mp4", "x:.webp"])
+def test_a_name_that_looks_like_a_protocol_is_a_files(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    video = Video(np.stack([np.full((16, 16, 3), 60 * i, np.uint8) for i in range(3)]), 8.0)
+    assert str(video.save(name)) == name
+    assert (tmp_path / name).is_file()
+    assert (tmp_path / f"{name}.json").is_file()
+    assert len(Video.load(name).frames) == 3
+    assert not list(tmp_path.rglob("*.part"))

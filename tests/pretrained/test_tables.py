@@ -3,6 +3,7 @@ is read by them comes tensor by tensor."""
 
 import hashlib
 import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
@@ -11,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 
+from sorajax.errors import Note
 from sorajax.models.dit import DiTConfig
 from sorajax.models.folder import write_shards
 from sorajax.models.sora import init_dit, init_text, init_vae, init_vision
@@ -88,3 +90,14 @@ def held() -> int:
     """Bytes of memory of this process that are not pages of files."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+
+
+def test_fields_of_a_config_that_are_not_known_are_named():
+    said = {"num_attention_heads": 2, "attention_head_dim": 20, "ffn_dim": 56, "num_layers": 2, "in_channels": 16,
+            "out_channels": 16, "patch_size": [1, 2, 2], "text_dim": 24, "freq_dim": 32, "eps": 1e-6,
+            "_class_name": "WanTransformer3DModel"}  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Note)
+        wan.dit_config(said)
+    with pytest.warns(Note, match=r"the transformer's config\.json has windowed, colours, which sorajax does not know"):
+        wan.dit_config({**said, "windowed": True, "colours": 3})

@@ -183,6 +183,14 @@ def damage_field(folder):
     (folder / "config.json").write_text(json.dumps({"kind": "Model", "config": {"depht": 3}}))
 
 
+def damage_config_itself(folder):
+    (folder / "config.json").write_text(json.dumps({"kind": "Model", "config": [3]}))
+
+
+def damage_letters(folder):
+    (folder / "config.json").write_bytes(b"\xff\xfe\xff")
+
+
 def remove_weights(folder):
     (folder / "model.safetensors").unlink()
 
@@ -205,7 +213,9 @@ def remove_config(folder):
         (cut_weights, ValueError, "damaged or cut short"),
         (damage_config, ValueError, "is no JSON"),
         (damage_kind, ValueError, "holds a VAEConfig, and a Model is needed"),
-        (damage_field, ValueError, "depht"),
+        (damage_field, ValueError, r"config\.json is no Model .*extra fields found \(depht\) @ Model"),
+        (damage_config_itself, ValueError, r"config\.json holds '\[3\]' in place of the fields of a Model"),
+        (damage_letters, ValueError, "is no JSON"),
     ],
 )
 def test_a_damaged_model_is_one_clear_line(tmp_path, damage, kind, said):

@@ -26,12 +26,13 @@ from sorajax.data.records import Records, unpacked
 from sorajax.data.videos.decode import BrokenVideo, Facts, least_waste, probe, read_clip
 from sorajax.data.videos.encoding import Encode, encode_clips, encoded_records
 from sorajax.data.videos.entry import Entry
-from sorajax.data.videos.listing import listing
+from sorajax.data.videos.listing import check_captions, listing, path_within
 from sorajax.data.videos.preparation import (
     SETTINGS,
     Preparation,
     kept_listing,
     kept_settings,
+    kept_source,
     prepare,
     prepared_records,
 )
@@ -76,7 +77,7 @@ class VideoData:
     dropout: float = 0.1
     """Share of prompts replaced by the empty one, which guidance needs."""
     held_out: float = 0.05
-    """Share of videos kept for validation, chosen by a hash of their paths."""
+    """Share of videos kept for validation, chosen by a hash of their paths within the folder or manifest."""
     most_broken: float = 0.1
     """Share of files that may be unreadable before the run stops."""
     seed: int = 0
@@ -167,8 +168,8 @@ def is_prepared(folder: Path) -> bool:
 
 
 def held(path: str, share: float) -> bool:
-    """Whether a video belongs to the held-out share."""
-    digest = hashlib.sha256(Path(path).name.encode()).digest()
+    """Whether a video belongs to the held-out share. `path` is the one within its listing, see `path_within`."""
+    digest = hashlib.sha256(path.encode(errors="surrogateescape")).digest()  # names may be no UTF-8
     return int.from_bytes(digest[:4], "big") % BINS < round(share * BINS)
 
 
@@ -204,7 +205,7 @@ def survey(source: Path, directory: Path, number: int, broken: Broken, threads: 
     """The readable raw videos of a source and their facts, kept in the run's directory: a resumed run sees the same."""
     kept = directory / f"{number}-{SURVEY}"
     if not kept.exists():
-        entries = listing(source)
+        entries = listing(source, distributed.say)
         broken.videos = max(broken.videos, len(entries))
 
         def ask(entry: Entry) -> dict[str, Any] | None:
@@ -244,10 +245,12 @@ def pixel_clips(data: VideoData, directory: Path, held_out: bool = False) -> lis
     for number, source in enumerate(data.sources):
         if is_prepared(source.folder):
             check_fps(source.folder, data)
-            found.append({b: _stored(prepared_records(source.folder, b), b, data, held_out) for b in data.buckets})
+            stored = _stored(source.folder, data, held_out)
+            found.append({b: stored(prepared_records(source.folder, b), b) for b in data.buckets})
         else:
             videos = survey(source.folder, directory, number, broken, data.threads)
-            chosen = [video for video in videos if held(video[0].path, data.held_out) == held_out]
+            names = [path_within(entry.path, source.folder) for entry, _ in videos]
+            chosen = [video for name, video in zip(names, videos) if held(name, data.held_out) == held_out]
             found.append(dict(raw_clips(chosen, data)))
     return found
 
@@ -256,16 +259,25 @@ def latent_clips(data: VideoData, made_by: str, held_out: bool = False) -> list[
     """For each source, which must be encoded, the latents of each bucket."""
     for source in data.sources:
         check_fps(source.folder, data)
+    stored = [_stored(source.folder, data, held_out) for source in data.sources]
     return [
-        {b: _stored(encoded_records(source.folder, made_by, b), b, data, held_out) for b in data.buckets}
-        for source in data.sources
+        {b: only(encoded_records(source.folder, made_by, b), b) for b in data.buckets}
+        for only, source in zip(stored, data.sources)
     ]
 
 
-def _stored(found: tuple[Records, list[str]], bucket: Bucket, data: VideoData, held_out: bool) -> StoredClips:
-    records, paths = found
-    kept = [i for i, path in enumerate(paths) if held(path, data.held_out) == held_out]
-    return StoredClips(records.only(kept), bucket.frames)
+def _stored(
+    folder: Path, data: VideoData, held_out: bool
+) -> Callable[[tuple[Records, list[str]], Bucket], StoredClips]:
+    """What makes clips of a prepared folder's records and their paths: those held out, or the others."""
+    source = kept_source(folder)
+
+    def stored(found: tuple[Records, list[str]], bucket: Bucket) -> StoredClips:
+        records, paths = found
+        kept = [i for i, path in enumerate(paths) if held(path_within(path, source), data.held_out) == held_out]
+        return StoredClips(records.only(kept), bucket.frames)
+
+    return stored
 
 
 def check_fps(folder: Path, data: VideoData) -> None:
@@ -382,7 +394,7 @@ def made_ready(
         if not is_prepared(folder):
             if target is None:
                 raise ValueError(f"{folder} holds raw videos: say --latents FOLDER, where their latents go")
-            raw, folder = folder, target if len(data.sources) == 1 else target / str(number)
+            raw, folder = folder, prepared_folder(data, target, number)
             if jax.process_index() == 0:
                 settings = Preparation(buckets=data.buckets, fps=data.fps, most_broken=data.most_broken)
                 prepare(raw, folder, settings, say=say)
@@ -393,8 +405,25 @@ def made_ready(
     return replace(data, folder=sources[0].folder, more=tuple(sources[1:]))
 
 
+def prepared_folder(data: VideoData, target: Path, number: int) -> Path:
+    """Where a raw source is prepared."""
+    return target if len(data.sources) == 1 else target / str(number)
+
+
+def check_captioned(data: VideoData, target: Path | None) -> None:
+    """Raises ValueError where no video of any source has a caption; `target` as `made_ready` takes it."""
+    entries: list[Entry] = []
+    for number, source in enumerate(data.sources):
+        made = source.folder if target is None else prepared_folder(data, target, number)
+        entries += entries_of(made if is_prepared(made) else source.folder)
+    check_captions(entries, ", ".join(str(source.folder) for source in data.sources))
+
+
+def entries_of(folder: Path) -> list[Entry]:
+    """The videos of a source, prepared or raw."""
+    return kept_listing(folder) if is_prepared(folder) else listing(folder)
+
+
 def captions_of(folder: Path) -> list[str]:
     """Captions of a source, prepared or raw."""
-    entries = kept_listing(folder) if is_prepared(folder) else listing(folder)
-    return [entry.caption for entry in entries if entry.caption]
-
+    return [entry.caption for entry in entries_of(folder) if entry.caption]

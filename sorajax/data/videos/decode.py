@@ -8,14 +8,13 @@ are turned and mirrored as the file says, scaled until they cover the bucket, an
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
 from sorajax.data.buckets import Bucket
-from sorajax.data.videos.listing import STILLS, opened
+from sorajax.data.videos.listing import is_picture, opened
 from sorajax.media.decoding import decoded, seconds_of, shown_for, start_of, stated_rate
 from sorajax.media.formats import display_matrix, is_turned, opaque, pixels_of, shown_width
 
@@ -73,11 +72,6 @@ def _still(path: str) -> Any:
 def _broken(path: str, error: BaseException) -> BrokenVideo:
     said = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
     return BrokenVideo(f"{path}: {said}")
-
-
-def is_picture(path: str) -> bool:
-    """Whether a file is, by its suffix, a picture; of one that moves the first frame is meant."""
-    return Path(path).suffix.lower() in STILLS
 
 
 def probe(path: str) -> Facts:

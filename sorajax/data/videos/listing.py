@@ -1,214 +1,245 @@
 """Where a person's videos are: a folder, a manifest, or WebDataset tars, read into one list of (path, caption, part).
 
-    folder      every film in it, at any depth; its caption in STEM.txt or STEM.json beside it (WebDataset's layout); a
-                metadata.csv, .jsonl or .parquet in the folder is read instead
-    manifest    .csv, .jsonl or .parquet with columns path, caption and, where only a part is meant, start and end in
-                seconds; paths are relative to the manifest
+    folder      every film in it, at any depth; its caption lies beside it, e.g. in STEM.txt (`beside`). A
+                metadata.csv, .tsv, .jsonl or .parquet in a folder is read instead of the files there; one in the folder
+                above says the captions of films that have none
+    manifest    .csv, .tsv, .jsonl or .parquet with columns path, caption and, where only a part is meant, start and end
+                in seconds; paths are relative to the manifest (see `sorajax.data.videos.manifest`)
     tar         WebDataset shards: members with one stem are one sample. A member's path is `shard.tar::member`
     tfds:NAME   a TFDS dataset, see `sorajax.data.videos.tfds`
 
-Still pictures count as videos of one frame, but not those that share a film's stem (they are its poster).
+Pictures that move are films, and still ones count as videos of one frame; those that share a film's stem (they are its
+poster) are left out. Hidden files and folders do not count; linked folders do, each once. What is left out, and how
+many have no caption, is said.
 """
 
-import csv
-import json
-import tarfile
-from collections.abc import Iterable, Iterator
+import io
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from pathlib import Path
-from typing import IO, Any
+from pathlib import Path, PurePath
+from typing import IO
 
+from sorajax.data.videos.animations import MOVING, film_of, is_animated
+from sorajax.data.videos.beside import ENDINGS, Captions, suffix
 from sorajax.data.videos.entry import Entry
+from sorajax.data.videos.manifest import MANIFESTS, has_paths, read_manifest
+from sorajax.data.videos.tars import MEMBER, opened_member, opened_tar, split_path
 from sorajax.data.videos.tfds import TFDS, dataset_entries, opened_record
 from sorajax.media.formats import FILMS
 
-MEMBER = "::"
-STILLS = (".png", ".jpg", ".jpeg", ".webp")
-MANIFESTS = (".csv", ".jsonl", ".parquet")
-NAMES = {
-    "path": ("path", "file_name", "video", "file"),
-    "caption": ("caption", "text", "prompt"),
-    "start": ("start",),
-    "end": ("end",),
-}
-"""What the columns of other people's manifests are called."""
+READ = tuple(dict.fromkeys((
+    *FILMS, ".mts", ".m2ts", ".ts", ".mpg", ".mpeg", ".m2v", ".vob", ".wmv", ".asf", ".3gp", ".3g2", ".flv", ".f4v",
+    ".ogv", ".mxf", ".divx", ".y4m",
+)))  # fmt: skip
+"""Suffixes of films that PyAV reads."""
+STILLS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+"""Suffixes of pictures, of which some move: see `is_picture`."""
+METADATA = tuple(f"metadata{ending}" for ending in MANIFESTS)
+UNREAD = 3
+"""Captions that cannot be read of which the reason is said."""
 
 
-def listing(source: str | Path) -> list[Entry]:
+def listing(source: str | Path, say: Callable[[str], None] = lambda line: None) -> list[Entry]:
     """The videos of a folder, manifest or tar, sorted by path and start.
 
-    Raises FileNotFoundError where nothing is there and ValueError, naming line and field, for a manifest that cannot be
-    read. Whether the videos themselves can be read is not looked at.
+    `say` is told what is left out, which captions cannot be read, and how many videos have none. Raises
+    FileNotFoundError where nothing is there and ValueError, naming line and field, for a manifest that cannot be read.
+    Whether the videos themselves can be read is not looked at.
     """
     if str(source).startswith(TFDS):
-        return dataset_entries(str(source))
-    source = Path(source).expanduser()
+        found = dataset_entries(str(source))
+    else:
+        found = _found(Path(source).expanduser(), say)
+    if without := sum(not entry.caption for entry in found):
+        say(f"{source}: {without} of {len(found)} videos have no caption")
+    return found
+
+
+def _found(source: Path, say: Callable[[str], None]) -> list[Entry]:
     if not source.exists():
         raise FileNotFoundError(f"{source} does not exist: give a folder of videos, a manifest or a tar")
-    found = list(_entries(source))
+    _above.cache_clear()
+    looked = Looked()
+    found = sorted(looked.entries(source), key=lambda entry: (entry.path, entry.start or 0.0))
+    if left := looked.left_out():
+        say(f"{source}: left out are {left}")
     if not found:
-        kinds = ", ".join(FILMS)
+        kinds = ", ".join(READ)
         raise FileNotFoundError(f"{source} holds no video: none of {kinds}, no metadata.csv, .jsonl, .parquet, no .tar")
-    return sorted(found, key=lambda entry: (entry.path, entry.start or 0.0))
+    for line in looked.unread[:UNREAD]:
+        say(f"{source}: {line}")
+    return found
 
 
-def _entries(source: Path) -> Iterator[Entry]:
-    if source.is_dir():
-        manifests = [source / f"metadata{suffix}" for suffix in MANIFESTS]
-        if said := [path for path in manifests if path.exists()]:
-            yield from _manifest(said[0])
+def check_captions(entries: Sequence[Entry], source: str | Path) -> None:
+    """Raises ValueError where no video has a caption."""
+    if not any(entry.caption for entry in entries):
+        raise ValueError(f"{source}: none of {len(entries)} videos has a caption, and a model of text needs them: "
+                         "write each into STEM.txt beside its film, or all into a metadata.csv (path, caption)")
+
+
+def path_within(path: str, source: str | Path) -> str:
+    """An entry's path as the listing of `source` names it: below the folder, or below that of the manifest or tar.
+
+    It stays the same where the source is moved. A path elsewhere, e.g. an absolute one of a manifest, stays as it is.
+    """
+    if path.startswith(TFDS):
+        return path.removeprefix(str(source))
+    source = Path(source).expanduser()
+    file, member = split_path(path)
+    for folder in (source, source.parent):
+        if Path(file) != folder and Path(file).is_relative_to(folder):
+            return Path(file).relative_to(folder).as_posix() + (f"{MEMBER}{member}" if member else "")
+    return path
+
+
+class Looked:
+    """One look through a source: what was found, and what was left out."""
+
+    def __init__(self) -> None:
+        self.left: Counter[str] = Counter()
+        self.unread: list[str] = []
+        self.folders: set[Path] = set()
+
+    def entries(self, source: Path) -> Iterator[Entry]:
+        if source.is_dir():
+            for entry in self._folder(source):
+                yield from [entry] if entry.caption else _above(source).get(os.path.abspath(entry.path), [entry])
+        elif suffix(source.name) in MANIFESTS:
+            yield from read_manifest(source)
+        elif suffix(source.name) == ".tar":
+            yield from self._tar(source)
+        elif suffix(source.name) in (*READ, *STILLS):
+            captions = self._captions([path.name for path in source.parent.iterdir()], source.parent)
+            yield Entry(str(source), captions.of(source.name))
+        else:
+            raise ValueError(f"{source} is neither folder nor one of {', '.join((*MANIFESTS, '.tar', *READ))}")
+
+    def left_out(self) -> str:
+        """What was left out, e.g. "2 hidden files, 3 files .docx"."""
+        return ", ".join(f"{count} {what}" for what, count in self.left.most_common() if count)
+
+    def _folder(self, folder: Path) -> Iterator[Entry]:
+        if (real := folder.resolve()) in self.folders:  # a link to where we were
             return
-        files = [path for path in sorted(source.rglob("*")) if path.is_file() and not path.name.startswith(".")]
-        films = {path.with_suffix("") for path in files if path.suffix.lower() in FILMS}
-        for path in files:
-            suffix = path.suffix.lower()
-            if suffix in FILMS or (suffix in STILLS and path.with_suffix("") not in films):
-                yield Entry(str(path), _beside(path))
-            elif path.suffix.lower() == ".tar":
-                yield from _tar(path)
-    elif source.suffix.lower() in MANIFESTS:
-        yield from _manifest(source)
-    elif source.suffix.lower() == ".tar":
-        yield from _tar(source)
-    elif source.suffix.lower() in (*FILMS, *STILLS):
-        yield Entry(str(source), _beside(source))
-    else:
-        raise ValueError(f"{source} is neither folder nor one of {', '.join((*MANIFESTS, '.tar', *FILMS))}")
+        self.folders.add(real)
+        with os.scandir(folder) as found:
+            inside = sorted(found, key=lambda path: path.name)
+        shown = [path for path in inside if not path.name.startswith(".")]
+        self.left["hidden files or folders"] += len(inside) - len(shown)
+        folders = [path for path in shown if path.is_dir()]
+        files = [path.name for path in shown if path.is_file()]
+        self.left["links to nowhere"] += len(shown) - len(folders) - len(files)
+        if said := [name for name in METADATA if name in files]:
+            yield from self._listed(folder, said[0])
+            return
+        captions = self._captions(files, folder)
+        for name in self._videos(files):
+            yield Entry(str(folder / name), captions.of(name))
+        self.unread += captions.unread
+        for name in files:
+            if suffix(name) == ".tar":
+                yield from self._tar(folder / name)
+        for path in sorted(folders, key=lambda path: path.is_symlink()):  # a folder itself before a link to it
+            yield from self._folder(Path(path.path))
+
+    def _listed(self, folder: Path, name: str) -> Iterator[Entry]:
+        """The entries of a folder's metadata; films of the folder that it does not name are counted."""
+        entries = list(read_manifest(folder / name))
+        listed = {os.path.abspath(entry.path) for entry in entries}
+        missing = sum(os.path.abspath(path) not in listed for path in films_below(folder))
+        self.left[f"videos that {folder / name} does not name"] += missing
+        yield from entries
+
+    def _videos(self, names: list[str], place: str = "") -> list[str]:
+        """Those of a folder's or a tar's names that are videos; the others are counted."""
+        films = {str(PurePath(name).with_suffix("")) for name in names if suffix(name) in READ}
+        found = []
+        for name in names:
+            if suffix(name) in READ:
+                found.append(name)
+            elif suffix(name) not in STILLS:
+                if suffix(name) not in (*ENDINGS, *MANIFESTS, ".tar"):
+                    self.left[f"files {suffix(name) or 'without suffix'}"] += 1
+            elif str(PurePath(name).with_suffix("")) in films:
+                self.left["pictures of a film's name"] += 1
+            else:
+                found.append(name)
+        return found
+
+    def _captions(self, names: list[str], folder: Path) -> Captions:
+        return Captions(names, lambda name: (folder / name).read_bytes())
+
+    def _tar(self, path: Path) -> Iterator[Entry]:
+        with opened_tar(path) as tar:
+            members = {member.name: member for member in tar.getmembers() if member.isfile()}
+            shown = [name for name in members if not any(part.startswith(".") for part in _parts(name))]
+            self.left["hidden files or folders"] += len(members) - len(shown)
+            videos = self._videos(shown)
+
+            def read(name: str) -> bytes:
+                return tar.extractfile(members[name]).read()  # type: ignore[union-attr]
+
+            captions = Captions(shown, read, videos)
+            for name in videos:
+                yield Entry(f"{path}{MEMBER}{name}", captions.of(name))
+            self.unread += [f"{path}{MEMBER}{line}" for line in captions.unread]
 
 
-def _beside(path: Path) -> str:
-    """The caption in the .txt or .json that has the video's stem."""
-    text, described = path.with_suffix(".txt"), path.with_suffix(".json")
-    if text.exists():
-        return text.read_text().strip()
-    return _caption(described.read_bytes(), str(described)) if described.exists() else ""
+def _parts(name: str) -> list[str]:
+    return [part for part in name.split("/") if part not in (".", "..")]
 
 
-def _caption(content: bytes, name: str) -> str:
-    try:
-        said = json.loads(content)
-    except ValueError as error:
-        raise ValueError(f"{name} is no JSON ({error}): write {{\"caption\": ...}} or a .txt") from error
-    return str(_field(said, "caption") or "") if isinstance(said, dict) else str(said)
+def films_below(folder: Path) -> Iterator[Path]:
+    """All films of a folder, whatever its metadata say."""
+    for root, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(root) / name for name in files if suffix(name) in READ and not name.startswith("."))
 
 
-def _field(row: dict[str, Any], name: str) -> Any:
-    """The first of a field's names that the row has a value for."""
-    return next((row[key] for key in NAMES[name] if row.get(key) not in (None, "")), None)
-
-
-def _manifest(path: Path) -> Iterator[Entry]:
-    for number, row in enumerate(_rows(path), 1):
-        if not (name := _field(row, "path")):
-            raise ValueError(f"{path}, entry {number}: no path; the columns are path, caption, start, end")
-        part: dict[str, float | None] = {}
-        for end in ("start", "end"):
-            value = _field(row, end)
-            try:
-                part[end] = None if value is None else float(value)
-            except ValueError as error:
-                raise ValueError(f"{path}, entry {number}: {end} {value!r} is no number of seconds") from error
-        start, end_ = part["start"], part["end"]
-        if (start or 0.0) < 0 or (end_ is not None and end_ <= (start or 0.0)):
-            raise ValueError(f"{path}, entry {number}: nothing lies between start {start} and end {end_} (seconds)")
-        file, *member = str(name).split(MEMBER)
-        where = str(path.parent / Path(file).expanduser())
-        yield Entry(MEMBER.join([where, *member]), str(_field(row, "caption") or ""), start, end_)
-
-
-def _rows(path: Path) -> Iterable[dict[str, Any]]:
-    if path.suffix.lower() == ".csv":
-        with path.open(newline="") as file:
-            yield from csv.DictReader(file)
-    elif path.suffix.lower() == ".parquet":
-        try:
-            import pyarrow.parquet
-        except ImportError as error:
-            raise ValueError(f'{path}: reading Parquet needs pyarrow: pip install "sorajax[data]"') from error
-        yield from pyarrow.parquet.read_table(path).to_pylist()
-    else:
-        for number, line in enumerate(path.read_text().splitlines(), 1):
-            if line.strip():
-                try:
-                    row = json.loads(line)
-                except ValueError as error:
-                    raise ValueError(f"{path}, line {number} is no JSON: {error}") from error
-                yield row if isinstance(row, dict) else {"path": row}
-
-
-def _tar(path: Path) -> Iterator[Entry]:
-    with _opened(path) as tar:
-        members = {member.name: member for member in tar.getmembers() if member.isfile()}
-        films = {name.rpartition(".")[0] for name in members if Path(name).suffix.lower() in FILMS}
-        for name in members:
-            stem, suffix = name.rpartition(".")[0], Path(name).suffix.lower()
-            if suffix not in FILMS and (suffix not in STILLS or stem in films):
-                continue
-            caption = ""
-            if f"{stem}.txt" in members:
-                caption = tar.extractfile(f"{stem}.txt").read().decode().strip()  # type: ignore[union-attr]
-            elif f"{stem}.json" in members:
-                content = tar.extractfile(f"{stem}.json").read()  # type: ignore[union-attr]
-                caption = _caption(content, f"{path}{MEMBER}{stem}.json")
-            yield Entry(f"{path}{MEMBER}{name}", caption)
-
-
-def _opened(path: Path) -> tarfile.TarFile:
-    try:
-        return tarfile.open(path, "r:")
-    except tarfile.TarError as error:
-        raise ValueError(f"{path} is no uncompressed tar ({error}): its members could not be read in place") from error
-
-
-@lru_cache(maxsize=64)
-def _places(path: Path) -> dict[str, tuple[int, int]]:
-    """Where each member of a tar begins and how long it is, bytes."""
-    with _opened(path) as tar:
-        return {member.name: (member.offset_data, member.size) for member in tar.getmembers() if member.isfile()}
+@lru_cache(maxsize=1)
+def _above(folder: Path) -> dict[str, list[Entry]]:
+    """What the metadata in the folder above say of each film; nothing where there are none."""
+    home = Path(os.path.abspath(folder)).parent
+    said = [path for name in METADATA if (path := home / name).is_file() and has_paths(path)]
+    found: dict[str, list[Entry]] = {}
+    for entry in read_manifest(said[0]) if said else ():
+        found.setdefault(os.path.abspath(entry.path), []).append(entry)
+    return found
 
 
 def opened(path: str) -> IO[bytes]:
-    """A seekable binary file for an entry's path; a tar's member is read from within it.
+    """A seekable binary file for an entry's path, a film or a still picture; a tar's member is read from within it, and
+    an animated picture becomes a film.
 
     Raises FileNotFoundError where it is gone.
     """
     if path.startswith(TFDS):
         return opened_record(path)
-    file, _, member = path.partition(MEMBER)
+    if suffix(path) not in MOVING or is_picture(path):
+        return _opened(path)
+    with _opened(path) as file:
+        return io.BytesIO(film_of(file.read(), suffix(path)))
+
+
+def is_picture(path: str) -> bool:
+    """Whether an entry's path is a still picture's; of what is gone or broken the suffix says it."""
+    return suffix(path) in STILLS and not (suffix(path) in MOVING and _is_animated(path))
+
+
+@lru_cache(maxsize=2**16)
+def _is_animated(path: str) -> bool:
+    try:
+        with _opened(path) as file:
+            return is_animated(file)
+    except OSError:
+        return False
+
+
+def _opened(path: str) -> IO[bytes]:
+    file, member = split_path(path)
     if not Path(file).is_file():
         raise FileNotFoundError(f"{file} does not exist")
-    if not member:
-        return open(file, "rb")
-    if member not in (places := _places(Path(file))):
-        raise FileNotFoundError(f"{file} has no member {member}")
-    return _Part(open(file, "rb"), *places[member])  # type: ignore[return-value]
-
-
-class _Part:
-    """The bytes [offset, offset + size) of a file, as a file."""
-
-    def __init__(self, file: IO[bytes], offset: int, size: int):
-        self.file, self.offset, self.size, self.at = file, offset, size, 0
-
-    def read(self, count: int = -1) -> bytes:
-        left = max(0, self.size - self.at)
-        self.file.seek(self.offset + self.at)
-        content = self.file.read(left if count < 0 else min(count, left))
-        self.at += len(content)
-        return content
-
-    def seek(self, to: int, whence: int = 0) -> int:
-        self.at = max(0, to + (0, self.at, self.size)[whence])
-        return self.at
-
-    def tell(self) -> int:
-        return self.at
-
-    def close(self) -> None:
-        self.file.close()
-
-    def __enter__(self) -> "_Part":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    return opened_member(file, member) if member else open(file, "rb")

@@ -6,6 +6,7 @@
     FOLDER/clips/00003.arrayrecord      the clips' pixels and captions
     FOLDER/duplicates.json      clips that look like an earlier one
     FOLDER/report.json          how many were kept and rejected, by reason
+    FOLDER/workers.log          what Apache Beam and its workers logged
 
 A part is done when its .json is there, which is written last. Killed at any moment and started again, parts that are
 not done are made anew from the same listing, so no clip is lost or doubled. Apache Beam runs the parts: on this machine
@@ -14,9 +15,12 @@ by default, on any cluster by its own options.
 
 import json
 import logging
+import os
+import shutil
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,6 +38,7 @@ from sorajax.models.folder import to_json
 
 SETTINGS, LISTING, CLIPS, DUPLICATES, REPORT = (
     "settings.json", "listing.jsonl", "clips", "duplicates.json", "report.json")  # fmt: skip
+LOG, READY = "workers.log", "ready"
 SECONDS = 15.0
 """Between two lines that say how far preparation is."""
 
@@ -72,17 +77,26 @@ def prepare(
     for each core. Raises ValueError where the folder was made otherwise or more files are broken than allowed.
     """
     folder = Path(folder)
-    entries = begin(source, folder, settings)
-    parts = range(-(-len(entries) // settings.videos_per_part))
-    if left := [part for part in parts if not done(folder, part)]:
+    there = folder.exists()
+    entries = begin(source, folder, settings, say)
+    size = settings.videos_per_part
+    parts = {part: len(entries[part * size : (part + 1) * size]) for part in range(-(-len(entries) // size))}
+    if left := {part: count for part, count in parts.items() if not done(folder, part)}:
         if len(left) < len(parts):
             say(f"{folder}: {len(parts) - len(left)} of {len(parts)} parts are there already")
-        with told(folder, left, say):
-            run_parts(folder, left, runner)
+        try:
+            with shown(folder, left, say):
+                run_parts(folder, list(left), runner)
+        except Exception:
+            if not there and not any(done(folder, part) for part in parts):  # refused, and not begun
+                shutil.rmtree(folder)
+            raise
     return finish(folder, settings, say)
 
 
-def begin(source: str | Path, folder: Path, settings: Preparation) -> list[Entry]:
+def begin(
+    source: str | Path, folder: Path, settings: Preparation, say: Callable[[str], None] = print
+) -> list[Entry]:
     """The listing that the folder keeps, made now if it has none."""
     said = {"source": str(source), **to_json(settings)}
     if (folder / SETTINGS).exists():
@@ -91,7 +105,7 @@ def begin(source: str | Path, folder: Path, settings: Preparation) -> list[Entry
             old, new = found.get(wrong[0]), said[wrong[0]]
             raise ValueError(f"{folder} was made with {wrong[0]} {old}, not {new}: choose another folder")
     else:
-        entries = listing(source)
+        entries = listing(source, say)
         folder.mkdir(parents=True, exist_ok=True)
         lines = "".join(json.dumps(asdict(entry)) + "\n" for entry in entries)
         write_atomically(folder / LISTING, lambda path: path.write_text(lines))
@@ -114,26 +128,28 @@ def kept_settings(folder: Path) -> Preparation:
     return from_json(said, Preparation, str(folder / SETTINGS))
 
 
+def kept_source(folder: Path) -> str:
+    """The folder, manifest, tar or dataset that a folder was prepared from."""
+    return json.loads((folder / SETTINGS).read_text())["source"]
+
+
 def done(folder: Path, part: int) -> bool:
     """Whether a part is complete."""
     return (folder / CLIPS / f"{part:05d}.json").exists()
 
 
 def run_parts(folder: Path, parts: Sequence[int], runner: Sequence[str]) -> None:
-    """Prepares these parts in an Apache Beam pipeline."""
+    """Prepares these parts in an Apache Beam pipeline. What Beam and its workers log goes to FOLDER/workers.log."""
     try:
-        import apache_beam as beam
-        from apache_beam.options.pipeline_options import PipelineOptions
+        with logged(folder / LOG):
+            import apache_beam as beam
+            from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError as error:
         raise ValueError('preparing videos needs Apache Beam and PySceneDetect: pip install "sorajax[data]"') from error
-    import os
-
-    logging.getLogger("apache_beam").setLevel(logging.WARNING)
-    options = PipelineOptions(
-        list(runner) or ["--runner=DirectRunner", "--direct_running_mode=multi_processing",
-                         f"--direct_num_workers={min(os.cpu_count() or 1, len(parts))}",
-                         "--default_sdk_harness_log_level=WARNING"])  # fmt: skip
-    with beam.Pipeline(options=options) as pipeline:
+    said = list(runner) or ["--runner=DirectRunner", "--direct_running_mode=multi_processing",
+                            f"--direct_num_workers={min(os.cpu_count() or 1, len(parts))}",
+                            "--default_sdk_harness_log_level=WARNING"]  # fmt: skip
+    with logged(folder / LOG), beam.Pipeline(options=PipelineOptions(said)) as pipeline:
         _ = (
             pipeline
             | beam.Create(list(parts))
@@ -143,25 +159,58 @@ def run_parts(folder: Path, parts: Sequence[int], runner: Sequence[str]) -> None
 
 
 @contextmanager
-def told(folder: Path, parts: Sequence[int], say: Callable[[str], None]) -> Iterator[None]:
-    """Says every `SECONDS` how many of these parts are done, while others work on them."""
-    over, start = Event(), time.monotonic()
-
-    def watch() -> None:
-        before = 0
-        while not over.wait(SECONDS):
-            if (ready := sum(done(folder, part) for part in parts)) > before:
-                left = (time.monotonic() - start) / ready * (len(parts) - ready)
-                say(f"{folder}: {ready} of {len(parts)} parts prepared, {left / 60:.0f} min left")
-            before = ready
-
-    watcher = Thread(target=watch, daemon=True)
-    watcher.start()
+def logged(path: Path) -> Iterator[None]:
+    """Whatever this process and those it starts write to stderr goes to the end of a file."""
+    sys.stderr.flush()
+    before = os.dup(2)
     try:
+        with path.open("ab") as file:
+            os.dup2(file.fileno(), 2)
         yield
     finally:
-        over.set()
-        watcher.join()
+        sys.stderr.flush()
+        os.dup2(before, 2)
+        os.close(before)
+
+
+@contextmanager
+def shown(folder: Path, parts: Mapping[int, int], say: Callable[[str], None]) -> Iterator[None]:
+    """Shows how many videos are done while others work on them; `parts` has how many each part has. It is a bar with
+    the time left where stderr is a terminal, else a line every `SECONDS`."""
+    from tqdm import tqdm
+
+    over, start, total = Event(), time.monotonic(), sum(parts.values())
+    with os.fdopen(os.dup(2), "w") as terminal:  # stderr itself is taken away meanwhile, see `logged`
+        bar = tqdm(total=total, desc=str(folder), unit=" videos", file=terminal, disable=None, leave=False)
+
+        def watch() -> None:
+            before = 0
+            while not over.wait(SECONDS if bar.disable else 1.0):
+                ready = sum(ready_in(folder, part, count) for part, count in parts.items())
+                if bar.disable and ready > before:
+                    left = (time.monotonic() - start) / ready * (total - ready)
+                    say(f"{folder}: {ready} of {total} videos prepared, {left / 60:.0f} min left")
+                bar.update(ready - before)
+                before = ready
+
+        watcher = Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join()
+            bar.close()
+
+
+def ready_in(folder: Path, part: int, count: int) -> int:
+    """How many of a part's videos are done."""
+    if done(folder, part):
+        return count
+    try:
+        return int((folder / CLIPS / f"{part:05d}.{READY}").read_text() or 0)
+    except FileNotFoundError:  # not begun, or done since
+        return 0
 
 
 def prepare_part(folder: Path, part: int) -> None:
@@ -169,17 +218,20 @@ def prepare_part(folder: Path, part: int) -> None:
     settings = kept_settings(folder)
     entries = kept_listing(folder)[part * settings.videos_per_part : (part + 1) * settings.videos_per_part]
     said: dict[str, list[dict[str, Any]]] = {"clips": [], "rejected": [], "broken": []}
+    ready = folder / CLIPS / f"{part:05d}.{READY}"
 
     def records() -> Iterator[dict[str, Any]]:
-        for entry in entries:
+        for number, entry in enumerate(entries, 1):
             try:
                 yield from clips_of(entry, settings, said)
             except BrokenVideo as error:
                 said["broken"].append({"path": entry.path, "reason": str(error)})
+            ready.write_text(str(number))
 
     write_records(folder / CLIPS / f"{part:05d}.arrayrecord", records())
     text = json.dumps({"videos": len(entries), **said}, indent=1)
     write_atomically(folder / CLIPS / f"{part:05d}.json", lambda path: path.write_text(text))
+    ready.unlink(missing_ok=True)
 
 
 def clips_of(

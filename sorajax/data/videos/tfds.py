@@ -10,6 +10,7 @@ feature `video`: the bytes of an encoded film, or frames uint8 [t, h, w, 3] with
 import io
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
@@ -17,6 +18,7 @@ from typing import IO, Any
 import numpy as np
 
 from sorajax.data.videos.entry import Entry
+from sorajax.data.videos.plaintext import decoded
 
 TFDS = "tfds:"
 VIDEO, CAPTIONS, RATE = "video", ("caption", "text", "label"), "fps"
@@ -71,16 +73,16 @@ def _caption(example: dict[str, Any], features: dict[str, Any]) -> str:
     if hasattr(features.get(name or ""), "int2str"):  # a class label
         return features[str(name)].int2str(int(value)).replace("_", " ")
     value = value.item() if isinstance(value, np.ndarray) else value
-    return value.decode() if isinstance(value, bytes) else str(value)
+    return decoded(value) if isinstance(value, bytes) else str(value)
 
 
 def lossless(frames: np.ndarray, fps: float) -> bytes:
     """Frames uint8 [t, h, w, 3] as an H.264 film without loss."""
     import av
 
-    file = io.BytesIO()
+    file, rate = io.BytesIO(), Fraction(fps).limit_denominator(1000)
     with av.open(file, "w", format="matroska") as container:
-        stream = container.add_stream("libx264rgb", rate=round(fps), options={"qp": "0", "preset": "ultrafast"})
+        stream = container.add_stream("libx264rgb", rate=rate, options={"qp": "0", "preset": "ultrafast"})
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "rgb24"
         for pixels in frames:

@@ -21,6 +21,7 @@ from sorajax.data.videos.clips import (
     Tell,
     VideoData,
     captions_of,
+    check_captioned,
     clip_batches,
     held_out_batches,
     latent_clips,
@@ -36,6 +37,7 @@ from sorajax.models.folder import STORAGE, TOKENIZER, Storage, check_shards, mod
 from sorajax.models.sora import EXPERTS, Expert, SoraConfig, init_vae
 from sorajax.models.text import TextConfig, Tokenizer
 from sorajax.models.vae import VAEConfig
+from sorajax.pretrained.sentencepiece import tokenizer_json
 from sorajax.pretrained.wan_folder import is_open_model, open_config, open_model
 from sorajax.training.experiments.vae import encoder, load_vae
 from sorajax.training.frozen import FrozenText, open_text
@@ -74,7 +76,7 @@ class FlowTraining:
     validation: int = 4
     """Batches of held-out clips that `loop.validate_every` measures."""
     tokenizer: Path | None = None
-    """A tokenizer's JSON file; none trains one on captions."""
+    """A tokenizer's JSON file, or a SentencePiece model; none trains one on captions."""
     loop: LoopConfig = LoopConfig()
     storage: Storage = "float32"
     """Type of the exported weights."""
@@ -83,6 +85,8 @@ class FlowTraining:
 
     def build(self, directory: Path) -> tuple[FlowStage, grain.IterDataset]:
         """The stage, and its batches. Keeps the tokenizer in `directory`, so that a resumed run has the same."""
+        if isinstance(self.data, VideoData):
+            check_captioned(self.data, self.latents)
         vae, vae_params = load_vae(self.vae)
         frozen = self._frozen()
         self = self._sized(vae) if frozen is None else replace(self._sized(vae), text=frozen.config)
@@ -219,19 +223,19 @@ class FlowTraining:
             return frozen.tokenizer
         kept = directory / TOKENIZER
         if kept.exists():
-            return kept.read_text()
+            return kept.read_text(encoding="utf-8")
         if self.tokenizer is not None:
-            source = self.tokenizer.read_text()
+            source = tokenizer_json(self.tokenizer)
         elif self.loop.start is not None and is_open_model(self.loop.start):
             source = open_model(self.loop.start).tokenizer
         elif self.loop.start is not None:
-            source = (model_folder(self.loop.start) / TOKENIZER).read_text()
+            source = (model_folder(self.loop.start) / TOKENIZER).read_text(encoding="utf-8")
         elif isinstance(self.data, VideoData):
             captions = [caption for part in self.data.sources for caption in captions_of(part.folder)[:MOST_CAPTIONS]]
             source = train_tokenizer(captions, self.text.vocabulary)
         else:
             source = world_tokenizer(self.text.vocabulary)
-        write_atomically(kept, lambda path: path.write_text(source))
+        write_atomically(kept, lambda path: path.write_text(source, encoding="utf-8"))
         return source
 
     def _lenders(self, config: SoraConfig) -> tuple[tuple[str, Path], ...]:

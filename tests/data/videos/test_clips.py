@@ -15,12 +15,14 @@ from sorajax.data.videos.clips import (
     Source,
     VideoData,
     captions_of,
+    check_captioned,
     clip_batches,
     held,
     latent_clips,
     made_ready,
     pixel_clips,
 )
+from sorajax.data.videos.listing import path_within
 from tests.data.videos.films import film, moving, numbers
 from tests.data.videos.test_preparation import encode, in_turn
 
@@ -172,7 +174,42 @@ def test_held_out_videos_are_never_trained_on(encoded, tmp_path):
         {clips[WIDE].read(i, None)[1] for clips in side for i in range(len(clips[WIDE]))} for side in (kept, out)
     ]
     assert not captions[0] & captions[1]
-    assert held("a/b.mp4", 0.5) == held("elsewhere/b.mp4", 0.5)  # a moved folder holds out the same
+
+
+def test_files_of_one_name_in_many_folders_are_held_out_by_their_path(tmp_path, monkeypatch):
+    """`scene0/color.mp4` ... are not all on one side, whether read raw or prepared."""
+    monkeypatch.setattr(preparation, "run_parts", in_turn)
+    for number in range(10):
+        (tmp_path / "videos" / f"scene{number}").mkdir(parents=True)
+        film(tmp_path / "videos" / f"scene{number}" / "color.mp4", 9)
+    data = VideoData(folder=tmp_path / "videos", buckets=(WIDE,), held_out=0.4)
+    sides = [pixel_clips(data, tmp_path, held_out)[0][WIDE] for held_out in (True, False)]
+    names = [{clips.name(i) for i in range(len(clips))} for clips in sides]
+    assert 0 < len(names[0]) < 10
+    assert len(names[0] | names[1]) == 10
+    filters = preparation.Filters(static=0.0, duplicate=-1)
+    settings = preparation.Preparation(buckets=(WIDE,), filters=filters)
+    preparation.prepare(tmp_path / "videos", tmp_path / "made", settings, say=lambda text: None)
+    prepared = pixel_clips(replace(data, folder=tmp_path / "made"), tmp_path, True)[0][WIDE]
+    assert len(prepared) == len(names[0])
+
+
+def test_sources_of_which_none_has_a_caption_are_refused(videos, tmp_path):
+    (tmp_path / "bare").mkdir()
+    film(tmp_path / "bare" / "a.mp4", 9)
+    bare = VideoData(folder=tmp_path / "bare")
+    with pytest.raises(ValueError, match=r"bare: none of 1 videos has a caption"):
+        check_captioned(bare, tmp_path / "latents")
+    check_captioned(replace(bare, more=(Source(videos),)), tmp_path / "latents")
+
+
+def test_a_moved_folder_holds_out_the_same():
+    assert path_within("/a/x/b.mp4", "/a") == path_within("/elsewhere/x/b.mp4", "/elsewhere") == "x/b.mp4"
+    assert path_within("/a/s.tar::x/b.mp4", "/a/s.tar") == path_within("/a/s.tar::x/b.mp4", "/a") == "s.tar::x/b.mp4"
+    assert path_within("/a/x/b.mp4", "/a/list.csv") == path_within("/a/x/b.mp4", "/a/") == "x/b.mp4"
+    assert path_within("/b/x.mp4", "/a/list.csv") == "/b/x.mp4"
+    assert path_within("tfds:n:train@/data#3", "tfds:n:train@/data") == "#3"
+    assert [number for number in range(10) if held(f"{number}.mp4", 0.3)]  # a flat folder: by the names, as before
 
 
 def test_phases_draw_other_buckets(encoded, tmp_path):

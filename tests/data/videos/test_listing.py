@@ -8,7 +8,7 @@ import pytest
 from sorajax.data.videos.decode import probe, read_clip
 from sorajax.data.videos.entry import Entry
 from sorajax.data.videos.listing import listing, opened
-from tests.data.videos.films import film, numbers
+from tests.data.videos.films import film, level, numbers
 
 
 @pytest.fixture
@@ -74,11 +74,33 @@ def test_pictures_count_unless_they_are_a_films_poster(folder):
     assert read_clip(str(folder / "picture.png"), 0, 1, 8.0, (16, 16)).shape == (1, 16, 16, 3)
 
 
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png"])
+@pytest.mark.parametrize("in_tar", [False, True])
+def test_pictures_that_move_are_films(tmp_path, suffix, in_tar):
+    from PIL import Image
+
+    frames = [Image.new("RGB", (48, 32), (level(i),) * 3) for i in range(12)]
+    lossless = {"lossless": True} if suffix == ".webp" else {}
+    frames[0].save(tmp_path / f"a{suffix}", save_all=True, append_images=frames[1:], duration=120, loop=0, **lossless)
+    frames[0].save(tmp_path / f"still{suffix}")
+    if in_tar:
+        with tarfile.open(tmp_path / "s.tar", "w") as tar:
+            for name in ("a", "still"):
+                tar.add(tmp_path / f"{name}{suffix}", f"{name}{suffix}")
+    moving, still = listing(tmp_path / "s.tar" if in_tar else tmp_path)
+    facts = probe(moving.path)
+    assert not facts.still
+    assert facts.seconds == pytest.approx(1.44, abs=0.01)
+    assert numbers(read_clip(moving.path, 0.36, 5, 1000 / 120)) == [3, 4, 5, 6, 7]
+    assert probe(still.path).still
+    assert read_clip(still.path, 0, 1, 8.0).shape == (1, 32, 48, 3)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("l.csv", "file_name,caption\n,x\n", "entry 1: no path"),
-        ("l.csv", "path,start\na.mp4,soon\n", "entry 1: start 'soon' is no number"),
+        ("l.csv", "file_name,caption\n,x\n", "line 2: no path"),
+        ("l.csv", "path,start\na.mp4,soon\n", "line 2: start 'soon' is no number"),
         ("l.jsonl", '{"path": "a.mp4", "start": 3, "end": 2}\n', "nothing lies between start 3.0 and end 2.0"),
         ("l.jsonl", "{path}\n", "line 1 is no JSON"),
         ("l.tar", "no tar", "no uncompressed tar"),

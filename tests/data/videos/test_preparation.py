@@ -233,7 +233,20 @@ def test_progress_is_said_while_others_work(tmp_path, monkeypatch):
         said.append(text)
         heard.set()
 
-    with preparation.told(tmp_path, [0, 1, 2], say):
+    with preparation.shown(tmp_path, {0: 4, 1: 4, 2: 2}, say):
         (tmp_path / "clips" / "00001.json").write_text("{}")
+        (tmp_path / "clips" / "00002.ready").write_text("1")
         assert heard.wait(10)
-    assert "1 of 3 parts prepared" in said[0]
+    assert said[-1].startswith(f"{tmp_path}: ")
+    assert "of 10 videos prepared" in said[-1]
+    assert [preparation.ready_in(tmp_path, part, 4) for part in range(3)] == [0, 4, 1]
+
+
+def test_what_was_refused_leaves_no_folder(videos, tmp_path, monkeypatch):
+    def refuse(folder, parts, runner):
+        raise ValueError("no such runner")
+
+    monkeypatch.setattr(preparation, "run_parts", refuse)
+    with pytest.raises(ValueError, match="no such runner"):
+        prepare(videos, tmp_path / "out", SETTINGS, say=lambda text: None)
+    assert not (tmp_path / "out").exists()
