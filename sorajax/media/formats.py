@@ -399,7 +399,10 @@ def parsed(comment: str | bytes | None) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-FILMS = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
+FILMS = (
+    ".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mts", ".m2ts", ".ts", ".mpg", ".mpeg", ".m2v", ".vob", ".wmv",
+    ".asf", ".3gp", ".3g2", ".flv", ".f4v", ".ogv", ".mxf", ".divx", ".y4m",
+)  # fmt: skip
 PICTURES = (".png", ".webp", ".gif", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 WRITERS: dict[str, Callable[[Written, Path], None]] = {
     ".mp4": write_mp4,

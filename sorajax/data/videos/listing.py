@@ -27,15 +27,8 @@ from sorajax.data.videos.entry import Entry
 from sorajax.data.videos.manifest import MANIFESTS, has_paths, read_manifest
 from sorajax.data.videos.tars import MEMBER, opened_member, opened_tar, split_path
 from sorajax.data.videos.tfds import TFDS, dataset_entries, opened_record
-from sorajax.media.formats import FILMS
+from sorajax.media.formats import FILMS, PICTURES
 
-READ = tuple(dict.fromkeys((
-    *FILMS, ".mts", ".m2ts", ".ts", ".mpg", ".mpeg", ".m2v", ".vob", ".wmv", ".asf", ".3gp", ".3g2", ".flv", ".f4v",
-    ".ogv", ".mxf", ".divx", ".y4m",
-)))  # fmt: skip
-"""Suffixes of films that PyAV reads."""
-STILLS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-"""Suffixes of pictures, of which some move: see `is_picture`."""
 METADATA = tuple(f"metadata{ending}" for ending in MANIFESTS)
 UNREAD = 3
 """Captions that cannot be read of which the reason is said."""
@@ -66,7 +59,7 @@ def _found(source: Path, say: Callable[[str], None]) -> list[Entry]:
     if left := looked.left_out():
         say(f"{source}: left out are {left}")
     if not found:
-        kinds = ", ".join(READ)
+        kinds = ", ".join(FILMS)
         raise FileNotFoundError(f"{source} holds no video: none of {kinds}, no metadata.csv, .jsonl, .parquet, no .tar")
     for line in looked.unread[:UNREAD]:
         say(f"{source}: {line}")
@@ -111,11 +104,11 @@ class Looked:
             yield from read_manifest(source)
         elif suffix(source.name) == ".tar":
             yield from self._tar(source)
-        elif suffix(source.name) in (*READ, *STILLS):
+        elif suffix(source.name) in (*FILMS, *PICTURES):
             captions = self._captions([path.name for path in source.parent.iterdir()], source.parent)
             yield Entry(str(source), captions.of(source.name))
         else:
-            raise ValueError(f"{source} is neither folder nor one of {', '.join((*MANIFESTS, '.tar', *READ))}")
+            raise ValueError(f"{source} is neither folder nor one of {', '.join((*MANIFESTS, '.tar', *FILMS))}")
 
     def left_out(self) -> str:
         """What was left out, e.g. "2 hidden files, 3 files .docx"."""
@@ -155,12 +148,12 @@ class Looked:
 
     def _videos(self, names: list[str], place: str = "") -> list[str]:
         """Those of a folder's or a tar's names that are videos; the others are counted."""
-        films = {str(PurePath(name).with_suffix("")) for name in names if suffix(name) in READ}
+        films = {str(PurePath(name).with_suffix("")) for name in names if suffix(name) in FILMS}
         found = []
         for name in names:
-            if suffix(name) in READ:
+            if suffix(name) in FILMS:
                 found.append(name)
-            elif suffix(name) not in STILLS:
+            elif suffix(name) not in PICTURES:
                 if suffix(name) not in (*ENDINGS, *MANIFESTS, ".tar"):
                     self.left[f"files {suffix(name) or 'without suffix'}"] += 1
             elif str(PurePath(name).with_suffix("")) in films:
@@ -196,7 +189,7 @@ def films_below(folder: Path) -> Iterator[Path]:
     """All films of a folder, whatever its metadata say."""
     for root, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(root) / name for name in files if suffix(name) in READ and not name.startswith("."))
+        yield from (Path(root) / name for name in files if suffix(name) in FILMS and not name.startswith("."))
 
 
 @lru_cache(maxsize=1)
@@ -226,7 +219,7 @@ def opened(path: str) -> IO[bytes]:
 
 def is_picture(path: str) -> bool:
     """Whether an entry's path is a still picture's; of what is gone or broken the suffix says it."""
-    return suffix(path) in STILLS and not (suffix(path) in MOVING and _is_animated(path))
+    return suffix(path) in PICTURES and not (suffix(path) in MOVING and _is_animated(path))
 
 
 @lru_cache(maxsize=2**16)
