@@ -52,7 +52,7 @@ class Clock:
 
     def read(self, step: int | None = None) -> None:
         """Looks at the clock, once `step` has been started. With several processes all must call it."""
-        self.seconds = agreed(self.before + monotonic() - self.began)
+        self.seconds = agreed(self.before + self.call())
         if step is not None and self.first is None:
             self.first = step, self.seconds
 
@@ -72,6 +72,10 @@ class Clock:
         if self.first is None or step == self.first[0]:
             return 0.0
         return (self.seconds - self.first[1]) / (step - self.first[0])
+
+    def call(self) -> float:
+        """Seconds since this call began."""
+        return monotonic() - self.began
 
     def left(self, step: int) -> float | None:
         """Seconds until the run ends; None while nothing is known."""

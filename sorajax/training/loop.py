@@ -259,9 +259,11 @@ class Run:
         if self.step > first:
             self.tally.settle(0)
             clock.close(over)
+            paused = monotonic()
             if self.step not in self.checkpoints.steps():
                 self.save()
-        self.checkpoints.wait()
+            self.checkpoints.wait()
+            self.tally.pause_since(paused)
         self.finish(over, self.step - first)
         return self.state
 
@@ -299,7 +301,7 @@ class Run:
     def finish(self, over: bool, steps: int) -> None:
         """Says what this call has done, and how a run that is not over goes on."""
         if steps:
-            self.reporter.say(self.tally.whole.summary(self.clock.seconds - self.clock.before))
+            self.reporter.say(self.tally.whole.summary(self.clock.call()))
         if over and not self.step:
             said = f"{self.config.minutes:g} minutes were over before the first step"
             self.reporter.say(f"{said}: give a larger --loop.minutes")
