@@ -100,7 +100,7 @@ def plan_sampling(arguments: list[str], name: str) -> int:
     asked = tyro.cli(Sampling, args=arguments, prog="python -m sorajax.plan MODEL --topology KIND:SHAPE")
     from sorajax.errors import BadRequest
     from sorajax.sampling.memory import nbytes, stages
-    from sorajax.sampling.request import Request
+    from sorajax.sampling.request import Request, parse_size
     from sorajax.sampling.settings import decide
     from sorajax.training.ahead import TooLarge, Topology, compile_stage, mesh_on, peak_of
 
@@ -135,14 +135,6 @@ def plan_sampling(arguments: list[str], name: str) -> int:
     if not fits:
         print("does not fit: take more devices, --quantize int8, fewer --frames or a smaller --size")
     return 0 if fits else 1
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Width and height. Raises ValueError."""
-    sizes = text.lower().split("x")
-    if len(sizes) != 2 or not all(size.isdigit() for size in sizes):
-        raise ValueError(f"--size {text} is not WIDTHxHEIGHT, e.g. 832x480")
-    return int(sizes[0]), int(sizes[1])
 
 
 def described(asked: Sampling) -> tuple[Any, dict[str, Any]]:

@@ -181,7 +181,7 @@ def test_the_slowest_side_of_the_roof_is_the_bound():
         (["configs/world_vae.py", "--topology", "v5e:2x4"], "VAETraining cannot be planned"),
         (["configs/nothing.py", "--topology", "v5e:2x4"], "configs/nothing.py is no experiment file"),
         (["nowhere", "--topology", "v5e:1x1"], "nowhere does not exist"),
-        (["Wan2.1-T2V-1.3B", "--topology", "v5e:1x1", "--size", "832"], "--size 832 is not WIDTHxHEIGHT, e.g. 832x480"),
+        (["Wan2.1-T2V-1.3B", "--topology", "v5e:1x1", "--size", "832"], "size '832' is not WIDTHxHEIGHT in pixels"),
         (["Wan2.1-T2V-1.3B", "--topology", "v5e:1x1", "--frames", "-3"], "frames -3 is not allowed"),
     ],
 )
