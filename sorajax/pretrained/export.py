@@ -16,7 +16,7 @@ from sorajax.models.text import TextConfig
 from sorajax.models.vae import VAEConfig
 from sorajax.models.vision import MEAN, STD, VisionConfig
 from sorajax.pretrained import wan
-from sorajax.pretrained.table import Row, exported
+from sorajax.pretrained.table import exported
 
 LARGEST = 4 * 10**9
 """Bytes of a shard."""
@@ -151,12 +151,3 @@ def processor_json(config: VisionConfig) -> dict[str, Any]:
         "do_center_crop": True, "crop_size": {"height": config.size, "width": config.size}, "resample": 3,
         "do_convert_rgb": True, "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True,
         "image_mean": list(MEAN), "image_std": list(STD)}  # fmt: skip
-
-
-def tensors_of(config: SoraConfig) -> Iterator[tuple[str, Row]]:
-    """Every row of a model's tables, by part: what a folder of it must hold."""
-    yield from (("dit", row) for row in wan.dit_table(config.dit))
-    yield from (("vae", row) for row in wan.vae_table(config.vae))
-    yield from (("text", row) for row in wan.text_table(config.text))
-    if config.vision is not None:
-        yield from (("vision", row) for row in wan.vision_table(config.vision))

@@ -99,10 +99,6 @@ class Checkpoints:
         """All steps on disk, oldest first."""
         return sorted(self.manager.all_steps())
 
-    def best(self) -> int | None:
-        """The step with the lowest metric."""
-        return self.manager.best_step()
-
     def restore(self, abstract: Any, step: int | None = None) -> Restored:
         """The newest step that is whole, or `step`; `abstract` is a tree of ShapeDtypeStructs with shardings.
 

@@ -76,7 +76,6 @@ PACE_SCALE = np.array((0.6, 1.0, 1.6), np.float32)
 
 LEFT, RIGHT, UP, DOWN, BOUNCES, FALLS, SPINS, GROWS, SHRINKS, CIRCLES, STILL = range(len(MOTIONS))
 COLLIDES, WALL = 1, 2
-TRIPLES = len(COLOURS) * len(SHAPES) * len(MOTIONS)
 
 Split = Literal["train", "held_out", "all"]
 
