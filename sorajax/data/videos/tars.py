@@ -1,10 +1,11 @@
 """WebDataset's tars, read in place: where their members begin, and each of them as a file."""
 
+import io
 import re
 import tarfile
 from functools import lru_cache
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 MEMBER = "::"
 """Between the path of a tar and the name of one of its members."""
@@ -40,18 +41,30 @@ def opened_member(path: str, member: str) -> IO[bytes]:
     return Part(open(path, "rb"), *found[member])  # type: ignore[return-value]
 
 
-class Part:
+class Part(io.RawIOBase):
     """The bytes [offset, offset + size) of a file, as a file."""
 
     def __init__(self, file: IO[bytes], offset: int, size: int):
+        super().__init__()
         self.file, self.offset, self.size, self.at = file, offset, size, 0
 
-    def read(self, count: int = -1) -> bytes:
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, count: int = -1, /) -> bytes:
         left = max(0, self.size - self.at)
         self.file.seek(self.offset + self.at)
         content = self.file.read(left if count < 0 else min(count, left))
         self.at += len(content)
         return content
+
+    def readinto(self, buffer: Any, /) -> int:
+        content = self.read(len(buffer))
+        buffer[: len(content)] = content
+        return len(content)
 
     def seek(self, to: int, whence: int = 0) -> int:
         self.at = max(0, to + (0, self.at, self.size)[whence])
@@ -62,9 +75,4 @@ class Part:
 
     def close(self) -> None:
         self.file.close()
-
-    def __enter__(self) -> "Part":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        super().close()
