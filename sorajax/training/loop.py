@@ -41,6 +41,7 @@ from sorajax.training.step import (
     make_begin,
     make_update,
     quick_compile,
+    shape_of,
     step_options,
 )
 
@@ -269,12 +270,14 @@ class Run:
 
     def compile_early(self, programs: Programs) -> None:
         """Compiles the step of every shape among the first batches; the data go back to where they were."""
-        ahead = [place_batch(next(self.data), self.mesh) for _ in range(EARLY)]
+        start, found = monotonic(), {}
+        for _ in range(EARLY):
+            batch = next(self.data)
+            found.setdefault(shape_of(batch), batch)
         self.data.set_state(self.position)
-        start = monotonic()
-        stage = bound(self.stage, self.step)
-        programs.prepare(self.state, stage, ahead, self.step_key, self.clock.rate_scale())
-        for batch in ahead:
+        stage, batches = bound(self.stage, self.step), [place_batch(batch, self.mesh) for batch in found.values()]
+        programs.prepare(self.state, stage, batches, self.step_key, self.clock.rate_scale())
+        for batch in batches:
             self.flops(stage, batch)  # tracing takes seconds, too
         self.reporter.say(f"compiled {len(programs.known)} shape(s) in {monotonic() - start:.0f} s")
 
