@@ -270,7 +270,8 @@ class Run:
 
     def compile_early(self, programs: Programs) -> None:
         """Compiles the step of every shape among the first batches; the data go back to where they were."""
-        start, found = monotonic(), {}
+        start = monotonic()
+        found: dict[Any, Any] = {}
         for _ in range(EARLY):
             batch = next(self.data)
             found.setdefault(shape_of(batch), batch)

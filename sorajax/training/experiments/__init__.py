@@ -1,9 +1,10 @@
 """Experiments: data, objective, optimizer and export, put together; and how the file of one is read."""
 
 import dataclasses
-import runpy
+import sys
 import traceback
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 
@@ -15,7 +16,7 @@ def load_experiment(path: str | Path) -> Any:
         known = f": there are {', '.join(map(str, near))}" if near else ""
         raise FileNotFoundError(f"{path} is no experiment file{known}")
     try:
-        found = runpy.run_path(str(path))
+        found = vars(executed(path))
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise ValueError(f"{path}{_line_of(error, path)}: {reason}") from error
@@ -26,6 +27,14 @@ def load_experiment(path: str | Path) -> Any:
         kind = type(config).__name__
         raise ValueError(f"{path}: its `config` is of type {kind} and no experiment, e.g. FlowTraining(...)")
     return config
+
+
+def executed(path: Path) -> ModuleType:
+    """A Python file as a module, under the name of its path, so that classes it defines have their source."""
+    module = sys.modules[str(path)] = ModuleType(str(path))
+    module.__file__ = str(path)
+    exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
+    return module
 
 
 def _line_of(error: Exception, path: Path) -> str:
