@@ -40,6 +40,8 @@ class Clock:
     """Trained so far, at the last reading."""
     first: tuple[int, float] | None = None
     """The first step of this call, and `seconds` after it."""
+    slowest: float = 0.0
+    """Seconds of the slowest step since then: shapes differ."""
 
     def __post_init__(self) -> None:
         self.read()
@@ -52,15 +54,17 @@ class Clock:
 
     def read(self, step: int | None = None) -> None:
         """Looks at the clock, once `step` has been started. With several processes all must call it."""
-        self.seconds = agreed(self.before + self.call())
+        before, self.seconds = self.seconds, agreed(self.before + self.call())
         if step is not None and self.first is None:
             self.first = step, self.seconds
+        elif step is not None:
+            self.slowest = max(self.slowest, self.seconds - before)
 
     def over(self, step: int) -> bool:
         """Whether the run ends before another step."""
         if not self.minutes:
             return step >= self.steps
-        return self.seconds + AHEAD * self.each(step) >= self.length
+        return self.seconds + self.slowest + (AHEAD - 1) * self.each(step) >= self.length
 
     def close(self, over: bool) -> None:
         """Where the run is over, its time is used up, so that resuming it adds no step."""
