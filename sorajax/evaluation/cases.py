@@ -17,9 +17,10 @@ from sorajax.devices.compilation import products_alone
 from sorajax.diffusion.flow import interpolate, logit_normal, velocity_target
 from sorajax.errors import BadRequest
 from sorajax.evaluation.speed import normal
-from sorajax.models.dit import DiT, DiTConfig
+from sorajax.models.dit import DiTConfig
 from sorajax.models.sora import SoraConfig, init_dit
 from sorajax.models.vae import VAEConfig
+from sorajax.models.velocity import velocity_of
 from sorajax.training.experiments import load_experiment
 from sorajax.training.experiments.flow import FlowTraining
 from sorajax.training.experiments.vae import VAEStage, VAETraining, load_vae
@@ -101,7 +102,7 @@ class TransformerStage:
         clock = jnp.broadcast_to(logit_normal(time_key, (len(data), 1)), data.shape[:2])
         noise = jax.random.normal(noise_key, data.shape)
         x = interpolate(data, noise, clock)
-        velocity: Any = DiT(self.config).apply({"params": params}, x, clock, batch["context"])
+        velocity = velocity_of(self.config, {"params": params}, batch["context"])(x, clock)
         return jnp.mean(jnp.square(velocity - velocity_target(data, noise))), {}
 
 

@@ -15,9 +15,10 @@ from sorajax.diffusion.guidance import guided_pair
 from sorajax.diffusion.samplers import euler
 from sorajax.evaluation.cases import Case
 from sorajax.evaluation.speed import Figures, cache_hits, normal, random_parameters, summary, timed, timed_compile
-from sorajax.models.dit import DiT, DiTConfig
+from sorajax.models.dit import DiTConfig
 from sorajax.models.sora import init_dit, init_vae
 from sorajax.models.vae import VAE, VAEConfig
+from sorajax.models.velocity import velocity_of
 from sorajax.sampling.program import compiled, decode_whole
 from sorajax.training.flops import forward_flops, training_flops
 from sorajax.training.optimizer import make_optimizer
@@ -85,7 +86,7 @@ def guided_step(config: DiTConfig) -> Callable[..., Any]:
     def step(params: Any, x: Float[Array, "b t h w c"], context: Float[Array, "2b m e"], times: Float[Array, "2"]):
         def pair(x: Array, clock: Array) -> tuple[Array, Array]:
             twice, clocks = jnp.concatenate([x, x]), jnp.concatenate([clock, clock])
-            both: Any = DiT(config).apply({"params": params}, twice, clocks, context)
+            both = velocity_of(config, {"params": params}, context)(twice, clocks)
             velocity, velocity_null = jnp.split(both, 2)
             return velocity, velocity_null
 

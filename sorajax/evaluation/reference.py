@@ -16,10 +16,11 @@ from jaxtyping import Array
 
 from sorajax.devices.compilation import products_alone
 from sorajax.evaluation.speed import alternating, normal, random_parameters
-from sorajax.models.dit import TIME_UNITS, DiT, DiTConfig
+from sorajax.models.dit import TIME_UNITS, DiTConfig
 from sorajax.models.sora import init_dit, init_text, init_vae
 from sorajax.models.text import TextConfig, TextEncoder
 from sorajax.models.vae import VAE, VAEConfig, denormalise
+from sorajax.models.velocity import velocity_of
 from sorajax.pretrained.table import Row, export_parameters
 from sorajax.pretrained.wan import dit_table, text_table, vae_table
 
@@ -87,7 +88,7 @@ def transformer(config: DiTConfig, clips: int, latent: Sequence[int], tokens: in
     their_context, their_time = torch.tensor(context), torch.full((clips,), TIME_UNITS * level)
 
     def apply(params: Any, x: Array, context: Array) -> Any:
-        return DiT(config).apply({"params": params}, x, jnp.full(x.shape[:2], level), context)
+        return velocity_of(config, {"params": params}, context)(x, jnp.full(x.shape[:2], level))
 
     def loss(params: Any, x: Array, context: Array, target: Array) -> Any:
         return jnp.mean(jnp.square(apply(params, x, context) - target))

@@ -24,11 +24,11 @@ from sorajax.evaluation.proof.figures import Figure, Piece, Setting, tolerance
 from sorajax.evaluation.proof.sizes import Heads, Sizes
 from sorajax.evaluation.speed import normal, random_on_device
 from sorajax.models.attention import KERNEL_LENGTH, attend, cudnn_takes
-from sorajax.models.dit import DiT
 from sorajax.models.softmax import plain
 from sorajax.models.sora import init_dit, init_text, init_vae
 from sorajax.models.text import TextEncoder
 from sorajax.models.vae import VAE, VAEConfig, denormalise
+from sorajax.models.velocity import velocity_of
 from sorajax.sampling.film import shots_of
 from sorajax.sampling.program import Conditions, sample_latents
 from sorajax.sampling.request import Request
@@ -119,9 +119,9 @@ def transformer(sizes: Sizes) -> Iterator[Figure]:
     x, context = normal(1, *shape.latent, shape.dit.in_channels), normal(1, shape.tokens, shape.dit.text_width, seed=1)
     clock = np.linspace(0.2, 0.9, shape.latent[0], dtype=np.float32)[None]
 
-    def computed(dtype: str, params: Any, *inputs: Array) -> Any:
+    def computed(dtype: str, params: Any, x: Array, clock: Array, context: Array) -> Any:
         def loss(params: Any) -> tuple[Array, Any]:
-            velocity: Any = DiT(replace(shape.dit, dtype=dtype)).apply({"params": params}, *inputs)
+            velocity = velocity_of(replace(shape.dit, dtype=dtype), {"params": params}, context)(x, clock)
             return jnp.mean(jnp.square(velocity)), velocity
 
         (_, velocity), gradient = jax.value_and_grad(loss, has_aux=True)(params)
