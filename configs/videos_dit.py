@@ -42,8 +42,7 @@ config = FlowTraining(
         save_every=100,
         preview_every=100,
         validate_every=50,
-        optimizer=OptimizerConfig(
-            name="muon", learning_rate=1e-3, schedule="linear", decay=0.8, warmup=50, ema=0.99),
+        optimizer=OptimizerConfig(name="muon", learning_rate=1e-3, schedule="linear", decay=0.8, warmup=50, ema=0.99),
     ),
     storage="float16",
 )

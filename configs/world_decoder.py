@@ -29,6 +29,7 @@ config = replace(
         steps=3_300,
         start=Path("runs/world_vae"),
         optimizer=OptimizerConfig(
-            name="muon", learning_rate=1.2e-3, schedule="linear", decay=0.95, warmup=100, weight_decay=0.0, ema=0.998),
+            name="muon", learning_rate=1.2e-3, schedule="linear", decay=0.95, warmup=100, weight_decay=0.0, ema=0.998
+        ),
     ),
 )

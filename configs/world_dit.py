@@ -39,7 +39,8 @@ config = FlowTraining(
     text=TextConfig(vocabulary=768, width=128, hidden=384, depth=2, heads=4, head_width=32, tokens=48),
     vae=Path("runs/world_vae"),
     objective=FlowObjective(
-        time_mean=0.4, time_std=1.2, known=0.25, guidance_scale=3.0, temperature=0.7, guide_known=True, ahead=1),
+        time_mean=0.4, time_std=1.2, known=0.25, guidance_scale=3.0, temperature=0.7, guide_known=True, ahead=1
+    ),
     data=WorldData(
         buckets=(
             Bucket(17, 64, 64, batch_size=48, weight=7),
@@ -61,8 +62,7 @@ config = FlowTraining(
         steps=2_050,
         save_every=100,
         preview_every=100,
-        optimizer=OptimizerConfig(
-            name="muon", learning_rate=3e-3, schedule="linear", decay=0.6, warmup=50, ema=0.998),
+        optimizer=OptimizerConfig(name="muon", learning_rate=3e-3, schedule="linear", decay=0.6, warmup=50, ema=0.998),
     ),
     storage="float16",
 )

@@ -43,6 +43,7 @@ config = replace(
         steps=1_900,
         start=Path("runs/world_decoder2"),
         optimizer=OptimizerConfig(
-            name="muon", learning_rate=8e-4, schedule="linear", decay=0.8, warmup=60, weight_decay=0.0, ema=0.996),
+            name="muon", learning_rate=8e-4, schedule="linear", decay=0.8, warmup=60, weight_decay=0.0, ema=0.996
+        ),
     ),
 )

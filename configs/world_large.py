@@ -43,10 +43,12 @@ config = FlowTraining(
         dtype="bfloat16",
     ),
     text=TextConfig(
-        vocabulary=768, width=128, hidden=384, depth=2, heads=4, head_width=32, tokens=56, dtype="bfloat16"),
+        vocabulary=768, width=128, hidden=384, depth=2, heads=4, head_width=32, tokens=56, dtype="bfloat16"
+    ),
     vae=WORLD,
     objective=FlowObjective(
-        time_mean=0.4, time_std=1.2, known=0.3, guidance_scale=3.0, temperature=0.7, guide_known=True, ahead=1),
+        time_mean=0.4, time_std=1.2, known=0.3, guidance_scale=3.0, temperature=0.7, guide_known=True, ahead=1
+    ),
     data=WorldData(
         buckets=(
             Bucket(17, 64, 64, batch_size=256, weight=5),

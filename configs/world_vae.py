@@ -30,6 +30,7 @@ config = VAETraining(
     loop=LoopConfig(
         steps=11_500,
         optimizer=OptimizerConfig(
-            name="muon", learning_rate=2.5e-3, schedule="cosine", warmup=50, weight_decay=0.0, ema=0.997),
+            name="muon", learning_rate=2.5e-3, schedule="cosine", warmup=50, weight_decay=0.0, ema=0.997
+        ),
     ),
 )

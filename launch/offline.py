@@ -54,8 +54,14 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--out", type=Path, default=Path("wheels"), help="the folder to fill (default: wheels)")
     add("--limit-mib", type=float, default=48.0, metavar="MIB", help="size of all wheels at most (default: 48)")
     add("--with", dest="more", action="append", default=[], metavar="NAME", help="a package to add; may be repeated")
-    add("--for", dest="training", nargs=argparse.REMAINDER, default=TRAINING, metavar="CONFIG [OPTION ...]",
-        help=f"what `python -m sorajax.train` is run with; comes last (default: {' '.join(TRAINING)})")  # fmt: skip
+    add(
+        "--for",
+        dest="training",
+        nargs=argparse.REMAINDER,
+        default=TRAINING,
+        metavar="CONFIG [OPTION ...]",
+        help=f"what `python -m sorajax.train` is run with; comes last (default: {' '.join(TRAINING)})",
+    )
     asked = parser.parse_args(arguments)
     if not re.fullmatch(r"3\.\d+", asked.python):
         parser.error(f"--python {asked.python}: say the version as 3.12")
@@ -70,8 +76,14 @@ def imported(training: Sequence[str]) -> set[str]:
         found = Path(folder) / "modules.json"
         code = "import sys; from launch.offline import one_step; one_step(sys.argv[1], sys.argv[2:])"
         one_cpu = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
-        run = subprocess.run([sys.executable, "-c", code, found, *training], cwd=ROOT, env={**os.environ, **one_cpu},
-                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)  # fmt: skip
+        run = subprocess.run(
+            [sys.executable, "-c", code, found, *training],
+            cwd=ROOT,
+            env={**os.environ, **one_cpu},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         if run.returncode:
             raise ValueError(f"the training does not run here: {run.stderr.strip()}")
         return owners(json.loads(found.read_text()))
@@ -185,8 +197,19 @@ def resolve(requirements: Sequence[str], pins: Mapping[str, str], target: Sequen
     with tempfile.TemporaryDirectory() as folder:
         report, constraints = Path(folder) / "report.json", Path(folder) / "constraints.txt"
         constraints.write_text("".join(f"{name}=={version}\n" for name, version in pins.items()))
-        pip("install", "--dry-run", "--ignore-installed", "--target", f"{folder}/none", "--report", str(report),
-            "--constraint", str(constraints), *target, *requirements)  # fmt: skip
+        pip(
+            "install",
+            "--dry-run",
+            "--ignore-installed",
+            "--target",
+            f"{folder}/none",
+            "--report",
+            str(report),
+            "--constraint",
+            str(constraints),
+            *target,
+            *requirements,
+        )
         found = json.loads(report.read_text())["install"]
     return {canonical(each["metadata"]["name"]): each["metadata"]["version"] for each in found}
 

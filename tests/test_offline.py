@@ -39,7 +39,7 @@ def test_a_training_that_does_not_run_is_said():
 
 def test_a_wheel_is_required_and_imported_and_missing(asked):
     assert offline.missing(MODULES, HAVE, [], []) == ["array-record==0.8.6", "grain==0.2.18"]
-    (requirements, pins), = asked
+    ((requirements, pins),) = asked
     assert {offline.name_of(line) for line in requirements} == MODULES - {"torch"}
     assert pins == {"jax": "0.11.2"}
 
@@ -66,8 +66,12 @@ flax @ file:///opt/flax
 -e git+https://example.org/einops#egg=einops
 """
     assert offline.installed(text) == {
-        "jax": "0.11.2", "typing-extensions": "4.16.0", "torch": "2.11.0", "optax": None, "flax": None
-    }  # fmt: skip
+        "jax": "0.11.2",
+        "typing-extensions": "4.16.0",
+        "torch": "2.11.0",
+        "optax": None,
+        "flax": None,
+    }
     with pytest.raises(ValueError, match="'three words here' is no line of `pip freeze`"):
         offline.installed("three words here")
 
@@ -86,8 +90,9 @@ def index(monkeypatch):
 def test_wheels_are_collected(index, tmp_path):
     assert offline.collect(["grain==1", "tyro==2"], tmp_path / "wheels", 2, []) == 2 * offline.MIB
     assert {path.name for path in (tmp_path / "wheels").iterdir()} == {
-        "grain-1-py3-none-any.whl", "tyro-2-py3-none-any.whl"
-    }  # fmt: skip
+        "grain-1-py3-none-any.whl",
+        "tyro-2-py3-none-any.whl",
+    }
 
 
 def test_the_limit_refuses_with_one_line_and_leaves_nothing(index, tmp_path, monkeypatch, capsys):

@@ -51,5 +51,7 @@ def assert_field(config, path, words):
 def test_the_reader_of_commands_sees_them():
     text = "a\n```bash\nx && python -m sorajax.sample 'a b' --size 1x1   # c\npip install y\n```\n"
     text += "`python -m sorajax.plan A \\\n  b`"
-    assert commands(text) == [["x", "&&", "python", "-m", "sorajax.sample", "a b", "--size", "1x1"],
-                              ["python", "-m", "sorajax.plan", "A", "b"]]  # fmt: skip
+    assert commands(text) == [
+        ["x", "&&", "python", "-m", "sorajax.sample", "a b", "--size", "1x1"],
+        ["python", "-m", "sorajax.plan", "A", "b"],
+    ]

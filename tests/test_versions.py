@@ -19,12 +19,19 @@ LIBRARIES = {"jax", "jaxlib", "flax", "optax", "orbax", "grain"}
 PRIVATE = {"jaxlib", "jax.interpreters", "jax.lib", "jax.core"}
 RENAMED = {
     # of equations (0.11: names of scan's parameters; their programs are no ClosedJaxpr any more)
-    "num_consts", "num_carry", "call_jaxpr", "fun_jaxpr", "branches",
+    "num_consts",
+    "num_carry",
+    "call_jaxpr",
+    "fun_jaxpr",
+    "branches",
     # of compiled programs (not every backend and version has them)
-    "peak_memory_in_bytes", "total_allocation_bytes", "host_temp_size_in_bytes",
+    "peak_memory_in_bytes",
+    "total_allocation_bytes",
+    "host_temp_size_in_bytes",
     # of avals (0.10: vma became manual_axis_type)
-    "vma", "manual_axis_type",
-}  # fmt: skip
+    "vma",
+    "manual_axis_type",
+}
 
 
 def unguarded(source: str) -> list[str]:
@@ -69,7 +76,8 @@ def is_private(name: str) -> bool:
     if first not in LIBRARIES:
         return False
     return any(part.startswith("_") and not part.startswith("__") for part in rest) or any(
-        name == module or name.startswith(f"{module}.") for module in PRIVATE)  # fmt: skip
+        name == module or name.startswith(f"{module}.") for module in PRIVATE
+    )
 
 
 @pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))

@@ -228,8 +228,10 @@ def check_task(arguments: Arguments) -> None:
     if len(chosen) > 1:
         raise BadRequest(f"{' and '.join(chosen)} were both asked for: give one of them")
     if arguments.resume and (short := [name for name in chosen if name not in ("--image", "--storyboard")]):
-        raise BadRequest(f"--resume goes on with long clips of text, --image or --storyboard, and {short[0]} keeps "
-                         "nothing: leave --resume out")  # fmt: skip
+        raise BadRequest(
+            f"--resume goes on with long clips of text, --image or --storyboard, and {short[0]} keeps "
+            "nothing: leave --resume out"
+        )
     if arguments.resume and arguments.grid is not None:
         raise BadRequest("--resume goes on with files of their own, and a grid is made at once: leave one of them out")
     if arguments.edit and (arguments.seconds or arguments.frames):
@@ -276,8 +278,10 @@ def task_of(arguments: Arguments) -> dict[str, Any]:
         said.pop("direction")
     if arguments.edit or arguments.blend:
         said["strength"] = strength_of(arguments)
-    return {name: [str(x) for x in one] if isinstance(one, tuple) else str(one) if isinstance(one, Path) else one
-            for name, one in said.items()}  # fmt: skip
+    return {
+        name: [str(x) for x in one] if isinstance(one, tuple) else str(one) if isinstance(one, Path) else one
+        for name, one in said.items()
+    }
 
 
 def attempt(work: Callable[[], Result]) -> Result:
@@ -291,5 +295,7 @@ def attempt(work: Callable[[], Result]) -> Result:
     except (MemoryError, RuntimeError) as error:  # XLA's kind of it is not imported here, see `sorajax.sample.load`
         if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        raise Failure(f"the memory is full ({' '.join(str(error).split())[:200]}): ask for fewer frames or "
-                      "clips or a smaller size, use more devices, or say --quantize int8") from error
+        raise Failure(
+            f"the memory is full ({' '.join(str(error).split())[:200]}): ask for fewer frames or "
+            "clips or a smaller size, use more devices, or say --quantize int8"
+        ) from error

@@ -73,14 +73,17 @@ def average(options: Options) -> None:
     from sorajax.training.posthoc import check_widths, combine, read_snapshots, solve
 
     if not options.run or options.sigma is None or options.shares:
-        raise ValueError("one run is averaged with --sigma, several models without, and --shares are theirs: name a "
-                         "run and its --sigma, e.g. 0.08, or two models")  # fmt: skip
+        raise ValueError(
+            "one run is averaged with --sigma, several models without, and --shares are theirs: name a "
+            "run and its --sigma, e.g. 0.08, or two models"
+        )
     run, sigma = options.run[0], options.sigma
     check_widths("sigma", [sigma])
     snapshots = read_snapshots(run, options.step)
     if not (run / "model" / "config.json").is_file():
-        raise FileNotFoundError(f"{run} has no model of its own beside its averages: it trained no whole one, "
-                                "or never saved")
+        raise FileNotFoundError(
+            f"{run} has no model of its own beside its averages: it trained no whole one, or never saved"
+        )
     whole = model_kind(run) == SoraConfig.__name__
     config, params, tokenizer = load_model(run, SoraConfig if whole else VAEConfig)
     updates = max(snapshot.updates for snapshot in snapshots)
@@ -88,14 +91,17 @@ def average(options: Options) -> None:
     widths = sorted({snapshot.sigma for snapshot in snapshots})
     if error > FURTHEST:
         kept = " and ".join(f"{width:g}" for width in widths)
-        raise ValueError(f"sigma {sigma:g} cannot be made of {len(snapshots)} snapshots of widths {kept}: its "
-                         f"profile would be {error:.0%} off; use a sigma near those, or train with a smaller "
-                         "optimizer.snapshot_every")
+        raise ValueError(
+            f"sigma {sigma:g} cannot be made of {len(snapshots)} snapshots of widths {kept}: its "
+            f"profile would be {error:.0%} off; use a sigma near those, or train with a smaller "
+            "optimizer.snapshot_every"
+        )
     averaged = combine(snapshots, factors)
     params = replaced(params, averaged) if whole else {"vae": replaced(params["vae"], averaged)}
     export_model(options.out, params, config, tokenizer, options.storage)
-    print(f"{options.out}: sigma {sigma:g} at {updates} updates, from {len(snapshots)} snapshots, profile "
-          f"{error:.1%} off")
+    print(
+        f"{options.out}: sigma {sigma:g} at {updates} updates, from {len(snapshots)} snapshots, profile {error:.1%} off"
+    )
 
 
 def average_models(options: Options) -> None:
@@ -142,10 +148,14 @@ def replaced(params: dict[str, Any], averaged: dict[str, Any]) -> dict[str, Any]
 
     model, new = flatten_dict(params, sep="/"), flatten_dict(averaged, sep="/")
     groups = {name.split("/")[0] for name in new}
-    if wrong := [name for name, leaf in model.items()
-                 if name.split("/")[0] in groups and getattr(new.get(name), "shape", None) != leaf.shape]:
-        raise ValueError(f"the averages do not fit the run's model: {wrong[0]} is not the same in both; they are of "
-                         "another run")
+    if wrong := [
+        name
+        for name, leaf in model.items()
+        if name.split("/")[0] in groups and getattr(new.get(name), "shape", None) != leaf.shape
+    ]:
+        raise ValueError(
+            f"the averages do not fit the run's model: {wrong[0]} is not the same in both; they are of another run"
+        )
     if not groups & {name.split("/")[0] for name in model}:
         raise ValueError(f"the averages have nothing of the run's model: they are of {', '.join(sorted(groups))}")
     return unflatten_dict({name: new.get(name, leaf) for name, leaf in model.items()}, sep="/")

@@ -266,8 +266,10 @@ def loading(command: Benchmark) -> dict[str, Any]:
             clips += next(data).size
         seconds = time.perf_counter() - start
     found = {"batches": command.repeats, "samples": clips, "seconds": seconds, "samples_per_second": clips / seconds}
-    print(f"{clips} clips in {command.repeats} batches, {experiment.data.threads} thread(s): "
-          f"{clips / seconds:,.1f} samples/s, {seconds / command.repeats * 1e3:,.1f} ms a batch")  # fmt: skip
+    print(
+        f"{clips} clips in {command.repeats} batches, {experiment.data.threads} thread(s): "
+        f"{clips / seconds:,.1f} samples/s, {seconds / command.repeats * 1e3:,.1f} ms a batch"
+    )
     return {"loader": found}
 
 
@@ -295,8 +297,10 @@ def comparison(parts: Sequence[str], repeats: int, eager: bool) -> dict[str, Any
 def openings(repeats: int) -> dict[str, Any]:
     """How long it takes to open a transformer of real width."""
     found = opening.opening(repeats, depth=8)
-    print(f"{OPENING}: {opening.MODEL}, 8 of 30 blocks, {found['bytes'] / 1e9:.2f} GB in {opening.DTYPE}, "
-          "from float32 shards")  # fmt: skip
+    print(
+        f"{OPENING}: {opening.MODEL}, 8 of 30 blocks, {found['bytes'] / 1e9:.2f} GB in {opening.DTYPE}, "
+        "from float32 shards"
+    )
     times = ", ".join(f"{way} {found[way] * 1e3:,.0f}" for way in opening.WAYS)
     print(f"  {times}: converted {found['ours'] / found['converted']:.2f}x as fast as the shards", flush=True)
     return found

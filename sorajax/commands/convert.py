@@ -56,8 +56,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        print(f"the device's memory is full ({' '.join(str(error).split())[:200]}): use more devices, or set "
-              "JAX_PLATFORMS=cpu to convert in the host's memory", file=sys.stderr)  # fmt: skip
+        print(
+            f"the device's memory is full ({' '.join(str(error).split())[:200]}): use more devices, or set "
+            "JAX_PLATFORMS=cpu to convert in the host's memory",
+            file=sys.stderr,
+        )
         return 1
     except KeyboardInterrupt:
         again = "" if unfinished(options.out) else "delete the folder and "

@@ -24,10 +24,15 @@ from typing import Any, Literal
 import tyro
 
 QUIET = {
-    "JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost", "TPU_WORKER_ID": "0",
-    "TPU_ACCELERATOR_TYPE": "v5litepod-8", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1", "TF_CPP_MIN_LOG_LEVEL": "3",
+    "JAX_PLATFORMS": "cpu",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_WORKER_ID": "0",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-8",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
     "JAX_SKIP_CUDA_CONSTRAINTS_CHECK": "1",
-}  # fmt: skip
+}
 """What libtpu and CUDA want to be told on a machine without TPU or GPU, so that they neither ask nor complain."""
 UNTUNED = "--xla_gpu_enable_triton_gemm=false --xla_gpu_autotune_level=0"
 """For XLA, of GPUs that are not here: nothing can be tried out on them, so libraries multiply matrices."""
@@ -91,7 +96,12 @@ class Sampling:
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     quantize: Literal["int8", "fp8"] | None = None
     stages: tuple[Literal["text", "vision", "encoder", "transformer", "decoder"], ...] = (
-        "text", "vision", "encoder", "transformer", "decoder")  # fmt: skip
+        "text",
+        "vision",
+        "encoder",
+        "transformer",
+        "decoder",
+    )
     """Which to compile, of those that the model has; the decoder takes longest, minutes."""
 
 
@@ -114,8 +124,10 @@ def plan_sampling(arguments: list[str], name: str) -> int:
     topology = Topology(name)
     mesh = mesh_on(topology, {"fsdp": -1})
     memory, fits = topology.chip.memory, True
-    print(f"{config.name}, {width}x{height}, {decided.frames} frames, {decided.steps} steps, on {mesh.size} x "
-          f"{topology.kind} of {memory / GIB:.0f} GiB; GiB a device:")  # fmt: skip
+    print(
+        f"{config.name}, {width}x{height}, {decided.frames} frames, {decided.steps} steps, on {mesh.size} x "
+        f"{topology.kind} of {memory / GIB:.0f} GiB; GiB a device:"
+    )
     for stage in stages(config, weights, decided.latent, decided.steps, memory):
         if stage.name.partition(",")[0] not in asked.stages:
             continue
@@ -165,8 +177,11 @@ def described(asked: Sampling) -> tuple[Any, dict[str, Any]]:
     if bits := asked.quantize:
         small = [name for name in weights if name not in ("vae", "vision")]
         weights |= {name: jax.eval_shape(lambda x: quantize(x, bits), weights[name]) for name in small}
-        config = dataclasses.replace(config, text=dataclasses.replace(config.text, quantized=True),
-                                     dit=dataclasses.replace(config.dit, quantized=True))  # fmt: skip
+        config = dataclasses.replace(
+            config,
+            text=dataclasses.replace(config.text, quantized=True),
+            dit=dataclasses.replace(config.dit, quantized=True),
+        )
     return config, weights
 
 
@@ -180,8 +195,10 @@ def plan(config: Any, name: str) -> int:
     topology = Topology(name)
     mesh = mesh_on(topology, parse_axes(config.loop.mesh))
     sizes = {axis: size for axis, size in mesh.shape.items() if size > 1}
-    print(f"{mesh.size} x {topology.kind} as {axes_text(sizes)}: {topology.chip.memory / GIB:.0f} GiB and "
-          f"{topology.chip.flops / 1e12:.0f} TFLOP/s each")  # fmt: skip
+    print(
+        f"{mesh.size} x {topology.kind} as {axes_text(sizes)}: {topology.chip.memory / GIB:.0f} GiB and "
+        f"{topology.chip.flops / 1e12:.0f} TFLOP/s each"
+    )
     if not (too_large := planned(config, topology, mesh)):
         return 0
     print(f"does not fit: {too_large}")
@@ -214,8 +231,10 @@ def planned(config: Any, topology: Any, mesh: Any, quiet: bool = False) -> str:
         except TooLarge as error:
             return f"{batch.size} clips of {shape} take {error} of {topology.chip.memory / GIB:.0f} GiB a device"
         if step.peak > topology.chip.memory:
-            return (f"{batch.size} clips of {shape} take {step.peak / GIB:.1f} of {topology.chip.memory / GIB:.0f} GiB "
-                    "a device")  # fmt: skip
+            return (
+                f"{batch.size} clips of {shape} take {step.peak / GIB:.1f} of {topology.chip.memory / GIB:.0f} GiB "
+                "a device"
+            )
         if not quiet:
             report(step, topology.chip, mesh.size, f"{batch.size} clips of {shape}")
     return ""
@@ -226,11 +245,15 @@ def report(step: Any, chip: Any, devices: int, what: str) -> None:
     sides = step.seconds(chip, devices)
     slowest = max(sides, key=lambda name: sides[name])
     print(f"{what}, {step.parameters / 1e6:.0f} M parameters")
-    print(f"  a device holds   {step.peak / GIB:.2f} GiB at most ({100 * step.peak / chip.memory:.0f}%): "
-          f"{step.arguments / GIB:.2f} of state and batch, {step.temporary / GIB:.2f} temporary")  # fmt: skip
+    print(
+        f"  a device holds   {step.peak / GIB:.2f} GiB at most ({100 * step.peak / chip.memory:.0f}%): "
+        f"{step.arguments / GIB:.2f} of state and batch, {step.temporary / GIB:.2f} temporary"
+    )
     print(f"  a step computes  {step.flops / 1e12:.1f} TFLOP")
     sent = ", ".join(f"{times} {kind} {size / GIB:.2f} GiB" for kind, (times, size) in step.collectives.items())
     print(f"  and sends        {sent or 'nothing'}")
-    print(f"  at least         {1000 * sides[slowest]:.0f} ms a step, by {slowest}: "
-          + ", ".join(f"{name} {1000 * value:.0f} ms" for name, value in sides.items())
-          + f"; utilisation at most {sides['computing'] / sides[slowest]:.0%}")  # fmt: skip
+    print(
+        f"  at least         {1000 * sides[slowest]:.0f} ms a step, by {slowest}: "
+        + ", ".join(f"{name} {1000 * value:.0f} ms" for name, value in sides.items())
+        + f"; utilisation at most {sides['computing'] / sides[slowest]:.0%}"
+    )

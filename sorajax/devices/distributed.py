@@ -72,13 +72,18 @@ def join(how: Together) -> None:
     logging.getLogger("jax._src.distributed").setLevel(logging.ERROR)
     try:
         jax.distributed.initialize(
-            how.coordinator, how.processes, how.process, heartbeat_timeout_seconds=HEARTBEAT,
+            how.coordinator,
+            how.processes,
+            how.process,
+            heartbeat_timeout_seconds=HEARTBEAT,
             shutdown_timeout_seconds=2 * HEARTBEAT,
-        )  # fmt: skip
+        )
     except Exception as error:  # gRPC's and jax's own
         said = " ".join(str(error).split())[:200]
-        raise RuntimeError(f"the processes did not find each other ({said}): start all of them, with one coordinator "
-                           "that every machine can reach") from error  # fmt: skip
+        raise RuntimeError(
+            f"the processes did not find each other ({said}): start all of them, with one coordinator "
+            "that every machine can reach"
+        ) from error
 
 
 def several_hosts() -> bool:

@@ -41,8 +41,7 @@ def nothing_known(shape: tuple[int, ...]) -> Known:
 
 
 def initial(known: Known, noise: Latent, clocks: bool = True) -> Latent:
-    """Where sampling begins: known frames as they are (without clocks: noised too), the others noised to `known.start`.
-    """
+    """Where sampling begins: known frames as they are (without clocks: noised too), the others noised to `start`."""
     return interpolate(known.latent, noise, clock(known, known.start) if clocks else known.start)
 
 

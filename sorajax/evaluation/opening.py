@@ -56,7 +56,8 @@ def opening(repeats: int, **changes: Any) -> dict[str, Any]:
 
 def _write(config: DiTConfig, folder: Path) -> None:
     reference_transformer(config, random_parameters(partial(init_dit, config))).save_pretrained(
-        folder, max_shard_size=SHARD)  # fmt: skip
+        folder, max_shard_size=SHARD
+    )
 
 
 def _theirs(folder: Path) -> None:

@@ -64,8 +64,11 @@ def ready_training(
         state = jax.jit(make_begin(optimizer), out_shardings=where)(params)
         batch = place_batch(case.batch, mesh)
         update = jax.jit(
-            make_update(optimizer, case.optimizer), donate_argnums=0, out_shardings=(where, None),
-            compiler_options=step_options(case.stage))  # fmt: skip
+            make_update(optimizer, case.optimizer),
+            donate_argnums=0,
+            out_shardings=(where, None),
+            compiler_options=step_options(case.stage),
+        )
         with cache_hits() as hits:
             program, seconds = timed_compile(lambda: update.lower(state, case.stage, batch, key, whole).compile())
 

@@ -107,11 +107,16 @@ def transformer(config: DiTConfig, clips: int, latent: Sequence[int], tokens: in
     forward = compiled(apply, params, x, context)
     backward = compiled(jax.grad(loss), params, x, context, target, options=products_alone())
     return {
-        "forward": Call(forward, partial(their_forward, model), partial(their_forward, fast),
-                        lambda made: {"velocity": np.moveaxis(made, -1, 1)}),
-        "forward_backward": Call(backward, partial(their_backward, model), partial(their_backward, fast),
-                                 partial(export_parameters, rows)),
-    }  # fmt: skip
+        "forward": Call(
+            forward,
+            partial(their_forward, model),
+            partial(their_forward, fast),
+            lambda made: {"velocity": np.moveaxis(made, -1, 1)},
+        ),
+        "forward_backward": Call(
+            backward, partial(their_backward, model), partial(their_backward, fast), partial(export_parameters, rows)
+        ),
+    }
 
 
 def autoencoder(config: VAEConfig, size: tuple[int, int, int]) -> dict[str, Call]:
@@ -168,13 +173,14 @@ def text_encoder(config: TextConfig, prompts: int) -> dict[str, Call]:
             return {"": made * their_mask[..., None]}
 
     forward, fast = compiled(apply, params, ids, mask), torch.compile(model)
-    return {"forward": Call(forward, partial(their_apply, model), partial(their_apply, fast),
-                            lambda made: {"": np.asarray(made)})}  # fmt: skip
+    return {
+        "forward": Call(
+            forward, partial(their_apply, model), partial(their_apply, fast), lambda made: {"": np.asarray(made)}
+        )
+    }
 
 
-def compiled(
-    function: Callable[..., Any], *arguments: Any, options: dict[str, str] | None = None
-) -> Callable[[], Any]:
+def compiled(function: Callable[..., Any], *arguments: Any, options: dict[str, str] | None = None) -> Callable[[], Any]:
     """Ours, compiled for these arguments, which wait on the device."""
     arguments = jax.device_put(arguments)
     program = jax.jit(function, compiler_options=options).lower(*arguments).compile()
@@ -269,7 +275,8 @@ def dit(depth: int = 4) -> tuple[str, dict[str, Call]]:
     """Blocks have leaves of their own, as training on CPU has them."""
     config = DiTConfig(width=384, hidden=1536, depth=depth, heads=6, stacked=False, remat="none")
     return f"Wan's transformer, width 384 of 1536, {depth} of 30 blocks, latents 7x16x16, 64 text tokens", transformer(
-        config, clips=1, latent=(7, 16, 16), tokens=64)  # fmt: skip
+        config, clips=1, latent=(7, 16, 16), tokens=64
+    )
 
 
 def vae() -> tuple[str, dict[str, Call]]:
@@ -279,8 +286,7 @@ def vae() -> tuple[str, dict[str, Call]]:
 
 def vae22() -> tuple[str, dict[str, Call]]:
     config = VAEConfig(base=40, decoder_base=64, shortcuts=True, pixel_patch=2, latent_channels=48)
-    return "Wan 2.2's autoencoder, base 40 and 64 of 160 and 256, 9 frames of 96x96", autoencoder(
-        config, (9, 96, 96))  # fmt: skip
+    return "Wan 2.2's autoencoder, base 40 and 64 of 160 and 256, 9 frames of 96x96", autoencoder(config, (9, 96, 96))
 
 
 def text() -> tuple[str, dict[str, Call]]:
@@ -289,5 +295,10 @@ def text() -> tuple[str, dict[str, Call]]:
 
 
 PARTS: dict[str, Callable[[], tuple[str, dict[str, Call]]]] = {
-    "dit": dit, "dit12": partial(dit, 12), "vae": vae, "vae22": vae22, "text": text}  # fmt: skip
+    "dit": dit,
+    "dit12": partial(dit, 12),
+    "vae": vae,
+    "vae22": vae22,
+    "text": text,
+}
 """What can be compared, by name: (its shape in words, calls). Real structure; widths and depths that two cores bear."""

@@ -121,8 +121,12 @@ def in_order(frames: Iterable[Any], step: float) -> Iterator[tuple[float, Any]]:
         following = None if not queue or queue[0].time is None else queue[0].time + shift
         if before is None:
             now = own or 0.0
-        elif own is not None and own > before and not (
-            following is not None and before < following < own and next_after(own - shift, queue, source) is None
+        elif (
+            own is not None
+            and own > before
+            and not (
+                following is not None and before < following < own and next_after(own - shift, queue, source) is None
+            )
         ):
             now, step = own, own - before
         elif found := next_after(before - shift, queue, source):

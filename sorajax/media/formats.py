@@ -78,8 +78,9 @@ def within(path: Path, count: int, fps: float, start: float, end: float) -> slic
     if start >= count / fps:
         raise ValueError(f"{path} lasts {count / fps:g} s and has nothing at {start:g} s: trim an earlier part")
     if (first := round(start * fps)) >= last:
-        raise ValueError(f"{path}: no frame begins from {start:g} to {end:g} s, where one lasts {1 / fps:g} s: trim a "
-                         "longer part")  # fmt: skip
+        raise ValueError(
+            f"{path}: no frame begins from {start:g} to {end:g} s, where one lasts {1 / fps:g} s: trim a longer part"
+        )
     return slice(first, last)
 
 
@@ -189,8 +190,9 @@ def pixels_of(
         height, width = max(size[0], round(height * scale)), max(size[1], round(width * scale))
         high, wide = (width, height) if turned else (height, width)
     method = "AREA" if high < frame.height else "BICUBIC"
-    resized = {} if (high, wide) == (frame.height, frame.width) else {
-        "height": high, "width": wide, "interpolation": method}  # fmt: skip
+    resized = (
+        {} if (high, wide) == (frame.height, frame.width) else {"height": high, "width": wide, "interpolation": method}
+    )
     pixels = upright(frame.to_ndarray(format="rgb24", **resized, **colours_of(frame)), matrix)
     if size is None:
         return np.ascontiguousarray(pixels)
@@ -400,9 +402,30 @@ def parsed(comment: str | bytes | None) -> dict[str, Any]:
 
 
 FILMS = (
-    ".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mts", ".m2ts", ".ts", ".mpg", ".mpeg", ".m2v", ".vob", ".wmv",
-    ".asf", ".3gp", ".3g2", ".flv", ".f4v", ".ogv", ".mxf", ".divx", ".y4m",
-)  # fmt: skip
+    ".mp4",
+    ".mov",
+    ".m4v",
+    ".mkv",
+    ".webm",
+    ".avi",
+    ".mts",
+    ".m2ts",
+    ".ts",
+    ".mpg",
+    ".mpeg",
+    ".m2v",
+    ".vob",
+    ".wmv",
+    ".asf",
+    ".3gp",
+    ".3g2",
+    ".flv",
+    ".f4v",
+    ".ogv",
+    ".mxf",
+    ".divx",
+    ".y4m",
+)
 PICTURES = (".png", ".webp", ".gif", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 WRITERS: dict[str, Callable[[Written, Path], None]] = {
     ".mp4": write_mp4,

@@ -53,9 +53,7 @@ class Video:
         return saved(self, path, overwrite)
 
     @classmethod
-    def load(
-        cls, path: str | Path, behind: str = "white", start: float = 0.0, end: float = math.inf
-    ) -> "Video":
+    def load(cls, path: str | Path, behind: str = "white", start: float = 0.0, end: float = math.inf) -> "Video":
         """Reads a video or image file, or of it what is shown from `start` to `end` seconds, and of a film holds no
         more; metadata is what `save` put inside it, else empty.
 

@@ -8,6 +8,7 @@ Where a mesh spreads the tokens of a clip over devices (`spread`), `sorajax.mode
 The choice is `jax.lax.platform_dependent`'s, not a look at the devices of this process: what is compiled ahead of time
 for another platform gets that platform's kernel. Short sequences and biased scores stay with `plain` everywhere.
 """
+
 from __future__ import annotations
 
 import importlib.metadata
@@ -120,13 +121,22 @@ def _splash(q, k, v, scale, interpret):
     )
     # Queries and real keys are segment 0, padded keys segment 1, which nobody looks at.
     segments = splash_attention.SegmentIds(
-        jnp.zeros(q.shape[2], jnp.int32), (jnp.arange(k.shape[2]) >= m).astype(jnp.int32))
+        jnp.zeros(q.shape[2], jnp.int32), (jnp.arange(k.shape[2]) >= m).astype(jnp.int32)
+    )
     kernel = splash_attention.make_splash_mha(
         splash_attention.MultiHeadMask([splash_attention.FullMask((q.shape[2], k.shape[2]))] * n),
         block_sizes=splash_attention.BlockSizes(
-            block_q=tile_q, block_kv=tile_kv,
-            block_q_dkv=tile_q, block_kv_dkv=tile_kv, block_q_dq=tile_q, block_kv_dq=tile_kv),
-        head_shards=1, q_seq_shards=1, interpret=interpret)
+            block_q=tile_q,
+            block_kv=tile_kv,
+            block_q_dkv=tile_q,
+            block_kv_dkv=tile_kv,
+            block_q_dq=tile_q,
+            block_kv_dq=tile_kv,
+        ),
+        head_shards=1,
+        q_seq_shards=1,
+        interpret=interpret,
+    )
     attended = jax.vmap(partial(kernel, segment_ids=segments if k.shape[2] > m else None))(q, k, v)
     return jnp.moveaxis(attended, 1, 2)[:, :s]
 

@@ -4,6 +4,7 @@ A patch discriminator (Isola et al. 2017, section 3.2.2) in three dimensions: st
 sees a few frames of a few dozen pixels, so any length and size will do, images too. Time is padded with copies of the
 first and the last frame. It holds only parameters: norms are per position, and no spectral norm keeps a state.
 """
+
 from __future__ import annotations
 
 import dataclasses

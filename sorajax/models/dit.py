@@ -11,6 +11,7 @@ Peebles & Xie 2023 (adaLN-zero) with the shared modulation of PixArt-alpha (Chen
 weight-compatible, by config, with the Wan 2.1 / 2.2 transformers (Wan team 2025, section 4.2). Parameters are float32;
 norms, modulation, rope and time features run in float32, matrix products in `dtype`.
 """
+
 from __future__ import annotations
 
 import dataclasses
@@ -67,8 +68,10 @@ class DiTConfig:
 
     def __post_init__(self):
         if self.width % self.heads or (self.width // self.heads) % 2:
-            raise ValueError(f"width {self.width} does not split into {self.heads} heads of even width: "
-                             "choose a width that is a multiple of 2 * heads")
+            raise ValueError(
+                f"width {self.width} does not split into {self.heads} heads of even width: "
+                "choose a width that is a multiple of 2 * heads"
+            )
 
     @property
     def head_width(self) -> int:
@@ -223,8 +226,10 @@ class DiT(nn.Module):
         """
         config = self.config
         if (image is None) == (config.image_width > 0):
-            raise ValueError(f"image_width is {config.image_width}, and image tokens were "
-                             f"{'not ' if image is None else ''}given: give them exactly where it is above 0")
+            raise ValueError(
+                f"image_width is {config.image_width}, and image tokens were "
+                f"{'not ' if image is None else ''}given: give them exactly where it is above 0"
+            )
         dense = partial(Linear, dtype=config.dtype)
         t, h, w = (size // p for size, p in zip(x.shape[1:4], config.patch, strict=True))
         positions = jnp.arange(t, dtype=jnp.float32) if positions is None else positions
@@ -251,7 +256,8 @@ class DiT(nn.Module):
         shift, scale = jnp.moveaxis(table + e[:, :, None], 2, 0)[:, :, :, None]
         tokens = modulate(tokens, shift, scale, config.epsilon)
         patches = Linear(  # in float32: it costs nothing, and the velocity is not rounded
-            math.prod(config.patch) * config.out_channels, name="patch_out", kernel_init=nn.initializers.zeros)(tokens)
+            math.prod(config.patch) * config.out_channels, name="patch_out", kernel_init=nn.initializers.zeros
+        )(tokens)
         return unpatchify(patches, (t, h, w), config.patch)
 
     def _blocks(self):
@@ -264,6 +270,11 @@ class DiT(nn.Module):
             blocks = [block(self.config, name=f"block_{layer}") for layer in range(self.config.depth)]
             return lambda x, *more: reduce(lambda x, block: block(x, *more)[0], blocks, x)
         scanned = nn.scan(
-            block, variable_axes={"params": 0, "adapters": 0}, split_rngs={"params": True}, in_axes=nn.broadcast,
-            length=self.config.depth, unroll=min(self.config.unroll, self.config.depth))
+            block,
+            variable_axes={"params": 0, "adapters": 0},
+            split_rngs={"params": True},
+            in_axes=nn.broadcast,
+            length=self.config.depth,
+            unroll=min(self.config.unroll, self.config.depth),
+        )
         return lambda x, *more: scanned(self.config, name="blocks")(x, *more)[0]

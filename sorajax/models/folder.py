@@ -3,7 +3,6 @@
 The weights' keys are the "/"-joined paths of the parameters. They may be cut into shards with the hub's index.
 """
 
-
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -87,8 +86,10 @@ def check_shards(tensors: Mapping[str, Any], shard_mib: float) -> None:
     for name, tensor in tensors.items():
         mib = (tensor.size * tensor.dtype.itemsize + HEADER) / 2**20
         if mib > shard_mib:
-            raise ValueError(f"shards of {shard_mib:g} MiB are too small for {name}, which takes {mib:.1f}: give a "
-                             "larger --shard-mib, or --storage bfloat16")  # fmt: skip
+            raise ValueError(
+                f"shards of {shard_mib:g} MiB are too small for {name}, which takes {mib:.1f}: give a "
+                "larger --shard-mib, or --storage bfloat16"
+            )
 
 
 def write_shards(folder: Path, stem: str, tensors: Iterable[tuple[str, np.ndarray]], most: int) -> None:
@@ -112,8 +113,11 @@ def write_shards(folder: Path, stem: str, tensors: Iterable[tuple[str, np.ndarra
         total += tensor.nbytes
     write()
     count = len(shards)
-    names = [f"{stem}.safetensors"] if count == 1 else [
-        f"{stem}-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1)]  # fmt: skip
+    names = (
+        [f"{stem}.safetensors"]
+        if count == 1
+        else [f"{stem}-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1)]
+    )
     for number, name in enumerate(names):
         (folder / f"{stem}.{number:05d}.part").rename(folder / name)
     index = folder / f"{stem}.safetensors.index.json"

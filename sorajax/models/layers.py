@@ -1,4 +1,5 @@
 """Layers that more than one model uses. Parameters are float32; `dtype` is what the matrix products run in."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -88,10 +89,12 @@ def convolve(
     if kernel.shape[:3] == (1, 1, 1) and stride == (1, 1, 1):
         return x @ kernel[0, 0, 0]
     return jax.lax.platform_dependent(
-        x, kernel,
+        x,
+        kernel,
         cpu=lambda x, kernel: _convolve_taps(x, kernel, stride, padding),
         default=lambda x, kernel: jax.lax.conv_general_dilated(
-            x, kernel, stride, ((0, 0), *padding), dimension_numbers=("NDHWC", "DHWIO", "NDHWC")),
+            x, kernel, stride, ((0, 0), *padding), dimension_numbers=("NDHWC", "DHWIO", "NDHWC")
+        ),
     )
 
 
@@ -99,7 +102,7 @@ def _convolve_taps(x, kernel, stride, padding):
     b, t, h, w, _ = x.shape
     taps, out = kernel.shape[0], (t - kernel.shape[0]) // stride[0] + 1
     last = stride[0] * (out - 1) + 1
-    x = jnp.concatenate([x[:, i:i + last:stride[0]] for i in range(taps)], -1).reshape(b * out, h, w, -1)
+    x = jnp.concatenate([x[:, i : i + last : stride[0]] for i in range(taps)], -1).reshape(b * out, h, w, -1)
     if kernel.shape[1:3] == (1, 1) and stride[1:] == (1, 1):
         return (x @ kernel.reshape(-1, kernel.shape[-1])).reshape(b, out, h, w, -1)
     kernel = jnp.concatenate([kernel[i] for i in range(taps)], -2)

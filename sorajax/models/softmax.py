@@ -1,4 +1,5 @@
 """softmax(scale * q k^T + bias) v in matrix products: what every platform can compute."""
+
 from __future__ import annotations
 
 import jax

@@ -1,4 +1,5 @@
 """What a trained model is: text encoder, transformer and autoencoder, and the conventions they were trained with."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -70,24 +71,34 @@ class SoraConfig:
 
     def __post_init__(self):
         if self.dit.out_channels != self.vae.latent_channels:
-            raise ValueError(f"the transformer makes {self.dit.out_channels} channels, the autoencoder's latents have "
-                             f"{self.vae.latent_channels}: set dit.out_channels to vae.latent_channels")
+            raise ValueError(
+                f"the transformer makes {self.dit.out_channels} channels, the autoencoder's latents have "
+                f"{self.vae.latent_channels}: set dit.out_channels to vae.latent_channels"
+            )
         if self.dit.text_width != self.text.width:
-            raise ValueError(f"the transformer reads text of width {self.dit.text_width}, the encoder makes "
-                             f"{self.text.width}: set dit.text_width to text.width")
+            raise ValueError(
+                f"the transformer reads text of width {self.dit.text_width}, the encoder makes "
+                f"{self.text.width}: set dit.text_width to text.width"
+            )
         if self.guide_known and self.known != "clock":
-            raise ValueError(f"what is known enters by {self.known}, and guide_known needs a clock per frame: set "
-                             "guide_known to false")  # fmt: skip
+            raise ValueError(
+                f"what is known enters by {self.known}, and guide_known needs a clock per frame: set "
+                "guide_known to false"
+            )
         if self.ahead < 0:
             raise ValueError(f"ahead {self.ahead} is not allowed: 0 keeps all latents of a window, 1 all but the last")
         latent = self.vae.latent_channels
         wanted = 2 * latent + self.vae.stride[0] if self.known == "channels" else latent
         if self.dit.in_channels != wanted:
-            raise ValueError(f"the transformer reads {self.dit.in_channels} channels, and latents of {latent} with "
-                             f"what is known by {self.known} make {wanted}: these parts are not of one model")
+            raise ValueError(
+                f"the transformer reads {self.dit.in_channels} channels, and latents of {latent} with "
+                f"what is known by {self.known} make {wanted}: these parts are not of one model"
+            )
         if (self.vision.width if self.vision else 0) != self.dit.image_width:
-            raise ValueError(f"the transformer reads image tokens of width {self.dit.image_width}, the image encoder "
-                             f"makes {self.vision.width if self.vision else 'none'}: these parts are not of one model")
+            raise ValueError(
+                f"the transformer reads image tokens of width {self.dit.image_width}, the image encoder "
+                f"makes {self.vision.width if self.vision else 'none'}: these parts are not of one model"
+            )
 
     @property
     def window(self) -> int:

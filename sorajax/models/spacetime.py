@@ -4,6 +4,7 @@ Rotary position embedding (Su et al. 2021, eq. 34) over three axes: a head's k/2
 rows and columns, and each pair is rotated by `position / 10000**(i / pairs of that axis)`. Scores then depend on
 differences of positions only.
 """
+
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -41,8 +42,10 @@ def rope_angles(times: Float[Array, " t"], rows: int, columns: int, head_width: 
         for position, width in axes
     ]
     t, h, w = (len(a) for a in angles)
-    grid = [jnp.broadcast_to(jnp.expand_dims(a, other), (t, h, w, a.shape[-1]))
-            for a, other in zip(angles, ((1, 2), (0, 2), (0, 1)), strict=True)]
+    grid = [
+        jnp.broadcast_to(jnp.expand_dims(a, other), (t, h, w, a.shape[-1]))
+        for a, other in zip(angles, ((1, 2), (0, 2), (0, 1)), strict=True)
+    ]
     return rearrange(jnp.concatenate(grid, -1), "t h w k -> (t h w) k")
 
 

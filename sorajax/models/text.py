@@ -8,6 +8,7 @@
 Raffel et al. 2020, section 2.1, with a position bias in every layer (UMT5: Chung et al. 2023); weight-compatible, by
 config, with UMT5 encoders.
 """
+
 from __future__ import annotations
 
 import dataclasses
@@ -76,8 +77,10 @@ class TextBlock(nn.Module):
         h = RMSNorm(config.epsilon, name="norm_attention")(x)
         narrow = nn.initializers.normal((config.width * config.head_width) ** -0.5)  # scores are not scaled
         q = dense(inner, kernel_init=narrow, name="q")(h)
-        q, k, v = (shard(rearrange(a, "b m (n k) -> b m n k", n=config.heads), BATCH, None, "tensor", None)
-                   for a in (q, dense(inner, name="k")(h), dense(inner, name="v")(h)))
+        q, k, v = (
+            shard(rearrange(a, "b m (n k) -> b m n k", n=config.heads), BATCH, None, "tensor", None)
+            for a in (q, dense(inner, name="k")(h), dense(inner, name="v")(h))
+        )
         table = self.param("position_bias", nn.initializers.normal(0.02), (config.buckets, config.heads))
         bias = rearrange(table[buckets], "s m n -> 1 n s m") + jnp.where(mask, 0.0, -1e9)[:, None, None, :]
         h = attend(q, k, v, bias=bias, scale=1.0)
@@ -101,8 +104,9 @@ class TextEncoder(nn.Module):
         x = shard(table.astype(config.dtype)[ids], BATCH)
         buckets = jnp.asarray(position_buckets(ids.shape[1], config.buckets, config.max_distance))
         block = made_whole(TextBlock) if config.quantized else TextBlock
-        blocks = nn.scan(block, variable_axes={"params": 0}, split_rngs={"params": True},
-                         in_axes=nn.broadcast, length=config.depth)
+        blocks = nn.scan(
+            block, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=nn.broadcast, length=config.depth
+        )
         x, _ = blocks(config, name="blocks")(x, mask, buckets)
         return RMSNorm(config.epsilon, name="norm_out")(x).astype(jnp.float32) * mask[..., None]
 
@@ -152,8 +156,10 @@ class Tokenizer:
                 ending = sum(encoding.special_tokens_mask[-1:])
                 found, length = found[: self.tokens - ending] + found[length - ending :], self.tokens
             if length > self.tokens:
-                raise ValueError(f"the prompt has {length} tokens, the model reads {self.tokens}: shorten it to about "
-                                 f"{len(prompts[row]) * self.tokens // length} characters")
+                raise ValueError(
+                    f"the prompt has {length} tokens, the model reads {self.tokens}: shorten it to about "
+                    f"{len(prompts[row]) * self.tokens // length} characters"
+                )
             ids[row, :length], mask[row, :length] = found, True
         return ids, mask
 

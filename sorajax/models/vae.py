@@ -10,6 +10,7 @@ one (`{}`) means that x starts the video. Carrying it through `lax.scan` gives t
 Weight-compatible, by config, with the Wan 2.1 autoencoder (Wan team 2025, section 4.1) and the Wan 2.2 one of
 higher compression, whose shortcuts are those of Chen et al. 2024 (DC-AE, section 3.1).
 """
+
 from __future__ import annotations
 
 import dataclasses
@@ -60,12 +61,16 @@ class VAEConfig:
 
     def __post_init__(self):
         if len(self.strides) != len(self.multipliers) - 1:
-            raise ValueError(f"{len(self.multipliers)} levels need {len(self.multipliers) - 1} strides, "
-                             f"not {len(self.strides)}: set `strides` between the levels of `multipliers`")
+            raise ValueError(
+                f"{len(self.multipliers)} levels need {len(self.multipliers) - 1} strides, "
+                f"not {len(self.strides)}: set `strides` between the levels of `multipliers`"
+            )
         for name in ("mean", "std"):
             if len(getattr(self, name)) not in (0, self.latent_channels):
-                raise ValueError(f"`{name}` has {len(getattr(self, name))} values for {self.latent_channels} latent "
-                                 "channels: give one per channel, or none")
+                raise ValueError(
+                    f"`{name}` has {len(getattr(self, name))} values for {self.latent_channels} latent "
+                    "channels: give one per channel, or none"
+                )
 
     @property
     def stride(self) -> tuple[int, int, int]:
@@ -81,8 +86,10 @@ class VAEConfig:
             raise ValueError(f"{frames} frames cannot be encoded: the VAE takes {time}n+1, e.g. {near}")
         for name, size, unit in (("height", height, rows), ("width", width, columns)):
             if size < unit or size % unit:
-                raise ValueError(f"{name} {size} cannot be encoded: the VAE takes multiples of {unit}, "
-                                 f"e.g. {max(round(size / unit), 1) * unit}")
+                raise ValueError(
+                    f"{name} {size} cannot be encoded: the VAE takes multiples of {unit}, "
+                    f"e.g. {max(round(size / unit), 1) * unit}"
+                )
         return (frames - 1) // time + 1, height // rows, width // columns, self.latent_channels
 
 
@@ -101,7 +108,7 @@ class CausalConv(nn.Module):
             x = jnp.concatenate([previous, x], 1)
         rows, columns = self.kernel[1] // 2, self.kernel[2] // 2
         y = convolve(x, kernel, padding=((rows, rows), (columns, columns))) + bias.astype(x.dtype)
-        return y, x[:, x.shape[1] - back:]
+        return y, x[:, x.shape[1] - back :]
 
 
 def conv_parameters(module: nn.Module, window: tuple[int, int, int], inputs: int, outputs: int):
@@ -213,7 +220,7 @@ def repeat_up(
     """The weightless way up, the reverse: channels are repeated and become blocks; a video's first frame stays one."""
     x = jnp.repeat(x, features * time * space * space // x.shape[-1], -1)
     x = rearrange(x, "b t h w (c p q r) -> b (t p) (h q) (w r) c", p=time, q=space, r=space)
-    return x[:, time - 1:] if starts else x
+    return x[:, time - 1 :] if starts else x
 
 
 class Encoder(nn.Module):
@@ -343,8 +350,9 @@ def stream_decode(params, config: VAEConfig, latent: Float[Array, "b t h w c"]) 
     """As `VAE.decode`, one latent frame at a time under `lax.scan`: activations of one latent frame only."""
     part = partial(VAE(config).apply, {"params": params}, method="decode_part")
     first, cache = part(latent[:, :1], {})
-    _, rest = jax.lax.scan(lambda cache, z: part(z[:, None], cache)[::-1], cache, rearrange(
-        latent[:, 1:], "b t h w c -> t b h w c"))
+    _, rest = jax.lax.scan(
+        lambda cache, z: part(z[:, None], cache)[::-1], cache, rearrange(latent[:, 1:], "b t h w c -> t b h w c")
+    )
     return jnp.concatenate([first, rearrange(rest, "n b t y x c -> b (n t) y x c")], 1)
 
 
@@ -366,9 +374,7 @@ def decode_singly(
     return np.concatenate(parts, 1), cache
 
 
-def decode_chunks(
-    params, config: VAEConfig, latent: Float[Array, "b t h w c"], chunk: int = 4
-) -> Iterator[np.ndarray]:
+def decode_chunks(params, config: VAEConfig, latent: Float[Array, "b t h w c"], chunk: int = 4) -> Iterator[np.ndarray]:
     """Yields uint8 frames [b t y x 3] of consecutive chunks of latent frames; memory does not grow with length."""
     cache: Cache = {}
     starts = [0, *range(1, latent.shape[1], chunk)]

@@ -7,6 +7,7 @@
 Radford et al. 2021, section 2.4 (a vision transformer, Dosovitskiy et al. 2021); weight-compatible, by config, with
 `CLIPVisionModel`.
 """
+
 from __future__ import annotations
 
 import dataclasses
@@ -78,15 +79,15 @@ class Vision(nn.Module):
     def __call__(self, image: Float[Array, "b y x 3"]) -> Float[Array, "b p d"]:
         """Tokens of a normalised image (see `prepared`): the class token, then the patches row by row; float32."""
         config = self.config
-        patches = rearrange(image.astype(config.dtype), "b (h p) (w q) c -> b (h w) (p q c)",
-                            p=config.patch, q=config.patch)
+        patches = rearrange(
+            image.astype(config.dtype), "b (h p) (w q) c -> b (h w) (p q c)", p=config.patch, q=config.patch
+        )
         x = nn.Dense(config.width, use_bias=False, dtype=config.dtype, name="patch_in")(patches)
         token = self.param("token", nn.initializers.normal(0.02), (config.width,)).astype(x.dtype)
         x = jnp.concatenate([jnp.broadcast_to(token, (len(x), 1, config.width)), x], 1)
         positions = self.param("positions", nn.initializers.normal(0.02), (x.shape[1], config.width))
         x = nn.LayerNorm(config.epsilon, dtype=jnp.float32, name="norm_in")(x + positions.astype(x.dtype))
-        blocks = nn.scan(VisionBlock, variable_axes={"params": 0}, split_rngs={"params": True},
-                         length=config.depth - 1)
+        blocks = nn.scan(VisionBlock, variable_axes={"params": 0}, split_rngs={"params": True}, length=config.depth - 1)
         x, _ = blocks(config, name="blocks")(x.astype(config.dtype), None)
         return x.astype(jnp.float32)
 
@@ -99,5 +100,5 @@ def prepared(image: UInt8[np.ndarray, "y x 3"], size: int) -> Float[np.ndarray, 
     width, height = (size, int(size * y / x)) if x <= y else (int(size * x / y), size)
     resized = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
     top, left = (height - size) // 2, (width - size) // 2
-    middle = resized[top:top + size, left:left + size]
+    middle = resized[top : top + size, left : left + size]
     return ((middle / 255.0 - MEAN) / STD).astype(np.float32)

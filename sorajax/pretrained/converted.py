@@ -21,8 +21,12 @@ from sorajax.pretrained.table import Finish
 
 CONVERTED = "parts"
 INITS: dict[str, Callable] = {
-    "text": init_text, "dit": init_dit, "vae": init_vae, "dit_low": init_dit, "vision": init_vision
-}  # fmt: skip
+    "text": init_text,
+    "dit": init_dit,
+    "vae": init_vae,
+    "dit_low": init_dit,
+    "vision": init_vision,
+}
 
 
 class Readable(Protocol):

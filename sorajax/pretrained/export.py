@@ -48,13 +48,27 @@ def export_diffusers(config: SoraConfig, read: Callable[[str], Any], tokenizer: 
         _write_json(folder / name / "config.json", said)
     (folder / "tokenizer").mkdir(exist_ok=True)
     write_atomically(folder / "tokenizer" / "tokenizer.json", lambda path: path.write_text(tokenizer, encoding="utf-8"))
-    _write_json(folder / "tokenizer" / "tokenizer_config.json", {
-        "tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>",
-        "model_max_length": config.text.tokens})  # fmt: skip
+    _write_json(
+        folder / "tokenizer" / "tokenizer_config.json",
+        {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "pad_token": "<pad>",
+            "eos_token": "</s>",
+            "unk_token": "<unk>",
+            "model_max_length": config.text.tokens,
+        },
+    )
     (folder / "scheduler").mkdir(exist_ok=True)
-    _write_json(folder / "scheduler" / "scheduler_config.json", {
-        "_class_name": "UniPCMultistepScheduler", "num_train_timesteps": 1000, "prediction_type": "flow_prediction",
-        "use_flow_sigmas": True, "flow_shift": config.shift})  # fmt: skip
+    _write_json(
+        folder / "scheduler" / "scheduler_config.json",
+        {
+            "_class_name": "UniPCMultistepScheduler",
+            "num_train_timesteps": 1000,
+            "prediction_type": "flow_prediction",
+            "use_flow_sigmas": True,
+            "flow_shift": config.shift,
+        },
+    )
     if config.vision is not None:
         (folder / "image_processor").mkdir(exist_ok=True)
         _write_json(folder / "image_processor" / "preprocessor_config.json", processor_json(config.vision))
@@ -102,13 +116,24 @@ def index_json(config: SoraConfig) -> dict[str, Any]:
 def dit_json(config: DiTConfig) -> dict[str, Any]:
     """The inverse of `wan.dit_config`."""
     return {
-        "_class_name": "WanTransformer3DModel", "num_attention_heads": config.heads,
-        "attention_head_dim": config.head_width, "ffn_dim": config.hidden, "num_layers": config.depth,
-        "in_channels": config.in_channels, "out_channels": config.out_channels, "patch_size": list(config.patch),
-        "text_dim": config.text_width, "freq_dim": config.frequencies, "eps": config.epsilon,
-        "qk_norm": "rms_norm_across_heads", "cross_attn_norm": True, "rope_max_seq_len": 1024,
-        "image_dim": config.image_width or None, "added_kv_proj_dim": config.width if config.image_width else None,
-        "pos_embed_seq_len": None}  # fmt: skip
+        "_class_name": "WanTransformer3DModel",
+        "num_attention_heads": config.heads,
+        "attention_head_dim": config.head_width,
+        "ffn_dim": config.hidden,
+        "num_layers": config.depth,
+        "in_channels": config.in_channels,
+        "out_channels": config.out_channels,
+        "patch_size": list(config.patch),
+        "text_dim": config.text_width,
+        "freq_dim": config.frequencies,
+        "eps": config.epsilon,
+        "qk_norm": "rms_norm_across_heads",
+        "cross_attn_norm": True,
+        "rope_max_seq_len": 1024,
+        "image_dim": config.image_width or None,
+        "added_kv_proj_dim": config.width if config.image_width else None,
+        "pos_embed_seq_len": None,
+    }
 
 
 def vae_json(config: VAEConfig) -> dict[str, Any]:
@@ -116,38 +141,75 @@ def vae_json(config: VAEConfig) -> dict[str, Any]:
     time, space, _ = config.stride
     zeros, ones = [0.0] * config.latent_channels, [1.0] * config.latent_channels
     return {
-        "_class_name": "AutoencoderKLWan", "base_dim": config.base, "decoder_base_dim": config.decoder_base or None,
-        "z_dim": config.latent_channels, "dim_mult": list(config.multipliers), "attn_scales": [],
-        "num_res_blocks": config.residual_blocks, "temperal_downsample": [time == 2 for time, _ in config.strides],
-        "is_residual": config.shortcuts, "patch_size": config.pixel_patch if config.pixel_patch > 1 else None,
-        "in_channels": 3 * config.pixel_patch**2, "out_channels": 3 * config.pixel_patch**2,
-        "scale_factor_temporal": time, "scale_factor_spatial": space,
-        "latents_mean": list(config.mean) or zeros, "latents_std": list(config.std) or ones}  # fmt: skip
+        "_class_name": "AutoencoderKLWan",
+        "base_dim": config.base,
+        "decoder_base_dim": config.decoder_base or None,
+        "z_dim": config.latent_channels,
+        "dim_mult": list(config.multipliers),
+        "attn_scales": [],
+        "num_res_blocks": config.residual_blocks,
+        "temperal_downsample": [time == 2 for time, _ in config.strides],
+        "is_residual": config.shortcuts,
+        "patch_size": config.pixel_patch if config.pixel_patch > 1 else None,
+        "in_channels": 3 * config.pixel_patch**2,
+        "out_channels": 3 * config.pixel_patch**2,
+        "scale_factor_temporal": time,
+        "scale_factor_spatial": space,
+        "latents_mean": list(config.mean) or zeros,
+        "latents_std": list(config.std) or ones,
+    }
 
 
 def text_json(config: TextConfig) -> dict[str, Any]:
     """The inverse of `wan.text_config`."""
     return {
-        "architectures": ["UMT5EncoderModel"], "model_type": "umt5", "vocab_size": config.vocabulary,
-        "d_model": config.width, "d_kv": config.head_width, "d_ff": config.hidden, "num_layers": config.depth,
-        "num_heads": config.heads, "feed_forward_proj": "gated-gelu", "dense_act_fn": "gelu_new", "is_gated_act": True,
-        "relative_attention_num_buckets": config.buckets, "relative_attention_max_distance": config.max_distance,
-        "layer_norm_epsilon": config.epsilon}  # fmt: skip
+        "architectures": ["UMT5EncoderModel"],
+        "model_type": "umt5",
+        "vocab_size": config.vocabulary,
+        "d_model": config.width,
+        "d_kv": config.head_width,
+        "d_ff": config.hidden,
+        "num_layers": config.depth,
+        "num_heads": config.heads,
+        "feed_forward_proj": "gated-gelu",
+        "dense_act_fn": "gelu_new",
+        "is_gated_act": True,
+        "relative_attention_num_buckets": config.buckets,
+        "relative_attention_max_distance": config.max_distance,
+        "layer_norm_epsilon": config.epsilon,
+    }
 
 
 def vision_json(config: VisionConfig) -> dict[str, Any]:
     """The inverse of `wan.vision_config`."""
     return {
-        "architectures": ["CLIPVisionModel"], "model_type": "clip_vision_model", "hidden_size": config.width,
-        "intermediate_size": config.hidden, "num_hidden_layers": config.depth, "num_attention_heads": config.heads,
-        "patch_size": config.patch, "image_size": config.size, "hidden_act": config.activation, "num_channels": 3,
-        "layer_norm_eps": config.epsilon}  # fmt: skip
+        "architectures": ["CLIPVisionModel"],
+        "model_type": "clip_vision_model",
+        "hidden_size": config.width,
+        "intermediate_size": config.hidden,
+        "num_hidden_layers": config.depth,
+        "num_attention_heads": config.heads,
+        "patch_size": config.patch,
+        "image_size": config.size,
+        "hidden_act": config.activation,
+        "num_channels": 3,
+        "layer_norm_eps": config.epsilon,
+    }
 
 
 def processor_json(config: VisionConfig) -> dict[str, Any]:
     """How pictures are prepared for the image encoder, see `models.vision`."""
     return {
-        "image_processor_type": "CLIPImageProcessor", "do_resize": True, "size": {"shortest_edge": config.size},
-        "do_center_crop": True, "crop_size": {"height": config.size, "width": config.size}, "resample": 3,
-        "do_convert_rgb": True, "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True,
-        "image_mean": list(MEAN), "image_std": list(STD)}  # fmt: skip
+        "image_processor_type": "CLIPImageProcessor",
+        "do_resize": True,
+        "size": {"shortest_edge": config.size},
+        "do_center_crop": True,
+        "crop_size": {"height": config.size, "width": config.size},
+        "resample": 3,
+        "do_convert_rgb": True,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(MEAN),
+        "image_std": list(STD),
+    }

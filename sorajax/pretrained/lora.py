@@ -42,16 +42,34 @@ from sorajax.pretrained.table import Row, turned
 from sorajax.pretrained.wan import dit_table
 
 TARGETS = r"(self_attention|cross_attention)/(q|k|v|out)|feed_forward/(up|down)"
-PREFIXES = ("transformer.", "pipe.dit.", "diffusion_model.", "base_model.model.", "model.diffusion_model.",
-            "lora_unet__", "lora_unet_", "lycoris_")  # fmt: skip
+PREFIXES = (
+    "transformer.",
+    "pipe.dit.",
+    "diffusion_model.",
+    "base_model.model.",
+    "model.diffusion_model.",
+    "lora_unet__",
+    "lora_unet_",
+    "lycoris_",
+)
 SECOND = "transformer_2."
 """The prefix of adapters of the second expert."""
 ENDINGS = {
-    "lora_A.weight": "a", "lora_down.weight": "a", "lora.down.weight": "a",
-    "lora_B.weight": "b", "lora_up.weight": "b", "lora.up.weight": "b",
-    "lora_B.bias": "b bias", "alpha": "alpha", "lora_magnitude_vector": "magnitude", "dora_scale": "magnitude",
-    **{name: name for name in lokr.NAMES}, "diff": "weight", "diff_b": "bias", "diff_m": "modulation",
-}  # fmt: skip
+    "lora_A.weight": "a",
+    "lora_down.weight": "a",
+    "lora.down.weight": "a",
+    "lora_B.weight": "b",
+    "lora_up.weight": "b",
+    "lora.up.weight": "b",
+    "lora_B.bias": "b bias",
+    "alpha": "alpha",
+    "lora_magnitude_vector": "magnitude",
+    "dora_scale": "magnitude",
+    **{name: name for name in lokr.NAMES},
+    "diff": "weight",
+    "diff_b": "bias",
+    "diff_m": "modulation",
+}
 """How names end, and what is meant: the two matrices, the bias of the second, their alpha, DoRA's magnitudes, the
 factors of a Kronecker product, or a difference of a layer's weight, bias or modulation."""
 CHANGED = dict.fromkeys(ENDINGS.values(), ".weight") | {"b bias": ".bias", "bias": ".bias", "modulation": ""}
@@ -63,17 +81,22 @@ FIRST = "patch_in/kernel"
 """What models of text and of pictures have of different sizes."""
 
 UNDERSCORED: Names = [
-    (r"_cross_attn_([kv])_img\.", r"_attn2_add_\1_proj."), (r"_self_attn_", "_attn1_"), (r"_cross_attn_", "_attn2_"),
-    (r"(_attn[12])_([qkv])\.", r"\1_to_\2."), (r"(_attn[12])_o\.", r"\1_to_out_0."),
-    (r"_ffn_0\.", "_ffn_net_0_proj."), (r"_ffn_2\.", "_ffn_net_2."),
+    (r"_cross_attn_([kv])_img\.", r"_attn2_add_\1_proj."),
+    (r"_self_attn_", "_attn1_"),
+    (r"_cross_attn_", "_attn2_"),
+    (r"(_attn[12])_([qkv])\.", r"\1_to_\2."),
+    (r"(_attn[12])_o\.", r"\1_to_out_0."),
+    (r"_ffn_0\.", "_ffn_net_0_proj."),
+    (r"_ffn_2\.", "_ffn_net_2."),
     (r"^time_embedding_0\.", "condition_embedder_time_embedder_linear_1."),
     (r"^time_embedding_2\.", "condition_embedder_time_embedder_linear_2."),
     (r"^time_projection_1\.", "condition_embedder_time_proj."),
     (r"^text_embedding_0\.", "condition_embedder_text_embedder_linear_1."),
     (r"^text_embedding_2\.", "condition_embedder_text_embedder_linear_2."),
     (r"^img_emb_proj_1\.", "condition_embedder_image_embedder_ff_net_0_proj."),
-    (r"^img_emb_proj_3\.", "condition_embedder_image_embedder_ff_net_2."), (r"^head_head\.", "proj_out."),
-]  # fmt: skip
+    (r"^img_emb_proj_3\.", "condition_embedder_image_embedder_ff_net_2."),
+    (r"^head_head\.", "proj_out."),
+]
 """Names of the original release whose dots some trainers replace."""
 
 
@@ -116,9 +139,10 @@ def init_adapters(shapes: Any, rank: int, targets: str, key: jax.Array) -> dict:
         raise ValueError(f"rank {rank} is not allowed: use 1 or more, e.g. 16")
     chosen = {}
     kernels = {
-        path.removesuffix("/kernel"): leaf for path, leaf in flatten_dict(shapes, sep="/").items()
+        path.removesuffix("/kernel"): leaf
+        for path, leaf in flatten_dict(shapes, sep="/").items()
         if path.endswith("/kernel")
-    }  # fmt: skip
+    }
     for path, leaf in kernels.items():
         below = re.sub(r"^block(s|_\d+)/", "", path)
         if re.fullmatch(targets, below) and path != "patch_in":
@@ -241,8 +265,10 @@ def load_lora(
         return {}
     if unknown or not found:
         shown = ", ".join(unknown[:5]) or "no adapter"
-        raise ValueError(f"{path} holds {shown}, which fits no layer of this model: it is an adapter of another model, "
-                         "or of another kind")  # fmt: skip
+        raise ValueError(
+            f"{path} holds {shown}, which fits no layer of this model: it is an adapter of another model, "
+            "or of another kind"
+        )
     if unused:
         say(f"{path}: {unused} tensors for layers that read a picture are left out, this model has none")
     said = settings(path, SECOND if two and second else "transformer.")
@@ -254,8 +280,10 @@ def load_lora(
     read = shapes[FIRST].shape[0]
     if made := next((c.size[0] for c in changes if c.parameter() == FIRST and c.size[0] != read), None):
         changes = [change for change in changes if not change.what.startswith("patch_in/")]
-        say(f"{path}: what it changes in the first layer is left out, it reads {made} values of a patch, and this "
-            f"model {read}")  # fmt: skip
+        say(
+            f"{path}: what it changes in the first layer is left out, it reads {made} values of a patch, and this "
+            f"model {read}"
+        )
     for change in changes:
         change.check(path, shapes)
     whats = dict.fromkeys(change.what for change in changes)
@@ -303,8 +331,10 @@ class Change(NamedTuple):
         wanted = shapes[self.parameter()].shape[0 if self.layer is None else 1 :]
         if self.size != wanted:
             made, here = (" x ".join(map(str, size)) for size in (self.size, wanted))
-            raise ValueError(f"{path}: {self.source} is made for {made}, and this model has {here}: it is an adapter "
-                             "of another model")  # fmt: skip
+            raise ValueError(
+                f"{path}: {self.source} is made for {made}, and this model has {here}: it is an adapter "
+                "of another model"
+            )
 
 
 def _changes(
@@ -326,8 +356,10 @@ def _changes(
         yield Change(f"{place}/b", layer, b, name, (len(a), b.shape[1]))
         if (magnitude := parts.get("magnitude")) is not None:
             if magnitude.ndim == 2 and len(magnitude) == 1 < magnitude.size:
-                raise ValueError(f"{path}: {name} has a magnitude for each input, and only those of outputs can be "
-                                 "added: train with wd_on_output")  # fmt: skip
+                raise ValueError(
+                    f"{path}: {name} has a magnitude for each input, and only those of outputs can be "
+                    "added: train with wd_on_output"
+                )
             yield Change(f"{place}/magnitude", layer, magnitude.reshape(-1), name, (len(a), magnitude.size))
     if parts.keys() & set(lokr.NAMES):
         row, layer = known[f"{name}.weight"]

@@ -1,6 +1,5 @@
 """One door to every model: a folder or a name on the hub, as parts that are read when they are used."""
 
-
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -138,8 +137,10 @@ def borrowed(folder: Path) -> dict[str, Path]:
     lenders = {name: Path(lender) for name, lender in json.loads(file.read_text()).items()}
     for name, lender in lenders.items():
         if not lender.is_dir():
-            raise FileNotFoundError(f"{file} says that {name} is in {lender}, which is gone: put that folder back, or "
-                                    "write where it is now into this file")  # fmt: skip
+            raise FileNotFoundError(
+                f"{file} says that {name} is in {lender}, which is gone: put that folder back, or "
+                "write where it is now into this file"
+            )
     return lenders
 
 
@@ -148,8 +149,9 @@ def adapters_of(config: SoraConfig, loras: Sequence[Lora]) -> dict[str, list[tup
     and ValueError."""
     files = [parse_lora(lora) if isinstance(lora, str) else Adapter(Path(lora[0]), lora[1]) for lora in loras]
     if named := [file for file in files if file.expert is not None and config.boundary is None]:
-        raise ValueError(f"--lora {named[0].expert}={named[0].path}: the model has one transformer, leave out "
-                         f"{named[0].expert}=")  # fmt: skip
+        raise ValueError(
+            f"--lora {named[0].expert}={named[0].path}: the model has one transformer, leave out {named[0].expert}="
+        )
     files = [file._replace(path=adapter_file(file.path)) for file in files]
     notes: list[str] = []
     for number, (path, _, expert) in enumerate(files):
@@ -180,5 +182,7 @@ def adapters_of(config: SoraConfig, loras: Sequence[Lora]) -> dict[str, list[tup
 def check_dora(trees: Sequence[Mapping[str, Any]]) -> None:
     """Raises ValueError where one of several adapters is a DoRA: it is not a sum."""
     if len(trees) > 1 and any(name.endswith("/magnitude") for tree in trees for name in tree):
-        raise ValueError("one of the adapters is a DoRA, whose change depends on the weights that it is added to, and "
-                         "the others change them: use it by itself")
+        raise ValueError(
+            "one of the adapters is a DoRA, whose change depends on the weights that it is added to, and "
+            "the others change them: use it by itself"
+        )

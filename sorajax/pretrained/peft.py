@@ -22,14 +22,23 @@ CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model", "pytorch_lora_weights")
 """What PEFT and diffusers call the weights of an adapter."""
 ENDINGS = (".safetensors", *PICKLES)
-NAMED = re.compile(r"\.(lora_[AB]|lora_magnitude_vector|lokr_w[12](?:_[ab])?)"
-                   r"(?:\.(?!weight$|bias$)([^.]+))?(?:\.(weight|bias))?$")  # fmt: skip
+NAMED = re.compile(
+    r"\.(lora_[AB]|lora_magnitude_vector|lokr_w[12](?:_[ab])?)"
+    r"(?:\.(?!weight$|bias$)([^.]+))?(?:\.(weight|bias))?$"
+)
 """How names of tensors end: the part of the layer, the name of the adapter, weight or bias."""
 KINDS = ("LORA", "LOKR")
 OTHER_BASE = ("pissa", "corda", "olora", "loftq", "lora_ga")
 """Ways to begin that change the weights that an adapter is added to."""
-OTHER_LAYERS = ("use_qalora", "use_bdlora", "arrow_config", "kasa_config", "alora_invocation_tokens",
-                "layer_replication", "target_parameters")  # fmt: skip
+OTHER_LAYERS = (
+    "use_qalora",
+    "use_bdlora",
+    "arrow_config",
+    "kasa_config",
+    "alora_invocation_tokens",
+    "layer_replication",
+    "target_parameters",
+)
 """Settings with which an adapter is more than a change of weights, or of others than it says."""
 
 
@@ -76,8 +85,10 @@ class Settings(NamedTuple):
         its matrices (None: they are whole). Raises ValueError where the rank is another than is said."""
         stated = self._own("rank_pattern", module, self.said.get("r"))
         if rank is not None and stated is not None and stated != rank:
-            raise ValueError(f"{self.source} says rank {stated} of {module}, whose matrices have {rank}: the weights "
-                             "are of another adapter")  # fmt: skip
+            raise ValueError(
+                f"{self.source} says rank {stated} of {module}, whose matrices have {rank}: the weights "
+                "are of another adapter"
+            )
         alpha = self._own("alpha_pattern", module, self.said.get("lora_alpha", self.said.get("alpha")))
         rank = rank or stated
         if alpha is None or rank is None:
@@ -121,15 +132,20 @@ def _config_of(path: Path) -> Path:
 
 def _check(source: Path, said: Mapping[str, Any]) -> None:
     if (kind := said.get("peft_type", "LORA")) not in KINDS:
-        raise ValueError(f"{source}: this adapter is a {kind}: sorajax reads {' and '.join(KINDS)}; merge it into the "
-                         "model with PEFT")  # fmt: skip
+        raise ValueError(
+            f"{source}: this adapter is a {kind}: sorajax reads {' and '.join(KINDS)}; merge it into the "
+            "model with PEFT"
+        )
     begun = str(said.get("init_lora_weights", True)).lower()
     if begun.startswith(OTHER_BASE):
-        raise ValueError(f"{source}: init_lora_weights {begun} changes the weights that the adapter is added to: save "
-                         "it with PEFT's path_initial_model_for_weight_conversion")  # fmt: skip
+        raise ValueError(
+            f"{source}: init_lora_weights {begun} changes the weights that the adapter is added to: save "
+            "it with PEFT's path_initial_model_for_weight_conversion"
+        )
     if other := [name for name in OTHER_LAYERS if said.get(name)]:
-        raise ValueError(f"{source}: {other[0]} is no change of weights that can be added: merge it into the model "
-                         "with PEFT")  # fmt: skip
+        raise ValueError(
+            f"{source}: {other[0]} is no change of weights that can be added: merge it into the model with PEFT"
+        )
 
 
 def metadata(path: str | Path) -> dict[str, str]:

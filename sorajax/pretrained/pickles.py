@@ -18,11 +18,19 @@ import ml_dtypes
 import numpy as np
 
 TYPES = {
-    "DoubleStorage": np.float64, "FloatStorage": np.float32, "HalfStorage": np.float16,
-    "BFloat16Storage": ml_dtypes.bfloat16, "LongStorage": np.int64, "IntStorage": np.int32, "ShortStorage": np.int16,
-    "CharStorage": np.int8, "ByteStorage": np.uint8, "BoolStorage": np.bool_,
-    "Float8_e4m3fnStorage": ml_dtypes.float8_e4m3fn, "Float8_e5m2Storage": ml_dtypes.float8_e5m2,
-}  # fmt: skip
+    "DoubleStorage": np.float64,
+    "FloatStorage": np.float32,
+    "HalfStorage": np.float16,
+    "BFloat16Storage": ml_dtypes.bfloat16,
+    "LongStorage": np.int64,
+    "IntStorage": np.int32,
+    "ShortStorage": np.int16,
+    "CharStorage": np.int8,
+    "ByteStorage": np.uint8,
+    "BoolStorage": np.bool_,
+    "Float8_e4m3fnStorage": ml_dtypes.float8_e4m3fn,
+    "Float8_e5m2Storage": ml_dtypes.float8_e5m2,
+}
 PICKLES = (".pth", ".pt", ".bin")
 MAGIC = 0x1950A86A20F9469CFC6C
 HEADERS = 3  # pickles before the object in the older form: magic number, protocol, the machine that wrote it
@@ -98,8 +106,17 @@ class PickledTensors(Mapping[str, np.ndarray]):
         try:
             found, self._places = self._zipped() if zipfile.is_zipfile(self.path) else self._streamed()
             self._tensors = dict(_flat(found))
-        except (pickle.UnpicklingError, EOFError, KeyError, struct.error, zipfile.BadZipFile, UnicodeDecodeError,
-                TypeError, AttributeError, IndexError) as error:  # fmt: skip
+        except (
+            pickle.UnpicklingError,
+            EOFError,
+            KeyError,
+            struct.error,
+            zipfile.BadZipFile,
+            UnicodeDecodeError,
+            TypeError,
+            AttributeError,
+            IndexError,
+        ) as error:
             raise ValueError(
                 f"{self.path} is no whole torch checkpoint ({error or type(error).__name__}): download it again"
             ) from error

@@ -1,4 +1,5 @@
 """A safetensors file, or a folder of shards, as a lazy mapping from names to numpy arrays; other names for such."""
+
 from __future__ import annotations
 
 import json
@@ -13,8 +14,18 @@ ENDING, INDEX = ".safetensors", ".safetensors.index.json"
 CANONICAL = ("diffusion_pytorch_model", "model", "pytorch_lora_weights", "adapter_model")
 """What diffusers, transformers and PEFT call the weights of a folder. Variants beside them (`model.fp16.safetensors`)
 hold the same tensors and are not read."""
-TYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16, "I64": np.int64,
-         "I32": np.int32, "I16": np.int16, "I8": np.int8, "U8": np.uint8, "BOOL": np.bool_}  # fmt: skip
+TYPES = {
+    "F64": np.float64,
+    "F32": np.float32,
+    "F16": np.float16,
+    "BF16": ml_dtypes.bfloat16,
+    "I64": np.int64,
+    "I32": np.int32,
+    "I16": np.int16,
+    "I8": np.int8,
+    "U8": np.uint8,
+    "BOOL": np.bool_,
+}
 """Of headers; tensors of any other are no weights either, and pass for uint8."""
 
 
@@ -37,8 +48,10 @@ class Tensors(Mapping[str, np.ndarray]):
                 if index.get(name, file.name) != file.name:
                     continue
                 if (other := self._where.setdefault(name, file)) != file:
-                    raise ValueError(f"{path}: {other.name} and {file.name} both hold {name}, and no index says which "
-                                     "to read: keep one of them, or give the file itself")  # fmt: skip
+                    raise ValueError(
+                        f"{path}: {other.name} and {file.name} both hold {name}, and no index says which "
+                        "to read: keep one of them, or give the file itself"
+                    )
         if lost := next((name for name in index if name not in self._where), None):
             raise ValueError(f"{Path(path) / index[lost]} has no {lost}, which the index says it has: download again")
 
@@ -124,6 +137,8 @@ def _opened(file: Path):
         raise ValueError(f"{file} is not a whole safetensors file ({error}): download it again") from error
     kinds = {name: tensors.get_slice(name).get_dtype() for name in tensors.keys()}  # noqa: SIM118
     if small := next((name for name, kind in kinds.items() if kind.startswith("F8")), None):
-        raise ValueError(f"{file}: {small} is {kinds[small]}, which numpy does not read: get these weights in float32, "
-                         "bfloat16 or float16; --quantize fp8 makes them as small")  # fmt: skip
+        raise ValueError(
+            f"{file}: {small} is {kinds[small]}, which numpy does not read: get these weights in float32, "
+            "bfloat16 or float16; --quantize fp8 makes them as small"
+        )
     return tensors

@@ -51,8 +51,10 @@ def converted(path: Path) -> str:
     except (KeyError, IndexError, ValueError, TypeError, struct.error) as error:
         raise ValueError(f"{path} is no SentencePiece model: download it again") from error
     if (kind := _number(trained, 3, UNIGRAM)) != UNIGRAM:
-        raise ValueError(f"{path} is a SentencePiece model of kind {kind}, and only unigram models (1) are read: give "
-                         "its tokenizer.json")  # fmt: skip
+        raise ValueError(
+            f"{path} is a SentencePiece model of kind {kind}, and only unigram models (1) are read: give "
+            "its tokenizer.json"
+        )
     return _tokenizer(pieces, trained, normal)
 
 
@@ -86,7 +88,8 @@ def _tokenizer(pieces: list[Piece], trained: dict[int, list[Any]], normal: dict[
     if 0 <= end < len(pieces):
         ending = (pieces[end].text, end)
         tokenizer.post_processor = processors.TemplateProcessing(  # type: ignore[assignment]
-            single=f"$A {ending[0]}", special_tokens=[ending])  # fmt: skip
+            single=f"$A {ending[0]}", special_tokens=[ending]
+        )
     return tokenizer.to_str()
 
 

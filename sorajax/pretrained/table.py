@@ -3,6 +3,7 @@
 A row names a parameter of ours, a tensor of theirs and, as an einops pattern from theirs to ours, how its axes move.
 Reading is strict both ways: a tensor that no row reads and a parameter that no row fills both raise.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -99,13 +100,16 @@ def _part(row: Row, name: str, tensors: Mapping[str, np.ndarray], shape: tuple[i
     """
     tensor = tensors[name]
     if tensor.dtype.kind in "iub" or tensor.dtype.itemsize == 1:
-        raise ValueError(f"{name} is {tensor.dtype}, and weights are float32, bfloat16 or float16: get these weights "
-                         "in one of those types")
+        raise ValueError(
+            f"{name} is {tensor.dtype}, and weights are float32, bfloat16 or float16: get these weights "
+            "in one of those types"
+        )
     part = turned(row, row.layout, tensor)
     wanted = tuple(shape[1:]) if row.layers else tuple(shape)
     if part.shape != wanted:
-        raise ValueError(f"{name} gives {row.ours} the shape {part.shape}, the config says {wanted}: "
-                         "use the config of these weights")
+        raise ValueError(
+            f"{name} gives {row.ours} the shape {part.shape}, the config says {wanted}: use the config of these weights"
+        )
     return part
 
 

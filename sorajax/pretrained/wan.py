@@ -3,6 +3,7 @@
 Names and shapes are those of diffusers' `WanTransformer3DModel` and `AutoencoderKLWan`, and of transformers'
 `UMT5EncoderModel` and `CLIPVisionModel`, as their repositories store them.
 """
+
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
@@ -31,53 +32,117 @@ def dit_config(config: Mapping[str, Any], **changes) -> DiTConfig:
     """`transformer/config.json` -> ours; `changes` sets what theirs does not say (remat, unroll, dtype)."""
     heads = config["num_attention_heads"]
     width, image = heads * config["attention_head_dim"], config.get("image_dim")
-    wanted = {"qk_norm": "rms_norm_across_heads", "cross_attn_norm": True, "pos_embed_seq_len": None,
-              "added_kv_proj_dim": width if image else None}
+    wanted = {
+        "qk_norm": "rms_norm_across_heads",
+        "cross_attn_norm": True,
+        "pos_embed_seq_len": None,
+        "added_kv_proj_dim": width if image else None,
+    }
     _only("transformer", config, wanted, TRANSFORMER)
     return DiTConfig(
-        width=width, hidden=config["ffn_dim"], image_width=image or 0, depth=config["num_layers"], heads=heads,
-        in_channels=config["in_channels"], out_channels=config["out_channels"], patch=tuple(config["patch_size"]),
-        text_width=config["text_dim"], frequencies=config["freq_dim"], epsilon=config["eps"], **changes)
+        width=width,
+        hidden=config["ffn_dim"],
+        image_width=image or 0,
+        depth=config["num_layers"],
+        heads=heads,
+        in_channels=config["in_channels"],
+        out_channels=config["out_channels"],
+        patch=tuple(config["patch_size"]),
+        text_width=config["text_dim"],
+        frequencies=config["freq_dim"],
+        epsilon=config["eps"],
+        **changes,
+    )
 
 
 def vae_config(config: Mapping[str, Any], **changes) -> VAEConfig:
     """`vae/config.json` -> ours, with the statistics of the latents."""
     _only("autoencoder", config, {"attn_scales": []}, AUTOENCODER)
     return VAEConfig(
-        base=config["base_dim"], decoder_base=config.get("decoder_base_dim") or 0,
-        shortcuts=config.get("is_residual", False), pixel_patch=config.get("patch_size") or 1,
+        base=config["base_dim"],
+        decoder_base=config.get("decoder_base_dim") or 0,
+        shortcuts=config.get("is_residual", False),
+        pixel_patch=config.get("patch_size") or 1,
         multipliers=tuple(config["dim_mult"]),
         strides=tuple((2 if time else 1, 2) for time in config["temperal_downsample"]),
-        residual_blocks=config["num_res_blocks"], latent_channels=config["z_dim"],
-        mean=tuple(config["latents_mean"]), std=tuple(config["latents_std"]), **changes)
+        residual_blocks=config["num_res_blocks"],
+        latent_channels=config["z_dim"],
+        mean=tuple(config["latents_mean"]),
+        std=tuple(config["latents_std"]),
+        **changes,
+    )
 
 
 def text_config(config: Mapping[str, Any], **changes) -> TextConfig:
     """`text_encoder/config.json` -> ours."""
     _only("text encoder", config, {"feed_forward_proj": "gated-gelu"})
     return TextConfig(
-        vocabulary=config["vocab_size"], width=config["d_model"], hidden=config["d_ff"], depth=config["num_layers"],
-        heads=config["num_heads"], head_width=config["d_kv"], buckets=config["relative_attention_num_buckets"],
-        max_distance=config["relative_attention_max_distance"], epsilon=config["layer_norm_epsilon"], **changes)
+        vocabulary=config["vocab_size"],
+        width=config["d_model"],
+        hidden=config["d_ff"],
+        depth=config["num_layers"],
+        heads=config["num_heads"],
+        head_width=config["d_kv"],
+        buckets=config["relative_attention_num_buckets"],
+        max_distance=config["relative_attention_max_distance"],
+        epsilon=config["layer_norm_epsilon"],
+        **changes,
+    )
 
 
 def vision_config(config: Mapping[str, Any], **changes) -> VisionConfig:
     """`image_encoder/config.json` -> ours."""
     _only("image encoder", config, {"num_channels": 3})
     return VisionConfig(
-        width=config["hidden_size"], hidden=config["intermediate_size"], depth=config["num_hidden_layers"],
-        heads=config["num_attention_heads"], patch=config["patch_size"], size=config["image_size"],
-        activation=config["hidden_act"], epsilon=config["layer_norm_eps"], **changes)
+        width=config["hidden_size"],
+        hidden=config["intermediate_size"],
+        depth=config["num_hidden_layers"],
+        heads=config["num_attention_heads"],
+        patch=config["patch_size"],
+        size=config["image_size"],
+        activation=config["hidden_act"],
+        epsilon=config["layer_norm_eps"],
+        **changes,
+    )
 
 
 TRANSFORMER = {
-    "patch_size", "num_attention_heads", "attention_head_dim", "in_channels", "out_channels", "text_dim", "freq_dim",
-    "ffn_dim", "num_layers", "cross_attn_norm", "qk_norm", "eps", "image_dim", "added_kv_proj_dim", "rope_max_seq_len",
-    "pos_embed_seq_len"}  # fmt: skip
+    "patch_size",
+    "num_attention_heads",
+    "attention_head_dim",
+    "in_channels",
+    "out_channels",
+    "text_dim",
+    "freq_dim",
+    "ffn_dim",
+    "num_layers",
+    "cross_attn_norm",
+    "qk_norm",
+    "eps",
+    "image_dim",
+    "added_kv_proj_dim",
+    "rope_max_seq_len",
+    "pos_embed_seq_len",
+}
 AUTOENCODER = {
-    "base_dim", "decoder_base_dim", "z_dim", "dim_mult", "num_res_blocks", "attn_scales", "temperal_downsample",
-    "dropout", "latents_mean", "latents_std", "is_residual", "in_channels", "out_channels", "patch_size",
-    "scale_factor_temporal", "scale_factor_spatial", "clip_output"}  # fmt: skip
+    "base_dim",
+    "decoder_base_dim",
+    "z_dim",
+    "dim_mult",
+    "num_res_blocks",
+    "attn_scales",
+    "temperal_downsample",
+    "dropout",
+    "latents_mean",
+    "latents_std",
+    "is_residual",
+    "in_channels",
+    "out_channels",
+    "patch_size",
+    "scale_factor_temporal",
+    "scale_factor_spatial",
+    "clip_output",
+}
 """Fields of configs in the diffusers layout; names that begin with _ are diffusers' own."""
 
 
@@ -87,8 +152,10 @@ def _only(what: str, config: Mapping[str, Any], wanted: Mapping[str, Any], known
         if config.get(name, value) != value:
             raise ValueError(f"this {what} has {name}={config[name]!r}, and only {value!r} can be imported")
     if unknown := [name for name in config if known and name not in known and not name.startswith("_")]:
-        note(f"the {what}'s config.json has {', '.join(unknown)}, which sorajax does not know: without it the model "
-             "may work otherwise")  # fmt: skip
+        note(
+            f"the {what}'s config.json has {', '.join(unknown)}, which sorajax does not know: without it the model "
+            "may work otherwise"
+        )
 
 
 def _linear(ours: str, theirs: str, layout: str = LINEAR, **more) -> Iterator[Row]:
@@ -158,10 +225,14 @@ def text_table(config: TextConfig) -> list[Row]:
         Row("blocks/norm_attention/scale", f"{block}.0.layer_norm.weight", layers=n),
         Row("blocks/norm_feed_forward/scale", f"{block}.1.layer_norm.weight", layers=n),
         Row("blocks/position_bias", f"{attention}.relative_attention_bias.weight", "r n -> r n", n),
-        *[Row(f"blocks/{ours}/kernel", f"{attention}.{theirs}.weight", LINEAR, n)
-          for ours, theirs in (("q", "q"), ("k", "k"), ("v", "v"), ("out", "o"))],
-        *[Row(f"blocks/{ours}/kernel", f"{block}.1.DenseReluDense.{theirs}.weight", LINEAR, n)
-          for ours, theirs in (("gate", "wi_0"), ("up", "wi_1"), ("down", "wo"))],
+        *[
+            Row(f"blocks/{ours}/kernel", f"{attention}.{theirs}.weight", LINEAR, n)
+            for ours, theirs in (("q", "q"), ("k", "k"), ("v", "v"), ("out", "o"))
+        ],
+        *[
+            Row(f"blocks/{ours}/kernel", f"{block}.1.DenseReluDense.{theirs}.weight", LINEAR, n)
+            for ours, theirs in (("gate", "wi_0"), ("up", "wi_1"), ("down", "wo"))
+        ],
     ]
 
 
@@ -184,15 +255,24 @@ def vision_table(config: VisionConfig) -> list[Row]:
     n, layer = config.depth - 1, "vision_model.encoder.layers.{layer}"
     rows = [
         Row("token", "vision_model.embeddings.class_embedding"),
-        Row("patch_in/kernel", "vision_model.embeddings.patch_embedding.weight", "d c h w -> (h w c) d",
-            sizes=(("h", config.patch), ("w", config.patch))),
+        Row(
+            "patch_in/kernel",
+            "vision_model.embeddings.patch_embedding.weight",
+            "d c h w -> (h w c) d",
+            sizes=(("h", config.patch), ("w", config.patch)),
+        ),
         Row("positions", "vision_model.embeddings.position_embedding.weight", "p d -> p d"),
     ]
-    norms = [("norm_in", "vision_model.pre_layrnorm", 0), ("blocks/norm_attention", f"{layer}.layer_norm1", n),
-             ("blocks/norm_feed_forward", f"{layer}.layer_norm2", n)]
+    norms = [
+        ("norm_in", "vision_model.pre_layrnorm", 0),
+        ("blocks/norm_attention", f"{layer}.layer_norm1", n),
+        ("blocks/norm_feed_forward", f"{layer}.layer_norm2", n),
+    ]
     for ours, theirs, layers in norms:
-        rows += [Row(f"{ours}/scale", f"{theirs}.weight", layers=layers),
-                 Row(f"{ours}/bias", f"{theirs}.bias", layers=layers)]
+        rows += [
+            Row(f"{ours}/scale", f"{theirs}.weight", layers=layers),
+            Row(f"{ours}/bias", f"{theirs}.bias", layers=layers),
+        ]
     for ours, theirs in ("q", "q_proj"), ("k", "k_proj"), ("v", "v_proj"), ("out", "out_proj"):
         rows += _linear(f"blocks/{ours}", f"{layer}.self_attn.{theirs}", layers=n)
     for ours, theirs in ("up", "fc1"), ("down", "fc2"):
@@ -213,11 +293,15 @@ def seen(tensors: Mapping[str, np.ndarray], config: VisionConfig) -> Mapping[str
 def vae_table(config: VAEConfig) -> list[Row]:
     """Rows of the autoencoder. Raises ValueError for a config that the Wan form cannot express."""
     if any(space != 2 for _, space in config.strides) or (config.pixel_patch != 1 and not config.shortcuts):
-        raise ValueError(f"pixel_patch={config.pixel_patch} and strides={config.strides} have no counterpart in "
-                         "the Wan autoencoders: use pixel_patch=1 and a spatial stride of 2 at every level")
+        raise ValueError(
+            f"pixel_patch={config.pixel_patch} and strides={config.strides} have no counterpart in "
+            "the Wan autoencoders: use pixel_patch=1 and a spatial stride of 2 at every level"
+        )
     return [
-        *_linear("encoder/moments", "quant_conv", POINT), *_linear("decoder/latent", "post_quant_conv", POINT),
-        *_encoder_rows(config), *_decoder_rows(config),
+        *_linear("encoder/moments", "quant_conv", POINT),
+        *_linear("decoder/latent", "post_quant_conv", POINT),
+        *_encoder_rows(config),
+        *_decoder_rows(config),
         *[row for side in ("encoder", "decoder") for row in _edge_rows(side)],
     ]
 
@@ -253,8 +337,9 @@ def _encoder_rows(config: VAEConfig) -> Iterator[Row]:
     place, features = 0, config.base
     for level, multiplier in enumerate(config.multipliers):
         for block in range(config.residual_blocks):
-            theirs = f"encoder.down_blocks.{level}.resnets.{block}" if config.shortcuts else (
-                f"encoder.down_blocks.{place}")
+            theirs = (
+                f"encoder.down_blocks.{level}.resnets.{block}" if config.shortcuts else (f"encoder.down_blocks.{place}")
+            )
             yield from _residual(f"encoder/level{level}_block{block}", theirs, features != config.base * multiplier)
             place, features = place + 1, config.base * multiplier
         if level < len(config.strides):

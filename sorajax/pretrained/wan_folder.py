@@ -175,10 +175,14 @@ def _diffusers(folder: Path, name: str, changes: dict[str, Any]) -> Opened:
     vision = wan.vision_config(described["image_encoder"]) if dit.image_width and "image_encoder" in described else None
     scheduler = folder / "scheduler" / "scheduler_config.json"
     config = conventions(
-        name, dit, vae, text, vision,
+        name,
+        dit,
+        vae,
+        text,
+        vision,
         boundary=index.get("boundary_ratio"),
         shift=_shift(scheduler) if scheduler.is_file() else None,
-    )  # fmt: skip
+    )
     stored = {part: Tensors(folder / part) for part in described}  # headers only: a missing shard is found now
     parts = {
         "text": _part(wan.text_table(text), lambda: wan.untied(stored["text_encoder"]), init_text, text),
@@ -260,11 +264,19 @@ def _original_dit(said: Mapping[str, Any], tensors: Mapping[str, Any], changes: 
     image = "condition_embedder.image_embedder.norm1.weight"
     try:
         return DiTConfig(
-            width=said["dim"], hidden=said["ffn_dim"], depth=said["num_layers"], heads=said["num_heads"],
-            in_channels=said["in_dim"], out_channels=said["out_dim"], patch=(1, 2, 2),
+            width=said["dim"],
+            hidden=said["ffn_dim"],
+            depth=said["num_layers"],
+            heads=said["num_heads"],
+            in_channels=said["in_dim"],
+            out_channels=said["out_dim"],
+            patch=(1, 2, 2),
             text_width=tensors["condition_embedder.text_embedder.linear_1.weight"].shape[1],
-            image_width=len(tensors[image]) if image in tensors else 0, frequencies=said["freq_dim"],
-            epsilon=said["eps"], **changes)  # fmt: skip
+            image_width=len(tensors[image]) if image in tensors else 0,
+            frequencies=said["freq_dim"],
+            epsilon=said["eps"],
+            **changes,
+        )
     except KeyError as error:
         raise ValueError(f"the transformer's config.json or weights lack {error}: this is no Wan model") from error
 
@@ -273,9 +285,15 @@ def _original_text(tensors: Mapping[str, np.ndarray], dtype: Dtype) -> TextConfi
     vocabulary, width = tensors["token_embedding.weight"].shape
     buckets, heads = tensors["blocks.0.pos_embedding.embedding.weight"].shape
     return TextConfig(
-        vocabulary=vocabulary, width=width, hidden=len(tensors["blocks.0.ffn.fc1.weight"]),
-        depth=_count(tensors, "blocks."), heads=heads, head_width=len(tensors["blocks.0.attn.q.weight"]) // heads,
-        buckets=buckets, dtype=dtype)  # fmt: skip
+        vocabulary=vocabulary,
+        width=width,
+        hidden=len(tensors["blocks.0.ffn.fc1.weight"]),
+        depth=_count(tensors, "blocks."),
+        heads=heads,
+        head_width=len(tensors["blocks.0.attn.q.weight"]) // heads,
+        buckets=buckets,
+        dtype=dtype,
+    )
 
 
 def _original_vae(tensors: Mapping[str, np.ndarray]) -> VAEConfig:
@@ -285,17 +303,27 @@ def _original_vae(tensors: Mapping[str, np.ndarray]) -> VAEConfig:
         raise ValueError(f"an autoencoder of {channels} latent channels is none of Wan's, which have 16 or 48")
     base, decoder_base = len(tensors["encoder.conv1.weight"]), tensors["decoder.head.2.weight"].shape[1]
     return VAEConfig(
-        base=base, decoder_base=0 if decoder_base == base else decoder_base,
-        latent_channels=channels, shortcuts=shortcuts, pixel_patch=2 if shortcuts else 1,
-        mean=MEAN[channels], std=STD[channels])  # fmt: skip
+        base=base,
+        decoder_base=0 if decoder_base == base else decoder_base,
+        latent_channels=channels,
+        shortcuts=shortcuts,
+        pixel_patch=2 if shortcuts else 1,
+        mean=MEAN[channels],
+        std=STD[channels],
+    )
 
 
 def _original_vision(tensors: Mapping[str, np.ndarray]) -> VisionConfig:
     width, _, patch, _ = tensors["embeddings.patch_embedding.weight"].shape
     side = int((len(tensors["embeddings.position_embedding.weight"]) - 1) ** 0.5)
     return VisionConfig(
-        width=width, hidden=len(tensors["encoder.layers.0.mlp.fc1.bias"]), depth=_count(tensors, "encoder.layers."),
-        heads=width // 80, patch=patch, size=side * patch)  # fmt: skip
+        width=width,
+        hidden=len(tensors["encoder.layers.0.mlp.fc1.bias"]),
+        depth=_count(tensors, "encoder.layers."),
+        heads=width // 80,
+        patch=patch,
+        size=side * patch,
+    )
 
 
 def _count(tensors: Mapping[str, Any], prefix: str) -> int:

@@ -92,8 +92,15 @@ class Denoiser:
         """The state after a transformer's evaluations; compiled once for these shapes."""
         dit = replace(self.config.dit, unroll=1)  # a loop compiles sooner, runs as fast
         report = self.bar.report if self.bar.watched else None
-        function = partial(sample_latents, replace(self.config, dit=dit), SAMPLERS[settings.sampler], settings.guided,
-                           report, cycle=cycle, evaluations=evaluations)  # fmt: skip
+        function = partial(
+            sample_latents,
+            replace(self.config, dit=dit),
+            SAMPLERS[settings.sampler],
+            settings.guided,
+            report,
+            cycle=cycle,
+            evaluations=evaluations,
+        )
         shapes = tuple(jax.tree.leaves(jax.tree.map(lambda x: (np.shape(x), jnp.result_type(x)), (conditions, state))))
         structure = jax.tree.structure((conditions, state))
         kind = ("transformer", shapes, structure, settings.sampler, settings.guided, report is None, cycle, evaluations)
@@ -109,8 +116,10 @@ class Denoiser:
             known = nothing_known(shape) if given is None else known_of(given, shape, stride, self.codec.encode)
             return known, ExtraInputs()
         if given is None or given.head is None or given.rough is not None:
-            raise BadRequest(f"{self.name} goes on from a picture, or from a clip's end: say --image, --extend, "
-                             "--between, --connect, --fill or --storyboard")  # fmt: skip
+            raise BadRequest(
+                f"{self.name} goes on from a picture, or from a clip's end: say --image, --extend, "
+                "--between, --connect, --fill or --storyboard"
+            )
         channels = channels_of(given, shape, stride, self.codec.encode, kept)
         image = None if config.vision is None else self.image_tokens(given.head[0])
         b = shape[0]

@@ -170,8 +170,12 @@ def window_seed(seed: int, number: int) -> int:
 
 
 def film(
-    model: Model, shots: Sequence[Shot], shape: tuple[int, ...], seed: int, head: Frames | None = None,
-    kept: "Kept | None" = None
+    model: Model,
+    shots: Sequence[Shot],
+    shape: tuple[int, ...],
+    seed: int,
+    head: Frames | None = None,
+    kept: "Kept | None" = None,
 ) -> Iterator[Frames]:
     """The frames of a film, [t y x 3] of each window in turn; `shape` is that of a window's latents, [t h w c].
 
@@ -252,8 +256,10 @@ class Kept:
         if not resume:
             shutil.rmtree(folder, ignore_errors=True)
         elif (note := folder / REQUEST).exists() and (others := differing(parsed(note.read_bytes()), self.request)):
-            raise ValueError(f"{folder} holds the windows of another request ({', '.join(others[:4])}): repeat that "
-                             "one, or begin anew with --overwrite and without --resume")  # fmt: skip
+            raise ValueError(
+                f"{folder} holds the windows of another request ({', '.join(others[:4])}): repeat that "
+                "one, or begin anew with --overwrite and without --resume"
+            )
 
     def get(self, number: int) -> Latents | None:
         """A window; None where there is none, or it is damaged, and is to be made again."""

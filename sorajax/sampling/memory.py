@@ -80,8 +80,16 @@ def transformer_stage(config: SoraConfig, weights: Any, shape: tuple[int, ...], 
     known = jax.eval_shape(lambda: nothing_known((1, *shape)))
     image = None if config.vision is None else array(1, config.vision.tokens, config.vision.width)
     channels = array(1, *shape[:-1], dit.in_channels - shape[-1]) if config.known == "channels" else None
-    conditions = Conditions(array(2, m, config.text.width), array(1, kind=jnp.uint32), array(steps + 1), array(),
-                            array(), array(shape[0]), known, ExtraInputs(image, channels))  # fmt: skip
+    conditions = Conditions(
+        array(2, m, config.text.width),
+        array(1, kind=jnp.uint32),
+        array(steps + 1),
+        array(),
+        array(),
+        array(shape[0]),
+        known,
+        ExtraInputs(image, channels),
+    )
     read = tokens + m + (0 if config.vision is None else config.vision.tokens)
     attention = 4 * tokens * read * dit.width * dit.depth
     flops = steps * 2 * (2 * tokens * matrices(weights) + attention)
@@ -124,8 +132,9 @@ def decoder_stage(config: VAEConfig, weights: Any, shape: Sequence[int], tiled: 
     time, *strides = config.stride
     sizes = shape[1:3]
     tile = [min(TILE // stride, size) if tiled else size for size, stride in zip(sizes, strides)]
-    tiles = [len(starts(size, side, max(1, side - OVERLAP // stride)))
-             for size, side, stride in zip(sizes, tile, strides)]  # fmt: skip
+    tiles = [
+        len(starts(size, side, max(1, side - OVERLAP // stride))) for size, side, stride in zip(sizes, tile, strides)
+    ]
     decode = partial(VAE(config).apply, method="decode_part")
     latent, params = array(1, 1, *tile, shape[3]), {"params": weights}
     _, cache = jax.eval_shape(decode, params, latent, {})

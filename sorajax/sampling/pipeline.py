@@ -79,8 +79,22 @@ class Pipeline:
         """Makes `num` videos of each prompt, in order; see `Request` for the settings. Raises BadRequest."""
         prompts = (prompts,) if isinstance(prompts, str) else tuple(prompts)
         request = Request(
-            prompts, negative, num, seed, frames, seconds, width, height, fps, steps, guidance_scale, sampler, shift,
-            guidance_scale_low, temperature)
+            prompts,
+            negative,
+            num,
+            seed,
+            frames,
+            seconds,
+            width,
+            height,
+            fps,
+            steps,
+            guidance_scale,
+            sampler,
+            shift,
+            guidance_scale_low,
+            temperature,
+        )
         settings = self.plan(request)
         for text in settings.notes:
             note(text)

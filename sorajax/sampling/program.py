@@ -54,9 +54,7 @@ def encode_text(
     return context
 
 
-def encode_image(
-    config: VisionConfig, params: dict[str, Any], image: Float[Array, "b y x 3"]
-) -> Float[Array, "b i e"]:
+def encode_image(config: VisionConfig, params: dict[str, Any], image: Float[Array, "b y x 3"]) -> Float[Array, "b i e"]:
     """A prepared first frame to tokens."""
     tokens: Any = Vision(config).apply({"params": params}, image)
     return tokens

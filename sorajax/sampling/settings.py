@@ -82,13 +82,16 @@ def decide(request: Request, config: SoraConfig, at_once: bool = False) -> Setti
         scale, low = config.guidance_scale, config.guidance_scale_low
     if request.guidance_scale_low is not None:
         if config.boundary is None:
-            raise BadRequest(f"a second guidance scale, {request.guidance_scale_low:g}, is for models of two experts: "
-                             "leave it out")  # fmt: skip
+            raise BadRequest(
+                f"a second guidance scale, {request.guidance_scale_low:g}, is for models of two experts: leave it out"
+            )
         low = request.guidance_scale_low
     released = released_shift(config.known == "channels", config.boundary, config.sizes[0][0])
     if config.clean_prompts and request.shift is None and not 0.5 < config.shift / released < 2:  # of an open model
-        notes += (f"the model's files have a shift of {config.shift:g}, which is used; its release samples with "
-                  f"{released:g}: --shift {released:g}",)  # fmt: skip
+        notes += (
+            f"the model's files have a shift of {config.shift:g}, which is used; its release samples with "
+            f"{released:g}: --shift {released:g}",
+        )
     if scale == 1 and low in (None, 1) and request.negative:
         notes += ("a negative prompt does not count without guidance: ask for a guidance scale above 1",)
     return Settings(

@@ -67,9 +67,7 @@ def text(pipeline: Pipeline, request: Request, keep: Keep | None = None) -> Iter
         yield filmed(pipeline, one, shots_of(one.prompts[0], decided.frames), number, keep)
 
 
-def animate(
-    pipeline: Pipeline, request: Request, still: Video, keep: Keep | None = None
-) -> Iterator[Video | Film]:
+def animate(pipeline: Pipeline, request: Request, still: Video, keep: Keep | None = None) -> Iterator[Video | Film]:
     """Begins with the still, as the autoencoder shows it, and goes on as the prompt says."""
     request = shaped(pipeline, request, still)
     head = one_of(pipeline, request, still, "first")
@@ -132,13 +130,15 @@ def extend(pipeline: Pipeline, request: Request, clip: Video, direction: Directi
     if direction not in get_args(Direction):
         raise BadRequest(f"direction {direction!r} is not allowed: use {', '.join(get_args(Direction))}")
     if direction != "forward" and pipeline.config.known == "channels":
-        raise BadRequest(f"{pipeline.name} begins from pictures, and cannot make what comes before a clip: say "
-                         "--direction forward")  # fmt: skip
+        raise BadRequest(
+            f"{pipeline.name} begins from pictures, and cannot make what comes before a clip: say --direction forward"
+        )
     request = shaped(pipeline, request, clip)
     fps, start = rate(request), frames_of(pipeline, request, clip)
     if request.seconds and round(request.seconds * fps) < 1:
-        raise BadRequest(f"an extension of {request.seconds} s at {fps:g} fps has no frame: ask for {1 / fps:.3g} "
-                         "seconds or more")  # fmt: skip
+        raise BadRequest(
+            f"an extension of {request.seconds} s at {fps:g} fps has no frame: ask for {1 / fps:.3g} seconds or more"
+        )
     wanted = asked_for(request) or max(1, (pipeline.window - 1) // 2)
     for one in each(request):
         parts = [start]
@@ -166,8 +166,7 @@ def after(pipeline: Pipeline, one: Request, start: Frames, wanted: int) -> Frame
 
 
 def before(pipeline: Pipeline, one: Request, end: Frames, wanted: int) -> Frames:
-    """So many frames that lead to a clip; of a prompt that names cuts its last shot does, after a film of the others.
-    """
+    """So many frames that lead to a clip; where the prompt names cuts, after a film of the other shots."""
     *others, last = shots_of(one.prompts[0], wanted)
     led = leading_up(pipeline, replace(one, prompts=(last.prompt,)), end, last.frames)
     return np.concatenate([pipeline.film(one, others, one.seed).whole().frames, led]) if others else led
@@ -226,8 +225,10 @@ def fill(pipeline: Pipeline, request: Request, clip: Video, start: float, end: f
     frames = frames_of(pipeline, request, clip)
     first, last = (min(len(frames), round(moment * rate(request))) for moment in (start, min(end, clip.seconds)))
     if not 0 < first < last < len(frames):
-        raise BadRequest(f"a gap from {start:g} to {end:g} s is not within the clip, which lasts {clip.seconds:g} s: "
-                         "leave a frame or more on both sides, and one to make")  # fmt: skip
+        raise BadRequest(
+            f"a gap from {start:g} to {end:g} s is not within the clip, which lasts {clip.seconds:g} s: "
+            "leave a frame or more on both sides, and one to make"
+        )
     for one in each(request):
         yield bridged(pipeline, one, frames[:first], frames[last:], last - first)
 
@@ -373,5 +374,7 @@ def planned(pipeline: Pipeline, request: Request, at_once: bool = False) -> Sett
 def check_at_once(pipeline: Pipeline, frames: int) -> None:
     """Raises BadRequest for more frames than can be made at once in a time that somebody waits."""
     if frames > (most := AT_ONCE * pipeline.window):
-        raise BadRequest(f"{frames} frames would be made at once, what is given among them, and {pipeline.name} makes "
-                         f"{most} at most: ask for a shorter clip, bridge or gap")  # fmt: skip
+        raise BadRequest(
+            f"{frames} frames would be made at once, what is given among them, and {pipeline.name} makes "
+            f"{most} at most: ask for a shorter clip, bridge or gap"
+        )

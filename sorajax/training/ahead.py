@@ -23,8 +23,21 @@ from sorajax.training.step import bound, make_begin, make_update
 
 GIB = 2**30
 COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
-BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f32": 4, "s32": 4, "u32": 4, "f64": 8,
-         "s64": 8, "u64": 8}  # fmt: skip
+BYTES = {
+    "pred": 1,
+    "s8": 1,
+    "u8": 1,
+    "bf16": 2,
+    "f16": 2,
+    "s16": 2,
+    "u16": 2,
+    "f32": 4,
+    "s32": 4,
+    "u32": 4,
+    "f64": 8,
+    "s64": 8,
+    "u64": 8,
+}
 
 
 class Chip(NamedTuple):
@@ -64,8 +77,10 @@ class Topology:
     def __post_init__(self) -> None:
         kind, _, shape = self.name.partition(":")
         if kind not in CHIPS or not re.fullmatch(r"\d+(x\d+)*", shape):
-            raise ValueError(f"{self.name} is no topology: write KIND:SHAPE, e.g. v5e:2x4 or v5p:4x4x4; the kinds are "
-                             f"{', '.join(CHIPS)}")  # fmt: skip
+            raise ValueError(
+                f"{self.name} is no topology: write KIND:SHAPE, e.g. v5e:2x4 or v5p:4x4x4; the kinds are "
+                f"{', '.join(CHIPS)}"
+            )
 
     @property
     def kind(self) -> str:
@@ -185,8 +200,9 @@ def peak_of(memory: Any) -> int:
 def compile_stage(stage: Any, mesh: Mesh) -> Any:
     """Compiles a stage of sampling (`sorajax.sampling.memory`) with its weights spread over `mesh`. Raises TooLarge."""
     weights, *rest = stage.arguments
-    placed = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), weights,
-                          shardings(weights, mesh))  # fmt: skip
+    placed = jax.tree.map(
+        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), weights, shardings(weights, mesh)
+    )
     whole = NamedSharding(mesh, P())
     rest = [jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), part) for part in rest]
     platform = mesh.devices.flat[0].platform

@@ -148,8 +148,10 @@ class Checkpoints:
             steps = self.manager.all_steps(read=True)
             left = f"the last whole one is step {max(steps)}" if steps else "there is none yet"
             free = shutil.disk_usage(self.directory).free / 2**30
-            raise OSError(f"a checkpoint could not be written to {self.directory}, where {free:.1f} GiB are free "
-                          f"({one_line(error)}): {left}; make room and continue with --resume") from error  # fmt: skip
+            raise OSError(
+                f"a checkpoint could not be written to {self.directory}, where {free:.1f} GiB are free "
+                f"({one_line(error)}): {left}; make room and continue with --resume"
+            ) from error
 
 
 @jax.jit

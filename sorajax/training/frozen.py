@@ -73,10 +73,13 @@ def open_text(folder: Path, dtype: Dtype | None = None) -> FrozenText:
         opened = open_model(folder, wanted)
         part = opened.parts[TEXT]
         return FrozenText(
-            opened.config.text, opened.tokenizer, opened.config.clean_prompts, part.signature(),
-            lambda: part.load(wanted, whole_machine()))  # fmt: skip
+            opened.config.text,
+            opened.tokenizer,
+            opened.config.clean_prompts,
+            part.signature(),
+            lambda: part.load(wanted, whole_machine()),
+        )
     config, params, tokenizer = load_model(folder, SoraConfig)
     if tokenizer is None or TEXT not in params:
         raise ValueError(f"{folder} has no text encoder: name a whole model")
-    return FrozenText(
-        config.text, tokenizer, config.clean_prompts, signature(params[TEXT]), lambda: params[TEXT])  # fmt: skip
+    return FrozenText(config.text, tokenizer, config.clean_prompts, signature(params[TEXT]), lambda: params[TEXT])

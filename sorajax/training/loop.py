@@ -152,8 +152,10 @@ def check_mesh(experiment: Any) -> None:
     for bucket in () if getattr(data, "tokens", 0) else getattr(data, "buckets", ()):  # a budget of tokens divides
         if bucket.batch_size % ways:
             fit = -(-bucket.batch_size // ways) * ways
-            raise ValueError(f"a batch of {bucket.batch_size} clips of {stem(bucket)} does not divide over {ways} "
-                             f"devices: choose a multiple of {ways}, e.g. {fit}")  # fmt: skip
+            raise ValueError(
+                f"a batch of {bucket.batch_size} clips of {stem(bucket)} does not divide over {ways} "
+                f"devices: choose a multiple of {ways}, e.g. {fit}"
+            )
     if hasattr(experiment, "planned"):
         stage, _ = experiment.planned(mesh)
         if hasattr(stage, "check"):
@@ -233,9 +235,14 @@ class Run:
         first, clock = self.step, self.clock
         replicated = NamedSharding(self.mesh, P())
         update = make_update(self.optimizer, self.config.optimizer)
-        programs = Programs(jax.jit(
-            update, donate_argnums=0, out_shardings=(self.where, replicated), compiler_options=step_options(self.stage)
-        ))  # fmt: skip
+        programs = Programs(
+            jax.jit(
+                update,
+                donate_argnums=0,
+                out_shardings=(self.where, replicated),
+                compiler_options=step_options(self.stage),
+            )
+        )
         if self.config.minutes:
             self.compile_early(programs)
         tokens = getattr(self.stage, "tokens", lambda batch: 0.0)

@@ -55,8 +55,9 @@ class Work(NamedTuple):
     flops: float = 0.0
 
     def plus(self, other: "Work") -> "Work":
-        return Work(self.steps + other.steps, self.clips + other.clips, self.tokens + other.tokens,
-                    self.flops + other.flops)  # fmt: skip
+        return Work(
+            self.steps + other.steps, self.clips + other.clips, self.tokens + other.tokens, self.flops + other.flops
+        )
 
 
 ONE_STEP = Work(1)
@@ -202,8 +203,11 @@ def rates(values: dict[str, float]) -> list[str]:
     found = [f"{speed:.2f} steps/s" if speed >= 1 else f"{1 / max(speed, 1e-9):.2f} s/step"]
     if "clips_per_second" in values:
         found.append(f"{values['clips_per_second']:.3g} clips/s")
-    found += [f"{_si(values[name])}{unit}/s" for name, unit in (("tokens_per_second", "tokens"), ("flops_per_second",
-              "FLOP")) if name in values]  # fmt: skip
+    found += [
+        f"{_si(values[name])}{unit}/s"
+        for name, unit in (("tokens_per_second", "tokens"), ("flops_per_second", "FLOP"))
+        if name in values
+    ]
     if "utilisation" in values:
         found.append(f"utilisation {values['utilisation']:.1%}")
     return found

@@ -73,8 +73,10 @@ class OptimizerConfig:
 def schedule(config: OptimizerConfig, steps: int | None) -> optax.Schedule:
     """The learning rate at each update, for a run of `steps` batches; of None it does not fall (see `clock`)."""
     if steps is None:
-        pieces = [optax.linear_schedule(0.0, config.learning_rate, config.warmup),
-                  optax.constant_schedule(config.learning_rate)]
+        pieces = [
+            optax.linear_schedule(0.0, config.learning_rate, config.warmup),
+            optax.constant_schedule(config.learning_rate),
+        ]
         return optax.join_schedules(pieces, [config.warmup])
     total = max(1, steps // config.accumulation)
     warmup = min(config.warmup, total)
@@ -111,9 +113,7 @@ def make_optimizer(config: OptimizerConfig, steps: int | None) -> optax.Gradient
             consistent_rms=0.2,
         )
     else:
-        update = optax.adamw(
-            rate, config.beta1, config.beta2, weight_decay=config.weight_decay, mask=decayed
-        )
+        update = optax.adamw(rate, config.beta1, config.beta2, weight_decay=config.weight_decay, mask=decayed)
     if config.state_dtype != "float32":
         update = kept_as(update, jnp.dtype(config.state_dtype))
     update = rescaled(update)

@@ -136,9 +136,11 @@ def read_snapshots(run: Path, step: int | None = None) -> list[Snapshot]:
 
 
 def products(
-    gamma: Float[np.ndarray, "*n"], time: Float[np.ndarray, "*n"],
-    other_gamma: Float[np.ndarray, "*n"], other_time: Float[np.ndarray, "*n"],
-) -> Float[np.ndarray, "*n"]:  # fmt: skip
+    gamma: Float[np.ndarray, "*n"],
+    time: Float[np.ndarray, "*n"],
+    other_gamma: Float[np.ndarray, "*n"],
+    other_time: Float[np.ndarray, "*n"],
+) -> Float[np.ndarray, "*n"]:
     """Inner products of profiles, in units of 1 / time; arguments broadcast."""
     least = np.minimum(time, other_time)
     falls = (gamma + 0.5) * np.log(least / time) + (other_gamma + 0.5) * np.log(least / other_time)

@@ -128,8 +128,12 @@ def test_a_picture_and_one_of_two_experts_are_planned_too():
     channels = base.vae.latent_channels
     dit = replace(base.dit, in_channels=2 * channels + 4, image_width=vision.width, pooled_text=False)
     config = replace(base, dit=dit, vision=vision, known="channels", boundary=0.9, guide_known=False)
-    inits = {"text": (init_text, config.text), "vision": (init_vision, vision), "dit": (init_dit, dit),
-             "vae": (init_vae, config.vae)}  # fmt: skip
+    inits = {
+        "text": (init_text, config.text),
+        "vision": (init_vision, vision),
+        "dit": (init_dit, dit),
+        "vae": (init_vae, config.vae),
+    }
     weights = {name: abstract_parameters(init, shape, "float32") for name, (init, shape) in inits.items()}
     found = stages(config, weights, config.vae.latent_shape(17, 64, 64), 30)
     assert [stage.name for stage in found] == ["text", "vision", "encoder", "transformer", "decoder"]
@@ -148,8 +152,9 @@ def test_open_models_are_known_by_name():
     assert (large.name, large.calls) == ("decoder, a tile", 2 * 4 * 21)
     larger = stages(config, weights, config.vae.latent_shape(81, 1080, 1920), 50)[2]
     assert larger.planned == large.planned  # the memory of a tile
-    whole = [stages(config, weights, config.vae.latent_shape(81, 480, 832), 50, gigabytes * 1e9)[2]
-             for gigabytes in (24, 40)]  # fmt: skip
+    whole = [
+        stages(config, weights, config.vae.latent_shape(81, 480, 832), 50, gigabytes * 1e9)[2] for gigabytes in (24, 40)
+    ]
     assert [stage.name for stage in whole] == ["decoder, a tile", "decoder"]
     assert whole[1].calls == 21
     assert described(Sampling("Wan2.2-TI2V-5B"))[0].vae.stride == (4, 16, 16)
@@ -196,8 +201,15 @@ def test_a_wrong_request_is_one_line(arguments, message, capsys, monkeypatch):
 def test_the_world_is_planned_as_it_trains():
     """Clips are rendered and encoded in the step; what a plan compiles has the shapes of a batch of the loader."""
     config = load_experiment("configs/world_large.py")
-    small = replace(config, data=replace(config.data, threads=1, ahead=1, buckets=tuple(
-        replace(bucket, batch_size=2) for bucket in config.data.buckets)))  # fmt: skip
+    small = replace(
+        config,
+        data=replace(
+            config.data,
+            threads=1,
+            ahead=1,
+            buckets=tuple(replace(bucket, batch_size=2) for bucket in config.data.buckets),
+        ),
+    )
     stage, planned = small.planned(make_mesh("fsdp=1", jax.devices()[:1]))
     with tempfile.TemporaryDirectory() as directory:
         real, batches = small.build(Path(directory))

@@ -79,8 +79,29 @@ def test_prompts_from_a_file_and_from_standard_input(run, tmp_path, monkeypatch)
 
 
 def test_every_setting_arrives(run, tmp_path):
-    run(BALL, "--steps", "3", "--guidance-scale", "2.5", "--sampler", "euler", "--shift", "2", "--size", "24x16",
-        "--seconds", "0.6", "--seed", "9", "--negative", "blue", "--fps", "10", "--out", "clip.webp")  # fmt: skip
+    run(
+        BALL,
+        "--steps",
+        "3",
+        "--guidance-scale",
+        "2.5",
+        "--sampler",
+        "euler",
+        "--shift",
+        "2",
+        "--size",
+        "24x16",
+        "--seconds",
+        "0.6",
+        "--seed",
+        "9",
+        "--negative",
+        "blue",
+        "--fps",
+        "10",
+        "--out",
+        "clip.webp",
+    )
     video = Video.load(tmp_path / "clip.webp")
     assert video.frames.shape == (5, 16, 24, 3)
     expected = {

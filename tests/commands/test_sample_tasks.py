@@ -57,11 +57,17 @@ def test_every_task_from_the_command_line(tiny_model, tmp_path, monkeypatch, cap
     clip(1).save("still.png")
     clip(6).save("clip.png")
     clip(1, 32, 32).save("mask.png")
-    for number, argv in enumerate((
-        ["--image", "still.png"], ["--extend", "clip.png", "--frames", "3", "--direction", "backward"],
-        ["--between", "still.png", "still.png"], ["--connect", "clip.png", "clip.png"], ["--loop"],
-        ["--edit", "clip.png", "--strength", "0.5", "--mask", "mask.png"], ["--fill", "clip.png", "--gap", "0.25:0.5"],
-    )):  # fmt: skip
+    for number, argv in enumerate(
+        (
+            ["--image", "still.png"],
+            ["--extend", "clip.png", "--frames", "3", "--direction", "backward"],
+            ["--between", "still.png", "still.png"],
+            ["--connect", "clip.png", "clip.png"],
+            ["--loop"],
+            ["--edit", "clip.png", "--strength", "0.5", "--mask", "mask.png"],
+            ["--fill", "clip.png", "--gap", "0.25:0.5"],
+        )
+    ):
         assert main(["a red ball", "--model", str(tiny_model), "--out", f"out{number}.png", *argv]) == 0
         assert capfd.readouterr().out == f"out{number}.png\n"
     said = json.loads((tmp_path / "out5.png.json").read_text())
@@ -92,8 +98,14 @@ def test_notes_say_what_was_not_asked_for(tiny_model, tmp_path, monkeypatch, cap
 
 def test_finished_files_stay_where_an_interrupted_command_goes_on(tiny_model, tmp_path, capsys, monkeypatch):
     made, sampled = [], Denoiser.sample
-    monkeypatch.setattr(Denoiser, "sample", lambda self, clips, *rest, **more: (
-        made.extend(seed for _, seed in clips), sampled(self, clips, *rest, **more))[1])
+    monkeypatch.setattr(
+        Denoiser,
+        "sample",
+        lambda self, clips, *rest, **more: (
+            made.extend(seed for _, seed in clips),
+            sampled(self, clips, *rest, **more),
+        )[1],
+    )
     command = ["a red ball", "--model", str(tiny_model), "--frames", "5", "--out", str(tmp_path / "a.webp")]
     assert main([*command, "--num", "2"]) == 0
     (tmp_path / "a-2.webp").unlink()

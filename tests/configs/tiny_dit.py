@@ -20,7 +20,5 @@ config = FlowTraining(
     vae=Path("runs/tiny_vae"),
     objective=FlowObjective(sample_steps=2, prompts=("a red ball bounces",)),
     data=WorldData(buckets=(Bucket(5, 32, 32, batch_size=8),), mix=CORE),
-    loop=LoopConfig(
-        steps=2, optimizer=OptimizerConfig(learning_rate=3e-3, warmup=1), preview_every=2
-    ),
+    loop=LoopConfig(steps=2, optimizer=OptimizerConfig(learning_rate=3e-3, warmup=1), preview_every=2),
 )

@@ -9,12 +9,8 @@ from sorajax.training.optimizer import OptimizerConfig
 from sorajax.world.scenes import CORE
 
 config = VAETraining(
-    model=VAEConfig(
-        base=4, multipliers=(1, 1), strides=((2, 2),), residual_blocks=1, pixel_patch=4, latent_channels=4
-    ),
+    model=VAEConfig(base=4, multipliers=(1, 1), strides=((2, 2),), residual_blocks=1, pixel_patch=4, latent_channels=4),
     objective=VAEObjective(moments=8, noise=0.1),
     data=WorldData(buckets=(Bucket(5, 32, 32, batch_size=8, crop=16),), mix=CORE),
-    loop=LoopConfig(
-        steps=2, optimizer=OptimizerConfig(learning_rate=3e-3, warmup=1), preview_every=2
-    ),
+    loop=LoopConfig(steps=2, optimizer=OptimizerConfig(learning_rate=3e-3, warmup=1), preview_every=2),
 )

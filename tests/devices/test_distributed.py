@@ -27,12 +27,35 @@ def launched(directory, *more):
         "JAX_PLATFORMS": "cpu",
     }
     command = [
-        sys.executable, "-m", "sorajax.train", "tests/configs/toy.py", "--directory", str(directory),
-        "--loop.steps", str(STEPS), "--loop.save-every", str(SAVE), "--mesh", "data=2,fsdp=4",
-        "--coordinator", f"localhost:{port}", "--processes", "2", *more]  # fmt: skip
+        sys.executable,
+        "-m",
+        "sorajax.train",
+        "tests/configs/toy.py",
+        "--directory",
+        str(directory),
+        "--loop.steps",
+        str(STEPS),
+        "--loop.save-every",
+        str(SAVE),
+        "--mesh",
+        "data=2,fsdp=4",
+        "--coordinator",
+        f"localhost:{port}",
+        "--processes",
+        "2",
+        *more,
+    ]
     return [
-        subprocess.Popen([*command, "--process", str(i)], cwd=ROOT, env=environment, text=True,
-                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for i in range(2)]  # fmt: skip
+        subprocess.Popen(
+            [*command, "--process", str(i)],
+            cwd=ROOT,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        for i in range(2)
+    ]
 
 
 @pytest.mark.slow

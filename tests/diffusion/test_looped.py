@@ -40,8 +40,10 @@ def test_a_velocity_that_sees_no_neighbours_is_the_same_in_a_loop(cycle):
 def test_a_loop_that_begins_a_view_later_is_the_same_loop(cycle):
     k = len(cycle.views)
     x, time = state(cycle), jnp.full((2, cycle.latents), 0.3)
-    turn = lambda x: jnp.concatenate(  # noqa: E731
-        [jnp.roll(x[:, :k], -1, 1), jnp.roll(x[:, k:], -cycle.size // k, 1)], 1)
+
+    def turn(x):
+        return jnp.concatenate([jnp.roll(x[:, :k], -1, 1), jnp.roll(x[:, k:], -cycle.size // k, 1)], 1)
+
     velocity = looped(causal, cycle)
     np.testing.assert_allclose(velocity(turn(x), time), turn(velocity(x, time)), rtol=1e-4, atol=1e-5)
 

@@ -166,7 +166,8 @@ def test_fifty_steps_agree_with_the_reference(name, theirs, shift):
     torch = pytest.importorskip("torch", reason="the parity extra is not installed")
     diffusers = pytest.importorskip("diffusers", reason="the parity extra is not installed")
     scheduler = getattr(diffusers, f"{theirs}MultistepScheduler")(
-        prediction_type="flow_prediction", use_flow_sigmas=True, num_train_timesteps=1000, flow_shift=shift)
+        prediction_type="flow_prediction", use_flow_sigmas=True, num_train_timesteps=1000, flow_shift=shift
+    )
     scheduler.set_timesteps(50)
     times = scheduler.sigmas.numpy()
     if name == "unipc":

@@ -48,7 +48,13 @@ def test_quality_is_of_all_clips_whatever_their_shapes():
     assert off.psnr == pytest.approx((2 * same.psnr + 40) / 3)
     assert off.ssim < 1
     assert table({"seen": Quality(31.234, 20, 0.9, 0.0123, 4)}).splitlines()[1].split() == [
-        "seen", "31.23", "20.00", "0.9000", "0.01230", "4"]  # fmt: skip
+        "seen",
+        "31.23",
+        "20.00",
+        "0.9000",
+        "0.01230",
+        "4",
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -105,8 +105,10 @@ def test_images_and_negative_prompts():
 
     assert [figure.value for figure in tasks.image(truth, 4, 4, FPS).values()] == [100, 100, 100]
 
-    red, blue = (next(case.clip for case in cases(32, 5) if tasks.thing(case.words)["colour"] == colour)
-                 for colour in ("red", "blue"))  # fmt: skip
+    red, blue = (
+        next(case.clip for case in cases(32, 5) if tasks.thing(case.words)["colour"] == colour)
+        for colour in ("red", "blue")
+    )
 
     def turns_away(task, prompt, seed, negative=""):
         return blue if "red" in negative else red

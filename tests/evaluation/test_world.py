@@ -54,10 +54,13 @@ def test_the_smallest_object_is_seen_beside_the_largest():
     scene = sample_scenes(np.random.default_rng(0), 1, "all", GROUPS["relation"].mix)
     large, small = ("large", "shrinks"), ("small", "grows")
     scene = scene._replace(
-        size=np.array([[1, 0]], np.int32), shape=np.array([[1, 2]], np.int32), relation=np.array([3], np.int32),
+        size=np.array([[1, 0]], np.int32),
+        shape=np.array([[1, 2]], np.int32),
+        relation=np.array([3], np.int32),
         motion=np.broadcast_to(np.array([SHRINKS, GROWS], np.int32), (1, 2, 2)),
-        radius=np.array([[0.168, 0.0855]], np.float32), rate=np.ones((1, 2, 2), np.float32),
-    )  # fmt: skip
+        radius=np.array([[0.168, 0.0855]], np.float32),
+        rate=np.ones((1, 2, 2), np.float32),
+    )
     video = np.round((np.asarray(render(scene, 17, 64, 64)[0][0]) + 1) * 127.5).astype(np.uint8)
     seen = [(thing.words["size"], thing.words["motion"]) for thing in read(video).things[0]]
     assert sorted(seen) == [large, small]

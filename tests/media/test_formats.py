@@ -36,9 +36,15 @@ STORED = {  # by Exif orientation: how an upright picture lies in the file
     8: lambda p: np.rot90(p, -1),
 }
 MATRICES = {  # the same as display matrices: x' = a x + c y, y' = b x + d y
-    1: (1, 0, 0, 1), 2: (-1, 0, 0, 1), 3: (-1, 0, 0, -1), 4: (1, 0, 0, -1),
-    5: (0, 1, 1, 0), 6: (0, 1, -1, 0), 7: (0, -1, -1, 0), 8: (0, -1, 1, 0),
-}  # fmt: skip
+    1: (1, 0, 0, 1),
+    2: (-1, 0, 0, 1),
+    3: (-1, 0, 0, -1),
+    4: (1, 0, 0, -1),
+    5: (0, 1, 1, 0),
+    6: (0, 1, -1, 0),
+    7: (0, -1, -1, 0),
+    8: (0, -1, 1, 0),
+}
 
 
 def seen_alike(path, expected, closeness=12, still=False):

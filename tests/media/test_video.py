@@ -271,7 +271,8 @@ def test_a_picture_without_times_shows_all_its_frames(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "said", ['{"frames": null}', '{"frames": 10000000, "fps": 8}', '{"fps": 0}', '{"frames": 32, "fps": 8}'])
+    "said", ['{"frames": null}', '{"frames": 10000000, "fps": 8}', '{"fps": 0}', '{"frames": 32, "fps": 8}']
+)
 def test_a_comment_that_is_not_of_the_picture_does_not_count(tmp_path, said):
     from PIL import Image
 

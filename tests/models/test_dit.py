@@ -39,9 +39,7 @@ def test_layers_differ_only_in_how_they_are_compiled(inputs):
 
     expected = gradient()
     for changes in ({"unroll": 3}, {"remat": "full"}, {"remat": "dots"}):
-        jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), gradient(**changes), expected
-        )
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), gradient(**changes), expected)
 
 
 def test_every_frame_has_its_own_clock(inputs):

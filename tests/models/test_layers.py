@@ -78,7 +78,8 @@ CONVOLUTIONS = {
 def threefold(x, kernel, stride, padding):
     """The convolution in three dimensions that all formulations stand for."""
     return jax.lax.conv_general_dilated(
-        x, kernel, stride, ((0, 0), *padding), dimension_numbers=("NDHWC", "DHWIO", "NDHWC"))
+        x, kernel, stride, ((0, 0), *padding), dimension_numbers=("NDHWC", "DHWIO", "NDHWC")
+    )
 
 
 @pytest.mark.parametrize("case", CONVOLUTIONS)

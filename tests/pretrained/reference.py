@@ -40,43 +40,103 @@ def tokenizer():
     made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     made.post_processor = tokenizers.processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=made, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=512)
+        tokenizer_object=made, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=512
+    )
 
 
 def text_encoder():
-    return randomised(transformers.UMT5EncoderModel(transformers.UMT5Config(
-        vocab_size=50, d_model=24, d_kv=10, d_ff=40, num_layers=2, num_heads=2, feed_forward_proj="gated-gelu",
-        relative_attention_num_buckets=16, relative_attention_max_distance=128)))
+    return randomised(
+        transformers.UMT5EncoderModel(
+            transformers.UMT5Config(
+                vocab_size=50,
+                d_model=24,
+                d_kv=10,
+                d_ff=40,
+                num_layers=2,
+                num_heads=2,
+                feed_forward_proj="gated-gelu",
+                relative_attention_num_buckets=16,
+                relative_attention_max_distance=128,
+            )
+        )
+    )
 
 
 def transformer(inputs=CHANNELS, outputs=CHANNELS, image=None, seed=0):
-    return randomised(WanTransformer3DModel(
-        patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=20, in_channels=inputs, out_channels=outputs,
-        text_dim=24, freq_dim=32, ffn_dim=56, num_layers=2, cross_attn_norm=True, qk_norm="rms_norm_across_heads",
-        rope_max_seq_len=64, image_dim=image, added_kv_proj_dim=40 if image else None), seed)
+    return randomised(
+        WanTransformer3DModel(
+            patch_size=(1, 2, 2),
+            num_attention_heads=2,
+            attention_head_dim=20,
+            in_channels=inputs,
+            out_channels=outputs,
+            text_dim=24,
+            freq_dim=32,
+            ffn_dim=56,
+            num_layers=2,
+            cross_attn_norm=True,
+            qk_norm="rms_norm_across_heads",
+            rope_max_seq_len=64,
+            image_dim=image,
+            added_kv_proj_dim=40 if image else None,
+        ),
+        seed,
+    )
 
 
 def autoencoder():
     """Wan 2.1's form."""
-    return randomised(AutoencoderKLWan(
-        base_dim=4, z_dim=CHANNELS, dim_mult=[1, 2, 4, 4], num_res_blocks=2, attn_scales=[],
-        temperal_downsample=[False, True, True]))
+    return randomised(
+        AutoencoderKLWan(
+            base_dim=4,
+            z_dim=CHANNELS,
+            dim_mult=[1, 2, 4, 4],
+            num_res_blocks=2,
+            attn_scales=[],
+            temperal_downsample=[False, True, True],
+        )
+    )
 
 
 def autoencoder_22():
     """Wan 2.2's form."""
     from sorajax.pretrained.conventions import MEAN, STD
 
-    return randomised(AutoencoderKLWan(
-        base_dim=4, decoder_base_dim=8, z_dim=48, dim_mult=[1, 2, 4, 4], num_res_blocks=2, attn_scales=[],
-        temperal_downsample=[False, True, True], is_residual=True, patch_size=2, in_channels=12, out_channels=12,
-        latents_mean=list(MEAN[48]), latents_std=list(STD[48]), scale_factor_spatial=16, scale_factor_temporal=4))
+    return randomised(
+        AutoencoderKLWan(
+            base_dim=4,
+            decoder_base_dim=8,
+            z_dim=48,
+            dim_mult=[1, 2, 4, 4],
+            num_res_blocks=2,
+            attn_scales=[],
+            temperal_downsample=[False, True, True],
+            is_residual=True,
+            patch_size=2,
+            in_channels=12,
+            out_channels=12,
+            latents_mean=list(MEAN[48]),
+            latents_std=list(STD[48]),
+            scale_factor_spatial=16,
+            scale_factor_temporal=4,
+        )
+    )
 
 
 def image_encoder():
-    return randomised(transformers.CLIPVisionModel(transformers.CLIPVisionConfig(
-        hidden_size=80, intermediate_size=64, num_hidden_layers=2, num_attention_heads=1, image_size=28, patch_size=7,
-        hidden_act="gelu")))
+    return randomised(
+        transformers.CLIPVisionModel(
+            transformers.CLIPVisionConfig(
+                hidden_size=80,
+                intermediate_size=64,
+                num_hidden_layers=2,
+                num_attention_heads=1,
+                image_size=28,
+                patch_size=7,
+                hidden_act="gelu",
+            )
+        )
+    )
 
 
 def image_processor():
@@ -85,7 +145,8 @@ def image_processor():
 
 def scheduler(shift=3.0):
     return UniPCMultistepScheduler(
-        prediction_type="flow_prediction", use_flow_sigmas=True, num_train_timesteps=1000, flow_shift=shift)
+        prediction_type="flow_prediction", use_flow_sigmas=True, num_train_timesteps=1000, flow_shift=shift
+    )
 
 
 def picture(height, width):
@@ -107,10 +168,20 @@ def original_dit(state):
         ("condition_embedder.image_embedder.ff.net.0.proj", "img_emb.proj.1"),
         ("condition_embedder.image_embedder.ff.net.2", "img_emb.proj.3"),
         ("condition_embedder.image_embedder.norm2", "img_emb.proj.4"),
-        ("ffn.net.0.proj", "ffn.0"), ("ffn.net.2", "ffn.2"), ("attn1", "self_attn"), ("attn2", "cross_attn"),
-        ("add_k_proj", "k_img"), ("add_v_proj", "v_img"), ("norm_added_k", "norm_k_img"), ("to_out.0", "o"),
-        ("to_q", "q"), ("to_k", "k"), ("to_v", "v"), (".norm2.", ".norm3."), ("proj_out", "head.head"),
-    )  # fmt: skip
+        ("ffn.net.0.proj", "ffn.0"),
+        ("ffn.net.2", "ffn.2"),
+        ("attn1", "self_attn"),
+        ("attn2", "cross_attn"),
+        ("add_k_proj", "k_img"),
+        ("add_v_proj", "v_img"),
+        ("norm_added_k", "norm_k_img"),
+        ("to_out.0", "o"),
+        ("to_q", "q"),
+        ("to_k", "k"),
+        ("to_v", "v"),
+        (".norm2.", ".norm3."),
+        ("proj_out", "head.head"),
+    )
     renamed = {}
     for name, tensor in state.items():
         new = "head.modulation" if name == "scale_shift_table" else name.replace("scale_shift_table", "modulation")
@@ -123,12 +194,24 @@ def original_dit(state):
 
 def original_vae(state, levels=4, blocks=2, nested=False):
     """An autoencoder's tensors under the names of the original release; `nested`: the 2.2 one's."""
-    inner = (("norm1.", "residual.0."), ("conv1.", "residual.2."), ("norm2.", "residual.3."), ("conv2.", "residual.6."),
-             ("conv_shortcut.", "shortcut."))  # fmt: skip
-    outer = (("post_quant_conv.", "conv2."), ("quant_conv.", "conv1."), ("encoder.conv_in.", "encoder.conv1."),
-             ("decoder.conv_in.", "decoder.conv1."), ("norm_out.", "head.0."), ("conv_out.", "head.2."),
-             ("mid_block.resnets.0.", "middle.0."), ("mid_block.attentions.0.", "middle.1."),
-             ("mid_block.resnets.1.", "middle.2."))  # fmt: skip
+    inner = (
+        ("norm1.", "residual.0."),
+        ("conv1.", "residual.2."),
+        ("norm2.", "residual.3."),
+        ("conv2.", "residual.6."),
+        ("conv_shortcut.", "shortcut."),
+    )
+    outer = (
+        ("post_quant_conv.", "conv2."),
+        ("quant_conv.", "conv1."),
+        ("encoder.conv_in.", "encoder.conv1."),
+        ("decoder.conv_in.", "decoder.conv1."),
+        ("norm_out.", "head.0."),
+        ("conv_out.", "head.2."),
+        ("mid_block.resnets.0.", "middle.0."),
+        ("mid_block.attentions.0.", "middle.1."),
+        ("mid_block.resnets.1.", "middle.2."),
+    )
     renamed = {}
     for name, tensor in state.items():
         new = name
@@ -175,8 +258,11 @@ def original_text(state):
 def original_vision(state):
     """An image encoder's tensors under the names of the original release, its text side beside it."""
     state = {name.removeprefix("vision_model."): tensor for name, tensor in state.items()}
-    renamed = {"log_scale": torch.ones(()), "textual.token_embedding.weight": torch.ones(3, 2),
-               "visual.head": torch.ones(4, 2)}  # fmt: skip
+    renamed = {
+        "log_scale": torch.ones(()),
+        "textual.token_embedding.weight": torch.ones(3, 2),
+        "visual.head": torch.ones(4, 2),
+    }
     for name, tensor in state.items():
         new = name.replace("encoder.layers", "transformer").replace("layer_norm", "norm")
         new = new.replace("self_attn.out_proj", "attn.proj").replace("mlp.fc1", "mlp.0").replace("mlp.fc2", "mlp.2")
@@ -204,19 +290,36 @@ def save_original(pipeline, folder):
     for home, expert in zip(homes, experts, strict=False):
         home.mkdir(exist_ok=True)
         said = expert.config
-        (home / "config.json").write_text(json.dumps({
-            "_class_name": "WanModel", "dim": said.num_attention_heads * said.attention_head_dim, "eps": said.eps,
-            "ffn_dim": said.ffn_dim, "freq_dim": said.freq_dim, "in_dim": said.in_channels, "text_len": 512,
-            "num_heads": said.num_attention_heads, "num_layers": said.num_layers, "out_dim": said.out_channels}))
+        (home / "config.json").write_text(
+            json.dumps(
+                {
+                    "_class_name": "WanModel",
+                    "dim": said.num_attention_heads * said.attention_head_dim,
+                    "eps": said.eps,
+                    "ffn_dim": said.ffn_dim,
+                    "freq_dim": said.freq_dim,
+                    "in_dim": said.in_channels,
+                    "text_len": 512,
+                    "num_heads": said.num_attention_heads,
+                    "num_layers": said.num_layers,
+                    "out_dim": said.out_channels,
+                }
+            )
+        )
         tensors = {name: tensor.contiguous() for name, tensor in original_dit(expert.state_dict()).items()}
         save_file(tensors, home / "diffusion_pytorch_model.safetensors")
     nested = pipeline.vae.config.is_residual
-    torch.save(original_vae(pipeline.vae.state_dict(), nested=nested),
-               folder / ("Wan2.2_VAE.pth" if nested else "Wan2.1_VAE.pth"), _use_new_zipfile_serialization=False)
+    torch.save(
+        original_vae(pipeline.vae.state_dict(), nested=nested),
+        folder / ("Wan2.2_VAE.pth" if nested else "Wan2.1_VAE.pth"),
+        _use_new_zipfile_serialization=False,
+    )
     torch.save(original_text(pipeline.text_encoder.state_dict()), folder / "models_t5_umt5-xxl-enc-bf16.pth")
     if getattr(pipeline, "image_encoder", None) is not None:
-        torch.save(original_vision(pipeline.image_encoder.state_dict()),
-                   folder / "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth")
+        torch.save(
+            original_vision(pipeline.image_encoder.state_dict()),
+            folder / "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth",
+        )
     (folder / "google" / "umt5-xxl").mkdir(parents=True)
     pipeline.tokenizer.save_pretrained(folder / "google" / "umt5-xxl")
 
@@ -224,26 +327,41 @@ def save_original(pipeline, folder):
 def text_to_video(boundary=None):
     low = transformer(seed=1) if boundary else None
     return WanPipeline(
-        tokenizer=tokenizer(), text_encoder=text_encoder(), transformer=transformer(),
-        transformer_2=low, vae=autoencoder(), scheduler=scheduler(), boundary_ratio=boundary)
+        tokenizer=tokenizer(),
+        text_encoder=text_encoder(),
+        transformer=transformer(),
+        transformer_2=low,
+        vae=autoencoder(),
+        scheduler=scheduler(),
+        boundary_ratio=boundary,
+    )
 
 
 def image_to_video(image, boundary=None):
     inputs = 2 * CHANNELS + 4
     low = transformer(inputs, image=image, seed=1) if boundary else None
     return WanImageToVideoPipeline(
-        tokenizer=tokenizer(), text_encoder=text_encoder(),
-        transformer=transformer(inputs, image=image), transformer_2=low, vae=autoencoder(),
-        scheduler=scheduler(5.0), boundary_ratio=boundary,
+        tokenizer=tokenizer(),
+        text_encoder=text_encoder(),
+        transformer=transformer(inputs, image=image),
+        transformer_2=low,
+        vae=autoencoder(),
+        scheduler=scheduler(5.0),
+        boundary_ratio=boundary,
         image_encoder=image_encoder() if image else None,
-        image_processor=image_processor() if image else None)
+        image_processor=image_processor() if image else None,
+    )
 
 
 def text_and_image_to_video(kind):
     return kind(
-        tokenizer=tokenizer(), text_encoder=text_encoder(),
-        transformer=transformer(48, 48), vae=autoencoder_22(),
-        scheduler=scheduler(5.0), expand_timesteps=True)
+        tokenizer=tokenizer(),
+        text_encoder=text_encoder(),
+        transformer=transformer(48, 48),
+        vae=autoencoder_22(),
+        scheduler=scheduler(5.0),
+        expand_timesteps=True,
+    )
 
 
 MODELS = {

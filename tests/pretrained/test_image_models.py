@@ -36,10 +36,19 @@ def test_an_exported_image_model_runs_in_the_reference(tmp_path):
     again = reference.silent(lambda: diffusers.WanImageToVideoPipeline.from_pretrained(tmp_path / "back"))
     picture = PIL.Image.fromarray(np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8))
     made = [
-        pipe(image=picture, prompt=PROMPT, negative_prompt=NEGATIVE, height=HEIGHT, width=WIDTH, num_frames=5,
-             num_inference_steps=2, generator=torch.Generator().manual_seed(0), output_type="np").frames
+        pipe(
+            image=picture,
+            prompt=PROMPT,
+            negative_prompt=NEGATIVE,
+            height=HEIGHT,
+            width=WIDTH,
+            num_frames=5,
+            num_inference_steps=2,
+            generator=torch.Generator().manual_seed(0),
+            output_type="np",
+        ).frames
         for pipe in (theirs, again)
-    ]  # fmt: skip
+    ]
     np.testing.assert_allclose(*made, atol=1e-5)
 
 

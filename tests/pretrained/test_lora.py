@@ -34,7 +34,8 @@ from sorajax.pretrained.wan import dit_table
 from tests.pretrained.adapters import adapted
 
 CONFIG = DiTConfig(
-    width=40, hidden=56, depth=2, heads=2, in_channels=16, out_channels=16, text_width=24, frequencies=32, remat="none")
+    width=40, hidden=56, depth=2, heads=2, in_channels=16, out_channels=16, text_width=24, frequencies=32, remat="none"
+)
 APART = DiTConfig(**{**CONFIG.__dict__, "stacked": False})
 
 
@@ -129,8 +130,16 @@ def test_a_file_holds_what_was_saved_with_alpha_in_it(model, tmp_path):
     assert len(names) == 2 * 10 * 2
 
 
-RELEASE = {"attn1": "self_attn", "attn2": "cross_attn", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "o",
-           "ffn.net.0.proj": "ffn.0", "ffn.net.2": "ffn.2"}  # fmt: skip
+RELEASE = {
+    "attn1": "self_attn",
+    "attn2": "cross_attn",
+    "to_q": "q",
+    "to_k": "k",
+    "to_v": "v",
+    "to_out.0": "o",
+    "ffn.net.0.proj": "ffn.0",
+    "ffn.net.2": "ffn.2",
+}
 
 
 def other_names(tensors, prefix):
@@ -314,7 +323,8 @@ def test_the_references_own_adapter_gives_the_references_output(tmp_path):
     with torch.no_grad():
         expected = theirs(torch.tensor(x), torch.tensor([700.0]), torch.tensor(text), return_dict=False)[0].numpy()
     ours = jax.jit(DiT(CONFIG).apply)(
-        {"params": adapted(params, adapters)}, np.moveaxis(x, 1, -1), jnp.full((1, 2), 0.7), text)
+        {"params": adapted(params, adapters)}, np.moveaxis(x, 1, -1), jnp.full((1, 2), 0.7), text
+    )
     assert np.abs(np.moveaxis(ours, -1, 1) - expected).max() <= 1e-4 * np.abs(expected).max()
 
 

@@ -30,8 +30,10 @@ def saved(folder, tensors, **said):
 
 def pair(rank=4, module=Q, size=(40, 40), prefix="base_model.model.", name=""):
     rng = np.random.default_rng(rank)
-    return {f"{prefix}{module}.lora_A{name}.weight": rng.standard_normal((rank, size[1]), np.float32),
-            f"{prefix}{module}.lora_B{name}.weight": rng.standard_normal((size[0], rank), np.float32)}  # fmt: skip
+    return {
+        f"{prefix}{module}.lora_A{name}.weight": rng.standard_normal((rank, size[1]), np.float32),
+        f"{prefix}{module}.lora_B{name}.weight": rng.standard_normal((size[0], rank), np.float32),
+    }
 
 
 def product(tensors, strength):
@@ -85,8 +87,9 @@ def test_named_adapters_are_read_and_several_in_one_are_refused(weights, tmp_pat
 def test_a_config_of_other_weights_is_not_followed(weights, tmp_path):
     folder = saved(tmp_path / "a", pair(), r=4, lora_alpha=16)
     save_file(pair(3, prefix="transformer."), folder / "other.safetensors")
-    np.testing.assert_allclose(changes(weights, folder / "other.safetensors")[f"{Q}.weight"], product(pair(3), 1.0),
-                               atol=2e-5)  # fmt: skip
+    np.testing.assert_allclose(
+        changes(weights, folder / "other.safetensors")[f"{Q}.weight"], product(pair(3), 1.0), atol=2e-5
+    )
 
 
 @pytest.mark.parametrize(
@@ -119,12 +122,18 @@ def test_dora_gives_each_output_its_magnitude_and_leaves_other_layers(weights, t
     np.testing.assert_allclose(found[f"{Q}.weight"], after - before, atol=2e-5)
     np.testing.assert_allclose(found[f"{UP}.weight"], product(pair(4, UP, (56, 40)), 0.5), atol=2e-5)
     assert set(found) == {f"{Q}.weight", f"{UP}.weight"}
-    old = {f"diffusion_model.blocks.0.self_attn.q.{ending}": value for ending, value in (
-        ("lora_down.weight", pair()[f"base_model.model.{Q}.lora_A.weight"]),
-        ("lora_up.weight", pair()[f"base_model.model.{Q}.lora_B.weight"]), ("dora_scale", magnitude[:, None]))}
+    old = {
+        f"diffusion_model.blocks.0.self_attn.q.{ending}": value
+        for ending, value in (
+            ("lora_down.weight", pair()[f"base_model.model.{Q}.lora_A.weight"]),
+            ("lora_up.weight", pair()[f"base_model.model.{Q}.lora_B.weight"]),
+            ("dora_scale", magnitude[:, None]),
+        )
+    }
     save_file(old, tmp_path / "other.safetensors")
-    np.testing.assert_allclose(changes(weights, tmp_path / "other.safetensors", 0.5)[f"{Q}.weight"], after - before,
-                               atol=2e-5)  # fmt: skip
+    np.testing.assert_allclose(
+        changes(weights, tmp_path / "other.safetensors", 0.5)[f"{Q}.weight"], after - before, atol=2e-5
+    )
     save_file(old | {"diffusion_model.blocks.0.self_attn.q.dora_scale": magnitude[None]}, tmp_path / "in.safetensors")
     with pytest.raises(ValueError, match="has a magnitude for each input"):
         load_lora(tmp_path / "in.safetensors", CONFIG)
@@ -174,11 +183,18 @@ def test_the_library_itself_merges_to_the_same_weights(kind, tmp_path):
     params = import_parameters(dit_table(CONFIG), before, shapes_of(CONFIG))
     targets = ["to_q", "to_k", "to_out.0", "net.0.proj", "proj_out"]
     patterns = {"rank_pattern": {"to_q": 3, r"blocks\.1\..*to_k": 2}, "alpha_pattern": {"attn2.to_q": 5, "proj": 7}}
-    made = {"alpha": {}, "patterns": patterns, "rslora": {"use_rslora": True} | patterns, "dora": {"use_dora": True},
-            "lora_bias": {"lora_bias": True}, "named": {}}  # fmt: skip
+    made = {
+        "alpha": {},
+        "patterns": patterns,
+        "rslora": {"use_rslora": True} | patterns,
+        "dora": {"use_dora": True},
+        "lora_bias": {"lora_bias": True},
+        "named": {},
+    }
     if kind.startswith("lokr"):
-        config = peft.LoKrConfig(r=2 if "two" in kind else 40, alpha=6, target_modules=targets,
-                                 decompose_both="two" in kind)  # fmt: skip
+        config = peft.LoKrConfig(
+            r=2 if "two" in kind else 40, alpha=6, target_modules=targets, decompose_both="two" in kind
+        )
     else:
         config = peft.LoraConfig(r=4, lora_alpha=6, target_modules=targets, **made[kind])
     adapter = "style" if kind == "named" else "default"

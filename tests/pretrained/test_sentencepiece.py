@@ -7,11 +7,32 @@ from tokenizers import Tokenizer
 
 from sorajax.pretrained.sentencepiece import CONTROL, NORMAL, UNKNOWN, converted, tokenizer_in
 
-PIECES = [("<pad>", 0, CONTROL), ("</s>", 0, CONTROL), ("<unk>", 0, UNKNOWN), ("▁", -4, NORMAL), ("▁a", -1.5, NORMAL),
-          ("▁red", -2, NORMAL), ("▁ball", -2, NORMAL), ("ball", -3, NORMAL), ("s", -3, NORMAL), ("▁balls", -9, NORMAL),
-          *((letter, -6, NORMAL) for letter in "abdelr")]  # fmt: skip
-TEXTS = ["a cat  runs 在海边!", "  The QUICK brown fox 🦊🦊", "émotion\n日本 カ", "", "  ", " a ", "ﬁre ½ Ａ\t b", "▁a",
-         "x▁y", "fox<s2>foxes", "the quick brown fox flies over the city at night, 4k"]  # fmt: skip
+PIECES = [
+    ("<pad>", 0, CONTROL),
+    ("</s>", 0, CONTROL),
+    ("<unk>", 0, UNKNOWN),
+    ("▁", -4, NORMAL),
+    ("▁a", -1.5, NORMAL),
+    ("▁red", -2, NORMAL),
+    ("▁ball", -2, NORMAL),
+    ("ball", -3, NORMAL),
+    ("s", -3, NORMAL),
+    ("▁balls", -9, NORMAL),
+    *((letter, -6, NORMAL) for letter in "abdelr"),
+]
+TEXTS = [
+    "a cat  runs 在海边!",
+    "  The QUICK brown fox 🦊🦊",
+    "émotion\n日本 カ",
+    "",
+    "  ",
+    " a ",
+    "ﬁre ½ Ａ\t b",
+    "▁a",
+    "x▁y",
+    "fox<s2>foxes",
+    "the quick brown fox flies over the city at night, 4k",
+]
 
 
 def varint(value):
@@ -83,9 +104,18 @@ def test_the_library_itself_encodes_the_same(settings, tmp_path):
     library = pytest.importorskip("sentencepiece", reason="the parity extra is not installed")
     (tmp_path / "texts").write_text("\n".join(TEXTS * 40), encoding="utf-8")
     library.SentencePieceTrainer.train(
-        input=str(tmp_path / "texts"), model_prefix=str(tmp_path / "spiece"), model_type="unigram", pad_id=0, eos_id=1,
-        unk_id=2, bos_id=-1, character_coverage=1.0, hard_vocab_limit=False, minloglevel=2,
-        **{"vocab_size": 120, **settings})  # fmt: skip
+        input=str(tmp_path / "texts"),
+        model_prefix=str(tmp_path / "spiece"),
+        model_type="unigram",
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        character_coverage=1.0,
+        hard_vocab_limit=False,
+        minloglevel=2,
+        **{"vocab_size": 120, **settings},
+    )
     theirs = library.SentencePieceProcessor(model_file=str(tmp_path / "spiece.model"))
     ours = Tokenizer.from_str(tokenizer_in(tmp_path))
     for text in TEXTS:

@@ -62,10 +62,22 @@ def assert_agrees(ours, theirs):
 
 @pytest.fixture(scope="module", params=[True, False], ids=["stacked", "leaves of their own"])
 def dit(request):
-    model = randomised(diffusers.WanTransformer3DModel(
-        patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=20, in_channels=6, out_channels=4, text_dim=24,
-        freq_dim=32, ffn_dim=56, num_layers=3, cross_attn_norm=True, qk_norm="rms_norm_across_heads",
-        rope_max_seq_len=64))
+    model = randomised(
+        diffusers.WanTransformer3DModel(
+            patch_size=(1, 2, 2),
+            num_attention_heads=2,
+            attention_head_dim=20,
+            in_channels=6,
+            out_channels=4,
+            text_dim=24,
+            freq_dim=32,
+            ffn_dim=56,
+            num_layers=3,
+            cross_attn_norm=True,
+            qk_norm="rms_norm_across_heads",
+            rope_max_seq_len=64,
+        )
+    )
     config = wan.dit_config(model.config, remat="none", stacked=request.param)
     return model, config, imported(model, wan.dit_table(config), init_dit, config)
 
@@ -73,7 +85,7 @@ def dit(request):
 @pytest.mark.parametrize("shape", [(2, 1, 4, 4), (2, 3, 8, 6), (1, 5, 2, 10)])
 def test_transformer_agrees(dit, shape):
     model, config, params = dit
-    x, text, time = normal(shape[0], 6, *shape[1:]), normal(shape[0], 7, 24, seed=1), np.array([0.987, 0.2])[:shape[0]]
+    x, text, time = normal(shape[0], 6, *shape[1:]), normal(shape[0], 7, 24, seed=1), np.array([0.987, 0.2])[: shape[0]]
     with torch.no_grad():
         theirs = model(torch.tensor(x), torch.tensor(1000 * time), torch.tensor(text), return_dict=False)[0]
     clock = jnp.broadcast_to(time[:, None], shape[:2])
@@ -93,18 +105,33 @@ def test_transformer_agrees_with_a_clock_per_frame(dit):
 
 def test_transformer_with_image_tokens_agrees():
     """Wan 2.1's image-to-video form: a second cross-attention, and the condition on the channels."""
-    model = randomised(diffusers.WanTransformer3DModel(
-        patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=20, in_channels=12, out_channels=4, text_dim=24,
-        freq_dim=32, ffn_dim=56, num_layers=2, cross_attn_norm=True, qk_norm="rms_norm_across_heads",
-        rope_max_seq_len=64, image_dim=28, added_kv_proj_dim=40))
+    model = randomised(
+        diffusers.WanTransformer3DModel(
+            patch_size=(1, 2, 2),
+            num_attention_heads=2,
+            attention_head_dim=20,
+            in_channels=12,
+            out_channels=4,
+            text_dim=24,
+            freq_dim=32,
+            ffn_dim=56,
+            num_layers=2,
+            cross_attn_norm=True,
+            qk_norm="rms_norm_across_heads",
+            rope_max_seq_len=64,
+            image_dim=28,
+            added_kv_proj_dim=40,
+        )
+    )
     config = wan.dit_config(model.config, remat="none")
     params = imported(model, wan.dit_table(config), init_dit, config)
     assert_round_trip(model, wan.dit_table(config), params)
     x, text, image = normal(2, 12, 3, 4, 6), normal(2, 512, 24, seed=1), normal(2, 10, 28, seed=2)
     time = np.array([0.987, 0.2])
     with torch.no_grad():
-        theirs = model(torch.tensor(x), torch.tensor(1000 * time), torch.tensor(text), torch.tensor(image),
-                       return_dict=False)[0]
+        theirs = model(
+            torch.tensor(x), torch.tensor(1000 * time), torch.tensor(text), torch.tensor(image), return_dict=False
+        )[0]
     clock = jnp.broadcast_to(time[:, None], (2, 3))
     ours = jax.jit(DiT(config).apply)({"params": params}, channels_last(x), clock, text, image=image)
     assert_agrees(np.moveaxis(ours, -1, 1), theirs)
@@ -114,9 +141,19 @@ def test_transformer_with_image_tokens_agrees():
 
 @pytest.mark.parametrize("activation", ["gelu", "quick_gelu"])
 def test_image_encoder_agrees(activation):
-    model = randomised(transformers.CLIPVisionModel(transformers.CLIPVisionConfig(
-        hidden_size=24, intermediate_size=40, num_hidden_layers=3, num_attention_heads=2, image_size=28, patch_size=7,
-        hidden_act=activation)))
+    model = randomised(
+        transformers.CLIPVisionModel(
+            transformers.CLIPVisionConfig(
+                hidden_size=24,
+                intermediate_size=40,
+                num_hidden_layers=3,
+                num_attention_heads=2,
+                image_size=28,
+                patch_size=7,
+                hidden_act=activation,
+            )
+        )
+    )
     config = wan.vision_config(model.config.to_dict())
     state = wan.seen(numpy_state(model), config)
     params = imported(model, wan.vision_table(config), init_vision, config, state)
@@ -131,10 +168,18 @@ def test_image_encoder_agrees(activation):
 
 
 def reference_vae(blocks, multipliers):
-    model = randomised(diffusers.AutoencoderKLWan(
-        base_dim=8, z_dim=4, dim_mult=multipliers, num_res_blocks=blocks, attn_scales=[],
-        temperal_downsample=[False, True, True][-len(multipliers) + 1:],
-        latents_mean=[0.1, -0.2, 0.3, 0.0], latents_std=[1.0, 2.0, 0.5, 1.5]))
+    model = randomised(
+        diffusers.AutoencoderKLWan(
+            base_dim=8,
+            z_dim=4,
+            dim_mult=multipliers,
+            num_res_blocks=blocks,
+            attn_scales=[],
+            temperal_downsample=[False, True, True][-len(multipliers) + 1 :],
+            latents_mean=[0.1, -0.2, 0.3, 0.0],
+            latents_std=[1.0, 2.0, 0.5, 1.5],
+        )
+    )
     config = wan.vae_config(model.config)
     return model, config, imported(model, wan.vae_table(config), init_vae, config)
 
@@ -156,11 +201,25 @@ def test_autoencoder_agrees_with_other_levels():
 @pytest.mark.parametrize("temporal", [[False, True, True], [True, True, False]])
 def test_autoencoder_with_shortcuts_agrees(temporal):
     """Wan 2.2's form: pixel patches, averaging and repeating shortcuts, a wider decoder."""
-    model = randomised(diffusers.AutoencoderKLWan(
-        base_dim=8, decoder_base_dim=16, z_dim=4, dim_mult=[1, 2, 4, 4], num_res_blocks=1, attn_scales=[],
-        temperal_downsample=temporal, is_residual=True, patch_size=2, in_channels=12, out_channels=12,
-        latents_mean=[0.1, -0.2, 0.3, 0.0], latents_std=[1.0, 2.0, 0.5, 1.5],
-        scale_factor_spatial=16, scale_factor_temporal=4))
+    model = randomised(
+        diffusers.AutoencoderKLWan(
+            base_dim=8,
+            decoder_base_dim=16,
+            z_dim=4,
+            dim_mult=[1, 2, 4, 4],
+            num_res_blocks=1,
+            attn_scales=[],
+            temperal_downsample=temporal,
+            is_residual=True,
+            patch_size=2,
+            in_channels=12,
+            out_channels=12,
+            latents_mean=[0.1, -0.2, 0.3, 0.0],
+            latents_std=[1.0, 2.0, 0.5, 1.5],
+            scale_factor_spatial=16,
+            scale_factor_temporal=4,
+        )
+    )
     config = wan.vae_config(model.config)
     params = imported(model, wan.vae_table(config), init_vae, config)
     assert_round_trip(model, wan.vae_table(config), params)
@@ -188,9 +247,21 @@ def assert_autoencoder_agrees(model, config, params, video):
 
 @pytest.fixture(scope="module")
 def text():
-    model = randomised(transformers.UMT5EncoderModel(transformers.UMT5Config(
-        vocab_size=50, d_model=24, d_kv=10, d_ff=40, num_layers=3, num_heads=3, feed_forward_proj="gated-gelu",
-        relative_attention_num_buckets=16, relative_attention_max_distance=20)))
+    model = randomised(
+        transformers.UMT5EncoderModel(
+            transformers.UMT5Config(
+                vocab_size=50,
+                d_model=24,
+                d_kv=10,
+                d_ff=40,
+                num_layers=3,
+                num_heads=3,
+                feed_forward_proj="gated-gelu",
+                relative_attention_num_buckets=16,
+                relative_attention_max_distance=20,
+            )
+        )
+    )
     config = wan.text_config(model.config.to_dict())
     return model, config, imported(model, wan.text_table(config), init_text, config, wan.untied(numpy_state(model)))
 

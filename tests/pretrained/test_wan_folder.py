@@ -56,8 +56,17 @@ def test_the_whole_pipeline_agrees_from_the_same_noise(name, tmp_path):
     height, width = (HEIGHT, WIDTH) if "TI2V" not in name else (64, 96)
     given = reference.picture(height, width) if "Image" in type(theirs).__name__ else None
     low = 2.0 if pipeline.config.boundary else None
-    request = Request((PROMPT,), NEGATIVE, seed=5, frames=FRAMES, height=height, width=width, steps=STEPS,
-                      guidance_scale=3.0, guidance_scale_low=low)
+    request = Request(
+        (PROMPT,),
+        NEGATIVE,
+        seed=5,
+        frames=FRAMES,
+        height=height,
+        width=width,
+        steps=STEPS,
+        guidance_scale=3.0,
+        guidance_scale_low=low,
+    )
     if given is None:
         ours = next(pipeline.stream(request, pipeline.plan(request))).frames
     elif "last" in name:
@@ -76,9 +85,17 @@ def test_the_whole_pipeline_agrees_from_the_same_noise(name, tmp_path):
         more["last_image"] = PIL.Image.fromarray(given[::-1])
     with torch.no_grad():
         expected = theirs(
-            prompt=PROMPT, negative_prompt=NEGATIVE, height=height, width=width, num_frames=FRAMES,
-            num_inference_steps=STEPS, guidance_scale=3.0, latents=torch.tensor(np.moveaxis(noise, -1, 0)[None]),
-            output_type="np", **more).frames[0]
+            prompt=PROMPT,
+            negative_prompt=NEGATIVE,
+            height=height,
+            width=width,
+            num_frames=FRAMES,
+            num_inference_steps=STEPS,
+            guidance_scale=3.0,
+            latents=torch.tensor(np.moveaxis(noise, -1, 0)[None]),
+            output_type="np",
+            **more,
+        ).frames[0]
     assert expected.std() > 0.02
     assert psnr(ours, np.round(expected * 255)) > 50
 
@@ -121,7 +138,10 @@ def test_the_original_release_holds_the_same_parameters(name, tmp_path):
     new, first = open_model(tmp_path / "new"), open_model(tmp_path / "first")
     assert_equal(all_parts(first), all_parts(new))
     assert (first.config.dit, first.config.vae, first.config.vision) == (
-        new.config.dit, new.config.vae, new.config.vision)
+        new.config.dit,
+        new.config.vae,
+        new.config.vision,
+    )
     pickled = next((tmp_path / "first").glob("Wan2.?_VAE.pth"))
     save_file(dict(PickledTensors(pickled)), pickled.with_suffix(".safetensors"))  # beside those of the transformer
     pickled.unlink()
@@ -305,16 +325,21 @@ def test_bfloat16_errs_no_more_than_the_references_own(saved):
     opened = open_model(saved, "bfloat16")
     params = opened.parts["dit"].load("bfloat16")
     ours = DiT(opened.config.dit).apply(
-        {"params": params}, np.moveaxis(x, 1, -1), np.full((1, 3), 0.7, np.float32), text)
+        {"params": params}, np.moveaxis(x, 1, -1), np.full((1, 3), 0.7, np.float32), text
+    )
     assert np.abs(np.moveaxis(ours, -1, 1) - exact).mean() <= theirs_off
 
 
 def test_pickles_are_read_without_torch_and_never_run(tmp_path):
     rng = torch.Generator().manual_seed(0)
     tensors = {
-        "a": torch.randn(3, 4, generator=rng), "turned": torch.randn(3, 4, generator=rng).T,
-        "part": torch.randn(6, generator=rng)[2:5], "b": torch.ones(2, dtype=torch.bfloat16),
-        "empty": torch.zeros(0, 3), "scalar": torch.tensor(2.0)}
+        "a": torch.randn(3, 4, generator=rng),
+        "turned": torch.randn(3, 4, generator=rng).T,
+        "part": torch.randn(6, generator=rng)[2:5],
+        "b": torch.ones(2, dtype=torch.bfloat16),
+        "empty": torch.zeros(0, 3),
+        "scalar": torch.tensor(2.0),
+    }
     for zipped in (True, False):
         path = tmp_path / f"{zipped}.pth"
         torch.save({"state": tensors, "step": 3}, path, _use_new_zipfile_serialization=zipped)

@@ -63,7 +63,9 @@ def test_a_long_clip_begins_as_its_first_window_and_has_no_seam(pipeline):
 def test_a_film_is_cut_once_where_its_prompt_says_so():
     shots = shots_of("A red ball falls. Cut to: the same red ball bounces", 49)
     assert [(shot.prompt, shot.frames, shot.cut) for shot in shots] == [
-        ("A red ball falls", 24, False), ("a red ball bounces", 25, True)]  # fmt: skip
+        ("A red ball falls", 24, False),
+        ("a red ball bounces", 25, True),
+    ]
     assert [shot.frames for shot in shots_of("a red ball falls", 49)] == [49]
     styled = shots_of("A red ball falls. Cut to: a blue star. The style is neon.", 49)
     look = "The style is neon."

@@ -72,8 +72,11 @@ def test_clip_i_is_seed_plus_i_in_any_batch(pipeline):
 def test_prompts_come_out_in_order_and_matter(pipeline):
     videos = pipeline(["a red ball", "a blue box falls left"], num=2)
     assert [(v.metadata["prompt"], v.metadata["seed"]) for v in videos] == [
-        ("a red ball", 0), ("a red ball", 1), ("a blue box falls left", 0), ("a blue box falls left", 1),
-    ]  # fmt: skip
+        ("a red ball", 0),
+        ("a red ball", 1),
+        ("a blue box falls left", 0),
+        ("a blue box falls left", 1),
+    ]
     assert not np.array_equal(videos[0].frames, videos[2].frames)
 
 
@@ -94,7 +97,8 @@ def test_more_prompts_than_are_kept_leave_those_that_are_used(pipeline, monkeypa
     assert prompts <= set(pipeline.prompts.contexts)
     asked = []
     monkeypatch.setattr(
-        "sorajax.sampling.prompts.encoded", lambda *told, cut: asked.extend(told[2]) or encoded(*told, cut=cut))
+        "sorajax.sampling.prompts.encoded", lambda *told, cut: asked.extend(told[2]) or encoded(*told, cut=cut)
+    )
     request = Request(("a box", "a star", "a ring", "a box falls"), steps=1)
     assert len(list(pipeline.stream(request, decided))) == 4
     assert len(asked) == len(set(asked)) == 4  # the negative one is there

@@ -67,7 +67,8 @@ def planned_bytes(frames: int) -> int:
     positions = np.arange(shape[1], dtype=np.float32)
     known = jax.eval_shape(lambda: nothing_known(shape))
     conditions = Conditions(
-        context, np.zeros(1, np.uint32), decided.times(), np.float32(1), np.float32(1), positions, known)
+        context, np.zeros(1, np.uint32), decided.times(), np.float32(1), np.float32(1), positions, known
+    )
     function = jax.jit(partial(sample_latents, LARGE, SAMPLERS["euler"], False, None))
     program = function.lower(params["dit"], conditions).compile()
     return program.memory_analysis().temp_size_in_bytes

@@ -49,8 +49,9 @@ def test_each_player_has_its_own_gradient_and_the_value_is_nothing(players):
     params, video, made = players
     (value, metrics), (critic, pixels) = played(CONFIG, CONFIG.after + CONFIG.ramp)(*players)
     apply = Critic(CONFIG.critic).apply
-    wanted, loss = jax.value_and_grad(
-        lambda p: hinge(apply({"params": p}, video), apply({"params": p}, made)))(params)[::-1]
+    wanted, loss = jax.value_and_grad(lambda p: hinge(apply({"params": p}, video), apply({"params": p}, made)))(params)[
+        ::-1
+    ]
     assert value == 0
     assert metrics["critic"] == pytest.approx(float(loss), rel=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), critic, wanted)
@@ -106,7 +107,8 @@ def test_a_critic_learns_to_tell_texture_from_what_lost_it(players):
         return (optax.apply_updates(params, change), state), metrics["told_apart"]
 
     _, right = jax.jit(lambda carry, keys: jax.lax.scan(step, carry, keys))(
-        (params, optimizer.init(params)), jax.random.split(KEY, 60))
+        (params, optimizer.init(params)), jax.random.split(KEY, 60)
+    )
     assert right[0] < 0.7
     assert right[-1] > 0.9
 

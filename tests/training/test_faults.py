@@ -23,10 +23,22 @@ STEPS = 400
 def start(directory, *more, **how):
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
     command = [
-        sys.executable, "-m", "sorajax.train", "tests/configs/toy.py", "--directory", str(directory), "--resume",
-        "--loop.steps", str(STEPS), "--loop.save-every", "7", *more]  # fmt: skip
+        sys.executable,
+        "-m",
+        "sorajax.train",
+        "tests/configs/toy.py",
+        "--directory",
+        str(directory),
+        "--resume",
+        "--loop.steps",
+        str(STEPS),
+        "--loop.save-every",
+        "7",
+        *more,
+    ]
     return subprocess.Popen(
-        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **how)
+        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **how
+    )
 
 
 def fingerprints(directory):

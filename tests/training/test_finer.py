@@ -39,7 +39,8 @@ def test_a_patch_in_rows_alone_too(alone):
     x = jnp.ones((2, 3, 4, 4, 4)) * jnp.arange(4)
     half = finer(alone, COARSE, (1, 2, 1))
     np.testing.assert_allclose(
-        jnp.mean(velocity(half, (1, 2, 1), x), (2, 3)), jnp.mean(velocity(alone, COARSE, x), (2, 3)), atol=2e-6)
+        jnp.mean(velocity(half, (1, 2, 1), x), (2, 3)), jnp.mean(velocity(alone, COARSE, x), (2, 3)), atol=2e-6
+    )
 
 
 def test_patches_that_do_not_divide_are_refused(params):  # noqa: F811

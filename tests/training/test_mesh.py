@@ -16,12 +16,16 @@ from sorajax.training.step import make_begin, make_update
 
 STEPS = 10
 CONFIG = DiTConfig(
-    width=24, hidden=48, depth=2, heads=4, in_channels=4, out_channels=4, text_width=8, frequencies=8, remat="dots")
+    width=24, hidden=48, depth=2, heads=4, in_channels=4, out_channels=4, text_width=8, frequencies=8, remat="dots"
+)
 # Every axis, alone and with others; a mesh of more heads than tensor leaves them does Ulysses, else the ring, or both.
 MESHES = {
-    "data=8": "all-reduce", "data=2,fsdp=2,seq=2": "all-to-all", "seq=8": "collective-permute",
-    "fsdp=2,seq=2,tensor=2": "all-to-all", "tensor=4,seq=2": "collective-permute",
-}  # fmt: skip
+    "data=8": "all-reduce",
+    "data=2,fsdp=2,seq=2": "all-to-all",
+    "seq=8": "collective-permute",
+    "fsdp=2,seq=2,tensor=2": "all-to-all",
+    "tensor=4,seq=2": "collective-permute",
+}
 
 
 @flax.struct.dataclass
@@ -100,7 +104,11 @@ def test_long_rings_hold_no_more_scores_than_others(monkeypatch):
         jax.clear_caches()
         np.testing.assert_allclose(run(), whole, atol=2e-6)
     assert [sequence.split(size, heads) for size, heads in ((8, 4), (8, 3), (4, 12), (6, 4))] == [
-        (4, 2), (1, 8), (4, 1), (2, 3)]
+        (4, 2),
+        (1, 8),
+        (4, 1),
+        (2, 3),
+    ]
 
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])
@@ -108,7 +116,8 @@ def test_moments_in_bfloat16_take_half_the_bytes(name):
     params = jax.eval_shape(Toy(CONFIG).init, jax.random.key(0))
     states = [
         jax.eval_shape(make_optimizer(OptimizerConfig(name, state_dtype=dtype), STEPS).init, params)
-        for dtype in ("float32", "bfloat16")]
+        for dtype in ("float32", "bfloat16")
+    ]
     full, half = (sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)) for state in states)
     assert half < 0.51 * full
 

@@ -9,7 +9,8 @@ from sorajax.training import perceptual
 from sorajax.training.perceptual import C1, C2, feature_distance, halved
 
 blurred, flicker, ssim, structure = map(
-    jax.jit, (perceptual.blurred, perceptual.flicker, perceptual.ssim, perceptual.structure))
+    jax.jit, (perceptual.blurred, perceptual.flicker, perceptual.ssim, perceptual.structure)
+)
 
 
 def textured(seed=0, shape=(2, 5, 48, 40, 3)):
@@ -47,8 +48,9 @@ def test_equal_clips_have_no_distance_and_others_have():
 @pytest.mark.parametrize("size", [(1, 16, 16), (5, 64, 32), (2, 7, 9)])
 def test_any_length_and_size_has_a_distance_with_a_finite_gradient(size):
     video, made = (np.random.default_rng(seed).uniform(-1, 1, (2, *size, 3)).astype(np.float32) for seed in (0, 1))
-    slope = jax.jit(jax.value_and_grad(
-        lambda y: perceptual.structure(video, y) + jnp.mean(perceptual.flicker(video, y))))
+    slope = jax.jit(
+        jax.value_and_grad(lambda y: perceptual.structure(video, y) + jnp.mean(perceptual.flicker(video, y)))
+    )
     for against in (made, -video, np.zeros_like(video)):
         value, gradient = slope(against)
         assert np.isfinite(value)

@@ -63,9 +63,16 @@ def _here(monkeypatch):
 
 def experiment(home, model, module, kind, settings):
     path = home / f"{model}_{module}.py"
-    path.write_text(EXPERIMENT.format(
-        module=module, kind=kind, settings=settings, base=str(home / model), videos=str(home / "films"),
-        latents=str(home / "latents")))  # fmt: skip
+    path.write_text(
+        EXPERIMENT.format(
+            module=module,
+            kind=kind,
+            settings=settings,
+            base=str(home / model),
+            videos=str(home / "films"),
+            latents=str(home / "latents"),
+        )
+    )
     return [str(path), *QUIET]
 
 

@@ -123,8 +123,9 @@ def test_a_resumed_run_tracks_and_writes_as_an_uninterrupted_one(tmp_path):
     assert [(s.sigma, s.updates) for s in snapshots] == [(s, n) for n in (4, 8, 12) for s in TRACKED]
     pick = np.array([0, 0, 0, 0, 0, 1.0])
     last = posthoc.combine(snapshots, pick)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3), last,
-                 posthoc.averages_in(whole.opt_state).averages[1])
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3), last, posthoc.averages_in(whole.opt_state).averages[1]
+    )
     again = posthoc.combine(posthoc.read_snapshots(stopped), pick)
     assert same(last, again)
 

@@ -13,8 +13,9 @@ from sorajax.training.experiments.vae import VAEStage, VAETraining
 from sorajax.training.loop import LoopConfig
 from sorajax.training.wider import wider
 
-NARROW = VAEConfig(base=4, multipliers=(1, 2, 2), strides=((2, 2), (2, 1)), residual_blocks=1, pixel_patch=4,
-                   latent_channels=3)  # fmt: skip
+NARROW = VAEConfig(
+    base=4, multipliers=(1, 2, 2), strides=((2, 2), (2, 1)), residual_blocks=1, pixel_patch=4, latent_channels=3
+)
 
 
 @pytest.fixture(scope="module")

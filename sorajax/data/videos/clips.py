@@ -290,8 +290,9 @@ def filled(found: list[dict[Bucket, Clips]], data: VideoData, say: Callable[[str
     """The buckets that have a clip; of the others it is said that they are left out. Raises ValueError for none."""
     full = tuple(bucket for bucket in data.buckets if any(len(clips[bucket]) for clips in found))
     if not full:
-        raise ValueError(f"{data.folder} has no clip for any bucket: "
-                         f"{', '.join(stem(bucket) for bucket in data.buckets)}")  # fmt: skip
+        raise ValueError(
+            f"{data.folder} has no clip for any bucket: {', '.join(stem(bucket) for bucket in data.buckets)}"
+        )
     for bucket in data.buckets:
         count = sum(len(clips[bucket]) for clips in found)
         say(f"{stem(bucket)}: {count} clips" + ("" if count else ", left out"))

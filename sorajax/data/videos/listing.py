@@ -69,8 +69,10 @@ def _found(source: Path, say: Callable[[str], None]) -> list[Entry]:
 def check_captions(entries: Sequence[Entry], source: str | Path) -> None:
     """Raises ValueError where no video has a caption."""
     if not any(entry.caption for entry in entries):
-        raise ValueError(f"{source}: none of {len(entries)} videos has a caption, and a model of text needs them: "
-                         "write each into STEM.txt beside its film, or all into a metadata.csv (path, caption)")
+        raise ValueError(
+            f"{source}: none of {len(entries)} videos has a caption, and a model of text needs them: "
+            "write each into STEM.txt beside its film, or all into a metadata.csv (path, caption)"
+        )
 
 
 def path_within(path: str, source: str | Path) -> str:

@@ -81,8 +81,10 @@ def _without_path(path: Path, place: str, row: dict[str, Any]) -> str:
     columns = [str(key) for key in row]
     if any(field({key: "x"}, "path") for key in columns):
         return f"{path}, {place}: no path; the columns are path, caption, start, end"
-    return (f"{path} has no column of paths: its columns are {', '.join(columns)[:200]}; call that of the files 'path' "
-            "and that of their captions 'caption'")  # fmt: skip
+    return (
+        f"{path} has no column of paths: its columns are {', '.join(columns)[:200]}; call that of the files 'path' "
+        "and that of their captions 'caption'"
+    )
 
 
 def _rows(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
@@ -120,8 +122,10 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             if not any(value.strip() for value in row):
                 continue
             if any(value.strip() for value in row[len(columns) :]):
-                raise ValueError(f"{path}, line {line} has {len(row)} columns and the header {len(columns)}: put "
-                                 "captions that have a separator in them into quotation marks")  # fmt: skip
+                raise ValueError(
+                    f"{path}, line {line} has {len(row)} columns and the header {len(columns)}: put "
+                    "captions that have a separator in them into quotation marks"
+                )
             yield f"line {line}", dict(zip(columns, row))
     except csv.Error as error:
         raise ValueError(f"{path}, line {line} cannot be read ({error}): look at its quotation marks") from error

@@ -37,7 +37,12 @@ from sorajax.files import write_atomically
 from sorajax.models.folder import to_json
 
 SETTINGS, LISTING, CLIPS, DUPLICATES, REPORT = (
-    "settings.json", "listing.jsonl", "clips", "duplicates.json", "report.json")  # fmt: skip
+    "settings.json",
+    "listing.jsonl",
+    "clips",
+    "duplicates.json",
+    "report.json",
+)
 LOG, READY = "workers.log", "ready"
 SECONDS = 15.0
 """Between two lines that say how far preparation is."""
@@ -94,9 +99,7 @@ def prepare(
     return finish(folder, settings, say)
 
 
-def begin(
-    source: str | Path, folder: Path, settings: Preparation, say: Callable[[str], None] = print
-) -> list[Entry]:
+def begin(source: str | Path, folder: Path, settings: Preparation, say: Callable[[str], None] = print) -> list[Entry]:
     """The listing that the folder keeps, made now if it has none."""
     said = {"source": str(source), **to_json(settings)}
     if (folder / SETTINGS).exists():
@@ -146,9 +149,12 @@ def run_parts(folder: Path, parts: Sequence[int], runner: Sequence[str]) -> None
             from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError as error:
         raise ValueError('preparing videos needs Apache Beam and PySceneDetect: pip install "sorajax[data]"') from error
-    said = list(runner) or ["--runner=DirectRunner", "--direct_running_mode=multi_processing",
-                            f"--direct_num_workers={min(os.cpu_count() or 1, len(parts))}",
-                            "--default_sdk_harness_log_level=WARNING"]  # fmt: skip
+    said = list(runner) or [
+        "--runner=DirectRunner",
+        "--direct_running_mode=multi_processing",
+        f"--direct_num_workers={min(os.cpu_count() or 1, len(parts))}",
+        "--default_sdk_harness_log_level=WARNING",
+    ]
     with logged(folder / LOG), beam.Pipeline(options=PipelineOptions(said)) as pipeline:
         _ = (
             pipeline
@@ -234,9 +240,7 @@ def prepare_part(folder: Path, part: int) -> None:
     ready.unlink(missing_ok=True)
 
 
-def clips_of(
-    entry: Entry, settings: Preparation, said: dict[str, list[dict[str, Any]]]
-) -> Iterator[dict[str, Any]]:
+def clips_of(entry: Entry, settings: Preparation, said: dict[str, list[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
     """The records of one video's clips; what is kept and what is not is written into `said`. Raises BrokenVideo."""
     facts = probe(entry.path)
     start, end = entry.start or 0.0, min(entry.end or facts.seconds, facts.seconds)
@@ -261,10 +265,12 @@ def clips_of(
             if reason := rejected(seen, settings.filters):
                 said["rejected"].append({**clip, "end": round(at + bucket.frames / settings.fps, 4), "reason": reason})
                 continue
-            made.append((
-                {**clip, "hash": f"{seen.fingerprint:048x}"},
-                {**clip, "caption": entry.caption, "pixels": packed(frames)},
-            ))  # fmt: skip
+            made.append(
+                (
+                    {**clip, "hash": f"{seen.fingerprint:048x}"},
+                    {**clip, "caption": entry.caption, "pixels": packed(frames)},
+                )
+            )
     # A file that breaks on the way gives nothing, so that a clip is either kept or told of.
     said["clips"] += [line for line, _ in made]
     for _, record in made:

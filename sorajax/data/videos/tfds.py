@@ -61,8 +61,10 @@ def _dataset(source: str) -> tuple[Sequence[dict[str, Any]], dict[str, Any]]:
         return builder.as_data_source(split=split), dict(builder.info.features)
     except (ImportError, NotImplementedError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{source} cannot be read without TensorFlow ({reason}): store it as ArrayRecord, with its "
-                         "videos as encoded bytes") from error
+        raise ValueError(
+            f"{source} cannot be read without TensorFlow ({reason}): store it as ArrayRecord, with its "
+            "videos as encoded bytes"
+        ) from error
     except (tfds.core.DatasetNotFoundError, ValueError, KeyError, FileNotFoundError, AssertionError) as error:
         raise ValueError(f"{source}: {' '.join(str(error).split())[:300]}") from error
 

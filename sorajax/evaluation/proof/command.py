@@ -170,9 +170,7 @@ def figures(outcome: Outcome) -> list[Figure]:
 
 def passed(outcomes: Sequence[Outcome]) -> bool:
     """Whether all parts ran to their end, and no check failed."""
-    return all(
-        outcome.state == "ran" and not any(figure.failed for figure in figures(outcome)) for outcome in outcomes
-    )
+    return all(outcome.state == "ran" and not any(figure.failed for figure in figures(outcome)) for outcome in outcomes)
 
 
 def table(outcomes: Sequence[Outcome]) -> str:

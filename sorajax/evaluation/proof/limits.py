@@ -51,9 +51,7 @@ class Outcome:
     """The end of what it printed, where it did not run to its end."""
 
 
-def run_all(
-    commands: Sequence[Command], seconds: float, show: Callable[[str, Line], None]
-) -> Iterator[Outcome]:
+def run_all(commands: Sequence[Command], seconds: float, show: Callable[[str, Line], None]) -> Iterator[Outcome]:
     """The outcome of each command in turn; `show` is called with its name and each line as soon as it is written."""
     end = time.monotonic() + seconds
     for number, command in enumerate(commands):
@@ -73,8 +71,12 @@ def run(command: Command, limit: float, show: Callable[[str, Line], None]) -> Ou
         written.touch()
         with printed.open("wb") as output:
             process = subprocess.Popen(
-                command.arguments(written, limit), stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                env={**os.environ, **command.environment})  # fmt: skip
+                command.arguments(written, limit),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **command.environment},
+            )
         try:
             for line in following(process, written, start + limit):
                 lines.append(line)

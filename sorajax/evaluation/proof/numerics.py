@@ -179,8 +179,9 @@ def samplers(sizes: Sizes) -> Iterator[Figure]:
     def computed(dtype: str, name: str, params: Any, context: Float[Array, "2 m e"]) -> Any:
         typed = replace(config, dit=replace(config.dit, dtype=dtype))
         seeds, scale, temperature = jnp.zeros(1, jnp.uint32), jnp.float32(config.guidance_scale), jnp.float32(1)
-        conditions = Conditions(context, seeds, jnp.asarray(times), scale, temperature, jnp.asarray(positions),
-                                nothing_known(latent))  # fmt: skip
+        conditions = Conditions(
+            context, seeds, jnp.asarray(times), scale, temperature, jnp.asarray(positions), nothing_known(latent)
+        )
         return sample_latents(typed, SAMPLERS[name], True, None, params, conditions)[0]
 
     for name in sizes.samplers:

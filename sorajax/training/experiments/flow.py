@@ -126,9 +126,16 @@ class FlowTraining:
         config, tokens = self._config(vae), self.text.tokens
         self._check(config)
         stage = FlowStage(
-            vae=jax.eval_shape(lambda: init_vae(vae, jax.random.key(0))), prompts=None, config=config,
-            objective=self.objective, data=self.data, tokenizer="", lenders=self._lenders(config), expert=self.expert,
-            within=self._within(config))  # fmt: skip
+            vae=jax.eval_shape(lambda: init_vae(vae, jax.random.key(0))),
+            prompts=None,
+            config=config,
+            objective=self.objective,
+            data=self.data,
+            tokenizer="",
+            lenders=self._lenders(config),
+            expert=self.expert,
+            within=self._within(config),
+        )
         if isinstance(self.data, WorldData) and self.latents is None:
             return stage, [drawn_shapes(self.data, bucket, tokens) for bucket in self.data.buckets]
         batches = []
@@ -207,8 +214,10 @@ class FlowTraining:
         if self.frozen_text is None:
             return None
         if isinstance(self.data, WorldData):
-            raise ValueError("captions of the world are drawn anew for each batch, and a frozen text encoder is asked "
-                             "once for each: give videos as data, or train the text encoder along")  # fmt: skip
+            raise ValueError(
+                "captions of the world are drawn anew for each batch, and a frozen text encoder is asked "
+                "once for each: give videos as data, or train the text encoder along"
+            )
         return open_text(self.frozen_text)
 
     def _tell(self, tokenizer: str, directory: Path, data: VideoData | None = None) -> Tell:
@@ -265,8 +274,10 @@ class FlowTraining:
         if config.known == "channels" and (short := [b for b in self.data.buckets if b.frames == 1]):
             raise ValueError(f"bucket {short[0].size} is a picture, which the model is given: leave such buckets out")
         if config.known != "clock" and any(bucket.seen for bucket in self.data.buckets):
-            raise ValueError("a bucket shows windows of longer clips (seen), whose first frame is known at time 0 of "
-                             f"its own clock, and {config.name} has one clock for all: say seen=0")
+            raise ValueError(
+                "a bucket shows windows of longer clips (seen), whose first frame is known at time 0 of "
+                f"its own clock, and {config.name} has one clock for all: say seen=0"
+            )
         for bucket in self.data.buckets:
             shape = config.vae.latent_shape(*bucket.shown)
             for name, size, patch in zip(("frames", "height", "width"), shape, self.model.patch, strict=False):

@@ -126,8 +126,11 @@ class LoRATraining:
         self = self._found()
         config = self._config()
         if (rate := getattr(self.data, "fps", config.fps)) != config.fps:  # an adapter cannot change the model's
-            print(f"note: clips are read at {rate:g} frames a second, and the model makes {config.fps:g}: things will "
-                  f"move {config.fps / rate:.2g} times as fast; say --data.fps {config.fps:g}", file=sys.stderr)
+            print(
+                f"note: clips are read at {rate:g} frames a second, and the model makes {config.fps:g}: things will "
+                f"move {config.fps / rate:.2g} times as fast; say --data.fps {config.fps:g}",
+                file=sys.stderr,
+            )
         flow, batches = self._flow(config).build(directory)  # first, so that a text encoder has left
         base = self._base(with_text=not flow.frozen_text)
         return self._stage(base, flow), batches
@@ -175,8 +178,9 @@ class LoRATraining:
         params = load_model(self.base, SoraConfig)[1]
         if missing := set(names) - set(params):
             raise ValueError(f"{self.base} has {', '.join(missing)} from another model: give videos as data")
-        return {name: params[name] if (bits := self._bits(name)) is None else quantize(params[name], bits)
-                for name in names}  # fmt: skip
+        return {
+            name: params[name] if (bits := self._bits(name)) is None else quantize(params[name], bits) for name in names
+        }
 
     def _bits(self, name: str) -> Bits | None:
         """Of the transformer alone: a text encoder is asked once."""
@@ -187,7 +191,16 @@ class LoRATraining:
         large = is_known(self.base) or is_open_model(self.base) or "text" in borrowed(self.base)
         beforehand = large and isinstance(self.data, VideoData)
         return FlowTraining(
-            model=config.dit, text=config.text, vae=self.base, frozen_text=self.base if beforehand else None,
-            expert=self.expert, autoencoder=config.vae, objective=self.objective, data=self.data,
-            latents=self.latents, encoded=self.encoded, validation=self.validation,
-            loop=replace(self.loop, start=self.base))  # fmt: skip
+            model=config.dit,
+            text=config.text,
+            vae=self.base,
+            frozen_text=self.base if beforehand else None,
+            expert=self.expert,
+            autoencoder=config.vae,
+            objective=self.objective,
+            data=self.data,
+            latents=self.latents,
+            encoded=self.encoded,
+            validation=self.validation,
+            loop=replace(self.loop, start=self.base),
+        )

@@ -66,17 +66,29 @@ class TuneTraining:
             raise ValueError(f"{base} is no folder of open weights: name one, or train as configs/videos_dit.py does")
         check_tunable(base, config, self.objective)
         return FlowTraining(
-            model=config.dit, text=config.text, vae=base, frozen_text=base, expert=self.expert, partner=self.partner,
-            autoencoder=config.vae, objective=self.objective, data=self.data, latents=self.latents,
-            validation=self.validation, storage=self.storage,
-            loop=replace(self.loop, start=self.loop.start or base))  # fmt: skip
+            model=config.dit,
+            text=config.text,
+            vae=base,
+            frozen_text=base,
+            expert=self.expert,
+            partner=self.partner,
+            autoencoder=config.vae,
+            objective=self.objective,
+            data=self.data,
+            latents=self.latents,
+            validation=self.validation,
+            storage=self.storage,
+            loop=replace(self.loop, start=self.loop.start or base),
+        )
 
 
 def at_hand(base: Path) -> Path:
     """The folder of weights, downloaded where their name on the hub is given. Raises FileNotFoundError."""
     if not (folder := found(base)).exists():
-        raise FileNotFoundError(f"{base} does not exist: give the folder of a model, or a name on the hub, e.g. "
-                                "Wan-AI/Wan2.1-T2V-1.3B-Diffusers")  # fmt: skip
+        raise FileNotFoundError(
+            f"{base} does not exist: give the folder of a model, or a name on the hub, e.g. "
+            "Wan-AI/Wan2.1-T2V-1.3B-Diffusers"
+        )
     return folder
 
 
@@ -88,7 +100,9 @@ def described(base: Path) -> Path:
 def check_tunable(base: Path, config: SoraConfig, objective: FlowObjective) -> None:
     """Raises ValueError where a model cannot be trained with this objective."""
     if config.known != "clock" and objective.known > 0:
-        raise ValueError(f"{base} was trained with one clock for all frames and objective.known is "
-                         f"{objective.known:g}: say --objective.known 0")  # fmt: skip
+        raise ValueError(
+            f"{base} was trained with one clock for all frames and objective.known is "
+            f"{objective.known:g}: say --objective.known 0"
+        )
     if (config.known == "channels" or config.boundary is not None) and not (is_known(base) or is_open_model(base)):
         raise ValueError(f"{base} is no folder of open weights: name those it was trained from")

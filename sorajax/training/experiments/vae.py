@@ -173,14 +173,17 @@ class VAEStage:
         Raises ValueError where a width here is no multiple of theirs.
         """
         config, params = load_vae(directory)
-        for part, old, new in (("encoder", config.base, self.config.base),
-                               ("decoder", config.decoder_base or config.base,
-                                self.config.decoder_base or self.config.base)):  # fmt: skip
+        for part, old, new in (
+            ("encoder", config.base, self.config.base),
+            ("decoder", config.decoder_base or config.base, self.config.decoder_base or self.config.base),
+        ):
             if old == new:
                 continue
             if new % old or config.shortcuts:
-                raise ValueError(f"the {part} is to have {new} channels and that in {directory} has {old}: one is "
-                                 "widened by a whole factor, and only without shortcuts")  # fmt: skip
+                raise ValueError(
+                    f"the {part} is to have {new} channels and that in {directory} has {old}: one is "
+                    "widened by a whole factor, and only without shortcuts"
+                )
             params[part] = wider(part, params[part], new // old, jax.random.key(0))
         return self._trained(params, jax.random.key(0))
 

@@ -76,8 +76,7 @@ def frame_of(pixels, pix_fmt, **settings):
     return frame
 
 
-def track(path, frames, codec="ffv1", pix_fmt="yuv444p", moments=None, sound=0.0, options=None, container=None,
-          rate=8):  # fmt: skip
+def track(path, frames, codec="ffv1", pix_fmt="yuv444p", moments=None, sound=0.0, options=None, container=None, rate=8):
     """A film of one encoded track: frames or pixels at `moments` (ms; every 125 without), and seconds of silence."""
     moments = range(0, 125 * len(frames), 125) if moments is None else moments
     with av.open(str(path), "w", options=container or {}) as out:

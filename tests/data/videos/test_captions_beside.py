@@ -32,13 +32,21 @@ def touch(folder, *names):
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("a.txt", "hello"), ("a.caption", "hello"), ("a.mp4.txt", "hello\n"), ("A.TXT", "hello"), ("a.Mp4.Txt", "hello"),
-     ("a.json", '{"Caption": "hello"}'), ("a.mp4.json", '{"prompt": "hello", "seed": 3}'), ("a.json", '["hello"]'),
-     ("metadata.csv", "File_Name,Caption\na.mp4,hello\n"),
-     ("metadata.jsonl", '{"file_name": "a.mp4", "text": "hello"}'),
-     ("../metadata.csv", "path,caption\nvideos/a.mp4,hello\n"),
-     ("../metadata.jsonl", '{"video": "videos/a.mp4", "captions": ["hello", "hi"]}')],
-)  # fmt: skip
+    [
+        ("a.txt", "hello"),
+        ("a.caption", "hello"),
+        ("a.mp4.txt", "hello\n"),
+        ("A.TXT", "hello"),
+        ("a.Mp4.Txt", "hello"),
+        ("a.json", '{"Caption": "hello"}'),
+        ("a.mp4.json", '{"prompt": "hello", "seed": 3}'),
+        ("a.json", '["hello"]'),
+        ("metadata.csv", "File_Name,Caption\na.mp4,hello\n"),
+        ("metadata.jsonl", '{"file_name": "a.mp4", "text": "hello"}'),
+        ("../metadata.csv", "path,caption\nvideos/a.mp4,hello\n"),
+        ("../metadata.jsonl", '{"video": "videos/a.mp4", "captions": ["hello", "hi"]}'),
+    ],
+)
 def test_a_caption_is_read_wherever_it_is(tmp_path, name, content):
     folder = tmp_path / "videos"
     touch(folder, "a.mp4")
@@ -65,9 +73,19 @@ def test_a_metadata_file_in_a_folder_below_is_read(tmp_path):
 
 
 def test_members_of_a_tar_with_two_dots(tmp_path):
-    texts = {"01.video.mp4": "", "01.caption.txt": "one", "x/sample.2.mp4": "", "x/sample.2.txt": "two",
-             "x/sample.3.mp4": "", "04.mp4": "", "04.mp4.txt": "four", "05.low.mp4": "",
-             "05.meta.json": '{"text": "5"}', "._01.video.mp4": "", "__MACOSX/._04.mp4": ""}  # fmt: skip
+    texts = {
+        "01.video.mp4": "",
+        "01.caption.txt": "one",
+        "x/sample.2.mp4": "",
+        "x/sample.2.txt": "two",
+        "x/sample.3.mp4": "",
+        "04.mp4": "",
+        "04.mp4.txt": "four",
+        "05.low.mp4": "",
+        "05.meta.json": '{"text": "5"}',
+        "._01.video.mp4": "",
+        "__MACOSX/._04.mp4": "",
+    }
     for name, text in texts.items():
         touch(tmp_path / "in", name)
         (tmp_path / "in" / name).write_text(text)
@@ -75,8 +93,13 @@ def test_members_of_a_tar_with_two_dots(tmp_path):
         for name in texts:
             tar.add(tmp_path / "in" / name, name)
     found = {entry.path.partition("::")[2]: entry.caption for entry in listing(tmp_path / "shard.tar")}
-    assert found == {"01.video.mp4": "one", "x/sample.2.mp4": "two", "x/sample.3.mp4": "", "04.mp4": "four",
-                     "05.low.mp4": "5"}  # fmt: skip
+    assert found == {
+        "01.video.mp4": "one",
+        "x/sample.2.mp4": "two",
+        "x/sample.3.mp4": "",
+        "04.mp4": "four",
+        "05.low.mp4": "5",
+    }
 
 
 def test_videos_without_a_caption_are_counted_and_none_at_all_is_refused(tmp_path):
@@ -131,8 +154,12 @@ def test_a_line_of_latin_letters_does_not_change_the_others():
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
 def test_any_separator_long_fields_and_no_values(tmp_path, separator):
-    rows = [("Path", "Caption", "Start", "End"), ("a.mp4", "x" * 200_000, "", ""),
-            ("b.mp4", '"two, and; more"', "nan", '"2,5"'), ("c.mp4", "NaN", "", "")]  # fmt: skip
+    rows = [
+        ("Path", "Caption", "Start", "End"),
+        ("a.mp4", "x" * 200_000, "", ""),
+        ("b.mp4", '"two, and; more"', "nan", '"2,5"'),
+        ("c.mp4", "NaN", "", ""),
+    ]
     (tmp_path / "list.csv").write_text("\n".join(map(separator.join, rows)))
     a, b, c = listing(tmp_path / "list.csv")
     assert len(a.caption) == 200_000
@@ -186,8 +213,10 @@ def test_a_system_of_ascii_reads_the_same(tmp_path):
     (tmp_path / "a.txt").write_text(LETTERS, encoding="utf-8")
     (tmp_path / "b.json").write_text(json.dumps({"caption": LETTERS}, ensure_ascii=False), encoding="utf-8")
     (tmp_path / "list.csv").write_text(f"path,caption\nc.mp4,{LETTERS}\n", encoding="utf-8")
-    code = ("import sys; from sorajax.data.videos.listing import listing\n"
-            "print(ascii([entry.caption for source in sys.argv[1:] for entry in listing(source)]))")  # fmt: skip
+    code = (
+        "import sys; from sorajax.data.videos.listing import listing\n"
+        "print(ascii([entry.caption for source in sys.argv[1:] for entry in listing(source)]))"
+    )
     ascii_only = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     command = [sys.executable, "-c", code, str(tmp_path), str(tmp_path / "list.csv")]
     said = subprocess.run(command, env=ascii_only, capture_output=True, text=True, check=True).stdout

@@ -145,8 +145,11 @@ def test_latents_are_those_of_the_clips_and_made_once(videos, tmp_path, local):
     clips, same = prepared_records(tmp_path, BUCKETS[1])
     assert sorted(paths) == sorted(same)
     for i in range(len(latents)):
-        pixels = next(clips[j] for j in range(len(clips)) if (clips[j]["path"], clips[j]["start"]) == (
-            latents[i]["path"], latents[i]["start"]))  # fmt: skip
+        pixels = next(
+            clips[j]
+            for j in range(len(clips))
+            if (clips[j]["path"], clips[j]["start"]) == (latents[i]["path"], latents[i]["start"])
+        )
         expected = encode(unpacked(pixels["pixels"])[None].astype(np.float32) / 127.5 - 1)[0]
         np.testing.assert_allclose(latents[i]["latent"], expected, atol=2e-3)
     images, _ = encoded_records(tmp_path, "me", BUCKETS[2])

@@ -13,14 +13,24 @@ from sorajax.evaluation.proof.limits import Command
 from sorajax.evaluation.proof.parts import PARTS
 
 FIGURES = {
-    "numerics": {"attention 1x600x1x128 gradient", "transformer gradient", "Wan 2.2 autoencoder decoder",
-                 "text encoder", "unipc, 4 steps, bfloat16", "film, 4 steps, bfloat16"},
-    "sampling": {"denoising step: utilisation", "text encoder, two prompts", "clip of 50 guided steps",
-                 "decoder, tiles"},
+    "numerics": {
+        "attention 1x600x1x128 gradient",
+        "transformer gradient",
+        "Wan 2.2 autoencoder decoder",
+        "text encoder",
+        "unipc, 4 steps, bfloat16",
+        "film, 4 steps, bfloat16",
+    },
+    "sampling": {
+        "denoising step: utilisation",
+        "text encoder, two prompts",
+        "clip of 50 guided steps",
+        "decoder, tiles",
+    },
     "training": {"training step: utilisation", "training step: losses are finite"},
     "world": {"batch of 1", "batch of 2: speed"},
     "torch": {"agreement, float32", "eager: theirs / ours", "torch.compile, by block: theirs / ours"},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -127,7 +137,9 @@ def test_the_parent_never_looks_for_devices():
     """The GPU belongs to the parts: nothing that the command line imports starts JAX."""
     import subprocess
 
-    code = ("import sorajax.benchmark, jax; from jax._src import xla_bridge; "
-            "sys.exit(xla_bridge.backends_are_initialized())")  # fmt: skip
+    code = (
+        "import sorajax.benchmark, jax; from jax._src import xla_bridge; "
+        "sys.exit(xla_bridge.backends_are_initialized())"
+    )
     done = subprocess.run([sys.executable, "-c", f"import sys; {code}"], cwd=Path(__file__).parent)
     assert done.returncode == 0

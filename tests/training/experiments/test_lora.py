@@ -27,12 +27,14 @@ BUCKET = Bucket(5, 16, 16, batch_size=4)
 
 def test_only_adapters_are_trained_and_the_file_holds_them(tiny_model, tmp_path):
     training = LoRATraining(
-        base=tiny_model, rank=2, alpha=4.0, data=WorldData(buckets=(BUCKET,)), objective=FlowObjective(known=0.0))
+        base=tiny_model, rank=2, alpha=4.0, data=WorldData(buckets=(BUCKET,)), objective=FlowObjective(known=0.0)
+    )
     stage, _ = training.build(tmp_path)
     config = OptimizerConfig(learning_rate=3e-2, warmup=1, weight_decay=0.0)
     optimizer = make_optimizer(config, 30)
     state = jax.jit(lambda key: make_begin(optimizer)(stage.init(key)), compiler_options=quick_compile())(
-        jax.random.key(0))
+        jax.random.key(0)
+    )
     layers = {path[-2].key for path, _ in jax.tree.leaves_with_path(state.params)}
     assert layers == {"q", "k", "v", "out", "up", "down"}
     small, whole = (sum(leaf.size for leaf in jax.tree.leaves(tree)) for tree in (state.params, stage.base["dit"]))
@@ -60,18 +62,24 @@ def test_only_adapters_are_trained_and_the_file_holds_them(tiny_model, tmp_path)
 @pytest.mark.parametrize("bits", [None, "int8"])
 def test_frozen_weights_take_no_more_memory_than_themselves(bits):
     """Neither weights with adapters in them nor their gradient: of one block at most, as it is made whole."""
-    dit = DiTConfig(width=256, hidden=1024, depth=8, heads=4, text_width=32,
-                    remat="full", quantized=bits is not None)  # fmt: skip
+    dit = DiTConfig(width=256, hidden=1024, depth=8, heads=4, text_width=32, remat="full", quantized=bits is not None)
     text, vae = TextConfig(vocabulary=50, width=32, hidden=64, depth=1, heads=2, head_width=16, tokens=8), VAEConfig()
     base = {"dit": init_dit(dit, jax.random.key(0)), "text": init_text(text, jax.random.key(1))}
     whole = sum(leaf.nbytes for leaf in jax.tree.leaves(base["dit"]["blocks"]))
     base["dit"] = quantize(base["dit"], bits) if bits else base["dit"]
-    flow = FlowStage(vae=None, prompts=None, config=SoraConfig(text=text, dit=dit, vae=vae), tokenizer="",
-                     objective=FlowObjective(known=0.0), data=WorldData(buckets=(BUCKET,)))  # fmt: skip
+    flow = FlowStage(
+        vae=None,
+        prompts=None,
+        config=SoraConfig(text=text, dit=dit, vae=vae),
+        tokenizer="",
+        objective=FlowObjective(known=0.0),
+        data=WorldData(buckets=(BUCKET,)),
+    )
     stage = LoRAStage(base=base, flow=flow, rank=2, alpha=2.0, targets=TARGETS)
     params = stage.init(jax.random.key(2))
-    batch = WorldBatch(latent=jnp.zeros((1, 2, 4, 4, 16)), ids=jnp.ones((1, 8), int), mask=jnp.ones((1, 8), bool),
-                       bucket=BUCKET)  # fmt: skip
+    batch = WorldBatch(
+        latent=jnp.zeros((1, 2, 4, 4, 16)), ids=jnp.ones((1, 8), int), mask=jnp.ones((1, 8), bool), bucket=BUCKET
+    )
 
     def gradient(params, stage):
         return jax.grad(lambda params: stage.loss(params, batch, jax.random.key(0))[0])(params)
@@ -92,8 +100,12 @@ def test_open_weights_are_adapted_and_sampled_with_what_was_learned(tmp_path):
 
     folder = tmp_path / "Wan"
     diffusers.WanPipeline(
-        tokenizer=reference.tokenizer(), text_encoder=reference.text_encoder(), transformer=reference.transformer(),
-        vae=reference.autoencoder(), scheduler=reference.scheduler()).save_pretrained(folder)
+        tokenizer=reference.tokenizer(),
+        text_encoder=reference.text_encoder(),
+        transformer=reference.transformer(),
+        vae=reference.autoencoder(),
+        scheduler=reference.scheduler(),
+    ).save_pretrained(folder)
     data = WorldData(buckets=(Bucket(5, 16, 16, batch_size=2),))
     with pytest.raises(ValueError, match=r"one clock for all frames .*: say --objective.known 0"):
         LoRATraining(base=folder, data=data).build(tmp_path)

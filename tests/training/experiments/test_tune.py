@@ -52,8 +52,12 @@ def home(tmp_path_factory):
     """A folder with tiny open weights, films with captions (one too long to be read), and no latents yet."""
     home = tmp_path_factory.mktemp("tune")
     diffusers.WanPipeline(
-        tokenizer=reference.tokenizer(), text_encoder=reference.text_encoder(), transformer=reference.transformer(),
-        vae=reference.autoencoder(), scheduler=reference.scheduler()).save_pretrained(home / "Wan")
+        tokenizer=reference.tokenizer(),
+        text_encoder=reference.text_encoder(),
+        transformer=reference.transformer(),
+        vae=reference.autoencoder(),
+        scheduler=reference.scheduler(),
+    ).save_pretrained(home / "Wan")
     (home / "films").mkdir()
     for seed in range(8):
         film(home / "films" / f"{seed}.mp4", moving(seed, 9, (20, 20)))
@@ -86,9 +90,15 @@ def opened(monkeypatch):
 def experiment(home, name, kind, settings, base="Wan"):
     """What trains ``kind`` into run_NAME, as one says it to ``main``."""
     path = home / f"{name}.py"
-    path.write_text(EXPERIMENT.format(
-        kind=kind, settings=settings, base=str(home / base), videos=str(home / "films"),
-        latents=str(home / "latents")))  # fmt: skip
+    path.write_text(
+        EXPERIMENT.format(
+            kind=kind,
+            settings=settings,
+            base=str(home / base),
+            videos=str(home / "films"),
+            latents=str(home / "latents"),
+        )
+    )
     return [str(path), "--directory", str(home / f"run_{name}")]
 
 

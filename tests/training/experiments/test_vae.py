@@ -33,7 +33,7 @@ def test_a_crop_is_part_of_the_frame_and_holds_the_object():
     assert crops.shape == (16, 1, 48, 48, 3)
     assert near.any(axis=(1, 2, 3, 4)).all()
     backdrop = np.median(crops, axis=(2, 3), keepdims=True)
-    stands_out = (np.abs(crops - backdrop).max(-1, keepdims=True) > 0.35)
+    stands_out = np.abs(crops - backdrop).max(-1, keepdims=True) > 0.35
     assert (stands_out <= near.astype(bool)).mean() > 0.99  # whatever stands out is near the object
     contrast = np.ptp(crops, axis=(1, 2, 3)).max(-1)
     assert (contrast > 0.35).all()  # dots and floor alone differ less from the background
@@ -149,8 +149,14 @@ def open_vae(tmp_path_factory):
     diffusers = pytest.importorskip("diffusers", reason="the parity extra is not installed")
     torch.manual_seed(0)
     model = diffusers.AutoencoderKLWan(
-        base_dim=4, z_dim=4, dim_mult=[1, 2, 2], num_res_blocks=1, temperal_downsample=[False, True],
-        latents_mean=[0.1, -0.2, 0.3, 0.0], latents_std=[1.0, 2.0, 0.5, 1.5]).eval()
+        base_dim=4,
+        z_dim=4,
+        dim_mult=[1, 2, 2],
+        num_res_blocks=1,
+        temperal_downsample=[False, True],
+        latents_mean=[0.1, -0.2, 0.3, 0.0],
+        latents_std=[1.0, 2.0, 0.5, 1.5],
+    ).eval()
     whole = tmp_path_factory.mktemp("wan")
     model.save_pretrained(whole / "vae")
     (whole / "model_index.json").write_text('{"_class_name": "WanPipeline"}')
