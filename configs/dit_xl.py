@@ -57,7 +57,7 @@ config = FlowTraining(
         tokens=2_097_152,
         phases=(Phase(20_000, (0, 1, 1)), Phase(1, (4, 1, 1))),
         threads=16,
-        ahead=16,
+        prefetch=16,
     ),
     loop=LoopConfig(
         steps=100_000,

@@ -39,7 +39,13 @@ config = FlowTraining(
     text=TextConfig(vocabulary=768, width=128, hidden=384, depth=2, heads=4, head_width=32, tokens=48),
     vae=Path("runs/world_vae"),
     objective=FlowObjective(
-        time_mean=0.4, time_std=1.2, known=0.25, guidance_scale=3.0, temperature=0.7, guide_known=True, ahead=1
+        time_mean=0.4,
+        time_std=1.2,
+        known=0.25,
+        guidance_scale=3.0,
+        temperature=0.7,
+        drop_conditioning_in_cfg=True,
+        redo_latents=1,
     ),
     data=WorldData(
         buckets=(
@@ -52,7 +58,7 @@ config = FlowTraining(
             Bucket(1, 64, 96, batch_size=64, weight=0.25),
             Bucket(1, 96, 64, batch_size=64, weight=0.25),
             Bucket(1, 96, 96, batch_size=48, weight=0.25),
-            Bucket(65, 64, 64, batch_size=48, weight=1.5, seen=17),
+            Bucket(65, 64, 64, batch_size=48, weight=1.5, window_frames=17),
         ),
         mix=WorldMix(two_objects=0.08, wall=0.03, two_shots=0.03, camera=0.06, style=0.06),
     ),

@@ -47,17 +47,23 @@ config = FlowTraining(
     ),
     vae=WORLD,
     objective=FlowObjective(
-        time_mean=0.4, time_std=1.2, known=0.3, guidance_scale=3.0, temperature=0.7, guide_known=True, ahead=1
+        time_mean=0.4,
+        time_std=1.2,
+        known=0.3,
+        guidance_scale=3.0,
+        temperature=0.7,
+        drop_conditioning_in_cfg=True,
+        redo_latents=1,
     ),
     data=WorldData(
         buckets=(
             Bucket(17, 64, 64, batch_size=256, weight=5),
-            Bucket(65, 64, 64, batch_size=96, weight=2, seen=33),
+            Bucket(65, 64, 64, batch_size=96, weight=2, window_frames=33),
             Bucket(1, 96, 96, batch_size=256, weight=1),
         ),
         mix=WorldMix(two_objects=0.2, wall=0.06, two_shots=0.06, camera=0.12, style=0.12),
         threads=8,
-        ahead=16,
+        prefetch=16,
     ),
     loop=LoopConfig(
         start=WORLD,

@@ -3,7 +3,8 @@
 import warnings
 
 from sorajax.errors import BadRequest, Note, note
-from sorajax.sampling.request import Request, Scene
+from sorajax.sampling.request import Request
+from sorajax.sampling.request import StoryboardScene as Scene
 
 __all__ = ["BadRequest", "Note", "Request", "Scene", "note"]
 

@@ -259,7 +259,7 @@ def loading(command: Benchmark) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as directory:
         _, batches = experiment.build(Path(directory))
         data, clips = iter(batches), 0
-        for _ in range(experiment.data.ahead + 1):  # made before anybody asked
+        for _ in range(experiment.data.prefetch + 1):  # made before anybody asked
             next(data)
         start = time.perf_counter()
         for _ in range(command.repeats):

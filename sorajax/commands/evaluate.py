@@ -234,7 +234,7 @@ def measure_tasks(command: Tasks) -> None:
     from sorajax.evaluation.tasks import ROWS, evaluate_tasks, lines
     from sorajax.media.video import Video
     from sorajax.sampling.pipeline import load
-    from sorajax.sampling.request import Scene
+    from sorajax.sampling.request import StoryboardScene
 
     names = [name for name in ROWS if not command.rows or any(part in name for part in command.rows)]
     if not names:
@@ -245,7 +245,9 @@ def measure_tasks(command: Tasks) -> None:
         asked = {field.name: settings.pop(field.name) for field in fields(Request) if field.name in settings}
         request = Request((prompt or "storyboard",), seed=seed, temperature=command.temperature, **asked)
         if "scenes" in settings:
-            settings["scenes"] = [Scene(text, s, "cut" if cut else "continue") for text, s, cut in settings["scenes"]]
+            settings["scenes"] = [
+                StoryboardScene(text, s, "cut" if cut else "continue") for text, s, cut in settings["scenes"]
+            ]
         videos = [Video(frames, pipeline.config.fps) for frames in given]
         return next(getattr(tasks, task)(pipeline, request, *videos, **settings)).whole().frames
 

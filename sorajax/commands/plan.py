@@ -109,26 +109,26 @@ def plan_sampling(arguments: list[str], name: str) -> int:
     """Prints the plan of each stage of sampling. Raises ValueError and FileNotFoundError."""
     asked = tyro.cli(Sampling, args=arguments, prog="python -m sorajax.plan MODEL --topology KIND:SHAPE")
     from sorajax.errors import BadRequest
-    from sorajax.sampling.memory import nbytes, stages
+    from sorajax.sampling.memory import nbytes, sampling_programs
     from sorajax.sampling.request import Request, parse_size
-    from sorajax.sampling.settings import decide
-    from sorajax.training.ahead import TooLarge, Topology, compile_stage, mesh_on, peak_of
+    from sorajax.sampling.settings import settings_for
+    from sorajax.training.ahead import TooLarge, Topology, compile_program, mesh_on, peak_of
 
     config, weights = described(asked)
     width, height = parse_size(asked.size) if asked.size else config.sizes[0][::-1]
     request = Request(("a",), width=width, height=height, frames=asked.frames or None, steps=asked.steps or None)
     try:
-        decided = decide(request, config)
+        settings = settings_for(request, config)
     except BadRequest as error:
         raise ValueError(str(error)) from error
     topology = Topology(name)
     mesh = mesh_on(topology, {"fsdp": -1})
     memory, fits = topology.chip.memory, True
     print(
-        f"{config.name}, {width}x{height}, {decided.frames} frames, {decided.steps} steps, on {mesh.size} x "
+        f"{config.name}, {width}x{height}, {settings.frames} frames, {settings.steps} steps, on {mesh.size} x "
         f"{topology.kind} of {memory / GIB:.0f} GiB; GiB a device:"
     )
-    for stage in stages(config, weights, decided.latent, decided.steps, memory):
+    for stage in sampling_programs(config, weights, settings.latent, settings.steps, memory):
         if stage.name.partition(",")[0] not in asked.stages:
             continue
         weighs = nbytes(stage.arguments[0])
@@ -136,7 +136,7 @@ def plan_sampling(arguments: list[str], name: str) -> int:
         planned = held + stage.planned - weighs
         line = f"  {stage.name:<16} weights {held / GIB:6.2f}   planned {planned / GIB:6.2f}"
         try:
-            peak = peak_of(compile_stage(stage, mesh).memory_analysis())
+            peak = peak_of(compile_program(stage, mesh).memory_analysis())
         except TooLarge as error:
             print(f"{line}   does not fit: {error} of {memory / GIB:.0f} GiB")
             fits = False

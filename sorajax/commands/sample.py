@@ -40,9 +40,9 @@ from sorajax.sampling.request import Request, parse_span, read_storyboard
 
 if TYPE_CHECKING:
     from sorajax.media.video import Film
-    from sorajax.sampling.film import Kept
+    from sorajax.sampling.film import WindowStore
     from sorajax.sampling.pipeline import Pipeline
-    from sorajax.tasks import Keep
+    from sorajax.tasks import WindowStores
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -104,7 +104,7 @@ def sample(arguments: Arguments) -> None:
     for text in pipeline.plan(replace(request, frames=None, seconds=None) if own_length else request).notes:
         note(text)
     going_on = arguments.resume and any(path.exists() or windows(path).exists() for path in paths)
-    keep = None if arguments.grid else Keeping(paths, going_on)
+    keep = None if arguments.grid else OutputStores(paths, going_on)
     videos = asked(arguments, pipeline, request, keep)
     if arguments.grid:
         videos = iter([attempt(lambda: Videos(video.whole() for video in videos)).grid(arguments.grid)])
@@ -140,16 +140,16 @@ def check_same(path: Path, said: dict[str, Any]) -> None:
 
 
 @dataclass(frozen=True)
-class Keeping:
+class OutputStores:
     """Where the windows of long clips are kept until they are whole: beside their files."""
 
     paths: Sequence[Path]
     resume: bool
 
-    def __call__(self, number: int, said: Any) -> "Kept":
-        from sorajax.sampling.film import Kept
+    def __call__(self, number: int, said: Any) -> "WindowStore":
+        from sorajax.sampling.film import WindowStore
 
-        return Kept(windows(self.paths[number]), said, self.resume)
+        return WindowStore(windows(self.paths[number]), said, self.resume)
 
 
 def windows(path: Path) -> Path:
@@ -168,7 +168,7 @@ def check_windows(arguments: Arguments, paths: Sequence[Path]) -> None:
 
 
 def asked(
-    arguments: Arguments, pipeline: "Pipeline", request: Request, keep: "Keep | None"
+    arguments: Arguments, pipeline: "Pipeline", request: Request, keep: "WindowStores | None"
 ) -> "Iterator[Video | Film]":
     """The videos of whichever request was made. Raises BadRequest, and Failure for a file that cannot be read."""
     from sorajax import tasks

@@ -61,6 +61,7 @@ def parse(path: str, arguments: list[str]) -> tuple[Any, Path | None, bool, Toge
     import tyro
 
     from sorajax.training.experiments import load_experiment
+    from sorajax.training.former import present_arguments
 
     config = load_experiment(path)
     options = dataclasses.make_dataclass(
@@ -76,7 +77,7 @@ def parse(path: str, arguments: list[str]) -> tuple[Any, Path | None, bool, Toge
     )
     chosen = tyro.cli(
         options,
-        args=arguments,
+        args=present_arguments(arguments),
         default=options(config, None, False, None, Together()),
         prog=f"python -m sorajax.train {path}",
         description=f"Settings of {path} and their values there.",

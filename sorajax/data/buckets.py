@@ -10,8 +10,8 @@ class Bucket:
 
     `weight` is the share of steps that use this bucket, relative to the other buckets' weights. `crop` is the side in
     pixels of a square cut out around an object after rendering (for autoencoders, which need not see whole frames);
-    0 keeps the frame. `seen` is how many frames transformers see of a clip: its first one and a stretch of the others,
-    as windows of a film see it, which know how the film began; 0 shows the clip whole.
+    0 keeps the frame. `window_frames` is how many frames of a clip a transformer is trained on: the first one and a
+    stretch of the others, as in a film's windows, which know how the film began; 0 takes the whole clip.
     """
 
     frames: int = 17
@@ -20,7 +20,7 @@ class Bucket:
     batch_size: int = 32
     weight: float = 1.0
     crop: int = 0
-    seen: int = 0
+    window_frames: int = 0
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.frames % 4 != 1:
@@ -30,8 +30,8 @@ class Bucket:
             raise ValueError(f"bucket {self}: height, width and batch_size must be 1 or more")
         if not 0 <= self.crop <= min(self.height, self.width):
             raise ValueError(f"bucket {self}: crop must be 0 (none) or fit into the frame")
-        if self.seen and not (self.seen % 4 == 1 and 5 <= self.seen < self.frames):
-            raise ValueError(f"bucket {self}: seen must be 0, or 4n+1 frames from 5 to fewer than the clip has")
+        if self.window_frames and not (self.window_frames % 4 == 1 and 5 <= self.window_frames < self.frames):
+            raise ValueError(f"bucket {self}: window_frames must be 0, or 4n+1 from 5 to fewer than the clip has")
         if self.weight <= 0:
             raise ValueError(f"bucket {self}: its weight must be positive")
 
@@ -41,9 +41,9 @@ class Bucket:
         return self.frames, self.height, self.width
 
     @property
-    def shown(self) -> tuple[int, int, int]:
+    def window(self) -> tuple[int, int, int]:
         """`size` of what transformers see."""
-        return self.seen or self.frames, self.height, self.width
+        return self.window_frames or self.frames, self.height, self.width
 
 
 @dataclass(frozen=True)

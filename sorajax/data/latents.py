@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from sorajax.data.buckets import Bucket, stem
-from sorajax.data.worlds import Encode, WorldBatch, WorldData, clips, scene_maker, written
+from sorajax.data.worlds import Tokenize, WorldBatch, WorldData, clips, scene_maker, written
 from sorajax.files import write_atomically
 from sorajax.models.folder import from_json, to_json
 from sorajax.world.scenes import Scene, WorldMix
@@ -104,7 +104,7 @@ def first_rows(scene: Scene, count: int) -> Scene:
 
 
 def latent_maker(
-    directory: str | Path, data: WorldData, encode: Encode, made_by: str
+    directory: str | Path, data: WorldData, encode: Tokenize, made_by: str
 ) -> Callable[[Bucket, np.random.Generator], WorldBatch]:
     """Batches of random cached clips with fresh captions; `encode` is a tokenizer's, `made_by` as for writing.
 

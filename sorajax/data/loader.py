@@ -22,7 +22,7 @@ def batches(
     buckets: Sequence[Bucket],
     seed: int = 0,
     threads: int = 1,
-    ahead: int = 4,
+    prefetch: int = 4,
     phases: Sequence[Phase] = (),
 ) -> grain.IterDataset:
     """An endless dataset that mixes `buckets` by weight; each element is `make(bucket, generator)`.
@@ -40,7 +40,7 @@ def batches(
         return grain.MapDataset.range(ENDLESS).map(element)
 
     sources = [source(number, bucket) for number, bucket in enumerate(buckets)]
-    return mixed(sources, buckets, phases, threads, ahead)
+    return mixed(sources, buckets, phases, threads, prefetch)
 
 
 def shuffled(sizes: Sequence[int], weights: Sequence[float], seed: int) -> grain.MapDataset:
@@ -67,17 +67,17 @@ def recorded(
 
 
 def mixed(
-    sources: Sequence[grain.MapDataset], buckets: Sequence[Bucket], phases: Sequence[Phase], threads: int, ahead: int
+    sources: Sequence[grain.MapDataset], buckets: Sequence[Bucket], phases: Sequence[Phase], threads: int, prefetch: int
 ) -> grain.IterDataset:
     """Batches of all buckets, each by its weight or, while a phase lasts, by the phase's.
 
-    `ahead` batches are made by `threads` threads before they are asked for. The iterator's state is its position.
+    `prefetch` batches are made by `threads` threads before they are asked for. The iterator's state is its position.
     """
     if not buckets:
         raise ValueError("no bucket: give at least one clip shape")
     for bucket in buckets:
         own_rows(bucket.batch_size)
-    read_ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(ahead, threads))
+    read_ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(prefetch, threads))
     if not phases:
         whole = grain.MapDataset.mix(list(sources), [bucket.weight for bucket in buckets])
         return whole.to_iter_dataset(read_ahead)

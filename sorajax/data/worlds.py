@@ -12,10 +12,10 @@ from jaxtyping import Array, Float
 
 from sorajax.data.buckets import Bucket, Phase, check_phases
 from sorajax.world.captions import Register, captions
-from sorajax.world.draw import Parts, draw
+from sorajax.world.draw import SceneFeatures, draw
 from sorajax.world.scenes import FULL, Scene, Split, WorldMix, sample_scenes
 
-Encode = Callable[[list[str]], tuple[np.ndarray, np.ndarray]]
+Tokenize = Callable[[list[str]], tuple[np.ndarray, np.ndarray]]
 
 
 @flax.struct.dataclass
@@ -32,7 +32,7 @@ class WorldBatch:
     ids: Any = None
     mask: Any = None
     bucket: Bucket = flax.struct.field(pytree_node=False, default=Bucket())
-    needs: Parts = flax.struct.field(pytree_node=False, default=Parts())
+    needs: SceneFeatures = flax.struct.field(pytree_node=False, default=SceneFeatures())
     pixels: Any = None
     context: Any = None
     channels: Any = None
@@ -62,7 +62,7 @@ class WorldData:
     seed: int = 0
     threads: int = 1
     """Threads that make batches."""
-    ahead: int = 4
+    prefetch: int = 4
     """Batches made before they are asked for."""
 
     def __post_init__(self) -> None:
@@ -71,11 +71,11 @@ class WorldData:
         check_phases(self.phases, self.buckets)
 
 
-def parts_of(mix: WorldMix) -> Parts:
+def parts_of(mix: WorldMix) -> SceneFeatures:
     """The renderer's parts that some scene of this mix needs."""
     two = mix.two_objects > 0
     events = mix.wall > 0 or (two and mix.collides > 0)
-    return Parts(2 if two else 1, mix.two_shots > 0, mix.camera > 0, mix.style > 0, events)
+    return SceneFeatures(2 if two else 1, mix.two_shots > 0, mix.camera > 0, mix.style > 0, events)
 
 
 def clips(batch: WorldBatch, first: int | Array = 0) -> Float[Array, "b t h w c"]:
@@ -95,7 +95,7 @@ def scene_maker(data: WorldData) -> Callable[[Bucket, np.random.Generator], Worl
     return make
 
 
-def caption_maker(data: WorldData, encode: Encode) -> Callable[[Bucket, np.random.Generator], WorldBatch]:
+def caption_maker(data: WorldData, encode: Tokenize) -> Callable[[Bucket, np.random.Generator], WorldBatch]:
     """Batches of scenes with captions; `encode` is a tokenizer's."""
     bare = scene_maker(data)
 
@@ -108,7 +108,7 @@ def caption_maker(data: WorldData, encode: Encode) -> Callable[[Bucket, np.rando
 
 
 def written(
-    scene: Scene, bucket: Bucket, data: WorldData, encode: Encode, rng: np.random.Generator
+    scene: Scene, bucket: Bucket, data: WorldData, encode: Tokenize, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Captions of scenes as tokens and mask [b m], some dropped; in an image motion cannot be seen, so it is rarely
     said."""

@@ -55,7 +55,7 @@ def whole_frames(known: Known) -> Bool[Array, "b t"]:
     return known.mask if known.mask.ndim == 2 else jnp.all(known.mask, (2, 3))
 
 
-def held(velocity: Velocity, known: Known, noise: Latent, clocks: bool = True) -> Velocity:
+def hold_fixed(velocity: Velocity, known: Known, noise: Latent, clocks: bool = True) -> Velocity:
     """Holds what is known, where sampling begins with `initial(known, noise, clocks)`.
 
     The model sees known frames at time 0, and they do not move at all (to the bit). Known parts of other frames share
@@ -80,7 +80,9 @@ def held(velocity: Velocity, known: Known, noise: Latent, clocks: bool = True) -
     return wrapped
 
 
-def forgotten(known: Known, noise: Latent, x: Latent, time: Float[Array, "b t"]) -> tuple[Latent, Float[Array, "b t"]]:
+def drop_conditioning(
+    known: Known, noise: Latent, x: Latent, time: Float[Array, "b t"]
+) -> tuple[Latent, Float[Array, "b t"]]:
     """Latents and clocks of a clip of which nothing is known: known frames are noised as far as the others are.
 
     Guidance away from it is away from clips that begin, or end, otherwise (history guidance, Song et al. 2025).
@@ -90,21 +92,23 @@ def forgotten(known: Known, noise: Latent, x: Latent, time: Float[Array, "b t"])
     return jnp.where(frames, interpolate(known.latent, noise, time), x), time
 
 
-def anchored(first: Int[Array, ""] | int, count: int, reach: int, step: float = 1.0) -> Float[Array, " t"]:
-    """Temporal positions of a window that knows how its film began: of the film's first latent frame, the anchor, and
-    of `count` - 1 others in a row, beginning with latent frame `first`. That lies `reach` + 1 after the anchor at most
-    (or comes next), however long ago the film began: nothing farther is seen in training. `step` is from one latent
-    frame to the next, in units of the model's base frame rate, as the positions are."""
-    start = jnp.minimum(first * step, max(reach + 1.0, step))
+def anchored(first: Int[Array, ""] | int, count: int, max_anchor_gap: int, step: float = 1.0) -> Float[Array, " t"]:
+    """Temporal positions of a film's window: the anchor, which is the film's first latent frame, then `count` - 1
+    consecutive latent frames beginning with number `first`.
+
+    The first of these is placed at most `max_anchor_gap` + 1 after the anchor, however long ago the film began, because
+    training shows no larger gap. `step` is the distance between latent frames in units of the model's base frame rate.
+    """
+    start = jnp.minimum(first * step, max(max_anchor_gap + 1.0, step))
     return jnp.concatenate([jnp.zeros(1), start + step * jnp.arange(count - 1)])
 
 
-def random_window(key: jax.Array, data: Latent, count: int, reach: int) -> tuple[Latent, Float[Array, " t"]]:
+def random_window(key: jax.Array, data: Latent, count: int, max_anchor_gap: int) -> tuple[Latent, Float[Array, " t"]]:
     """Training-time windows of longer clips, `count` latent frames, and their `anchored` positions: each clip's first
     and, from a random one on, others in a row."""
     first = jax.random.randint(key, (), 1, data.shape[1] - count + 2)
     stretch = jax.lax.dynamic_slice_in_dim(data, first, count - 1, 1)
-    return jnp.concatenate([data[:, :1], stretch], 1), anchored(first, count, reach)
+    return jnp.concatenate([data[:, :1], stretch], 1), anchored(first, count, max_anchor_gap)
 
 
 def random_known(key: jax.Array, b: int, t: int, share: float = 0.5) -> Bool[Array, "b t"]:

@@ -386,10 +386,10 @@ def opaque(image: Any, behind: str) -> Any:
     return Image.alpha_composite(Image.new("RGBA", image.size, behind), image).convert("RGB")
 
 
-def differing(told: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+def differing(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """Names of what two requests say differently; the version of sorajax is none of it."""
     wanted = json.loads(json.dumps(wanted))
-    return [name for name in sorted({*told, *wanted} - {"version"}) if told.get(name) != wanted.get(name)]
+    return [name for name in sorted({*recorded, *wanted} - {"version"}) if recorded.get(name) != wanted.get(name)]
 
 
 def parsed(comment: str | bytes | None) -> dict[str, Any]:

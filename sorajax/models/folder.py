@@ -3,6 +3,7 @@
 The weights' keys are the "/"-joined paths of the parameters. They may be cut into shards with the hub's index.
 """
 
+import dataclasses
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -30,6 +31,9 @@ HEADER = 2**16
 WORLD = Path(__file__).parents[1] / "assets" / "world"
 """The model that comes with sorajax."""
 
+FORMER = {"guide_known": "drop_conditioning_in_cfg", "reach": "max_anchor_gap", "ahead": "redo_latents"}
+"""Names that fields of a `SoraConfig` had in earlier config files, which are still read."""
+
 converter = cattrs.Converter(forbid_extra_keys=True)
 
 
@@ -42,6 +46,8 @@ def from_json(values: dict[str, Any], kind: type[Config], source: str = "config"
     """The dataclass `kind` from JSON values. Raises ValueError, on one line, naming what does not fit."""
     if not isinstance(values, dict):
         raise ValueError(f"{source} holds {str(values)[:40]!r} in place of the fields of a {kind.__name__}")
+    fields = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    values = {FORMER[name] if FORMER.get(name) in fields else name: value for name, value in values.items()}
     try:
         return converter.structure(values, kind)
     except cattrs.BaseValidationError as error:

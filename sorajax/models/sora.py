@@ -35,10 +35,10 @@ class SoraConfig:
     """Other shapes of no more pixels were trained too: what is given keeps its shape."""
     frames: tuple[int, ...] = (17,)
     """Clip lengths in frames that the model was trained on; the first is the default."""
-    reach: int = 0
+    max_anchor_gap: int = 0
     """Latent frames between a film's first one and a window that knows it, at most, see `fixed_frames.anchored`;
     0: the model was not trained to see how a film began."""
-    ahead: int = 0
+    redo_latents: int = 0
     """Latent frames at the end of a film's windows that the next one makes again: the farther from what is known, the
     less certain they are. More of them cost more windows."""
     shift: float = 3.0
@@ -55,9 +55,9 @@ class SoraConfig:
     known: Literal["clock", "channels", "replaced"] = "clock"
     """How what a request knows enters: at time 0 of its frames' own clocks; on channels of the transformer's input,
     (mask, latents) beside the noisy ones; or, where nothing was trained, by replacement at every step."""
-    guide_known: bool = False
-    """What clips are led away from knows neither the prompt nor what is known, see `fixed_frames.forgotten`; for
-    models with a clock for every frame."""
+    drop_conditioning_in_cfg: bool = False
+    """What clips are led away from knows neither the prompt nor what is known, see
+    `fixed_frames.drop_conditioning`; for models with a clock for every frame."""
     vision: VisionConfig | None = None
     """An image encoder, where the transformer reads the tokens of the first frame."""
     boundary: float | None = None
@@ -80,13 +80,15 @@ class SoraConfig:
                 f"the transformer reads text of width {self.dit.text_width}, the encoder makes "
                 f"{self.text.width}: set dit.text_width to text.width"
             )
-        if self.guide_known and self.known != "clock":
+        if self.drop_conditioning_in_cfg and self.known != "clock":
             raise ValueError(
-                f"what is known enters by {self.known}, and guide_known needs a clock per frame: set "
-                "guide_known to false"
+                f"conditioning frames enter by {self.known}, and drop_conditioning_in_cfg needs a clock per frame: set "
+                "drop_conditioning_in_cfg to false"
             )
-        if self.ahead < 0:
-            raise ValueError(f"ahead {self.ahead} is not allowed: 0 keeps all latents of a window, 1 all but the last")
+        if self.redo_latents < 0:
+            raise ValueError(
+                f"ahead {self.redo_latents} is not allowed: 0 keeps all latents of a window, 1 all but the last"
+            )
         latent = self.vae.latent_channels
         wanted = 2 * latent + self.vae.stride[0] if self.known == "channels" else latent
         if self.dit.in_channels != wanted:

@@ -148,5 +148,7 @@ def part_of(config: SoraConfig, name: str) -> Part:
 
 def types_of_matrices(part: Part, params: Any) -> set[str]:
     """The types of those parameters that are in whichever type a model is."""
-    told = jax.tree.map(lambda x, to: str(x.dtype) if to.dtype == "bfloat16" else "", params, part.abstract("bfloat16"))
-    return set(jax.tree.leaves(told)) - {""}
+    types = jax.tree.map(
+        lambda x, to: str(x.dtype) if to.dtype == "bfloat16" else "", params, part.abstract("bfloat16")
+    )
+    return set(jax.tree.leaves(types)) - {""}

@@ -31,7 +31,7 @@ Lora = str | tuple[str | Path, float]
 """An adapter: "FILE", "FILE:SCALE" or (file, scale); of one of two experts also "high=FILE", "low=FILE:SCALE"."""
 
 
-class Source(NamedTuple):
+class PartSource(NamedTuple):
     """Where a part comes from: what reads it, each parameter through a function, and how many bytes it takes then."""
 
     load: Callable[[Finish], Any]
@@ -74,7 +74,7 @@ def finished(adapters: Sequence[tuple[Mapping[str, Any], float]], bits: Bits | N
     return leaf if bits is None else quantized_leaf(name, leaf, bits)
 
 
-def _opened(folder: Path, name: str, dtype: Dtype | None) -> tuple[SoraConfig, dict[str, Source], str, str]:
+def _opened(folder: Path, name: str, dtype: Dtype | None) -> tuple[SoraConfig, dict[str, PartSource], str, str]:
     """As `open_parts`, with where parts come from in their place; `name` is what open weights are called."""
     if folder.is_file():
         raise ValueError(f"{folder} is a file: give the folder of the whole model, and an adapter with --lora")
@@ -90,39 +90,39 @@ def _opened(folder: Path, name: str, dtype: Dtype | None) -> tuple[SoraConfig, d
     config, params, tokenizer = load_model(folder, SoraConfig)
     if tokenizer is None:
         raise FileNotFoundError(f"{folder} has no tokenizer.json: export the model again, with its tokenizer")
-    lenders = borrowed(folder)
+    external_parts = borrowed(folder)
     wanted = dtype or ("bfloat16" if config.dit.dtype == "bfloat16" else "float32")  # as what was trained beside them
-    mesh = whole_machine() if lenders else None  # all parts of a model are on the same devices
+    mesh = whole_machine() if external_parts else None  # all parts of a model are on the same devices
     sources = {part: there(stored_in(config, part, values, dtype), mesh) for part, values in params.items()}
-    for part, lender in lenders.items():
+    for part, lender in external_parts.items():
         if is_open_model(lender):
-            lent = open_model(lender, wanted).parts[part]
-            sources[part] = streamed(lent, wanted)
+            external = open_model(lender, wanted).parts[part]
+            sources[part] = streamed(external, wanted)
             if part == "text":
-                config = replace(config, text=lent.config)
+                config = replace(config, text=external.config)
         else:
             sources[part] = there(stored_in(config, part, load_model(lender, SoraConfig)[1][part], dtype), mesh)
     return typed(config, dtype), sources, tokenizer, folder.name
 
 
-def streamed(part: Part, dtype: Dtype) -> Source:
+def streamed(part: Part, dtype: Dtype) -> PartSource:
     """A part of open weights, onto all devices. Raises ValueError where its tensors are not those of its config."""
     part.check()
-    return Source(lambda finish: part.load(dtype, whole_machine(), finish), partial(part.bytes, dtype))
+    return PartSource(lambda finish: part.load(dtype, whole_machine(), finish), partial(part.bytes, dtype))
 
 
-def there(params: Any, mesh: jax.sharding.Mesh | None = None) -> Source:
+def there(params: Any, mesh: jax.sharding.Mesh | None = None) -> PartSource:
     """A part that is in the host's memory, onto the devices of `mesh`, or the first one."""
 
     def load(finish: Finish) -> Any:
         return each_finished(jax.device_put(params, None if mesh is None else shardings(params, mesh)), finish)
 
-    return Source(load, lambda bits: sum(leaf.nbytes for leaf in jax.tree.leaves(params)))
+    return PartSource(load, lambda bits: sum(leaf.nbytes for leaf in jax.tree.leaves(params)))
 
 
-def borrow(folder: Path, lenders: Mapping[str, Path]) -> None:
+def borrow(folder: Path, external_parts: Mapping[str, Path]) -> None:
     """Says in a model folder that parts are those of other folders, which must stay where they are."""
-    said = json.dumps({part: str(lender.expanduser().absolute()) for part, lender in lenders.items()}, indent=2)
+    said = json.dumps({part: str(lender.expanduser().absolute()) for part, lender in external_parts.items()}, indent=2)
     write_atomically(folder / BORROWED, lambda path: path.write_text(said))
 
 
@@ -134,14 +134,14 @@ def borrowed(folder: Path) -> dict[str, Path]:
     file = next((path for home in (folder, folder / "model") if (path := home / BORROWED).exists()), None)
     if file is None:
         return {}
-    lenders = {name: Path(lender) for name, lender in json.loads(file.read_text()).items()}
-    for name, lender in lenders.items():
+    external_parts = {name: Path(lender) for name, lender in json.loads(file.read_text()).items()}
+    for name, lender in external_parts.items():
         if not lender.is_dir():
             raise FileNotFoundError(
                 f"{file} says that {name} is in {lender}, which is gone: put that folder back, or "
                 "write where it is now into this file"
             )
-    return lenders
+    return external_parts
 
 
 def adapters_of(config: SoraConfig, loras: Sequence[Lora]) -> dict[str, list[tuple[Mapping[str, Any], float]]]:

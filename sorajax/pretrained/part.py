@@ -95,10 +95,10 @@ def each_finished(params: Any, finish: Finish) -> Any:
     return unflatten_dict({name: finish(name, flat.pop(name)) for name in list(flat)}, sep="/")
 
 
-def hashed(told: Mapping[str, Any]) -> str:
+def hashed(recorded: Mapping[str, Any]) -> str:
     """A short hash of names, and of the arrays that some of them have."""
     digest = hashlib.sha256()
-    for name, value in told.items():
+    for name, value in recorded.items():
         digest.update(name.encode())
         if value is not None:
             digest.update(np.ascontiguousarray(value).tobytes())

@@ -47,10 +47,10 @@ def import_parameters(rows: Sequence[Row], tensors: Mapping[str, np.ndarray], sh
 def check_tensors(rows: Sequence[Row], tensors: Mapping[str, np.ndarray], shapes: Any) -> None:
     """Raises ValueError where names, shapes or types of tensors are not those of the parameters, as importing does;
     reads no tensor whose mapping tells what it is without (`hollow`)."""
-    told = getattr(tensors, "hollow", tensors.__getitem__)
+    read = getattr(tensors, "hollow", tensors.__getitem__)
     for row, leaf in _matched(rows, tensors, shapes):
         for name in _names(row):
-            _part(row, name, {name: told(name)}, leaf.shape)
+            _part(row, name, {name: read(name)}, leaf.shape)
 
 
 def stream_parameters(

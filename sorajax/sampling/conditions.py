@@ -27,16 +27,16 @@ RUN_UP = 2  # latent frames of a still before a tail: a causal encoder needs a p
 
 
 @dataclass(frozen=True, eq=False)
-class Given:
+class ConditioningFrames:
     """Known frames, uint8 sRGB [t y x 3] of the size to be made. Raises BadRequest where they cannot be laid on a clip.
 
-    strength: 0 leaves `rough` as it is, 1 ignores it. region: true for the pixels that are made anew.
+    strength: 0 leaves `source_clip` as it is, 1 ignores it. region: true for the pixels that are made anew.
     exact: the given pixels themselves are in the result, not what the autoencoder makes of them.
     """
 
     head: Frames | None = None
     tail: Frames | None = None
-    rough: Frames | None = None
+    source_clip: Frames | None = None
     strength: float = 1.0
     region: Bool[np.ndarray, "y x"] | None = None
     exact: bool = True
@@ -44,7 +44,7 @@ class Given:
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
             raise BadRequest(f"strength {self.strength} is not allowed: 0 keeps the clip, 1 ignores it; use e.g. 0.6")
-        if self.rough is None and (self.strength < 1 or self.region is not None):
+        if self.source_clip is None and (self.strength < 1 or self.region is not None):
             raise BadRequest("a strength or a mask needs a clip to edit: give one with --edit")
         if self.region is not None and not self.region.any():
             raise BadRequest("the mask is empty: make white what should be replaced, black what should stay")
@@ -59,8 +59,8 @@ class Given:
             said[: len(self.head)], pixels[: len(self.head)] = True, self.head
         if self.tail is not None:
             said[-len(self.tail) :], pixels[-len(self.tail) :] = True, self.tail
-        if self.rough is not None and self.region is not None:
-            pixels = np.where(said[..., None], pixels, self.rough)
+        if self.source_clip is not None and self.region is not None:
+            pixels = np.where(said[..., None], pixels, self.source_clip)
             said |= ~self.region
         if not said.any():
             return frames
@@ -84,8 +84,8 @@ def in_colours_of(ends: Sequence[tuple[int, UInt8[np.ndarray, "y x 3"]]], clip: 
     from scipy import ndimage
 
     moved, weights = [], []
-    for number, given in ends:
-        difference = given.astype(np.float32) - clip[number]
+    for number, conditioning in ends:
+        difference = conditioning.astype(np.float32) - clip[number]
         shift = difference.mean((0, 1))
         change = np.abs(clip.astype(np.float32) - clip[number]).max(-1, keepdims=True)
         change = ndimage.maximum_filter(change, (1, AROUND, AROUND, 1))
@@ -99,7 +99,10 @@ def in_colours_of(ends: Sequence[tuple[int, UInt8[np.ndarray, "y x 3"]]], clip: 
 
 
 def known_of(
-    given: Given, shape: tuple[int, ...], stride: int, encode: Callable[[Frames], Float[np.ndarray, "t h w c"]]
+    conditioning: ConditioningFrames,
+    shape: tuple[int, ...],
+    stride: int,
+    encode: Callable[[Frames], Float[np.ndarray, "t h w c"]],
 ) -> Known:
     """What is known of latents of shape [b t h w c], each latent frame `stride` frames but the first, which is one.
 
@@ -110,27 +113,27 @@ def known_of(
     """
     _, t, h, w, _ = shape
     latent, mask = np.zeros(shape[1:], np.float32), np.zeros((t, h, w), bool)
-    if given.rough is not None:
-        latent[:] = encode(given.rough)
-        if given.region is not None:
-            height, width = given.region.shape
+    if conditioning.source_clip is not None:
+        latent[:] = encode(conditioning.source_clip)
+        if conditioning.region is not None:
+            height, width = conditioning.region.shape
             rows, columns = -(-height // h), -(-width // w)
-            region = np.pad(given.region, ((0, h * rows - height), (0, w * columns - width)), "edge")
+            region = np.pad(conditioning.region, ((0, h * rows - height), (0, w * columns - width)), "edge")
             mask[:] = ~region.reshape(h, rows, w, columns).any((1, 3))
-    if given.head is not None:
-        head = encode(given.head)
+    if conditioning.head is not None:
+        head = encode(conditioning.head)
         latent[: len(head)], mask[: len(head)] = head, True
-    if given.tail is not None:
-        count = len(given.tail) // stride
-        past = np.repeat(given.tail[:1], stride * RUN_UP + (1 - len(given.tail)) % stride, 0)
-        latent[-count:], mask[-count:] = encode(np.concatenate([past, given.tail]))[-count:], True
-    known = mask if given.region is not None else mask.all((1, 2))
-    start = jnp.float32(given.strength)
+    if conditioning.tail is not None:
+        count = len(conditioning.tail) // stride
+        past = np.repeat(conditioning.tail[:1], stride * RUN_UP + (1 - len(conditioning.tail)) % stride, 0)
+        latent[-count:], mask[-count:] = encode(np.concatenate([past, conditioning.tail]))[-count:], True
+    known = mask if conditioning.region is not None else mask.all((1, 2))
+    start = jnp.float32(conditioning.strength)
     return Known(jnp.broadcast_to(latent, shape), jnp.broadcast_to(known, (shape[0], *known.shape)), start)
 
 
 def channels_of(
-    given: Given,
+    conditioning: ConditioningFrames,
     shape: tuple[int, ...],
     stride: int,
     encode: Callable[[Float[np.ndarray, "t y x 3"]], Float[np.ndarray, "t h w c"]],
@@ -142,12 +145,15 @@ def channels_of(
     then the latents of the clip with grey where nothing is known; `kept` ones, of one clip, take their places.
     """
     t, h, w = shape[1:4]
-    assert given.head is not None
-    pixels = np.zeros(((t - 1) * stride + 1, *given.head.shape[1:]), np.float32)
+    assert conditioning.head is not None
+    pixels = np.zeros(((t - 1) * stride + 1, *conditioning.head.shape[1:]), np.float32)
     said = np.zeros(len(pixels), np.float32)
-    pixels[: len(given.head)], said[: len(given.head)] = given.head / np.float32(127.5) - 1, 1
-    if given.tail is not None:
-        pixels[-len(given.tail) :], said[-len(given.tail) :] = given.tail / np.float32(127.5) - 1, 1
+    pixels[: len(conditioning.head)], said[: len(conditioning.head)] = conditioning.head / np.float32(127.5) - 1, 1
+    if conditioning.tail is not None:
+        pixels[-len(conditioning.tail) :], said[-len(conditioning.tail) :] = (
+            conditioning.tail / np.float32(127.5) - 1,
+            1,
+        )
     mask = np.concatenate([np.repeat(said[:1], stride), said[1:]]).reshape(t, 1, 1, stride)
     latents = encode(pixels)
     if kept is not None:

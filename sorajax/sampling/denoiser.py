@@ -18,8 +18,8 @@ from sorajax.models.sora import SoraConfig
 from sorajax.models.velocity import ExtraInputs
 from sorajax.models.vision import prepared
 from sorajax.sampling.codec import Codec
-from sorajax.sampling.conditions import Given, channels_of, known_of
-from sorajax.sampling.program import Conditions, Programs, encode_image, sample_latents, spans
+from sorajax.sampling.conditions import ConditioningFrames, channels_of, known_of
+from sorajax.sampling.program import Conditions, Programs, encode_image, expert_ranges, sample_latents
 from sorajax.sampling.progress import Bar
 from sorajax.sampling.prompts import Prompts
 from sorajax.sampling.settings import Settings
@@ -49,7 +49,7 @@ class Denoiser:
         Of two experts one is in memory while it samples; the other one takes its state and goes on.
         """
         conditions, state = self.conditions(clips, settings, times, known, extra, second), None
-        for part, span in spans(self.config, SAMPLERS[settings.sampler], times).items():
+        for part, span in expert_ranges(self.config, SAMPLERS[settings.sampler], times).items():
             if part == "dit_low":
                 conditions = conditions._replace(guidance_scale=np.asarray(settings.guidance_scale_low, np.float32))
             state = self._evaluated(part, conditions, state, settings, span, cycle)
@@ -75,7 +75,7 @@ class Denoiser:
             times=times,
             guidance_scale=np.asarray(settings.guidance_scale, np.float32),
             temperature=np.asarray(settings.temperature, np.float32),
-            positions=np.asarray(anchored(second, settings.latent[0], self.config.reach, step)),
+            positions=np.asarray(anchored(second, settings.latent[0], self.config.max_anchor_gap, step)),
             known=known,
             extra=extra,
         )
@@ -107,21 +107,25 @@ class Denoiser:
         return self.programs(kind, function, self.params[part], conditions, state)
 
     def known(
-        self, given: Given | None, shape: tuple[int, ...], kept: Known | None = None
+        self, conditioning: ConditioningFrames | None, shape: tuple[int, ...], kept: Known | None = None
     ) -> tuple[Known, ExtraInputs]:
         """What is known of latents of shape [b t h w c], and how else the model is told; `kept` are latents that are
         there already, of the given frames. Raises BadRequest."""
         config, stride = self.config, self.config.vae.stride[0]
         if config.known != "channels":
-            known = nothing_known(shape) if given is None else known_of(given, shape, stride, self.codec.encode)
+            known = (
+                nothing_known(shape)
+                if conditioning is None
+                else known_of(conditioning, shape, stride, self.codec.encode)
+            )
             return known, ExtraInputs()
-        if given is None or given.head is None or given.rough is not None:
+        if conditioning is None or conditioning.head is None or conditioning.source_clip is not None:
             raise BadRequest(
                 f"{self.name} goes on from a picture, or from a clip's end: say --image, --extend, "
                 "--between, --connect, --fill or --storyboard"
             )
-        channels = channels_of(given, shape, stride, self.codec.encode, kept)
-        image = None if config.vision is None else self.image_tokens(given.head[0])
+        channels = channels_of(conditioning, shape, stride, self.codec.encode, kept)
+        image = None if config.vision is None else self.image_tokens(conditioning.head[0])
         b = shape[0]
         return nothing_known(shape), ExtraInputs(
             None if image is None else jnp.broadcast_to(image, (b, *image.shape)),

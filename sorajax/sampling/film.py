@@ -5,7 +5,7 @@
 
 Kept latents are never decoded and encoded again, so that nothing is lost from window to window, and the film is decoded
 as one stream, so that windows leave no seam. The anchor, far away in time (`fixed_frames.anchored`), holds against
-drift; after a cut it is the first latent from there. A model that was not trained to see one (its `reach` is 0) is
+drift; after a cut it is the first latent from there. A model that was not trained to see one (`max_anchor_gap` 0) is
 shown instead, as the window's first latent, which stands for a single frame, the film's own frame before the kept ones,
 encoded. One that is told in pixels what it knows has the frames of the kept latents too. Memory does not grow with the
 length: frames leave as they are made, latents are small.
@@ -52,7 +52,7 @@ def shots_of(prompt: str, frames: int, image: Video | None = None) -> list[Shot]
     told = [part.strip() for part in CUT.split(prompt) if part.strip()]
     if look := LOOK.search(told[-1]):  # said once, and of every shot
         told = [part if LOOK.search(part) else f"{part.rstrip('.')}. {look[0].strip()}" for part in told]
-    told = [told[0], *(anew(part) for part in told[1:])][:frames]
+    told = [told[0], *(as_new_shot(part) for part in told[1:])][:frames]
     ends = [round(frames * (i + 1) / len(told)) for i in range(len(told))]
     lengths = [end - start for start, end in zip([0, *ends], ends, strict=False)]
     return [
@@ -61,7 +61,7 @@ def shots_of(prompt: str, frames: int, image: Video | None = None) -> list[Shot]
     ]
 
 
-def anew(prompt: str) -> str:
+def as_new_shot(prompt: str) -> str:
     """The prompt of a shot that begins anew, and knows of no earlier one what "the same" is."""
     return re.sub(r"\bthe same\b", "a", prompt, flags=re.IGNORECASE)
 
@@ -84,12 +84,12 @@ class Model(Protocol):
         ...
 
     @property
-    def reach(self) -> int:
+    def max_anchor_gap(self) -> int:
         """Of the model, see `SoraConfig`."""
         ...
 
     @property
-    def ahead(self) -> int:
+    def redo_latents(self) -> int:
         """Of the model, see `SoraConfig`."""
         ...
 
@@ -140,22 +140,22 @@ def latents_for(frames: int, stride: int) -> int:
     return 1 + -(-(frames - 1) // stride)
 
 
-def windows_for(shots: Sequence[Shot], window: int, stride: int, head: int = 0, ahead: int = 0) -> int:
-    """How many windows of so many latents are sampled; `head` latents of the first run are given. See `fresh`."""
+def windows_for(shots: Sequence[Shot], window: int, stride: int, head: int = 0, redo_latents: int = 0) -> int:
+    """How many windows of so many latents are sampled; `head` latents of the first run are given. See `new_latents`."""
     count = 0
     for index, run in enumerate(runs(shots)):
         prompts = prompts_of(run, stride)
         done = 1 if run[0].image else head if index == 0 else 0
         while done < len(prompts):
-            done += fresh(prompts, done, window, ahead)
+            done += new_latents(prompts, done, window, redo_latents)
             count += 1
     return count
 
 
-def fresh(prompts: Sequence[str], done: int, window: int, ahead: int = 0) -> int:
-    """New latents of the window after `done` latents: as many as fit and have one prompt, without the last `ahead`,
-    which are made again by the next window; one at least."""
-    coming = prompts[done : done + max(1, window - known_before(done, window) - ahead)]
+def new_latents(prompts: Sequence[str], done: int, window: int, redo_latents: int = 0) -> int:
+    """How many latents the window after `done` latents adds, at least one: as many as fit and have one prompt, without
+    the last `redo_latents`, which the next window makes again."""
+    coming = prompts[done : done + max(1, window - known_before(done, window) - redo_latents)]
     return next((i for i, prompt in enumerate(coming) if prompt != coming[0]), len(coming))
 
 
@@ -175,14 +175,14 @@ def film(
     shape: tuple[int, ...],
     seed: int,
     head: Frames | None = None,
-    kept: "Kept | None" = None,
+    kept: "WindowStore | None" = None,
 ) -> Iterator[Frames]:
     """The frames of a film, [t y x 3] of each window in turn; `shape` is that of a window's latents, [t h w c].
 
     head: its first stride * n + 1 frames, which come first, as the autoencoder shows them. kept: windows that were made
     before; they are not sampled again.
     """
-    kept, number = kept or Kept(), 0
+    kept, number = kept or WindowStore(), 0
     for index, run in enumerate(runs(shots)):
         stream, prompts = Stream(model, shape[0]), prompts_of(run, model.stride)
         left = sum(shot.frames for shot in run)
@@ -196,7 +196,9 @@ def film(
             new = kept.get(number)
             if new is None:
                 sampled = model.sample(prompts[done], window_seed(seed, number), stream.past(shape))
-                new = sampled[known_before(done, shape[0]) :][: fresh(prompts, done, shape[0], model.ahead)]
+                new = sampled[known_before(done, shape[0]) :][
+                    : new_latents(prompts, done, shape[0], model.redo_latents)
+                ]
                 kept.put(number, new)
             number += 1
             frames = stream.add(new)[:left]
@@ -238,14 +240,14 @@ class Stream:
         if count := len(self.latents):
             first = self.latents[0]
             if count < self.done:  # a window's first latent stands for one frame
-                first = self.anchor if self.model.reach else self.model.encode(self.frames[:1])[0]
-                second = self.done - count + 1 if self.model.reach else 1
+                first = self.anchor if self.model.max_anchor_gap else self.model.encode(self.frames[:1])[0]
+                second = self.done - count + 1 if self.model.max_anchor_gap else 1
             latent[:count], mask[:count] = np.stack([first, *self.latents[1:]]), True
         known = Known(jnp.asarray(latent[None]), jnp.asarray(mask[None]), jnp.float32(1.0))
         return Past(known, second, self.frames)
 
 
-class Kept:
+class WindowStore:
     """The windows of one film on disk, so that it can go on after an interruption; in no folder nothing is kept."""
 
     def __init__(self, folder: Path | None = None, request: dict[str, Any] | None = None, resume: bool = False):

@@ -24,7 +24,7 @@ SPARE = 1.25
 """By how much compiled programs may take more than planned."""
 
 
-class Stage(NamedTuple):
+class PlannedProgram(NamedTuple):
     """A program that sampling runs, and what it takes, as shapes: the first argument holds the weights."""
 
     name: str
@@ -38,42 +38,42 @@ class Stage(NamedTuple):
     """Of one call."""
 
 
-def stages(
+def sampling_programs(
     config: SoraConfig, weights: Mapping[str, Any], shape: tuple[int, ...], steps: int, memory: float = 0
-) -> list[Stage]:
+) -> list[PlannedProgram]:
     """The stages of sampling one guided clip of latents [t h w c]; `weights` are shapes of "text", "dit" and "vae", and
     by model of "vision". Of two experts, which are alike, one is there at a time. Frames are decoded whole where they
     are small, or a device's `memory` in bytes has room for it.
     """
-    made = [text_stage(config.text, weights["text"])]
+    made = [text_program(config.text, weights["text"])]
     if config.vision is not None:
-        made.append(vision_stage(config.vision, weights["vision"]))
+        made.append(vision_program(config.vision, weights["vision"]))
     if config.known == "channels":
-        made.append(encoder_stage(config.vae, weights["vae"], shape))
-    made.append(transformer_stage(config, weights["dit"], shape, steps))
+        made.append(encoder_program(config.vae, weights["vae"], shape))
+    made.append(transformer_program(config, weights["dit"], shape, steps))
     tiled = in_tiles(config.vae, weights["vae"], shape, memory)
-    return [*made, decoder_stage(config.vae, weights["vae"], shape, tiled)]
+    return [*made, decoder_program(config.vae, weights["vae"], shape, tiled)]
 
 
-def text_stage(config: TextConfig, weights: Any) -> Stage:
+def text_program(config: TextConfig, weights: Any) -> PlannedProgram:
     """The prompt, and the negative one."""
     m, item = config.tokens, jnp.dtype(config.dtype).itemsize
     scores, values = 8 * config.heads * m * m, m * (3 * config.hidden + 6 * config.width) * item
     arguments = weights, array(1, m, kind=jnp.int32), array(1, m, kind=bool)
     function = partial(encode_text, config)
-    return Stage("text", function, arguments, nbytes(weights) + scores + values, 2, 2 * m * matrices(weights))
+    return PlannedProgram("text", function, arguments, nbytes(weights) + scores + values, 2, 2 * m * matrices(weights))
 
 
-def vision_stage(config: VisionConfig, weights: Any) -> Stage:
+def vision_program(config: VisionConfig, weights: Any) -> PlannedProgram:
     """The tokens of the first frame."""
     tokens, item = config.tokens, jnp.dtype(config.dtype).itemsize
     values = 8 * config.heads * tokens * tokens + tokens * (2 * config.hidden + 6 * config.width) * item
     function = partial(encode_image, config)
     arguments = weights, array(1, config.size, config.size, 3)
-    return Stage("vision", function, arguments, nbytes(weights) + values, 1, 2 * tokens * matrices(weights))
+    return PlannedProgram("vision", function, arguments, nbytes(weights) + values, 1, 2 * tokens * matrices(weights))
 
 
-def transformer_stage(config: SoraConfig, weights: Any, shape: tuple[int, ...], steps: int) -> Stage:
+def transformer_program(config: SoraConfig, weights: Any, shape: tuple[int, ...], steps: int) -> PlannedProgram:
     """All steps, each of both prompts in one batch."""
     config = replace(config, dit=replace(config.dit, unroll=1))  # as the pipeline does
     dit, m, tokens = config.dit, config.text.tokens, tokens_of(config, shape)
@@ -94,7 +94,9 @@ def transformer_stage(config: SoraConfig, weights: Any, shape: tuple[int, ...], 
     attention = 4 * tokens * read * dit.width * dit.depth
     flops = steps * 2 * (2 * tokens * matrices(weights) + attention)
     function = partial(sample_latents, config, SAMPLERS["unipc"], True, None)
-    return Stage("transformer", function, (weights, conditions), nbytes(weights) + alive(config, shape), 1, flops)
+    return PlannedProgram(
+        "transformer", function, (weights, conditions), nbytes(weights) + alive(config, shape), 1, flops
+    )
 
 
 def alive(config: SoraConfig, shape: tuple[int, ...], guided: bool = True) -> int:
@@ -115,7 +117,7 @@ def tokens_of(config: SoraConfig, shape: tuple[int, ...]) -> int:
     return math.prod(size // patch for size, patch in zip(shape, config.dit.patch))
 
 
-def encoder_stage(config: VAEConfig, weights: Any, shape: tuple[int, ...]) -> Stage:
+def encoder_program(config: VAEConfig, weights: Any, shape: tuple[int, ...]) -> PlannedProgram:
     """The frames of one latent frame after the first, of the clip that says what is known."""
     time, rows, columns = config.stride
     height, width = shape[1] * rows, shape[2] * columns
@@ -124,10 +126,10 @@ def encoder_stage(config: VAEConfig, weights: Any, shape: tuple[int, ...]) -> St
     _, cache = jax.eval_shape(encode, params, array(1, 1, height, width, 3), {})
     widest = time * height * width // config.pixel_patch**2 * config.base * jnp.dtype(config.dtype).itemsize
     planned = nbytes(weights) + 2 * nbytes(cache) + 4 * widest
-    return Stage("encoder", encode, (params, video, cache), planned, shape[0], 0.0)
+    return PlannedProgram("encoder", encode, (params, video, cache), planned, shape[0], 0.0)
 
 
-def decoder_stage(config: VAEConfig, weights: Any, shape: Sequence[int], tiled: bool) -> Stage:
+def decoder_program(config: VAEConfig, weights: Any, shape: Sequence[int], tiled: bool) -> PlannedProgram:
     """One latent frame after the first, of the whole frame or of a tile."""
     time, *strides = config.stride
     sizes = shape[1:3]
@@ -142,7 +144,7 @@ def decoder_stage(config: VAEConfig, weights: Any, shape: Sequence[int], tiled: 
     widest = pixels * config.multipliers[0] * (config.decoder_base or config.base) * jnp.dtype(config.dtype).itemsize
     planned = nbytes(weights) + 2 * nbytes(cache) + 4 * widest + 8 * math.prod(tile) ** 2
     name = "decoder, a tile" if tiled else "decoder"
-    return Stage(name, decode, (params, latent, cache), planned, math.prod(tiles) * shape[0], 0.0)
+    return PlannedProgram(name, decode, (params, latent, cache), planned, math.prod(tiles) * shape[0], 0.0)
 
 
 def in_tiles(config: VAEConfig, weights: Any, shape: Sequence[int], memory: float, clips: int = 1) -> bool:
@@ -151,7 +153,7 @@ def in_tiles(config: VAEConfig, weights: Any, shape: Sequence[int], memory: floa
     _, rows, columns = config.stride
     if shape[1] * rows * shape[2] * columns <= LARGEST:
         return False
-    planned = decoder_stage(config, jax.eval_shape(lambda: weights), shape, tiled=False).planned
+    planned = decoder_program(config, jax.eval_shape(lambda: weights), shape, tiled=False).planned
     return SPARE * clips * planned > (1 - FULLEST) * memory
 
 

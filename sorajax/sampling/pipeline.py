@@ -24,15 +24,15 @@ from sorajax.models.sora import SoraConfig
 from sorajax.models.text import Tokenizer
 from sorajax.pretrained.open import Bits, Dtype, Lora, open_parts
 from sorajax.sampling.codec import Codec
-from sorajax.sampling.conditions import Given
+from sorajax.sampling.conditions import ConditioningFrames
 from sorajax.sampling.denoiser import Denoiser
-from sorajax.sampling.film import Kept, Shot, check_begun, film, latents_for, shots_of, windows_for
+from sorajax.sampling.film import Shot, WindowStore, check_begun, film, latents_for, shots_of, windows_for
 from sorajax.sampling.memory import alive, check_fits
 from sorajax.sampling.program import Programs
 from sorajax.sampling.progress import Bar
 from sorajax.sampling.prompts import Prompts
 from sorajax.sampling.request import Request, SamplerName
-from sorajax.sampling.settings import Settings, decide, metadata, notes_on
+from sorajax.sampling.settings import Settings, metadata, notes_on, settings_for
 from sorajax.sampling.windows import Windows
 
 EMBEDDED = "world"
@@ -104,7 +104,7 @@ class Pipeline:
         """What the request comes to with this model; `at_once`: however long it is, in one window. Raises BadRequest
         where it cannot be met."""
         try:
-            settings = decide(request, self.config, at_once)
+            settings = settings_for(request, self.config, at_once)
             notes = notes_on(self.tokenizer, self.config, request.prompts, settings.negative)
             longest = latents_for(self.config.window, self.config.vae.stride[0]) if settings.in_windows else None
             count = settings.latent[0] if longest is None else min(settings.latent[0], longest)
@@ -118,7 +118,7 @@ class Pipeline:
         request: Request,
         settings: Settings,
         batch: int | None = None,
-        given: Given | None = None,
+        conditioning: ConditioningFrames | None = None,
         cycle: Cycle | None = None,
     ) -> Iterator[Video]:
         """The videos one after another: `num` of the first prompt, then of the next.
@@ -128,7 +128,7 @@ class Pipeline:
         films, unless something is given: see `film`.
         """
         clips = [(prompt, request.seed + index) for prompt in request.prompts for index in range(request.num)]
-        if given is None and cycle is None and settings.in_windows:
+        if conditioning is None and cycle is None and settings.in_windows:
             for prompt, seed in clips:
                 yield self.film(request, shots_of(prompt, settings.frames), seed).whole()
             return
@@ -136,9 +136,9 @@ class Pipeline:
         values = alive(self.config, settings.latent, settings.guided)
         batch = min(batch or self.params.most(most, "dit", values), len(clips))
         groups = [clips[start : start + batch] for start in range(0, len(clips), batch)]
-        times = settings.times(1.0 if given is None else given.strength)
+        times = settings.times(1.0 if conditioning is None else conditioning.strength)
         count = settings.latent[0] if cycle is None else cycle.latents
-        known, extra = self.denoiser.known(given, (batch, count, *settings.latent[1:]))
+        known, extra = self.denoiser.known(conditioning, (batch, count, *settings.latent[1:]))
         self.prompts.encode([prompt for prompt, _ in clips] + [settings.negative] * settings.guided)
         with self.bar.over(len(groups), times):
             for group in groups:
@@ -146,8 +146,8 @@ class Pipeline:
                 latents = self.denoiser.sample(padded, settings, times, known, extra, cycle=cycle)
                 self.bar.hide()
                 pixels = self.decoded(latents, settings, cycle)
-                if given is not None:
-                    pixels = given.put_back(pixels)
+                if conditioning is not None:
+                    pixels = conditioning.put_back(pixels)
                 for (prompt, seed), frames in zip(group, pixels, strict=False):
                     yield Video(frames, settings.fps, self.metadata(settings, prompt, seed))
 
@@ -158,9 +158,9 @@ class Pipeline:
         pixels = self.codec.decode(cycle.unrolled(latents), settings.height, settings.width)
         return pixels[:, -cycle.size * self.config.vae.stride[0] :]
 
-    def later(self, request: Request, settings: Settings, given: Given | None = None) -> Film:
+    def later(self, request: Request, settings: Settings, conditioning: ConditioningFrames | None = None) -> Film:
         """The one clip of a request of one, as `stream` makes it, but made when it is read."""
-        parts = (video.frames for video in self.stream(request, settings, given=given))
+        parts = (video.frames for video in self.stream(request, settings, conditioning=conditioning))
         said = self.metadata(settings, request.prompts[0], request.seed)
         return Film(parts, settings.frames, settings.height, settings.width, settings.fps, said)
 
@@ -170,7 +170,7 @@ class Pipeline:
         shots: Sequence[Shot],
         seed: int,
         head: Frames | None = None,
-        kept: Kept | None = None,
+        kept: WindowStore | None = None,
     ) -> Film:
         """A clip of any length, made while it is read; the settings are the request's. Raises BadRequest.
 
@@ -180,8 +180,8 @@ class Pipeline:
             check_begun(shots, head, self.name)
         settings = self.plan(replace(request, frames=self.film_window, seconds=None))
         stride, count = self.config.vae.stride[0], sum(shot.frames for shot in shots)
-        given = 0 if head is None else (len(head) - 1) // stride + 1
-        windows = windows_for(shots, settings.latent[0], stride, given, self.config.ahead)
+        conditioning = 0 if head is None else (len(head) - 1) // stride + 1
+        windows = windows_for(shots, settings.latent[0], stride, conditioning, self.config.redo_latents)
         parts = self._film(settings, windows, shots, seed, head, kept)
         said = self.metadata(settings, shots[0].prompt, seed)
         if len(shots) > 1:
@@ -189,7 +189,13 @@ class Pipeline:
         return Film(parts, count, settings.height, settings.width, settings.fps, said)
 
     def _film(
-        self, settings: Settings, windows: int, shots: Sequence[Shot], seed: int, head: Frames | None, kept: Kept | None
+        self,
+        settings: Settings,
+        windows: int,
+        shots: Sequence[Shot],
+        seed: int,
+        head: Frames | None,
+        kept: WindowStore | None,
     ) -> Iterator[Frames]:
         with self.bar.over(windows, settings.times()):
             self.prompts.encode([shot.prompt for shot in shots] + [settings.negative] * settings.guided)

@@ -12,7 +12,7 @@ import numpy as np
 from flax.errors import FlaxError
 from jaxtyping import Array, Bool, Float, Int, UInt8, UInt32
 
-from sorajax.diffusion.fixed_frames import Known, forgotten, held, initial
+from sorajax.diffusion.fixed_frames import Known, drop_conditioning, hold_fixed, initial
 from sorajax.diffusion.flow import whole_times
 from sorajax.diffusion.guidance import guided_pair
 from sorajax.diffusion.looped import Cycle, looped
@@ -85,13 +85,15 @@ def sample_latents(
         return transformer(x, whole_times(time) if config.whole_times else time)
 
     def pair(x: Float[Array, "b t h w c"], time: Float[Array, "b t"]) -> tuple[Array, Array]:
-        blind = forgotten(known, noise, x, time) if config.guide_known and cycle is None else (x, time)
+        blind = (
+            drop_conditioning(known, noise, x, time) if config.drop_conditioning_in_cfg and cycle is None else (x, time)
+        )
         velocity, velocity_null = jnp.split(model(*map(jnp.concatenate, zip((x, time), blind, strict=True))), 2)
         return velocity, velocity_null
 
     noise = jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), known.latent.shape[1:]))(seeds) * temperature
     follow = guided_pair(pair, scale) if guided else model
-    velocity = held(follow, known, noise, clocks) if cycle is None else looped(follow, cycle)
+    velocity = hold_fixed(follow, known, noise, clocks) if cycle is None else looped(follow, cycle)
     if report is not None:
         velocity = watched(velocity, report)
     state = sampler.begin(initial(known, noise, clocks)) if state is None else state
@@ -99,7 +101,7 @@ def sample_latents(
     return sampler.along(velocity, state, rows)
 
 
-def spans(
+def expert_ranges(
     config: SoraConfig, sampler: Sampler, times: Float[np.ndarray, " steps+1"]
 ) -> dict[str, tuple[int, int | None]]:
     """Which evaluations each transformer of a model makes, one after the other: the first, and before which."""

@@ -127,7 +127,7 @@ def parse_span(text: str) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
-class Scene:
+class StoryboardScene:
     """An entry of a storyboard: what is seen, for how many seconds, and how it joins the scene before; with an image it
     begins anew. Raises BadRequest."""
 
@@ -147,7 +147,7 @@ class Scene:
             object.__setattr__(self, "join", "cut")
 
 
-def read_storyboard(path: Path) -> tuple[Scene, ...]:
+def read_storyboard(path: Path) -> tuple[StoryboardScene, ...]:
     """The scenes in a JSON file: a list of {"prompt", "seconds"} and, if wanted, "join" and "image".
 
     An image's path is relative to the file's folder. Raises OSError where the file cannot be read, and BadRequest
@@ -165,7 +165,7 @@ def read_storyboard(path: Path) -> tuple[Scene, ...]:
     return tuple(read_scene(entry, f"{path}, entry {number}", folder) for number, entry in enumerate(entries, 1))
 
 
-def read_scene(entry: Any, where: str, folder: Path) -> Scene:
+def read_scene(entry: Any, where: str, folder: Path) -> StoryboardScene:
     """One entry. Raises BadRequest."""
     if not isinstance(entry, dict):
         raise BadRequest(f"{where} is {json.dumps(entry)[:40]}: write {SCENE}")
@@ -188,7 +188,7 @@ def read_scene(entry: Any, where: str, folder: Path) -> Scene:
         if join == "continue" and not where.endswith("entry 1"):
             raise BadRequest(f'{where}: "image" begins a shot anew: write "join": "cut", or leave the image out')
         image = picture
-    return Scene(prompt, float(seconds), "cut" if join == "cut" else "continue", image)
+    return StoryboardScene(prompt, float(seconds), "cut" if join == "cut" else "continue", image)
 
 
 def existing(folder: Path, name: str) -> Path | None:

@@ -54,7 +54,7 @@ class Settings:
         return times
 
 
-def decide(request: Request, config: SoraConfig, at_once: bool = False) -> Settings:
+def settings_for(request: Request, config: SoraConfig, at_once: bool = False) -> Settings:
     """Fills in the model's defaults; `at_once`: the clip is not made in windows, however long. Raises BadRequest for a
     size or length that the strides do not allow."""
     stride, rows, columns = config.vae.stride

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from sorajax.media.video import Frames
 from sorajax.models.velocity import ExtraInputs
 from sorajax.sampling.codec import Codec
-from sorajax.sampling.conditions import Given
+from sorajax.sampling.conditions import ConditioningFrames
 from sorajax.sampling.denoiser import Denoiser
 from sorajax.sampling.film import Past
 from sorajax.sampling.settings import Settings
@@ -28,17 +28,17 @@ class Windows:
         return self.settings.model.vae.stride[0]
 
     @property
-    def reach(self) -> int:
-        return self.settings.model.reach
+    def max_anchor_gap(self) -> int:
+        return self.settings.model.max_anchor_gap
 
     @property
-    def ahead(self) -> int:
-        return self.settings.model.ahead
+    def redo_latents(self) -> int:
+        return self.settings.model.redo_latents
 
     def sample(self, prompt: str, seed: int, past: Past) -> Float[np.ndarray, "t h w c"]:
         (known, second, frames), extra = past, ExtraInputs()
         if self.settings.model.known == "channels":
-            known, extra = self.denoiser.known(Given(head=frames), known.latent.shape, known)
+            known, extra = self.denoiser.known(ConditioningFrames(head=frames), known.latent.shape, known)
         clips, times = [(prompt, seed)], self.settings.times()
         return np.asarray(self.denoiser.sample(clips, self.settings, times, known, extra, second))[0]
 

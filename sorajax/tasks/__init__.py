@@ -22,21 +22,21 @@ import numpy as np
 from sorajax.diffusion.looped import Cycle
 from sorajax.errors import BadRequest, note
 from sorajax.media.video import Film, Frames, Video
-from sorajax.sampling.conditions import Given, fitted_mask, in_colours_of
-from sorajax.sampling.film import Kept, Shot, anew, latents_for, overlap, shots_of, window_seed
+from sorajax.sampling.conditions import ConditioningFrames, fitted_mask, in_colours_of
+from sorajax.sampling.film import Shot, WindowStore, as_new_shot, latents_for, overlap, shots_of, window_seed
 from sorajax.sampling.pipeline import Pipeline
-from sorajax.sampling.request import CUT, MOST_SECONDS, Request, Scene
+from sorajax.sampling.request import CUT, MOST_SECONDS, Request, StoryboardScene
 from sorajax.sampling.settings import Settings
 from sorajax.tasks.shaping import (
-    asked_for,
     check_own_length,
-    each,
+    frame_of,
     frames_in,
     frames_of,
     lengthened,
-    one_of,
     rate,
+    requested_frames,
     shaped,
+    single_requests,
 )
 
 Direction = Literal["forward", "backward", "both"]
@@ -44,7 +44,7 @@ AT_ONCE = 8  # of the model's longest windows
 LEADING = 0.93  # the strength that is left to what leads to a clip, over a crossfade of what lies around it
 
 
-class Keep(Protocol):
+class WindowStores(Protocol):
     """Where the windows of films are kept."""
 
     @property
@@ -52,47 +52,53 @@ class Keep(Protocol):
         """Whether some videos may be finished already, and need not be made."""
         ...
 
-    def __call__(self, number: int, said: Any) -> Kept:
+    def __call__(self, number: int, said: Any) -> WindowStore:
         """Of the film of that number; `said`, JSON values, is what makes it."""
         ...
 
 
-def text(pipeline: Pipeline, request: Request, keep: Keep | None = None) -> Iterator[Video | Film]:
+def text(pipeline: Pipeline, request: Request, stores: WindowStores | None = None) -> Iterator[Video | Film]:
     """What the prompts say, a minute long if need be."""
-    decided = planned(pipeline, request)
-    if not decided.in_windows:
-        yield from clips(pipeline, request, decided, None, keep)
+    settings = planned(pipeline, request)
+    if not settings.in_windows:
+        yield from clips(pipeline, request, settings, None, stores)
         return
-    for number, one in enumerate(each(request)):
-        yield filmed(pipeline, one, shots_of(one.prompts[0], decided.frames), number, keep)
+    for number, one in enumerate(single_requests(request)):
+        yield filmed(pipeline, one, shots_of(one.prompts[0], settings.frames), number, stores)
 
 
-def animate(pipeline: Pipeline, request: Request, still: Video, keep: Keep | None = None) -> Iterator[Video | Film]:
+def animate(
+    pipeline: Pipeline, request: Request, still: Video, stores: WindowStores | None = None
+) -> Iterator[Video | Film]:
     """Begins with the still, as the autoencoder shows it, and goes on as the prompt says."""
     request = shaped(pipeline, request, still)
-    head = one_of(pipeline, request, still, "first")
-    decided = planned(pipeline, request)
-    if not decided.in_windows:
-        yield from clips(pipeline, request, decided, Given(head=head, exact=False), keep)
+    head = frame_of(pipeline, request, still, "first")
+    settings = planned(pipeline, request)
+    if not settings.in_windows:
+        yield from clips(pipeline, request, settings, ConditioningFrames(head=head, exact=False), stores)
         return
-    for number, one in enumerate(each(request)):
-        shots = shots_of(one.prompts[0], decided.frames, Video(head, still.fps))
-        yield filmed(pipeline, one, shots, number, keep)
+    for number, one in enumerate(single_requests(request)):
+        shots = shots_of(one.prompts[0], settings.frames, Video(head, still.fps))
+        yield filmed(pipeline, one, shots, number, stores)
 
 
 def clips(
-    pipeline: Pipeline, request: Request, decided: Settings, given: Given | None, keep: Keep | None
+    pipeline: Pipeline,
+    request: Request,
+    settings: Settings,
+    conditioning: ConditioningFrames | None,
+    stores: WindowStores | None,
 ) -> Iterator[Video | Film]:
     """Videos of one window; where some may be finished, each is made when it is read."""
-    if keep is None or not keep.resume:
-        yield from pipeline.stream(request, decided, given=given)
+    if stores is None or not stores.resume:
+        yield from pipeline.stream(request, settings, conditioning=conditioning)
         return
-    for one in each(request):
-        yield pipeline.later(one, decided, given)
+    for one in single_requests(request):
+        yield pipeline.later(one, settings, conditioning)
 
 
 def storyboard(
-    pipeline: Pipeline, request: Request, scenes: Sequence[Scene], keep: Keep | None = None
+    pipeline: Pipeline, request: Request, scenes: Sequence[StoryboardScene], stores: WindowStores | None = None
 ) -> Iterator[Video | Film]:
     """Scene after scene, each as its own prompt says; the request's prompts do not count, its settings do.
 
@@ -104,25 +110,25 @@ def storyboard(
     if (total := sum(scene.seconds for scene in scenes)) > MOST_SECONDS:
         raise BadRequest(f"the scenes last {total:g} seconds together: use at most {MOST_SECONDS}, an hour")
     check_own_length(request, "a storyboard is as long as its scenes")
-    prompts = tuple(anew(scene.prompt) for scene in scenes)
+    prompts = tuple(as_new_shot(scene.prompt) for scene in scenes)
     planned(pipeline, replace(request, prompts=prompts, frames=None, seconds=None))  # or refuses
     shots = []
     for scene, prompt, picture in zip(scenes, prompts, pictures, strict=True):
-        image = None if picture is None else Video(one_of(pipeline, request, picture, "first"), picture.fps)
-        told = shots_of(prompt, frames_in(scene.seconds, rate(request)), image)
+        image = None if picture is None else Video(frame_of(pipeline, request, picture, "first"), picture.fps)
+        shots_of_scene = shots_of(prompt, frames_in(scene.seconds, rate(request)), image)
         cut = scene.join == "cut" or CUT.match(prompt.strip()) is not None
-        shots += [replace(told[0], cut=cut), *told[1:]]
+        shots += [replace(shots_of_scene[0], cut=cut), *shots_of_scene[1:]]
     for number, seed in enumerate(range(request.seed, request.seed + request.num)):
-        yield filmed(pipeline, replace(request, seed=seed), shots, number, keep)
+        yield filmed(pipeline, replace(request, seed=seed), shots, number, stores)
 
 
-def filmed(pipeline: Pipeline, one: Request, shots: Sequence[Shot], number: int, keep: Keep | None) -> Film:
+def filmed(pipeline: Pipeline, one: Request, shots: Sequence[Shot], number: int, stores: WindowStores | None) -> Film:
     """A film of the request's settings."""
     film = pipeline.film(one, shots, one.seed)
-    if keep is None:
+    if stores is None:
         return film
     images = [shot.image and sha256(shot.image.frames.tobytes()).hexdigest() for shot in shots]
-    return pipeline.film(one, shots, one.seed, kept=keep(number, {**film.described(), "images": images}))
+    return pipeline.film(one, shots, one.seed, kept=stores(number, {**film.described(), "images": images}))
 
 
 def extend(pipeline: Pipeline, request: Request, clip: Video, direction: Direction) -> Iterator[Video]:
@@ -139,15 +145,15 @@ def extend(pipeline: Pipeline, request: Request, clip: Video, direction: Directi
         raise BadRequest(
             f"an extension of {request.seconds} s at {fps:g} fps has no frame: ask for {1 / fps:.3g} seconds or more"
         )
-    wanted = asked_for(request) or max(1, (pipeline.window - 1) // 2)
-    for one in each(request):
+    wanted = requested_frames(request) or max(1, (pipeline.window - 1) // 2)
+    for one in single_requests(request):
         parts = [start]
         if direction in ("forward", "both"):
             parts = [*parts, after(pipeline, one, start, wanted)]
         if direction in ("backward", "both"):
             parts = [before(pipeline, one, start, wanted), *parts]
-        decided = planned(pipeline, replace(one, frames=None, seconds=None))
-        said = pipeline.metadata(decided, one.prompts[0], one.seed)
+        settings = planned(pipeline, replace(one, frames=None, seconds=None))
+        said = pipeline.metadata(settings, one.prompts[0], one.seed)
         yield Video(np.concatenate(parts), fps, said)
 
 
@@ -184,9 +190,9 @@ def leading_up(pipeline: Pipeline, one: Request, end: Frames, wanted: int) -> Fr
             break
         context = max(1, min(groups, (len(film) - 1) // stride)) * stride
         context += context + 1 < window  # a frame of its past, where something new is left beside it
-        given = leading(pipeline, None, lengthened(film, context)[:context], window - context)
+        conditioning = leading(pipeline, None, lengthened(film, context)[:context], window - context)
         request = replace(one, seed=(one.seed + number) % 2**32, frames=window, seconds=None)
-        film = np.concatenate([next(sampled(pipeline, request, given)).frames[:-context], film])
+        film = np.concatenate([next(sampled(pipeline, request, conditioning)).frames[:-context], film])
     return film[-len(end) - wanted : -len(end)]
 
 
@@ -198,13 +204,13 @@ def between(pipeline: Pipeline, request: Request, first: Video, last: Video) -> 
     request = shaped(pipeline, request, first)
     stride = pipeline.config.vae.stride[0]
     copies, rest = (1, 1) if pipeline.config.known == "channels" else (stride, 2)
-    wanted = asked_for(request) or max(pipeline.film_window + 1 - copies, stride + rest)
+    wanted = requested_frames(request) or max(pipeline.film_window + 1 - copies, stride + rest)
     frames = max(1, round((wanted - rest) / stride)) * stride + rest
     if frames != wanted:
         note(f"{wanted} frames with both pictures are rounded to {frames}: the model makes {stride}n+{rest} of them")
-    head, end = one_of(pipeline, request, first, "first"), one_of(pipeline, request, last, "last")
-    given = Given(head=head, tail=np.repeat(end, copies, 0))
-    for video in sampled(pipeline, replace(request, frames=frames + copies - 1, seconds=None), given):
+    head, end = frame_of(pipeline, request, first, "first"), frame_of(pipeline, request, last, "last")
+    conditioning = ConditioningFrames(head=head, tail=np.repeat(end, copies, 0))
+    for video in sampled(pipeline, replace(request, frames=frames + copies - 1, seconds=None), conditioning):
         yield replace(video, frames=video.frames[:frames])
 
 
@@ -212,8 +218,8 @@ def connect(pipeline: Pipeline, request: Request, first: Video, second: Video) -
     """One clip, `seconds` (or `frames`) of bridge, and the other clip."""
     request = shaped(pipeline, request, first)
     before, after = frames_of(pipeline, request, first), frames_of(pipeline, request, second)
-    for one in each(request):
-        yield bridged(pipeline, one, before, after, asked_for(request))
+    for one in single_requests(request):
+        yield bridged(pipeline, one, before, after, requested_frames(request))
 
 
 def fill(pipeline: Pipeline, request: Request, clip: Video, start: float, end: float) -> Iterator[Video]:
@@ -229,7 +235,7 @@ def fill(pipeline: Pipeline, request: Request, clip: Video, start: float, end: f
             f"a gap from {start:g} to {end:g} s is not within the clip, which lasts {clip.seconds:g} s: "
             "leave a frame or more on both sides, and one to make"
         )
-    for one in each(request):
+    for one in single_requests(request):
         yield bridged(pipeline, one, frames[:first], frames[last:], last - first)
 
 
@@ -241,7 +247,7 @@ def loop(pipeline: Pipeline, request: Request) -> Iterator[Video]:
     request = shaped(pipeline, request, None)
     stride, window = pipeline.config.vae.stride[0], pipeline.window
     length = max(2, (window - 1) // stride)
-    wanted = asked_for(request) or length * stride
+    wanted = requested_frames(request) or length * stride
     cycle = Cycle(max(2, round(wanted / stride)), length)
     check_at_once(pipeline, cycle.size * stride)
     if cycle.size * stride != wanted:
@@ -261,7 +267,7 @@ def edit(
     if mask is not None and np.ndim(mask) != 2:
         raise BadRequest(f"the mask has the shape {np.shape(mask)}: give one picture of booleans, [y x]")
     region = None if mask is None else fitted_mask(mask, *frames.shape[2:0:-1])
-    yield from remade(pipeline, request, Given(rough=frames, strength=strength, region=region))
+    yield from remade(pipeline, request, ConditioningFrames(source_clip=frames, strength=strength, region=region))
 
 
 def blend(pipeline: Pipeline, request: Request, first: Video, second: Video, strength: float) -> Iterator[Video]:
@@ -269,7 +275,7 @@ def blend(pipeline: Pipeline, request: Request, first: Video, second: Video, str
     frame of the one and the last ones of the other. As long as the shorter one, or as `seconds` (or `frames`) says."""
     request = shaped(pipeline, request, first)
     ours, theirs = frames_of(pipeline, request, first), frames_of(pipeline, request, second)
-    asked, stride = asked_for(request), pipeline.config.vae.stride[0]
+    asked, stride = requested_frames(request), pipeline.config.vae.stride[0]
     wanted = asked or min(len(ours), len(theirs))
     if not asked and len(ours) != len(theirs):
         note(f"clips of {len(ours)} and {len(theirs)} frames are blended in {wanted}: say --seconds for another length")
@@ -278,13 +284,13 @@ def blend(pipeline: Pipeline, request: Request, first: Video, second: Video, str
     ours, theirs = lengthened(ours, wanted)[:wanted], lengthened(theirs, wanted)[:wanted]
     mixed = crossfade(ours, theirs)
     head, tail = (ours[:1], theirs[-stride:]) if wanted > 1 + stride else (None, None)
-    yield from remade(pipeline, request, Given(head=head, tail=tail, rough=mixed, strength=strength))
+    yield from remade(pipeline, request, ConditioningFrames(head=head, tail=tail, source_clip=mixed, strength=strength))
 
 
-def remade(pipeline: Pipeline, request: Request, given: Given) -> Iterator[Video]:
+def remade(pipeline: Pipeline, request: Request, conditioning: ConditioningFrames) -> Iterator[Video]:
     """What is given roughly, made anew. More than the model's longest clip has are made window by window, each of which
     knows the last one's end."""
-    frames = given.rough
+    frames = conditioning.source_clip
     assert frames is not None
     stride, window = pipeline.config.vae.stride[0], pipeline.window
     kept = overlap((window - 1) // stride + 1) * stride + 1 if window > 1 else 0
@@ -292,24 +298,24 @@ def remade(pipeline: Pipeline, request: Request, given: Given) -> Iterator[Video
     def made(request: Request, start: int, stop: int, head: Frames | None) -> Iterator[Video]:
         part = frames[start:stop]
         whole = lengthened(part, (latents_for(len(part), stride) - 1) * stride + 1)
-        tail = given.tail if stop >= len(frames) else None
+        tail = conditioning.tail if stop >= len(frames) else None
         if tail is not None:
             left = len(whole) - (0 if head is None else len(head))
             tail = lengthened(tail, len(tail) + len(whole) - len(part))[-left:]
-        known = replace(given, head=head, tail=tail, rough=whole)
+        known = replace(conditioning, head=head, tail=tail, source_clip=whole)
         for video in sampled(pipeline, replace(request, frames=len(whole), seconds=None), known):
             yield replace(video, frames=video.frames[: len(part)])
 
     if len(frames) <= window:
-        yield from made(request, 0, window, given.head)
+        yield from made(request, 0, window, conditioning.head)
         return
     ends = [window]
     while ends[-1] < len(frames):
         ends.append(ends[-1] - kept + window)
     if len(frames) - ends[-2] < stride < window - kept:  # the last window would not hold all of a tail
         ends[-2] -= stride
-    for one in each(request):
-        film = next(made(one, 0, ends[0], given.head))
+    for one in single_requests(request):
+        film = next(made(one, 0, ends[0], conditioning.head))
         for number, end in enumerate(ends[1:], 1):
             asked, start = replace(one, seed=window_seed(one.seed, number)), len(film.frames) - kept
             video = next(made(asked, start, end, film.frames[start:] if kept else None))
@@ -328,22 +334,22 @@ def bridged(pipeline: Pipeline, request: Request, before: Frames, after: Frames,
     new = wanted or max(window - head - tail, stride)
     tail += (-head - new - tail + 1) % stride  # the whole clip has stride * n + 1 frames
     held = lengthened(after, tail)[:tail]
-    decided = replace(request, frames=head + new + tail, seconds=None)
-    video = next(sampled(pipeline, decided, leading(pipeline, before[-head:], held, new)))
+    settings = replace(request, frames=head + new + tail, seconds=None)
+    video = next(sampled(pipeline, settings, leading(pipeline, before[-head:], held, new)))
     made = video.frames[: head + new]
     return replace(video, frames=np.concatenate([before[:-head], made, after]))
 
 
-def leading(pipeline: Pipeline, head: Frames | None, tail: Frames, new: int) -> Given:
+def leading(pipeline: Pipeline, head: Frames | None, tail: Frames, new: int) -> ConditioningFrames:
     """What is given of a window whose end is a clip's beginning, and whose beginning, where there is one, is another
     clip's end. The `new` frames between them start as a noised crossfade of the nearest two (of the tail's first one
     alone, where it has no head): so they lead over from one ground to the other, and meet both ends without a jump."""
     if pipeline.config.known == "channels":  # told what is known, and nothing roughly
-        return Given(head=head, tail=tail)
+        return ConditioningFrames(head=head, tail=tail)
     first = tail[:1] if head is None else head[-1:]
     led = crossfade(*(np.broadcast_to(end, (new + 2, *end.shape[1:])) for end in (first, tail[:1])))[1:-1]
     parts = [led, tail] if head is None else [head, led, tail]
-    return Given(head=head, tail=tail, rough=np.concatenate(parts), strength=LEADING)
+    return ConditioningFrames(head=head, tail=tail, source_clip=np.concatenate(parts), strength=LEADING)
 
 
 def crossfade(first: Frames, second: Frames) -> Frames:
@@ -353,22 +359,22 @@ def crossfade(first: Frames, second: Frames) -> Frames:
     return np.stack([np.round((1 - share) * a + share * b).astype(np.uint8) for share, a, b in pairs])
 
 
-def sampled(pipeline: Pipeline, request: Request, given: Given | None = None) -> Iterator[Video]:
+def sampled(pipeline: Pipeline, request: Request, conditioning: ConditioningFrames | None = None) -> Iterator[Video]:
     """The request's videos, of each of which `given` is known, made at once."""
-    decided = planned(pipeline, request, at_once=True)
-    check_at_once(pipeline, decided.frames)
-    if decided.frames > pipeline.window:
+    settings = planned(pipeline, request, at_once=True)
+    check_at_once(pipeline, settings.frames)
+    if settings.frames > pipeline.window:
         trained = f"the model was trained on {pipeline.window}"
-        note(f"{decided.frames} frames are made at once, and {trained}; they may look worse")
-    return pipeline.stream(request, decided, given=given)
+        note(f"{settings.frames} frames are made at once, and {trained}; they may look worse")
+    return pipeline.stream(request, settings, conditioning=conditioning)
 
 
 def planned(pipeline: Pipeline, request: Request, at_once: bool = False) -> Settings:
     """What a request comes to with the model; whatever was not asked for is noted. Raises BadRequest."""
-    decided = pipeline.plan(request, at_once)
-    for text in decided.notes:
+    settings = pipeline.plan(request, at_once)
+    for text in settings.notes:
         note(text)
-    return decided
+    return settings
 
 
 def check_at_once(pipeline: Pipeline, frames: int) -> None:

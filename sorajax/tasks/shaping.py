@@ -55,7 +55,7 @@ def rate(request: Request) -> float:
     return request.fps
 
 
-def asked_for(request: Request) -> int:
+def requested_frames(request: Request) -> int:
     """Frames that a request that is `shaped` says; 0 where it leaves them open."""
     return request.frames or (frames_in(request.seconds, rate(request)) if request.seconds else 0)
 
@@ -74,7 +74,7 @@ def check_own_length(request: Request, why: str) -> None:
         raise BadRequest(f"{why}: leave seconds and frames out")
 
 
-def each(request: Request) -> Iterator[Request]:
+def single_requests(request: Request) -> Iterator[Request]:
     """A request for every prompt and seed."""
     for prompt in request.prompts:
         for index in range(request.num):
@@ -97,7 +97,7 @@ def frames_of(pipeline: Pipeline, request: Request, video: Video) -> Frames:
     return fitted(video, request.width, request.height, rate(request))
 
 
-def one_of(pipeline: Pipeline, request: Request, video: Video, which: Literal["first", "last"]) -> Frames:
+def frame_of(pipeline: Pipeline, request: Request, video: Video, which: Literal["first", "last"]) -> Frames:
     """The picture that something begins or ends with, as `frames_of` gives it."""
     if len(video.frames) > 1:
         where = "begin" if which == "first" else "end"

@@ -197,7 +197,7 @@ def peak_of(memory: Any) -> int:
     return getattr(memory, "peak_memory_in_bytes", 0) or memory.argument_size_in_bytes + memory.temp_size_in_bytes
 
 
-def compile_stage(stage: Any, mesh: Mesh) -> Any:
+def compile_program(stage: Any, mesh: Mesh) -> Any:
     """Compiles a stage of sampling (`sorajax.sampling.memory`) with its weights spread over `mesh`. Raises TooLarge."""
     weights, *rest = stage.arguments
     placed = jax.tree.map(

@@ -23,11 +23,12 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from sorajax.devices.sharding import path_name
 from sorajax.errors import one_line
+from sorajax.training.former import present_name
 
 
 def changes(old: dict[str, Any], new: dict[str, Any]) -> str:
     """What differs between two configs in JSON, as a clause for a person; empty if nothing does."""
-    before, now = _flat(old), _flat(new)
+    before, now = {present_name(name): value for name, value in _flat(old).items()}, _flat(new)
     changed = [f"{name} {before.get(name)} -> {value}" for name, value in now.items() if before.get(name) != value]
     return f", with {', '.join(changed)}" if changed else ""
 

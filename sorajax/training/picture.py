@@ -17,7 +17,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from sorajax.data.latents import signature
-from sorajax.data.videos.encoding import Encode
+from sorajax.data.videos.encoding import EncodeClips
 from sorajax.models.sora import SoraConfig
 from sorajax.models.vae import VAEConfig
 from sorajax.models.vision import MEAN, STD, Vision, VisionConfig
@@ -25,7 +25,7 @@ from sorajax.pretrained.wan_folder import is_open_model, open_model
 from sorajax.training.experiments.vae import encoder, load_vae
 
 
-def picture_encoder(config: SoraConfig, vae: Any, base: Path) -> tuple[Callable[[], Encode], str]:
+def picture_encoder(config: SoraConfig, vae: Any, base: Path) -> tuple[Callable[[], EncodeClips], str]:
     """What opens the encoder of clips for a model that reads a picture, and its signature.
 
     `vae` are its autoencoder's parameters, `base` is the folder of open weights whose image encoder is read. Clips
@@ -34,13 +34,13 @@ def picture_encoder(config: SoraConfig, vae: Any, base: Path) -> tuple[Callable[
     part = None if config.vision is None else open_model(base).parts["vision"]
     made_by = f"{signature(vae['encoder'])}-picture" + ("" if part is None else f"-{part.signature()}")
 
-    def opened() -> Encode:
+    def opened() -> EncodeClips:
         return Partial(partial(_read, config.vae, config.vision), vae, None if part is None else part.load())
 
     return opened, made_by
 
 
-def open_encoder(folder: Path) -> tuple[Callable[[], Encode], str]:
+def open_encoder(folder: Path) -> tuple[Callable[[], EncodeClips], str]:
     """What opens the encoder of clips of a folder that `load_vae` reads, and its signature: for open weights that go on
     from a picture with all that these read."""
     config, params = load_vae(folder)

@@ -57,16 +57,16 @@ def sample(
 ) -> Any:
     """Videos [b t y x 3] in [-1, 1] of prompts as `FlowStage` keeps them, guided; `shape` is of latents, [t h w c]."""
     context = embed(config, params, **prompts)
-    told, empty = context[:-1], jnp.broadcast_to(context[-1:], context[:-1].shape)
-    steered = guided(partial(predict, config, params, told), partial(predict, config, params, empty), scale)
-    noise = config.temperature * jax.random.normal(key, (len(told), *shape))
+    prompts, empty = context[:-1], jnp.broadcast_to(context[-1:], context[:-1].shape)
+    steered = guided(partial(predict, config, params, prompts), partial(predict, config, params, empty), scale)
+    noise = config.temperature * jax.random.normal(key, (len(prompts), *shape))
     latent = euler(steered, noise, times)
     return VAE(config.vae).apply({"params": vae}, latent, method="decode")
 
 
 def tokens_of_clip(vae: VAEConfig, dit: DiTConfig, bucket: Bucket) -> int:
     """Spacetime patches of one clip."""
-    return math.prod(size // patch for size, patch in zip(vae.latent_shape(*bucket.shown), dit.patch, strict=False))
+    return math.prod(size // patch for size, patch in zip(vae.latent_shape(*bucket.window), dit.patch, strict=False))
 
 
 def by_time(total: Float[Array, "b t"], count: Float[Array, "b t"], time: Float[Array, "b t"]) -> Mean:

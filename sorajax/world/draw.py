@@ -43,7 +43,7 @@ STROKE, GLOW, NEON_DIM, GRAIN = 0.026, 0.022, 0.45, 3.0
 WALL_RGB = (200, 200, 192)
 
 
-class Parts(NamedTuple):
+class SceneFeatures(NamedTuple):
     """Which parts of the renderer a batch needs; static, so that nobody pays for what is not there."""
 
     objects: int = 2
@@ -53,14 +53,14 @@ class Parts(NamedTuple):
     events: bool = True
 
 
-EVERYTHING = Parts()
+EVERYTHING = SceneFeatures()
 
 
-def parts(scene: Scene) -> Parts:
+def parts(scene: Scene) -> SceneFeatures:
     """The parts a batch of scenes needs (reads host arrays)."""
     two = len(scene.objects) > 0 and int(np.max(scene.objects)) == 2
     used = [bool(np.any(leaf)) for leaf in (scene.camera, scene.style, scene.event)]
-    return Parts(2 if two else 1, bool(np.any(scene.shots == 2)), *used)
+    return SceneFeatures(2 if two else 1, bool(np.any(scene.shots == 2)), *used)
 
 
 def distance(shape, x, y, radius):
@@ -164,7 +164,7 @@ def develop(rgb: Float[Array, "*b n c"], style: Int[Array | np.ndarray, " b"], g
 
 
 def draw(
-    scene: Scene, frames: int, height: int, width: int, fps=8.0, first=0, needs: Parts = EVERYTHING
+    scene: Scene, frames: int, height: int, width: int, fps=8.0, first=0, needs: SceneFeatures = EVERYTHING
 ) -> tuple[Float[Array, "b t h w c"], Truth]:
     """Renders frames `first, first + 1, ...` in [-1, 1], with their truth: pure JAX, for use inside a jitted step."""
     unit = min(height, width)
@@ -241,8 +241,8 @@ __all__ = [
     "SHAPES",
     "SIZES",
     "STYLES",
-    "Parts",
     "Scene",
+    "SceneFeatures",
     "Truth",
     "WorldMix",
     "attributes",

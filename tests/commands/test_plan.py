@@ -9,23 +9,23 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
-
-from sorajax.commands.plan import Sampling, described, main
-from sorajax.devices.sharding import make_mesh
-from sorajax.models.sora import init_dit, init_text, init_vae, init_vision
-from sorajax.models.vision import VisionConfig
-from sorajax.pretrained.part import abstract_parameters
-from sorajax.sampling.memory import nbytes, stages
-from sorajax.training.ahead import (
+from sorajax.training.prefetch import (
     CHIPS,
     StepPlan,
     Topology,
     alternatives,
     axes_text,
     collectives,
-    compile_stage,
+    compile_program,
     plan_step,
 )
+
+from sorajax.commands.plan import Sampling, described, main
+from sorajax.devices.sharding import make_mesh
+from sorajax.models.sora import init_dit, init_text, init_vae, init_vision
+from sorajax.models.vision import VisionConfig
+from sorajax.pretrained.part import abstract_parameters
+from sorajax.sampling.memory import nbytes, sampling_programs
 from sorajax.training.experiments import load_experiment
 
 
@@ -110,11 +110,11 @@ def test_what_is_planned_for_sampling_is_about_what_the_compiler_plans(bits):
     asked = Sampling("sorajax/assets/world", dtype="float32", quantize=bits)
     config, weights = described(asked)
     mesh = make_mesh({}, jax.devices()[:1])
-    found = stages(config, weights, config.vae.latent_shape(17, 64, 64), 30)
+    found = sampling_programs(config, weights, config.vae.latent_shape(17, 64, 64), 30)
     assert [stage.name for stage in found] == ["text", "transformer", "decoder"]
     for stage in found:
         held = nbytes(stage.arguments[0])
-        compiled = compile_stage(stage, mesh).memory_analysis()
+        compiled = compile_program(stage, mesh).memory_analysis()
         assert compiled.argument_size_in_bytes > (held if stage.name != "decoder" else held / 2)  # half is the encoder
         assert 0.4 < stage.planned / (held + compiled.temp_size_in_bytes) < 2.5
     whole = described(Sampling("sorajax/assets/world", dtype="float32"))[1]
@@ -127,7 +127,7 @@ def test_a_picture_and_one_of_two_experts_are_planned_too():
     vision = VisionConfig(width=32, hidden=64, depth=3, heads=4, patch=14, size=56)
     channels = base.vae.latent_channels
     dit = replace(base.dit, in_channels=2 * channels + 4, image_width=vision.width, pooled_text=False)
-    config = replace(base, dit=dit, vision=vision, known="channels", boundary=0.9, guide_known=False)
+    config = replace(base, dit=dit, vision=vision, known="channels", boundary=0.9, drop_conditioning_in_cfg=False)
     inits = {
         "text": (init_text, config.text),
         "vision": (init_vision, vision),
@@ -135,12 +135,12 @@ def test_a_picture_and_one_of_two_experts_are_planned_too():
         "vae": (init_vae, config.vae),
     }
     weights = {name: abstract_parameters(init, shape, "float32") for name, (init, shape) in inits.items()}
-    found = stages(config, weights, config.vae.latent_shape(17, 64, 64), 30)
+    found = sampling_programs(config, weights, config.vae.latent_shape(17, 64, 64), 30)
     assert [stage.name for stage in found] == ["text", "vision", "encoder", "transformer", "decoder"]
     assert nbytes(found[3].arguments[0]) == nbytes(weights["dit"])
     mesh = make_mesh({}, jax.devices()[:1])
     for stage in found[1:4]:
-        compiled = compile_stage(stage, mesh).memory_analysis()
+        compiled = compile_program(stage, mesh).memory_analysis()
         assert 0.4 < stage.planned / (nbytes(stage.arguments[0]) + compiled.temp_size_in_bytes) < 2.5
 
 
@@ -148,12 +148,13 @@ def test_open_models_are_known_by_name():
     config, weights = described(Sampling("Wan2.1-T2V-1.3B"))
     assert sum(leaf.size for leaf in jax.tree.leaves(weights["dit"])) == 1_418_996_800
     assert sum(leaf.size for leaf in jax.tree.leaves(weights["text"])) == 5_680_910_336
-    large = stages(config, weights, config.vae.latent_shape(81, 480, 832), 50)[2]
+    large = sampling_programs(config, weights, config.vae.latent_shape(81, 480, 832), 50)[2]
     assert (large.name, large.calls) == ("decoder, a tile", 2 * 4 * 21)
-    larger = stages(config, weights, config.vae.latent_shape(81, 1080, 1920), 50)[2]
+    larger = sampling_programs(config, weights, config.vae.latent_shape(81, 1080, 1920), 50)[2]
     assert larger.planned == large.planned  # the memory of a tile
     whole = [
-        stages(config, weights, config.vae.latent_shape(81, 480, 832), 50, gigabytes * 1e9)[2] for gigabytes in (24, 40)
+        sampling_programs(config, weights, config.vae.latent_shape(81, 480, 832), 50, gigabytes * 1e9)[2]
+        for gigabytes in (24, 40)
     ]
     assert [stage.name for stage in whole] == ["decoder, a tile", "decoder"]
     assert whole[1].calls == 21
@@ -206,7 +207,7 @@ def test_the_world_is_planned_as_it_trains():
         data=replace(
             config.data,
             threads=1,
-            ahead=1,
+            prefetch=1,
             buckets=tuple(replace(bucket, batch_size=2) for bucket in config.data.buckets),
         ),
     )

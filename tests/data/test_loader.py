@@ -25,18 +25,18 @@ def test_the_position_resumes_exactly_and_is_json():
         next(first)
     position = json.loads(json.dumps(first.get_state()))
     expected = [next(first) for _ in range(6)]
-    second = iter(batches(make, BUCKETS, seed=1, threads=1, ahead=1))
+    second = iter(batches(make, BUCKETS, seed=1, threads=1, prefetch=1))
     second.set_state(position)
     assert all(same(a, next(second)) for a in expected)
 
 
 def test_seeds_differ_elements_differ_and_weights_hold():
     a, b = iter(batches(make, BUCKETS, seed=1)), iter(batches(make, BUCKETS, seed=2))
-    seen = [next(a) for _ in range(40)]
-    assert not any(same(x, next(b)) for x in seen)
-    assert len({x["x"].tobytes() for x in seen}) == 40
-    assert sum(x["frames"] == 1 for x in seen) == 30
-    assert all(len(x["x"]) == (4 if x["frames"] == 1 else 2) for x in seen)
+    window_frames = [next(a) for _ in range(40)]
+    assert not any(same(x, next(b)) for x in window_frames)
+    assert len({x["x"].tobytes() for x in window_frames}) == 40
+    assert sum(x["frames"] == 1 for x in window_frames) == 30
+    assert all(len(x["x"]) == (4 if x["frames"] == 1 else 2) for x in window_frames)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_seeds_differ_elements_differ_and_weights_hold():
         ({"frames": 16}, "4n\\+1 frames, e.g. 13"),
         ({"batch_size": 0}, "1 or more"),
         ({"crop": 99}, "fit"),
-        ({"seen": 17}, "fewer"),
+        ({"window_frames": 17}, "fewer"),
     ],
 )
 def test_a_wrong_bucket_is_one_clear_line(wrong, said):

@@ -11,8 +11,8 @@ from sorajax.diffusion.fixed_frames import (
     Known,
     anchored,
     clock,
-    forgotten,
-    held,
+    drop_conditioning,
+    hold_fixed,
     initial,
     nothing_known,
     random_known,
@@ -44,7 +44,7 @@ def test_the_model_sees_known_frames_at_time_zero_and_they_stand_still():
         seen.append(time)
         return jnp.ones_like(x)
 
-    moved = held(velocity, Known(LATENT, FIRST), NOISE)(LATENT, jnp.full((1, 3), 0.7))
+    moved = hold_fixed(velocity, Known(LATENT, FIRST), NOISE)(LATENT, jnp.full((1, 3), 0.7))
     np.testing.assert_allclose(seen[0], [[0.0, 0.7, 0.7]])
     assert (moved[:, 0] == 0).all()
     assert (moved[:, 1:] == 1).all()
@@ -55,18 +55,20 @@ def test_known_parts_of_a_frame_arrive_at_their_values_and_share_its_clock():
     known = Known(LATENT, part)
     assert not whole_frames(known).any()
     assert whole_frames(Known(LATENT, part.at[:, 0].set(True))).tolist() == [[True, False, False]]
-    x = euler(held(lambda x, time: jnp.ones_like(x), known, NOISE), initial(known, NOISE), jnp.array([1.0, 0.4, 0.0]))
+    x = euler(
+        hold_fixed(lambda x, time: jnp.ones_like(x), known, NOISE), initial(known, NOISE), jnp.array([1.0, 0.4, 0.0])
+    )
     np.testing.assert_allclose(x[:, :, 0], LATENT[:, :, 0], atol=1e-6)
     np.testing.assert_allclose(x[:, :, 1], NOISE[:, :, 1] - 1, atol=1e-6)
 
 
 def test_a_clip_that_is_forgotten_is_noised_as_far_as_the_rest():
     time = clock(Known(LATENT, FIRST), 0.75)
-    x, everywhere = forgotten(Known(LATENT, FIRST), NOISE, LATENT, time)
+    x, everywhere = drop_conditioning(Known(LATENT, FIRST), NOISE, LATENT, time)
     np.testing.assert_allclose(everywhere, [[0.75, 0.75, 0.75]])
     np.testing.assert_allclose(x[:, 0], 0.25 * LATENT[:, 0] + 0.75 * NOISE[:, 0], rtol=1e-6)
     assert np.array_equal(x[:, 1:], LATENT[:, 1:])
-    assert np.array_equal(forgotten(nothing_known(SHAPE), NOISE, LATENT, everywhere)[0], LATENT)
+    assert np.array_equal(drop_conditioning(nothing_known(SHAPE), NOISE, LATENT, everywhere)[0], LATENT)
 
 
 def test_the_clock_of_a_scalar_time():
@@ -113,8 +115,8 @@ def test_a_window_lies_where_it_was_cut_out_but_no_farther_than_the_reach():
 
 
 def test_without_a_gap_a_windows_positions_are_those_of_a_clip():
-    for reach in (0, 4):
+    for max_anchor_gap in (0, 4):
         for step in (0.5, 1.0, 2.0):
-            np.testing.assert_array_equal(anchored(1, 5, reach, step), step * np.arange(5))
+            np.testing.assert_array_equal(anchored(1, 5, max_anchor_gap, step), step * np.arange(5))
     np.testing.assert_array_equal(anchored(7, 4, 4, 0.5), [0, 3.5, 4, 4.5])  # nearer in time, at a higher rate
     np.testing.assert_array_equal(anchored(100, 4, 4, 2.0), [0, 5, 7, 9])

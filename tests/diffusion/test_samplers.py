@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sorajax.diffusion.fixed_frames import Known, held, initial
+from sorajax.diffusion.fixed_frames import Known, hold_fixed, initial
 from sorajax.diffusion.flow import frame_time, schedule, whole_times
 from sorajax.diffusion.samplers import SAMPLERS, coefficients, moments
 
@@ -78,7 +78,9 @@ def test_known_frames_come_out_to_the_bit(name):
     known = Known(latent, jnp.array([[True, False, False], [False, True, True]]))
     noise = jax.random.normal(jax.random.key(4), SHAPE)
     velocity, _ = gaussian(mean=0.3, std=0.7)
-    run = jax.jit(lambda noise: SAMPLERS[name](held(velocity, known, noise), initial(known, noise), schedule(6, 3.0)))
+    run = jax.jit(
+        lambda noise: SAMPLERS[name](hold_fixed(velocity, known, noise), initial(known, noise), schedule(6, 3.0))
+    )
     x = run(noise)
     mask = np.asarray(known.mask)
     assert np.array_equal(np.asarray(x)[mask], np.asarray(latent)[mask])

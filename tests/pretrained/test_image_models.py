@@ -13,7 +13,7 @@ from sorajax import tasks
 from sorajax.commands import convert
 from sorajax.errors import BadRequest
 from sorajax.media.video import Video
-from sorajax.sampling.request import Request, Scene
+from sorajax.sampling.request import Request, StoryboardScene
 
 torch = pytest.importorskip("torch", reason="the parity extra is not installed")
 diffusers = pytest.importorskip("diffusers", reason="the parity extra is not installed")
@@ -91,10 +91,10 @@ def test_an_image_model_makes_films_and_storyboards(name, tmp_path, monkeypatch)
     pipeline.config = dataclasses.replace(pipeline.config, frames=(9,))
     told, seen, sampled = [], [], pipeline.denoiser.sample
 
-    def recorded(clips, decided, times, known, beside, *more, **named):
+    def recorded(clips, settings, times, known, beside, *more, **named):
         told.append(np.asarray(beside.channels[0]))
         seen.append(None if beside.image is None else np.asarray(beside.image[0]))
-        return sampled(clips, decided, times, known, beside, *more, **named)
+        return sampled(clips, settings, times, known, beside, *more, **named)
 
     monkeypatch.setattr(pipeline.denoiser, "sample", recorded)
     still = Video(np.random.default_rng(0).integers(0, 255, (1, 32, 32, 3), np.uint8), 1.0)
@@ -118,7 +118,11 @@ def test_an_image_model_makes_films_and_storyboards(name, tmp_path, monkeypatch)
         tuple(tasks.text(pipeline, asked))
     still.save(tmp_path / "still.png")
     asked = dataclasses.replace(asked, seconds=None)
-    scenes = [Scene("a", 0.5, "cut", tmp_path / "still.png"), Scene("b", 0.5), Scene("c", 0.5, "cut")]
+    scenes = [
+        StoryboardScene("a", 0.5, "cut", tmp_path / "still.png"),
+        StoryboardScene("b", 0.5),
+        StoryboardScene("c", 0.5, "cut"),
+    ]
     with pytest.raises(BadRequest, match="and shot 3 has none: leave out 'Cut to:', or give a storyboard"):
         tuple(tasks.storyboard(pipeline, asked, scenes))
     (board,) = (made.whole() for made in tasks.storyboard(pipeline, asked, scenes[:2]))

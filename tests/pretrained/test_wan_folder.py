@@ -25,9 +25,9 @@ from sorajax.pretrained.open import open_parts
 from sorajax.pretrained.pickles import PickledTensors
 from sorajax.pretrained.safetensors import Tensors
 from sorajax.pretrained.wan_folder import model_name, open_model
-from sorajax.sampling.conditions import Given
+from sorajax.sampling.conditions import ConditioningFrames
 from sorajax.sampling.request import Request
-from sorajax.sampling.settings import decide
+from sorajax.sampling.settings import settings_for
 
 torch = pytest.importorskip("torch", reason="the parity extra is not installed")
 diffusers = pytest.importorskip("diffusers", reason="the parity extra is not installed")
@@ -70,7 +70,7 @@ def test_the_whole_pipeline_agrees_from_the_same_noise(name, tmp_path):
     if given is None:
         ours = next(pipeline.stream(request, pipeline.plan(request))).frames
     elif "last" in name:
-        ends = Given(head=given[None], tail=given[None, ::-1], exact=False)
+        ends = ConditioningFrames(head=given[None], tail=given[None, ::-1], exact=False)
         ours = next(pipeline.stream(request, pipeline.plan(request), given=ends)).frames
         made = next(tasks.between(pipeline, request, Video(ends.head, 16.0), Video(ends.tail, 16.0))).frames
         assert np.array_equal(made[[0, -1]], [given, given[::-1]])
@@ -274,7 +274,7 @@ def test_a_shift_far_from_the_releases_is_said(copied):
         change(copied / "scheduler" / "scheduler_config.json", flow_shift=stored)
         config = open_model(copied).config
         assert config.shift == stored
-        return decide(Request(("a cat",), frames=5, **asked), config).notes
+        return settings_for(Request(("a cat",), frames=5, **asked), config).notes
 
     assert not any("shift" in note for note in notes(3.0))  # 5 in the release: near enough
     assert "a shift of 1, which is used; its release samples with 5: --shift 5" in notes(1.0)[-1]

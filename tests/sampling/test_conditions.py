@@ -5,7 +5,7 @@ from PIL import Image
 from scipy import ndimage
 
 from sorajax.media.video import Video
-from sorajax.sampling.conditions import Given, fitted, in_colours_of, known_of, read_mask
+from sorajax.sampling.conditions import ConditioningFrames, fitted, in_colours_of, known_of, read_mask
 
 
 def frames(count: int) -> np.ndarray:
@@ -13,35 +13,39 @@ def frames(count: int) -> np.ndarray:
 
 
 def test_a_head_and_a_tail_are_known_where_they_lie():
-    given = Given(head=frames(5), tail=frames(4))
-    known = known_of(given, (2, 5, 2, 2, 3), 4, lambda frames: np.full(((len(frames) - 1) // 4 + 1, 2, 2, 3), 7.0))
+    conditioning = ConditioningFrames(head=frames(5), tail=frames(4))
+    known = known_of(
+        conditioning, (2, 5, 2, 2, 3), 4, lambda frames: np.full(((len(frames) - 1) // 4 + 1, 2, 2, 3), 7.0)
+    )
     assert known.mask.tolist() == [[True, True, False, False, True]] * 2
     assert known.latent[0, :, 0, 0, 0].tolist() == [7, 7, 0, 0, 7]
 
 
 def test_seams_have_the_given_colours():
-    given = frames(5) // 2 + 40
-    made = np.concatenate([given, given])[None] + np.uint8(9)
-    back = Given(head=given).put_back(made)
-    assert np.array_equal(back[0, :5], given)
-    assert np.array_equal(back[0, 5:], given)
+    conditioning = frames(5) // 2 + 40
+    made = np.concatenate([conditioning, conditioning])[None] + np.uint8(9)
+    back = ConditioningFrames(head=conditioning).put_back(made)
+    assert np.array_equal(back[0, :5], conditioning)
+    assert np.array_equal(back[0, 5:], conditioning)
 
 
 def test_what_moves_away_leaves_no_outline():
     """A disc is blurred, the ground is darker: where the disc was, only the ground's error is taken back."""
     y, x = np.mgrid[:32, :32]
     disc = np.hypot(y - 16, x - 16) < 6
-    given = np.where(disc[..., None], 200, 90).astype(np.uint8) * np.ones(3, np.uint8)
-    blurred = ndimage.gaussian_filter(given.astype(float), (1.5, 1.5, 0)) - 4
+    conditioning = np.where(disc[..., None], 200, 90).astype(np.uint8) * np.ones(3, np.uint8)
+    blurred = ndimage.gaussian_filter(conditioning.astype(float), (1.5, 1.5, 0)) - 4
     gone = np.full((4, 32, 32, 3), 86.0)
-    back = in_colours_of([(0, given)], np.concatenate([blurred[None], gone]).round().astype(np.uint8))
+    back = in_colours_of([(0, conditioning)], np.concatenate([blurred[None], gone]).round().astype(np.uint8))
     assert np.abs(back[1:].astype(int) - 90).max() <= 2
 
 
 def test_an_object_made_elsewhere_gets_no_ghost_of_the_given_one():
     y, x = np.mgrid[:32, :32]
-    given, made = (np.where((np.hypot(y - 16, x - at) < 5)[..., None], 200, 90) * np.ones(3) for at in (9, 22))
-    back = in_colours_of([(3, given.astype(np.uint8))], np.repeat(made[None], 4, 0).astype(np.uint8) - np.uint8(4))
+    conditioning, made = (np.where((np.hypot(y - 16, x - at) < 5)[..., None], 200, 90) * np.ones(3) for at in (9, 22))
+    back = in_colours_of(
+        [(3, conditioning.astype(np.uint8))], np.repeat(made[None], 4, 0).astype(np.uint8) - np.uint8(4)
+    )
     assert np.abs(back - made).max() <= 2
 
 

@@ -6,12 +6,12 @@ import pytest
 import sorajax
 from sorajax.media.video import Video
 from sorajax.sampling.film import (
-    Kept,
     Shot,
     Stream,
+    WindowStore,
     film,
-    fresh,
     known_before,
+    new_latents,
     prompts_of,
     runs,
     shots_of,
@@ -35,7 +35,7 @@ def test_a_window_holds_what_is_known_and_what_is_new():
         prompts, done, count = ["a"] * 100, 0, 0
         while done < 100:
             assert known_before(done, window) < window
-            done += fresh(prompts, done, window)
+            done += new_latents(prompts, done, window)
             count += 1
         assert done == 100
         assert windows_for([Shot("a", 1 + 99 * 4)], window, 4) == count
@@ -45,7 +45,7 @@ def test_prompts_change_at_the_nearest_latent_and_windows_end_there():
     run = [Shot("a", 16), Shot("b", 7)]
     prompts = prompts_of(run, 4)
     assert prompts == ["a"] * 5 + ["b"] * 2
-    assert fresh(prompts, 3, 9) == 2
+    assert new_latents(prompts, 3, 9) == 2
     assert [len(part) for part in runs([*run, Shot("c", 4, cut=True), Shot("d", 4)])] == [2, 2]
 
 
@@ -77,8 +77,8 @@ class Recorder:
 
     stride = 4
 
-    def __init__(self, reach=0, ahead=0):
-        self.reach, self.ahead = reach, ahead
+    def __init__(self, max_anchor_gap=0, redo_latents=0):
+        self.max_anchor_gap, self.redo_latents = max_anchor_gap, redo_latents
         self.known, self.prompts, self.seeds, self.seconds, self.shown = [], [], [], [], []
 
     def sample(self, prompt, seed, past):
@@ -117,19 +117,19 @@ def test_a_window_knows_the_end_of_what_there_is():
 
 
 def test_what_lies_far_ahead_is_made_again():
-    model, shots = Recorder(ahead=1), [Shot("a", 33), Shot("b", 9, cut=True)]
+    model, shots = Recorder(redo_latents=1), [Shot("a", 33), Shot("b", 9, cut=True)]
     frames = played(model, shots)
     assert len(frames) == 42
     assert [known.mask.sum() for known in model.known] == [0, 3, 3, 3, 3, 3, 0]
     np.testing.assert_array_equal(frames[:13], 1)
     np.testing.assert_array_equal(frames[13:17], 2)
-    assert windows_for(shots, 5, 4, ahead=1) == 7
-    assert fresh(["a"] * 9, 8, 5, ahead=9) == 1  # it always goes on
+    assert windows_for(shots, 5, 4, redo_latents=1) == 7
+    assert new_latents(["a"] * 9, 8, 5, redo_latents=9) == 1  # it always goes on
 
 
 def test_a_window_knows_how_the_film_began_where_the_model_was_trained_to():
     """The anchor is the film's first latent as it is, and the others are as far from it as they are in the film."""
-    without, model = Recorder(), Recorder(reach=4)
+    without, model = Recorder(), Recorder(max_anchor_gap=4)
     shots = [Shot("a", 41), Shot("b", 33, cut=True)]
     played(without, shots)
     played(model, shots)
@@ -183,21 +183,23 @@ def test_an_interrupted_film_goes_on_as_if_nothing_had_been(tmp_path):
             return super().sample(*arguments)
 
     with pytest.raises(KeyboardInterrupt):
-        played(Dying(), shots, kept=Kept(folder, {"prompt": "a"}))
+        played(Dying(), shots, kept=WindowStore(folder, {"prompt": "a"}))
     again = Recorder()
     again.known = [None, None]  # it counts on
-    np.testing.assert_array_equal(played(again, shots, kept=Kept(folder, {"prompt": "a"}, resume=True)), expected)
+    np.testing.assert_array_equal(
+        played(again, shots, kept=WindowStore(folder, {"prompt": "a"}, resume=True)), expected
+    )
     assert len(again.seeds) == 1
     with pytest.raises(ValueError, match="another request"):
-        Kept(folder, {"prompt": "b"}, resume=True)
+        WindowStore(folder, {"prompt": "b"}, resume=True)
 
 
 def test_a_stream_decodes_as_the_whole(pipeline):
-    decided = pipeline.plan(Request(("a red ball",), frames=17))
-    latents = RNG.standard_normal(decided.latent, np.float32)
-    stream = Stream(Windows(pipeline.denoiser, pipeline.codec, decided), 7)
+    settings = pipeline.plan(Request(("a red ball",), frames=17))
+    latents = RNG.standard_normal(settings.latent, np.float32)
+    stream = Stream(Windows(pipeline.denoiser, pipeline.codec, settings), 7)
     parts = [stream.add(latents[:2]), stream.add(latents[2:4]), stream.add(latents[4:])]
-    whole = pipeline.decoded(latents[None], decided)[0]
+    whole = pipeline.decoded(latents[None], settings)[0]
     assert np.abs(np.concatenate(parts).astype(int) - whole).max() <= 1
     assert (len(stream.latents), len(stream.frames), stream.done) == (3, 9, 5)  # what a window of 7 needs, and no more
     assert stream.frames.base is None

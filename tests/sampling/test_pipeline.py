@@ -12,7 +12,7 @@ from sorajax.sampling.film import Shot
 from sorajax.sampling.pipeline import Pipeline
 from sorajax.sampling.program import interruptible
 from sorajax.sampling.request import Request
-from sorajax.sampling.settings import decide, encoded, notes_on
+from sorajax.sampling.settings import encoded, notes_on, settings_for
 from tests.conftest import TINY
 
 
@@ -90,19 +90,19 @@ def test_guidance_scale_one_ignores_the_negative_prompt(pipeline):
 
 def test_more_prompts_than_are_kept_leave_those_that_are_used(pipeline, monkeypatch):
     monkeypatch.setattr("sorajax.sampling.prompts.MOST", 2)
-    decided = pipeline.plan(Request(("a red ball",)))
+    settings = pipeline.plan(Request(("a red ball",)))
     shots = [Shot(f"a {colour} ball", 5, cut=True) for colour in ("red", "blue", "green", "red")]
     assert len(pipeline.film(Request(("a red ball",)), shots, 0).whole().frames) == 20
-    prompts = {f"a {colour} ball" for colour in ("red", "blue", "green")} | {decided.negative}
+    prompts = {f"a {colour} ball" for colour in ("red", "blue", "green")} | {settings.negative}
     assert prompts <= set(pipeline.prompts.contexts)
     asked = []
     monkeypatch.setattr(
         "sorajax.sampling.prompts.encoded", lambda *told, cut: asked.extend(told[2]) or encoded(*told, cut=cut)
     )
     request = Request(("a box", "a star", "a ring", "a box falls"), steps=1)
-    assert len(list(pipeline.stream(request, decided))) == 4
+    assert len(list(pipeline.stream(request, settings))) == 4
     assert len(asked) == len(set(asked)) == 4  # the negative one is there
-    assert set(pipeline.prompts.contexts) == {*request.prompts, decided.negative}
+    assert set(pipeline.prompts.contexts) == {*request.prompts, settings.negative}
 
 
 def test_a_prompt_that_is_too_long_is_named(pipeline):
@@ -175,9 +175,9 @@ def test_a_prompt_beyond_the_models_tokens_is_refused(pipeline):
     ("seconds", "frames"), [(0.01, 1), (0.5, 5), (0.7, 5), (1.0, 9), (2.0, 17), (4.0, 33), (60.0, 481)]
 )
 def test_seconds_become_the_nearest_length(seconds, frames):
-    decided = decide(Request(("a",), seconds=seconds), TINY)
-    assert decided.frames == frames
-    assert "is rounded to" in decided.notes[0]
+    settings = settings_for(Request(("a",), seconds=seconds), TINY)
+    assert settings.frames == frames
+    assert "is rounded to" in settings.notes[0]
 
 
 def test_notes_say_what_was_assumed(pipeline):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sorajax.errors import BadRequest
-from sorajax.sampling.request import Request, Scene, read_storyboard
+from sorajax.sampling.request import Request, StoryboardScene, read_storyboard
 
 BOARD = [{"prompt": "a red ball", "seconds": 1}, {"prompt": "a blue box", "seconds": 0.5, "join": "cut"}]
 
@@ -89,5 +89,5 @@ def test_numbers_of_numpy_become_ones_that_json_knows():
 )
 def test_a_scene_is_checked_wherever_it_comes_from(change):
     with pytest.raises(BadRequest, match="a scene's"):
-        Scene(**{"prompt": "a ball", "seconds": 1.0, **change})
-    assert Scene("a ball", 1.0, image="ball.png").join == "cut"
+        StoryboardScene(**{"prompt": "a ball", "seconds": 1.0, **change})
+    assert StoryboardScene("a ball", 1.0, image="ball.png").join == "cut"

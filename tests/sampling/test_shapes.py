@@ -17,7 +17,7 @@ from sorajax.models.vae import VAEConfig, decode_singly, decode_to_bytes
 from sorajax.sampling.pipeline import Pipeline
 from sorajax.sampling.program import Conditions, sample_latents
 from sorajax.sampling.request import Request
-from sorajax.sampling.settings import decide
+from sorajax.sampling.settings import settings_for
 from sorajax.tasks import edit
 from tests.conftest import TINY, tiny_tokenizer
 
@@ -60,14 +60,14 @@ def test_full_size_runs_in_tiles_where_memory_is_small(pipeline, monkeypatch, wi
 
 def planned_bytes(frames: int) -> int:
     """Of sampling at full size, as the compiler plans it."""
-    decided = decide(Request(("a",), width=1920, height=1080, frames=frames), LARGE)
-    shape = (1, *decided.latent)
+    settings = settings_for(Request(("a",), width=1920, height=1080, frames=frames), LARGE)
+    shape = (1, *settings.latent)
     params = jax.eval_shape(partial(init, LARGE), jax.random.key(0))
     context = np.zeros((1, LARGE.text.tokens, LARGE.text.width), np.float32)
     positions = np.arange(shape[1], dtype=np.float32)
     known = jax.eval_shape(lambda: nothing_known(shape))
     conditions = Conditions(
-        context, np.zeros(1, np.uint32), decided.times(), np.float32(1), np.float32(1), positions, known
+        context, np.zeros(1, np.uint32), settings.times(), np.float32(1), np.float32(1), positions, known
     )
     function = jax.jit(partial(sample_latents, LARGE, SAMPLERS["euler"], False, None))
     program = function.lower(params["dit"], conditions).compile()
@@ -79,8 +79,8 @@ def test_memory_grows_no_faster_than_the_tokens():
 
 
 def test_a_size_between_patches_is_cut_from_whole_ones(pipeline):
-    decided = pipeline.plan(Request(("a",), width=24, height=40, frames=1))
-    assert decided.latent == (1, 6, 4, 4)
+    settings = pipeline.plan(Request(("a",), width=24, height=40, frames=1))
+    assert settings.latent == (1, 6, 4, 4)
     (image,) = pipeline("a red ball", width=24, height=40, frames=1)
     assert image.frames.shape == (1, 40, 24, 3)
     mask = np.zeros((40, 24), bool)

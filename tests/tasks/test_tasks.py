@@ -11,7 +11,7 @@ from sorajax.errors import BadRequest, Note
 from sorajax.media.video import Video
 from sorajax.sampling.conditions import known_of
 from sorajax.sampling.pipeline import Pipeline
-from sorajax.sampling.request import Request, Scene
+from sorajax.sampling.request import Request, StoryboardScene
 
 PROMPT = Request(("a red ball",))
 RNG = np.random.default_rng(0)
@@ -57,7 +57,7 @@ def test_cuts_are_made_once_in_extensions_and_scenes(pipeline, monkeypatch):
     at_once = Request(("Cut to: a box",), frames=4)
     assert len(one(tasks.extend(pipeline, at_once, start, "forward"))) == 9
     assert films.pop() == [("a box", 1, False), ("a box", 4, True)]
-    scenes = [Scene("a blue box", 1.0), Scene(CUT.prompts[0], 1.0)]
+    scenes = [StoryboardScene("a blue box", 1.0), StoryboardScene(CUT.prompts[0], 1.0)]
     assert len(next(tasks.storyboard(pipeline, CUT, scenes)).whole().frames) == 16
     told = [("a blue box", 8, False), ("a red ball", 4, False), ("a box", 4, True)]
     assert films.pop() == told
@@ -104,7 +104,7 @@ def test_an_extension_leaves_the_clip_untouched_and_adds_what_was_asked(pipeline
 
 def test_guidance_may_be_away_from_other_beginnings(pipeline):
     """A model that is guided so goes on otherwise from a clip, leaves it untouched too, and says the same of text."""
-    config = replace(pipeline.config, guide_known=True)
+    config = replace(pipeline.config, drop_conditioning_in_cfg=True)
     strict, start, asked = Pipeline(config, pipeline.params, pipeline.tokenizer, "strict"), clip(5), request(frames=4)
     plainly, strictly = (one(tasks.extend(model, asked, start, "forward")) for model in (pipeline, strict))
     assert np.array_equal(strictly[:5], start.frames)
@@ -136,17 +136,17 @@ def test_a_bridge_lies_between_two_untouched_clips(pipeline):
 
 def test_what_leads_to_a_clip_starts_from_what_lies_around_it(pipeline):
     dark, light = np.full((5, 16, 16, 3), 40, np.uint8), np.full((4, 16, 16, 3), 200, np.uint8)
-    given = tasks.leading(pipeline, dark, light, 8)
-    levels = given.rough[:, 0, 0, 0].astype(int)
+    conditioning = tasks.leading(pipeline, dark, light, 8)
+    levels = conditioning.source_clip[:, 0, 0, 0].astype(int)
     assert levels.tolist() == sorted(levels)
     assert levels[4] == 40
     assert 40 < levels[5] < levels[12] < levels[13] == 200
-    assert np.array_equal(given.rough[[0, -1]], [dark[0], light[0]])
-    assert (tasks.leading(pipeline, None, light, 5).rough == 200).all()
-    known = known_of(given, (1, 5, 4, 4, 4), 4, pipeline.codec.encode)
+    assert np.array_equal(conditioning.source_clip[[0, -1]], [dark[0], light[0]])
+    assert (tasks.leading(pipeline, None, light, 5).source_clip == 200).all()
+    known = known_of(conditioning, (1, 5, 4, 4, 4), 4, pipeline.codec.encode)
     assert known.mask[0].tolist() == [True, True, False, False, True]
     assert float(known.start) == pytest.approx(tasks.LEADING)
-    np.testing.assert_allclose(known.latent[0, 2:4], pipeline.codec.encode(given.rough)[2:4], atol=1e-5)
+    np.testing.assert_allclose(known.latent[0, 2:4], pipeline.codec.encode(conditioning.source_clip)[2:4], atol=1e-5)
 
 
 @pytest.mark.parametrize("wanted", [1, 2, 3, 4, 9])
@@ -216,9 +216,9 @@ def test_windows_of_a_long_edit_know_what_was_made_last(pipeline, window, monkey
     mask[:, 4:12] = True
     stream = Pipeline.stream
 
-    def watched(self, request, decided, given):
-        heads.append((given.head, request.seed))
-        return stream(self, request, decided, given=given)
+    def watched(self, request, settings, conditioning):
+        heads.append((conditioning.head, request.seed))
+        return stream(self, request, settings, conditioning=conditioning)
 
     monkeypatch.setattr(Pipeline, "stream", watched)
     made = one(tasks.edit(model, request(seed=3), source, 0.7, mask))
@@ -244,7 +244,7 @@ def test_each_prompt_and_seed_gets_a_video(pipeline):
 
 def test_what_has_its_own_length_takes_no_other(pipeline):
     long = request(frames=9)
-    scenes = [Scene("a red ball", 1.0)]
+    scenes = [StoryboardScene("a red ball", 1.0)]
     for asked in (
         lambda: tasks.edit(pipeline, long, clip(5), 0.5),
         lambda: tasks.fill(pipeline, long, clip(9), 0.25, 0.5),
@@ -253,7 +253,7 @@ def test_what_has_its_own_length_takes_no_other(pipeline):
         with pytest.raises(BadRequest, match="leave seconds and frames out"):
             next(asked())
     with pytest.raises(BadRequest, match="use at most 3600, an hour"):
-        next(tasks.storyboard(pipeline, PROMPT, [Scene("a red ball", 3000.0)] * 2))
+        next(tasks.storyboard(pipeline, PROMPT, [StoryboardScene("a red ball", 3000.0)] * 2))
     with pytest.raises(BadRequest, match="a gap from nan to 1 s is none"):
         next(tasks.fill(pipeline, PROMPT, clip(9), float("nan"), 1.0))
     with pytest.raises(BadRequest, match=r"the mask has the shape \(5, 16, 16\)"):
@@ -261,13 +261,15 @@ def test_what_has_its_own_length_takes_no_other(pipeline):
 
 
 def test_a_film_is_given_as_a_video_is(pipeline):
-    film = next(tasks.storyboard(pipeline, PROMPT, [Scene("a red ball", 1.0)]))
+    film = next(tasks.storyboard(pipeline, PROMPT, [StoryboardScene("a red ball", 1.0)]))
     longer = one(tasks.extend(pipeline, request(frames=4), film, "forward"))
     assert np.array_equal(longer[:8], film.frames)
 
 
 def test_a_scene_that_says_so_begins_with_a_cut(pipeline):
-    (film,) = tasks.storyboard(pipeline, PROMPT, [Scene("a red ball", 1.0), Scene("Cut to: a box", 1.0)])
+    (film,) = tasks.storyboard(
+        pipeline, PROMPT, [StoryboardScene("a red ball", 1.0), StoryboardScene("Cut to: a box", 1.0)]
+    )
     assert [shot["cut"] for shot in film.metadata["shots"]] == [False, True]
 
 
@@ -307,7 +309,11 @@ def test_a_blend_is_held_at_both_ends(pipeline, window, length):
 
 
 def test_a_storyboard_has_its_lengths_and_prompts(pipeline):
-    scenes = [Scene("a red ball", 1.0), Scene("a blue ball", 0.5), Scene("the same red box", 0.75, "cut")]
+    scenes = [
+        StoryboardScene("a red ball", 1.0),
+        StoryboardScene("a blue ball", 0.5),
+        StoryboardScene("the same red box", 0.75, "cut"),
+    ]
     (film,) = tasks.storyboard(pipeline, PROMPT, scenes)
     assert [shot["prompt"] for shot in film.metadata["shots"]] == ["a red ball", "a blue ball", "a red box"]
     assert len(film.whole().frames) == 8 + 4 + 6

@@ -24,7 +24,7 @@ from sorajax.data.buckets import Bucket, Phase, check_phases, stem
 from sorajax.data.loader import mixed, recorded, shuffled
 from sorajax.data.records import Records, unpacked
 from sorajax.data.videos.decode import BrokenVideo, Facts, least_waste, probe, read_clip
-from sorajax.data.videos.encoding import Encode, encode_clips, encoded_records
+from sorajax.data.videos.encoding import EncodeClips, encode_clips, encoded_records
 from sorajax.data.videos.entry import Entry
 from sorajax.data.videos.listing import check_captions, listing, path_within
 from sorajax.data.videos.preparation import (
@@ -42,7 +42,7 @@ from sorajax.files import write_atomically
 from sorajax.models.text import Tokenizer
 
 SURVEY, BROKEN = "survey.jsonl", "broken.jsonl"
-Tell = Callable[[list[str]], dict[str, Any]]
+TextInputs = Callable[[list[str]], dict[str, Any]]
 """Captions -> what a batch holds of them: {"ids", "mask"} or {"context"}."""
 Row = dict[str, np.ndarray]
 """Of one clip: {"pixels": uint8 [t h w 3]}, or {"latent": [t h w c]} and what else a batch has beside it."""
@@ -83,7 +83,7 @@ class VideoData:
     seed: int = 0
     threads: int = 2
     """Threads that read and decode."""
-    ahead: int = 8
+    prefetch: int = 8
     """Batches made before they are asked for."""
 
     def __post_init__(self) -> None:
@@ -167,7 +167,7 @@ def is_prepared(folder: Path) -> bool:
     return (folder / SETTINGS).exists()
 
 
-def held(path: str, share: float) -> bool:
+def is_held_out(path: str, share: float) -> bool:
     """Whether a video belongs to the held-out share. `path` is the one within its listing, see `path_within`."""
     digest = hashlib.sha256(path.encode(errors="surrogateescape")).digest()  # names may be no UTF-8
     return int.from_bytes(digest[:4], "big") % BINS < round(share * BINS)
@@ -250,7 +250,7 @@ def pixel_clips(data: VideoData, directory: Path, held_out: bool = False) -> lis
         else:
             videos = survey(source.folder, directory, number, broken, data.threads)
             names = [path_within(entry.path, source.folder) for entry, _ in videos]
-            chosen = [video for name, video in zip(names, videos) if held(name, data.held_out) == held_out]
+            chosen = [video for name, video in zip(names, videos) if is_held_out(name, data.held_out) == held_out]
             found.append(dict(raw_clips(chosen, data)))
     return found
 
@@ -274,7 +274,7 @@ def _stored(
 
     def stored(found: tuple[Records, list[str]], bucket: Bucket) -> StoredClips:
         records, paths = found
-        kept = [i for i, path in enumerate(paths) if held(path_within(path, source), data.held_out) == held_out]
+        kept = [i for i, path in enumerate(paths) if is_held_out(path_within(path, source), data.held_out) == held_out]
         return StoredClips(records.only(kept), bucket.frames)
 
     return stored
@@ -300,14 +300,18 @@ def filled(found: list[dict[Bucket, Clips]], data: VideoData, say: Callable[[str
 
 
 def held_out_batches(
-    found: list[dict[Bucket, Clips]], data: VideoData, directory: Path, count: int, tell: Tell | None = None
+    found: list[dict[Bucket, Clips]],
+    data: VideoData,
+    directory: Path,
+    count: int,
+    text_inputs: TextInputs | None = None,
 ) -> list[WorldBatch]:
     """The first `count` batches of held-out clips, without drop-out; none where no video is held out."""
     if not any(len(clips) for by_bucket in found for clips in by_bucket.values()):
         distributed.say(f"no video is held out: nothing is validated; data.held_out is {data.held_out:g}, raise it")
         return []
-    quiet = replace(data, phases=(), dropout=0.0, ahead=1)
-    iterator = iter(clip_batches(found, quiet, directory, tell))
+    quiet = replace(data, phases=(), dropout=0.0, prefetch=1)
+    iterator = iter(clip_batches(found, quiet, directory, text_inputs))
     return [next(iterator) for _ in range(count)]
 
 
@@ -315,10 +319,10 @@ def clip_batches(
     found: list[dict[Bucket, Clips]],
     data: VideoData,
     directory: Path,
-    tell: Tell | None = None,
+    text_inputs: TextInputs | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> grain.IterDataset:
-    """Endless batches from the sources' clips: of latents where these have them, with captions where `tell` is given.
+    """Endless batches from the sources' clips, latents where those are stored, with captions if `text_inputs` is given.
 
     Each batch is of one bucket, shuffled over all clips; buckets without clips are left out.
     """
@@ -327,8 +331,8 @@ def clip_batches(
     phases = [Phase(phase.steps, tuple(phase.weights[i] for i in places)) for phase in data.phases]
     files = {clips.name(i) for by in found for clips in by.values() for i in range(len(clips))}
     broken = Broken(directory / BROKEN, len(files), data.most_broken)
-    sources = [bucket_batches(found, bucket, number, data, broken, tell) for number, bucket in enumerate(full)]
-    return mixed(sources, full, phases, data.threads, data.ahead)
+    sources = [bucket_batches(found, bucket, number, data, broken, text_inputs) for number, bucket in enumerate(full)]
+    return mixed(sources, full, phases, data.threads, data.prefetch)
 
 
 def bucket_batches(
@@ -337,7 +341,7 @@ def bucket_batches(
     number: int,
     data: VideoData,
     broken: Broken,
-    tell: Tell | None,
+    text_inputs: TextInputs | None,
 ) -> grain.MapDataset:
     """Endless batches of one bucket."""
     used = [(clips[bucket], source.weight) for clips, source in zip(found, data.sources) if len(clips[bucket])]
@@ -349,7 +353,7 @@ def bucket_batches(
         ]
         stacked: dict[str, Any] = {name: np.stack([row[name] for row, _ in rows]) for name in rows[0][0]}
         rng = np.random.default_rng((data.seed, number, index, len(rows), chosen[0][1]))
-        told: dict[str, Any] = tell(dropped([row[1] for row in rows], data.dropout, rng)) if tell else {}
+        told: dict[str, Any] = text_inputs(dropped([row[1] for row in rows], data.dropout, rng)) if text_inputs else {}
         return WorldBatch(bucket=bucket, **stacked, **told)
 
     order = shuffled([len(clips) for clips, _ in used], [weight for _, weight in used], data.seed + 1000 * number)
@@ -372,7 +376,7 @@ def dropped(captions: list[str], dropout: float, rng: np.random.Generator) -> li
     return [caption if chance >= dropout else "" for caption, chance in zip(captions, rng.random(len(captions)))]
 
 
-def tokens_of(tokenizer: Tokenizer) -> Tell:
+def tokens_of(tokenizer: Tokenizer) -> TextInputs:
     """Captions told as a batch's `ids` and `mask`; what is too long for the model is cut."""
     return lambda captions: dict(zip(("ids", "mask"), tokenizer.encode(captions, cut=True)))
 
@@ -380,7 +384,7 @@ def tokens_of(tokenizer: Tokenizer) -> Tell:
 def made_ready(
     data: VideoData,
     target: Path | None,
-    open_encode: Callable[[], Encode],
+    open_encode: Callable[[], EncodeClips],
     made_by: str,
     say: Callable[[str], None] = distributed.say,
 ) -> VideoData:

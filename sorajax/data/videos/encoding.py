@@ -28,13 +28,13 @@ from sorajax.devices.sharding import batch_sharding, make_mesh
 from sorajax.files import write_atomically
 
 LATENTS = "latents"
-Encode = Callable[[jax.Array], jax.Array | dict[str, jax.Array]]
+EncodeClips = Callable[[jax.Array], jax.Array | dict[str, jax.Array]]
 """Clips [b t h w 3] in [-1, 1] -> latents, or {"latent": latents, ...} with what a batch has beside them. A
 `jax.tree_util.Partial` has its parameters as arguments of what is compiled, any other function as constants in it."""
 
 
 def encode_clips(
-    folder: Path, open_encode: Callable[[], Encode], made_by: str, say: Callable[[str], None] = print
+    folder: Path, open_encode: Callable[[], EncodeClips], made_by: str, say: Callable[[str], None] = print
 ) -> Path:
     """Encodes every prepared clip that is no duplicate; returns the folder of the latents.
 
@@ -72,7 +72,7 @@ def encode_clips(
     return target
 
 
-def _encoded(encode: Encode, pixels: jax.Array) -> dict[str, jax.Array]:
+def _encoded(encode: EncodeClips, pixels: jax.Array) -> dict[str, jax.Array]:
     made = encode(pixels.astype(np.float32) / 127.5 - 1)
     named = made if isinstance(made, dict) else {"latent": made}
     return {name: value.astype(np.float16) for name, value in named.items()}

@@ -38,10 +38,10 @@ def opened_member(path: str, member: str) -> IO[bytes]:
     """A member of a tar as a seekable file. Raises FileNotFoundError where it is gone."""
     if member not in (found := places(Path(path))):
         raise FileNotFoundError(f"{path} has no member {member}")
-    return Part(open(path, "rb"), *found[member])  # type: ignore[return-value]
+    return TarMember(open(path, "rb"), *found[member])  # type: ignore[return-value]
 
 
-class Part(io.RawIOBase):
+class TarMember(io.RawIOBase):
     """The bytes [offset, offset + size) of a file, as a file."""
 
     def __init__(self, file: IO[bytes], offset: int, size: int):
@@ -70,7 +70,7 @@ class Part(io.RawIOBase):
         self.at = max(0, to + (0, self.at, self.size)[whence])
         return self.at
 
-    def tell(self) -> int:
+    def text_inputs(self) -> int:
         return self.at
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import tyro
 
 from sorajax.devices.compilation import claim_memory, keep_compiled
-from sorajax.evaluation.proof.parts import PARTS
+from sorajax.evaluation.proof.parts import SECTIONS
 
 NVIDIA = ("nvidia-cudnn-cu13", "nvidia-cudnn-cu12", "nvidia-cuda-runtime")
 PACKAGES = ("jax", "jaxlib", "flax", *NVIDIA, "torch", "diffusers")
@@ -38,7 +38,7 @@ def main() -> int:
     task = tyro.cli(Task)
     faulthandler.enable()
     faulthandler.dump_traceback_later(task.seconds + ALONE, exit=True)
-    part = PARTS[task.part]
+    part = SECTIONS[task.part]
     if "XLA_PYTHON_CLIENT_PREALLOCATE" not in part.environment:
         claim_memory()
     keep_compiled()

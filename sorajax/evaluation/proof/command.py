@@ -31,7 +31,7 @@ import tyro
 from sorajax.errors import BadRequest
 from sorajax.evaluation.proof.figures import Figure, figure_of
 from sorajax.evaluation.proof.limits import Command, Line, Outcome, run_all
-from sorajax.evaluation.proof.parts import PARTS, Part
+from sorajax.evaluation.proof.parts import SECTIONS, Section
 from sorajax.files import whole_file
 
 WIDTH = 46  # of a figure's name in print
@@ -49,7 +49,7 @@ class Proof:
     """A folder for a trace of each timed program, whose longest operations are printed."""
     rehearse: bool = False
     """Toy sizes, on any device."""
-    part: tuple[str, ...] = tuple(PARTS)
+    part: tuple[str, ...] = tuple(SECTIONS)
     """Only these parts."""
 
 
@@ -66,7 +66,7 @@ def prove(arguments: Sequence[str]) -> int:
     outcomes: list[Outcome] = []
     if request.rehearse:
         print("rehearsal at toy sizes: the code is what counts, not its figures", flush=True)
-    commands = [command_of(name, PARTS[name], request) for name in PARTS if name in request.part]
+    commands = [command_of(name, SECTIONS[name], request) for name in SECTIONS if name in request.part]
     for outcome in run_all(commands, 60 * request.minutes, show):
         outcomes.append(outcome)
         refuse(outcome)
@@ -83,10 +83,10 @@ def check(request: Proof) -> None:
     """Raises BadRequest for what can be known to be wrong before anything runs."""
     if not 0 < request.minutes <= 24 * 60:
         raise BadRequest(f"--minutes {request.minutes:g} is not allowed: use more than 0 and at most 1440, e.g. 4")
-    if unknown := [name for name in request.part if name not in PARTS]:
-        raise BadRequest(f"--part {unknown[0]} is not known: there are {', '.join(PARTS)}")
+    if unknown := [name for name in request.part if name not in SECTIONS]:
+        raise BadRequest(f"--part {unknown[0]} is not known: there are {', '.join(SECTIONS)}")
     if not request.part:
-        raise BadRequest(f"--part names nothing: there are {', '.join(PARTS)}")
+        raise BadRequest(f"--part names nothing: there are {', '.join(SECTIONS)}")
     if request.json and not request.json.expanduser().parent.is_dir():
         raise BadRequest(f"--json {request.json}: the folder does not exist; create it first")
     if request.json and request.json.expanduser().is_dir():
@@ -95,7 +95,7 @@ def check(request: Proof) -> None:
         raise BadRequest(f"--profile {request.profile} is a file: name a folder")
 
 
-def command_of(name: str, part: Part, request: Proof) -> Command:
+def command_of(name: str, part: Section, request: Proof) -> Command:
     """The process of a part."""
 
     def arguments(lines: Path, seconds: float) -> list[str]:

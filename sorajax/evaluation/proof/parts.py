@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 
-class Part(NamedTuple):
+class Section(NamedTuple):
     """One part: its module in this folder, its share of the time, and what its process needs in the environment."""
 
     module: str
@@ -15,10 +15,10 @@ class Part(NamedTuple):
     environment: Mapping[str, str] = {}
 
 
-PARTS = {
-    "numerics": Part("numerics", 6),
-    "sampling": Part("sampling", 7),
-    "training": Part("training", 4),
-    "world": Part("world", 2),
-    "torch": Part("peer", 5, {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}),  # PyTorch allocates beside JAX
+SECTIONS = {
+    "numerics": Section("numerics", 6),
+    "sampling": Section("sampling", 7),
+    "training": Section("training", 4),
+    "world": Section("world", 2),
+    "torch": Section("peer", 5, {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}),  # PyTorch allocates beside JAX
 }

@@ -37,8 +37,10 @@ def pieces(setting: Setting) -> dict[str, Piece]:
 
     if jax.default_backend() == "gpu" and not torch.cuda.is_available():
         return {"beside PyTorch": partial(nothing, "this torch has no CUDA: nothing to compare with")}
-    beside = Beside(setting, "cuda" if jax.default_backend() == "gpu" else "cpu", time.monotonic() + setting.seconds)
-    return {"agreement": beside.agreement, "eager": beside.eager, "torch.compile": beside.compiled}
+    side_by_side = SideBySide(
+        setting, "cuda" if jax.default_backend() == "gpu" else "cpu", time.monotonic() + setting.seconds
+    )
+    return {"agreement": side_by_side.agreement, "eager": side_by_side.eager, "torch.compile": side_by_side.compiled}
 
 
 def nothing(why: str) -> Iterator[Figure]:
@@ -46,7 +48,7 @@ def nothing(why: str) -> Iterator[Figure]:
 
 
 @dataclass
-class Beside:
+class SideBySide:
     """Ours and theirs, which stay in memory from piece to piece."""
 
     setting: Setting

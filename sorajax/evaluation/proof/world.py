@@ -21,10 +21,10 @@ def latency(setting: Setting, batch: int) -> Iterator[Figure]:
     """Median seconds of a call after one that compiles; the prompt is known by then, as it is in an interactive use."""
     model = sorajax.load()
     request = Request((PROMPT,), num=batch, steps=setting.sizes.world_steps)
-    decided = model.plan(request)
+    settings = model.plan(request)
 
     def call() -> int:
-        return sum(len(video.whole().frames) for video in model.stream(request, decided, batch))
+        return sum(len(video.whole().frames) for video in model.stream(request, settings, batch))
 
     start = time.perf_counter()
     with cache_hits() as hits:
@@ -35,7 +35,7 @@ def latency(setting: Setting, batch: int) -> Iterator[Figure]:
         start = time.perf_counter()
         frames = call()
         seconds.append(time.perf_counter() - start)
-    size = f"{frames // batch} frames of {decided.width}x{decided.height}, {decided.steps} steps"
+    size = f"{frames // batch} frames of {settings.width}x{settings.height}, {settings.steps} steps"
     median = statistics.median(seconds)
     yield Figure(f"batch of {batch}", median, "s", note=f"{size}; fastest {min(seconds):.4g} s")
     yield Figure(f"batch of {batch}: speed", batch / median, "clips/s")

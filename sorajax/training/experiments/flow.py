@@ -18,7 +18,7 @@ from sorajax.data.latents import latent_maker, write_latents
 from sorajax.data.loader import batches
 from sorajax.data.tokens import train_tokenizer, world_tokenizer
 from sorajax.data.videos.clips import (
-    Tell,
+    TextInputs,
     VideoData,
     captions_of,
     check_captioned,
@@ -108,14 +108,14 @@ class FlowTraining:
             tokenizer=source,
             storage=self.storage,
             shard_mib=self.shard_mib,
-            lenders=self._lenders(config),
+            external_parts=self._external_parts(config),
             expert=self.expert,
             within=self._within(config),
         )
         if self.shard_mib:
             check_shards(stored_shapes(stage, self.storage), self.shard_mib)
         batches = self.batches(stage, directory)
-        return replace(stage, prompts=self._tell(source, directory)([*self.objective.prompts, ""])), batches
+        return replace(stage, prompts=self._text_inputs(source, directory)([*self.objective.prompts, ""])), batches
 
     def planned(self, mesh: Mesh) -> tuple[FlowStage, list[WorldBatch]]:
         """The stage and a batch of each bucket as shapes without arrays, for a mesh that need not be here."""
@@ -132,7 +132,7 @@ class FlowTraining:
             objective=self.objective,
             data=self.data,
             tokenizer="",
-            lenders=self._lenders(config),
+            external_parts=self._external_parts(config),
             expert=self.expert,
             within=self._within(config),
         )
@@ -144,13 +144,13 @@ class FlowTraining:
             latent = jax.ShapeDtypeStruct((b, *vae.latent_shape(*bucket.size)), jnp.float16)
             context = jax.ShapeDtypeStruct((b, tokens, self.text.width), jnp.float16)
             ids, mask = (jax.ShapeDtypeStruct((b, tokens), kind) for kind in (jnp.int32, jnp.bool_))
-            told: dict[str, Any] = {"context": context} if self.frozen_text else {"ids": ids, "mask": mask}
+            inputs: dict[str, Any] = {"context": context} if self.frozen_text else {"ids": ids, "mask": mask}
             if config.known == "channels":
                 more = config.dit.in_channels - config.dit.out_channels
-                told["channels"] = jax.ShapeDtypeStruct((*latent.shape[:-1], more), jnp.float16)
+                inputs["channels"] = jax.ShapeDtypeStruct((*latent.shape[:-1], more), jnp.float16)
             if config.vision is not None:
-                told["image"] = jax.ShapeDtypeStruct((b, config.vision.tokens, config.vision.width), jnp.float16)
-            batches.append(WorldBatch(latent=latent, bucket=bucket, **told))
+                inputs["image"] = jax.ShapeDtypeStruct((b, config.vision.tokens, config.vision.width), jnp.float16)
+            batches.append(WorldBatch(latent=latent, bucket=bucket, **inputs))
         return stage, batches
 
     def _config(self, vae: VAEConfig) -> SoraConfig:
@@ -161,13 +161,18 @@ class FlowTraining:
             "vae": vae,
             "fps": getattr(self.data, "fps", SoraConfig.fps),
             "sizes": tuple(dict.fromkeys((bucket.height, bucket.width) for bucket in self.data.buckets)),
-            "frames": tuple(dict.fromkeys(bucket.shown[0] for bucket in self.data.buckets)),
-            "reach": self.objective.reach if any(bucket.seen for bucket in self.data.buckets) else 0,
+            "frames": tuple(dict.fromkeys(bucket.window[0] for bucket in self.data.buckets)),
+            "max_anchor_gap": self.objective.max_anchor_gap
+            if any(bucket.window_frames for bucket in self.data.buckets)
+            else 0,
         }
         for folder in (self.frozen_text, self.loop.start):
             if folder is not None and (config := open_config(folder)):
                 return replace(config, **trained)  # and sampled as before
-        said = {k: getattr(self.objective, k) for k in ("guidance_scale", "temperature", "guide_known", "ahead")}
+        said = {
+            k: getattr(self.objective, k)
+            for k in ("guidance_scale", "temperature", "drop_conditioning_in_cfg", "redo_latents")
+        }
         return SoraConfig(**trained, shift=self.objective.sample_shift, **said)
 
     def _sized(self, vae: VAEConfig, mesh: Mesh | None = None) -> "FlowTraining":
@@ -185,8 +190,8 @@ class FlowTraining:
         data, (open_encode, made_by) = self.data, stage.encoding()
         if isinstance(data, VideoData):
             ready = made_ready(data, self.latents, open_encode, made_by)
-            tell = self._tell(stage.tokenizer, directory, ready)
-            return clip_batches(latent_clips(ready, made_by), ready, directory, tell, say)
+            text_inputs = self._text_inputs(stage.tokenizer, directory, ready)
+            return clip_batches(latent_clips(ready, made_by), ready, directory, text_inputs, say)
         tokens = Tokenizer(stage.tokenizer, self.text.tokens).encode
         if self.latents is None:
             make = caption_maker(data, tokens)
@@ -194,7 +199,7 @@ class FlowTraining:
             if self.encoded:
                 write_latents(self.latents, data, self.encoded, encoder(stage.config.vae, stage.vae), made_by)
             make = latent_maker(self.latents, data, tokens, made_by)
-        return batches(make, data.buckets, data.seed, data.threads, data.ahead, data.phases)
+        return batches(make, data.buckets, data.seed, data.threads, data.prefetch, data.phases)
 
     def held_out(self, stage: FlowStage, directory: Path) -> list[WorldBatch]:
         """Batches for validation: of videos, or of (colour, shape, motion) triples, that training never sees."""
@@ -202,11 +207,11 @@ class FlowTraining:
         if isinstance(data, VideoData):
             open_encode, made_by = stage.encoding()
             ready = made_ready(data, self.latents, open_encode, made_by)
-            tell = replace(self, text=config)._tell(stage.tokenizer, directory, ready)
-            return held_out_batches(latent_clips(ready, made_by, True), ready, directory, self.validation, tell)
+            text_inputs = replace(self, text=config)._text_inputs(stage.tokenizer, directory, ready)
+            return held_out_batches(latent_clips(ready, made_by, True), ready, directory, self.validation, text_inputs)
         tokens = Tokenizer(stage.tokenizer, config.tokens).encode
         unseen = replace(data, split="held_out", dropout=0.0, phases=())
-        found = iter(batches(caption_maker(unseen, tokens), unseen.buckets, unseen.seed, ahead=1))
+        found = iter(batches(caption_maker(unseen, tokens), unseen.buckets, unseen.seed, prefetch=1))
         return [next(found) for _ in range(self.validation)]
 
     def _frozen(self) -> FrozenText | None:
@@ -220,7 +225,7 @@ class FlowTraining:
             )
         return open_text(self.frozen_text)
 
-    def _tell(self, tokenizer: str, directory: Path, data: VideoData | None = None) -> Tell:
+    def _text_inputs(self, tokenizer: str, directory: Path, data: VideoData | None = None) -> TextInputs:
         """What turns the previews' prompts, and the captions of `data`, into what the transformer is told."""
         if (frozen := self._frozen()) is None:
             return tokens_of(Tokenizer(tokenizer, self.text.tokens))
@@ -247,7 +252,7 @@ class FlowTraining:
         write_atomically(kept, lambda path: path.write_text(source, encoding="utf-8"))
         return source
 
-    def _lenders(self, config: SoraConfig) -> tuple[tuple[str, Path], ...]:
+    def _external_parts(self, config: SoraConfig) -> tuple[tuple[str, Path], ...]:
         """The parts of the model that do not train, and the folders that have them."""
         if self.frozen_text is None:
             return ()
@@ -273,13 +278,13 @@ class FlowTraining:
             raise ValueError("a preview would need a picture, or both experts: say --loop.preview-every 0")
         if config.known == "channels" and (short := [b for b in self.data.buckets if b.frames == 1]):
             raise ValueError(f"bucket {short[0].size} is a picture, which the model is given: leave such buckets out")
-        if config.known != "clock" and any(bucket.seen for bucket in self.data.buckets):
+        if config.known != "clock" and any(bucket.window_frames for bucket in self.data.buckets):
             raise ValueError(
                 "a bucket shows windows of longer clips (seen), whose first frame is known at time 0 of "
                 f"its own clock, and {config.name} has one clock for all: say seen=0"
             )
         for bucket in self.data.buckets:
-            shape = config.vae.latent_shape(*bucket.shown)
+            shape = config.vae.latent_shape(*bucket.window)
             for name, size, patch in zip(("frames", "height", "width"), shape, self.model.patch, strict=False):
                 if size % patch:
                     raise ValueError(f"bucket {bucket.size}: {size} latent {name} are no multiple of patch {patch}")

@@ -371,7 +371,7 @@ class VAETraining:
 
     def _batches(self, make: Make) -> grain.IterDataset:
         data = self.data
-        return batches(make, data.buckets, data.seed, data.threads, data.ahead, data.phases)
+        return batches(make, data.buckets, data.seed, data.threads, data.prefetch, data.phases)
 
     def _examples(self, found: list[dict[Bucket, Clips]]) -> UInt8[np.ndarray, "b t h w 3"]:
         """Clips of the first bucket that has any, for previews and moments."""

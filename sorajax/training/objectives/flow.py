@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 from sorajax.data.contexts import TEXT
 from sorajax.data.latents import signature
 from sorajax.data.videos.clips import VideoData
-from sorajax.data.videos.encoding import Encode
+from sorajax.data.videos.encoding import EncodeClips
 from sorajax.data.worlds import WorldBatch, WorldData, clips
 from sorajax.devices.compilation import products_alone
 from sorajax.devices.sharding import divides, gathered, whole_machine
@@ -50,13 +50,13 @@ class FlowObjective:
     """Moves training times towards noise."""
     known: float = 0.5
     """Share of clips in which random frames are known, for image-to-video, extension and in-betweening."""
-    reach: int = 4
+    max_anchor_gap: int = 4
     """Latent frames that may lie between a film's beginning and a window of it, in buckets that show such (`seen`)."""
     sample_shift: float = 3.0
     guidance_scale: float = 4.0
     temperature: float = 1.0
-    guide_known: bool = False
-    ahead: int = 0
+    drop_conditioning_in_cfg: bool = False
+    redo_latents: int = 0
     """How previews are sampled; also the exported model's defaults, see `SoraConfig`."""
     sample_steps: int = 20
     prompts: tuple[str, ...] = (
@@ -86,7 +86,7 @@ class FlowStage:
     tokenizer: str = flax.struct.field(pytree_node=False)
     storage: Storage = flax.struct.field(pytree_node=False, default="float32")
     shard_mib: float = flax.struct.field(pytree_node=False, default=0.0)
-    lenders: tuple[tuple[str, Path], ...] = flax.struct.field(pytree_node=False, default=())
+    external_parts: tuple[tuple[str, Path], ...] = flax.struct.field(pytree_node=False, default=())
     """Parts of the exported model that stay in other folders."""
     expert: Expert | None = flax.struct.field(pytree_node=False, default=None)
     within: tuple[float, float] = flax.struct.field(pytree_node=False, default=(0.0, 1.0))
@@ -94,7 +94,7 @@ class FlowStage:
     @property
     def frozen_text(self) -> bool:
         """Whether the text encoder is used as it is."""
-        return TEXT in dict(self.lenders)
+        return TEXT in dict(self.external_parts)
 
     @property
     def part(self) -> str:
@@ -144,10 +144,10 @@ class FlowStage:
     def shown(self, batch: WorldBatch, key: jax.Array) -> tuple[Float[Array, "b t h w c"], Any]:
         """Normalised latents of a batch as the transformer sees them, their positions in time; None are the usual."""
         data = self.latents(batch)
-        if not batch.bucket.seen:
+        if not batch.bucket.window_frames:
             return data, None
-        count = self.config.vae.latent_shape(*batch.bucket.shown)[0]
-        return random_window(key, data, count, self.objective.reach)
+        count = self.config.vae.latent_shape(*batch.bucket.window)[0]
+        return random_window(key, data, count, self.objective.max_anchor_gap)
 
     def latents(self, batch: WorldBatch) -> Float[Array, "b t h w c"]:
         """Normalised latents of a batch, float32."""
@@ -155,10 +155,10 @@ class FlowStage:
             return batch.latent.astype(jnp.float32)
         return jax.lax.stop_gradient(encoder(self.config.vae, self.vae)(clips(batch)))
 
-    def encoding(self) -> tuple[Callable[[], Encode], str]:
+    def encoding(self) -> tuple[Callable[[], EncodeClips], str]:
         """What opens the encoder of clips, as `encode_clips` takes it, and its signature."""
         if self.config.known == "channels":
-            return picture_encoder(self.config, self.vae, dict(self.lenders)[TEXT])
+            return picture_encoder(self.config, self.vae, dict(self.external_parts)[TEXT])
         return lambda: encoder(self.config.vae, self.vae), signature(self.vae["encoder"])
 
     compiler_options = staticmethod(products_alone)
@@ -175,12 +175,12 @@ class FlowStage:
         divides(mesh, "fsdp", "columns of width", config.width)
         for bucket in self.data.buckets:
             tokens = tokens_of_clip(self.config.vae, config, bucket)
-            divides(mesh, "seq", f"tokens of a clip of {'x'.join(map(str, bucket.shown))}", tokens)
+            divides(mesh, "seq", f"tokens of a clip of {'x'.join(map(str, bucket.window))}", tokens)
 
     def preview(self, params: Any, key: jax.Array) -> np.ndarray:
         """One row of six frames for each of the objective's prompts."""
         bucket = self.data.buckets[0]
-        shape = self.config.vae.latent_shape(*bucket.shown)
+        shape = self.config.vae.latent_shape(*bucket.window)
         times = schedule(self.objective.sample_steps, self.objective.sample_shift)
         video = sample(self.config, shape, params, self.vae, self.prompts, key, times, self.objective.guidance_scale)
         video = np.asarray(gathered(video))
@@ -192,8 +192,8 @@ class FlowStage:
         """The model with its autoencoder and tokenizer, as a model folder; what did not train stays where it is."""
         trained = {self.part if name == "dit" else name: part for name, part in params.items()}
         export_model(directory, {**trained, "vae": self.vae}, self.config, self.tokenizer, self.storage, self.shard_mib)
-        if self.lenders:
-            borrow(directory, dict(self.lenders))
+        if self.external_parts:
+            borrow(directory, dict(self.external_parts))
 
     def load(self, directory: Path) -> Any:
         """The parameters in an exported model, or in open weights where the text encoder is frozen.

@@ -11,7 +11,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from sorajax.data.videos.clips import held
+from sorajax.data.videos.clips import is_held_out
 from sorajax.data.videos.listing import check_captions, listing, opened, path_within
 from sorajax.data.videos.plaintext import decoded
 from sorajax.devices.distributed import print_any_name
@@ -230,7 +230,7 @@ def test_a_file_name_that_is_no_text_is_read_held_out_and_printed(tmp_path, monk
     (entry,) = listing(tmp_path)
     with opened(entry.path) as file:
         assert file.read(12)[4:8] == b"ftyp"
-    held(path_within(entry.path, tmp_path), 0.5)
+    is_held_out(path_within(entry.path, tmp_path), 0.5)
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
     print_any_name()
     print(entry.path, LETTERS)

@@ -17,7 +17,7 @@ from sorajax.data.videos.clips import (
     captions_of,
     check_captioned,
     clip_batches,
-    held,
+    is_held_out,
     latent_clips,
     made_ready,
     pixel_clips,
@@ -112,7 +112,7 @@ def test_a_video_deleted_during_the_run_is_replaced_and_named(tmp_path):
     folder.mkdir()
     for number in range(6):
         film(folder / f"{number}.mp4", 9, size=(32, 48))
-    data = VideoData(folder=folder, buckets=(WIDE,), held_out=0.0, most_broken=0.4, ahead=1, threads=1)
+    data = VideoData(folder=folder, buckets=(WIDE,), held_out=0.0, most_broken=0.4, prefetch=1, threads=1)
     iterator = iter(clip_batches(pixel_clips(data, tmp_path), data, tmp_path))
     next(iterator)
     for number in (1, 4):
@@ -209,7 +209,9 @@ def test_a_moved_folder_holds_out_the_same():
     assert path_within("/a/x/b.mp4", "/a/list.csv") == path_within("/a/x/b.mp4", "/a/") == "x/b.mp4"
     assert path_within("/b/x.mp4", "/a/list.csv") == "/b/x.mp4"
     assert path_within("tfds:n:train@/data#3", "tfds:n:train@/data") == "#3"
-    assert [number for number in range(10) if held(f"{number}.mp4", 0.3)]  # a flat folder: by the names, as before
+    assert [
+        number for number in range(10) if is_held_out(f"{number}.mp4", 0.3)
+    ]  # a flat folder: by the names, as before
 
 
 def test_phases_draw_other_buckets(encoded, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from sorajax.commands import benchmark
 from sorajax.evaluation.proof import command
 from sorajax.evaluation.proof.limits import Command
-from sorajax.evaluation.proof.parts import PARTS
+from sorajax.evaluation.proof.parts import SECTIONS
 
 FIGURES = {
     "numerics": {
@@ -33,7 +33,7 @@ FIGURES = {
 }
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", SECTIONS)
 def test_each_part_is_rehearsed(part, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")  # torch.compile then returns what it was given: no compiler, no wait
     wanted = FIGURES[part]
@@ -60,7 +60,7 @@ def test_each_part_is_rehearsed(part, tmp_path, monkeypatch, capsys):
 def faked(monkeypatch, **bodies):
     """Parts that are a few lines of Python instead."""
     start = "import json, sys; file = open(sys.argv[1], 'a')\n"
-    monkeypatch.setattr(command, "PARTS", dict.fromkeys(bodies, PARTS["world"]))
+    monkeypatch.setattr(command, "SECTIONS", dict.fromkeys(bodies, SECTIONS["world"]))
 
     def fake(name, part, request):
         return Command(name, part.weight, lambda lines, _: [sys.executable, "-c", start + bodies[name], str(lines)])

@@ -54,9 +54,9 @@ def test_an_untrained_model_predicts_nothing_and_pays_the_target(known):
 
 
 def test_windows_of_longer_clips_know_how_these_began():
-    made, params, batch = stage(known=0.0, reach=2)
+    made, params, batch = stage(known=0.0, max_anchor_gap=2)
     latent = np.random.default_rng(0).normal(size=(4, 9, 4, 4, 4)).astype(np.float16)
-    batch = batch.replace(latent=latent, bucket=Bucket(33, 16, 16, batch_size=4, seen=17))
+    batch = batch.replace(latent=latent, bucket=Bucket(33, 16, 16, batch_size=4, window_frames=17))
     shown, positions = made.shown(batch, jax.random.key(0))
     np.testing.assert_array_equal(shown[:, 0], latent[:, 0])
     assert shown.shape[1] == len(positions) == 5

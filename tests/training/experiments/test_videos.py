@@ -66,7 +66,7 @@ def test_a_transformer_learns_them_encoded_and_resumes(vae, videos, tmp_path, ca
     config, params, tokenizer = load_model(tmp_path / "run", SoraConfig)
     assert set(params) == {"text", "dit", "vae"}
     assert (config.fps, config.frames, config.sizes) == (8.0, (9, 1), ((32, 32),))
-    assert (config.guide_known, config.ahead, config.temperature) == (True, 1, 0.8)
+    assert (config.drop_conditioning_in_cfg, config.redo_latents, config.temperature) == (True, 1, 0.8)
     assert "square" in json.loads(tokenizer)["model"]["vocab"] or "Ġsquare" in json.loads(tokenizer)["model"]["vocab"]
 
     index = next((tmp_path / "latents" / "latents").rglob("*.json"))

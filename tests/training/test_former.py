@@ -1,0 +1,40 @@
+"""Configs, command lines and checkpoints of the version before are still read."""
+
+import json
+
+import pytest
+
+from sorajax.errors import Note
+from sorajax.models.folder import from_json, to_json
+from sorajax.models.sora import SoraConfig
+from sorajax.training.checkpoint import changes
+from sorajax.training.experiments import load_experiment
+from sorajax.training.former import FORMER, present_arguments, present_name
+from tests import ROOT
+
+
+def test_former_options_are_replaced_with_a_note():
+    with pytest.warns(Note, match="--objective.guide-known is --objective.drop-conditioning-in-cfg now"):
+        found = present_arguments(["--objective.guide-known", "--data.buckets.3.seen=9", "--data.ahead", "2"])
+    assert found == ["--objective.drop-conditioning-in-cfg", "--data.buckets.3.window-frames=9", "--data.prefetch", "2"]
+    assert present_arguments(["--objective.known", "0.4", "runs/ahead"]) == ["--objective.known", "0.4", "runs/ahead"]
+
+
+def test_every_former_field_leads_to_one_that_exists():
+    experiment = load_experiment(ROOT / "configs" / "world_dit.py")
+    for former in (pattern.replace("\\", "").replace("(d+)", "0") for pattern in FORMER):
+        value = experiment
+        for name in present_name(former).split("."):
+            value = value[int(name)] if name.isdigit() else getattr(value, name)
+
+
+def test_a_config_file_of_the_version_before_is_read():
+    values = to_json(SoraConfig(max_anchor_gap=4, redo_latents=1, drop_conditioning_in_cfg=True))
+    former = {"max_anchor_gap": "reach", "redo_latents": "ahead", "drop_conditioning_in_cfg": "guide_known"}
+    old = json.loads(json.dumps({former.get(name, name): value for name, value in values.items()}))
+    assert from_json(old, SoraConfig) == from_json(values, SoraConfig)
+
+
+def test_a_renamed_field_is_no_change_of_a_run():
+    assert changes({"objective": {"reach": 4}}, {"objective": {"max_anchor_gap": 4}}) == ""
+    assert "4 -> 5" in changes({"objective": {"reach": 4}}, {"objective": {"max_anchor_gap": 5}})
