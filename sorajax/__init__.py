@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sorajax.media.video import Video
-    from sorajax.sampling.pipeline import load
+    from sorajax.sampling.loading import load
 
 __version__ = "0.1.0"
 __all__ = ["Video", "__version__", "load"]
@@ -20,7 +20,7 @@ __all__ = ["Video", "__version__", "load"]
 def __getattr__(name: str) -> Any:
     """Imports what is asked for when it is asked for, so that `import sorajax` stays light."""
     if name == "load":
-        from sorajax.sampling.pipeline import load
+        from sorajax.sampling.loading import load
 
         return load
     if name == "Video":

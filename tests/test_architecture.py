@@ -33,7 +33,7 @@ ROOMS = (
 SHORT = {"errors": 60, "files": 120}
 """Files at the root that are rooms by themselves, and their most lines; all others are doors."""
 DOOR, LONGEST = 40, 450
-LAZY = {"sorajax": {"sorajax.sampling.pipeline", "sorajax.media.video"}}
+LAZY = {"sorajax": {"sorajax.sampling.loading", "sorajax.media.video"}}
 """`sorajax.load` and `sorajax.Video` are imported when asked for."""
 
 
@@ -171,3 +171,20 @@ def test_the_page_shows_every_room():
     page = (ROOT / "docs" / "architecture.md").read_text()
     here = {name for name in ROOMS if (SOURCE / name).is_dir()}
     assert not {name for name in here if f"`{name}/`" not in page}
+
+
+def test_the_pipeline_composes_and_is_short():
+    """Prompts, denoiser and codec do the work: the class that puts them together stays within 150 lines."""
+    tree = ast.parse(MODULES["sorajax.sampling.pipeline"].read_text())
+    (pipeline,) = (node for node in tree.body if isinstance(node, ast.ClassDef))
+    assert pipeline.end_lineno - pipeline.lineno < 150
+
+
+def test_nothing_branches_on_the_name_of_a_conditioning():
+    names = {"clock", "channels", "replaced"}
+    for module, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Compare) and any(
+                "conditioning" in ast.unparse(part) for part in (node.left, *node.comparators)
+            ):
+                assert not names & {part.value for part in ast.walk(node) if isinstance(part, ast.Constant)}, module

@@ -159,7 +159,7 @@ def measure_world(command: World) -> None:
     import jax
 
     from sorajax.evaluation.world import evaluate_world, table
-    from sorajax.sampling.pipeline import load
+    from sorajax.sampling.loading import load
 
     pipeline = load(command.model)
     batch = command.batch or (1 if jax.default_backend() == "cpu" else 8)
@@ -211,7 +211,7 @@ def measure_reconstruction(command: Reconstruction) -> None:
 
 def autoencoder(model: str) -> tuple[Any, Any]:
     """Config and parameters of the autoencoder that a model is or has."""
-    from sorajax.sampling.pipeline import EMBEDDED, load
+    from sorajax.sampling.loading import EMBEDDED, load
     from sorajax.training.experiments.vae import is_autoencoder, load_vae
 
     if model != EMBEDDED and is_autoencoder(Path(model).expanduser()):
@@ -233,7 +233,7 @@ def measure_tasks(command: Tasks) -> None:
     from sorajax import tasks
     from sorajax.evaluation.tasks import ROWS, evaluate_tasks, lines
     from sorajax.media.video import Video
-    from sorajax.sampling.pipeline import load
+    from sorajax.sampling.loading import load
     from sorajax.sampling.request import StoryboardScene
 
     names = [name for name in ROWS if not command.rows or any(part in name for part in command.rows)]

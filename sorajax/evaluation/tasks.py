@@ -215,7 +215,7 @@ def fill(ask: Ask, num: int, seed: int, fps: float) -> Row:
     for i, case in enumerate(cases(num, seed, 2 * GIVEN + 8, SIDEWAYS)):
         gapped = case.clip.copy()
         gapped[GIVEN:-GIVEN] = 0
-        clip = ask("fill", case.prompt, seed + i, gapped, start=GIVEN / fps, end=(GIVEN + 8) / fps)
+        clip = ask("fill", case.prompt, seed + i, gapped, gap=(GIVEN / fps, (GIVEN + 8) / fps))
         known = np.r_[:GIVEN, len(clip) - GIVEN : len(clip)]
         change = max(change, int(np.abs(clip[known].astype(int) - case.clip[known]).max()))
         found.append((clip, case))

@@ -19,6 +19,7 @@ from safetensors.numpy import save_file
 from sorajax.devices.sharding import path_name
 from sorajax.errors import one_line
 from sorajax.files import write_atomically
+from sorajax.models.conditioning import CONDITIONING, Conditioning
 
 Config = TypeVar("Config")
 Storage = Literal["float32", "bfloat16", "float16"]
@@ -31,10 +32,17 @@ HEADER = 2**16
 WORLD = Path(__file__).parents[1] / "assets" / "world"
 """The model that comes with sorajax."""
 
-FORMER = {"guide_known": "drop_conditioning_in_cfg", "reach": "max_anchor_gap", "ahead": "redo_latents"}
+FORMER = {
+    "guide_known": "drop_conditioning_in_cfg",
+    "reach": "max_anchor_gap",
+    "ahead": "redo_latents",
+    "known": "conditioning",
+}
 """Names that fields of a `SoraConfig` had in earlier config files, which are still read."""
 
 converter = cattrs.Converter(forbid_extra_keys=True)
+converter.register_structure_hook(Conditioning, lambda name, _: CONDITIONING[name])
+converter.register_unstructure_hook(Conditioning, lambda conditioning: conditioning.name)
 
 
 def to_json(config: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from sorajax.models.conditioning import Conditioning, FrameClocks
 from sorajax.models.dit import DiT, DiTConfig
 from sorajax.models.text import TextConfig, TextEncoder
 from sorajax.models.vae import VAE, VAEConfig
@@ -52,9 +53,8 @@ class SoraConfig:
     clean_prompts: bool = False
     """Mends broken Unicode, HTML entities and white space of prompts first, and cuts what is too long, as the open
     models' reference does."""
-    known: Literal["clock", "channels", "replaced"] = "clock"
-    """How what a request knows enters: at time 0 of its frames' own clocks; on channels of the transformer's input,
-    (mask, latents) beside the noisy ones; or, where nothing was trained, by replacement at every step."""
+    conditioning: Conditioning = FrameClocks()
+    """How the model reads the frames that a request fixes, see `models.conditioning`."""
     drop_conditioning_in_cfg: bool = False
     """What clips are led away from knows neither the prompt nor what is known, see
     `fixed_frames.drop_conditioning`; for models with a clock for every frame."""
@@ -80,9 +80,9 @@ class SoraConfig:
                 f"the transformer reads text of width {self.dit.text_width}, the encoder makes "
                 f"{self.text.width}: set dit.text_width to text.width"
             )
-        if self.drop_conditioning_in_cfg and self.known != "clock":
+        if self.drop_conditioning_in_cfg and not self.conditioning.frame_clocks:
             raise ValueError(
-                f"conditioning frames enter by {self.known}, and drop_conditioning_in_cfg needs a clock per frame: set "
+                f"drop_conditioning_in_cfg needs a clock per frame, and conditioning is {self.conditioning.name}: set "
                 "drop_conditioning_in_cfg to false"
             )
         if self.redo_latents < 0:
@@ -90,11 +90,11 @@ class SoraConfig:
                 f"ahead {self.redo_latents} is not allowed: 0 keeps all latents of a window, 1 all but the last"
             )
         latent = self.vae.latent_channels
-        wanted = 2 * latent + self.vae.stride[0] if self.known == "channels" else latent
-        if self.dit.in_channels != wanted:
+        needed = self.conditioning.in_channels(latent, self.vae.stride[0])
+        if self.dit.in_channels != needed:
             raise ValueError(
-                f"the transformer reads {self.dit.in_channels} channels, and latents of {latent} with "
-                f"what is known by {self.known} make {wanted}: these parts are not of one model"
+                f"the transformer reads {self.dit.in_channels} channels, and latents of {latent} with conditioning "
+                f"{self.conditioning.name} make {needed}: these parts are not of one model"
             )
         if (self.vision.width if self.vision else 0) != self.dit.image_width:
             raise ValueError(
@@ -106,6 +106,11 @@ class SoraConfig:
     def window(self) -> int:
         """Frames of the longest clip that is made at once."""
         return max(self.frames)
+
+    @property
+    def film_window(self) -> int:
+        """Frames of a film's windows: the length that the model knows best."""
+        return self.frames[0]
 
 
 def init(config: SoraConfig, key: jax.Array) -> dict:

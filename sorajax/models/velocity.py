@@ -17,8 +17,8 @@ class ExtraInputs(NamedTuple):
     image: tokens of the first frame. channels: mask and latents of known frames, concatenated to the noisy latents.
     """
 
-    image: Float[Array, "b i e"] | None = None
-    channels: Float[Array, "b t h w k"] | None = None
+    image: Float[Any, "b i e"] | None = None
+    channels: Float[Any, "b t h w k"] | None = None
 
 
 def velocity_of(

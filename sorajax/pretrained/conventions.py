@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from sorajax.models.conditioning import FrameClocks, MaskChannels, Replacement
 from sorajax.models.dit import DiTConfig
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextConfig
@@ -252,7 +253,7 @@ def conventions(
         steps=40 if boundary or image else 50,
         negative=SHAKING + NEGATIVE if early_image else NEGATIVE,
         clean_prompts=True,
-        known="clock" if small else ("channels" if image else "replaced"),
+        conditioning=FrameClocks() if small else (MaskChannels() if image else Replacement()),
         vision=vision,
         boundary=boundary,
         last_time=0.001,

@@ -95,7 +95,7 @@ def _write_json(path: Path, said: Mapping[str, Any]) -> None:
 
 
 def index_json(config: SoraConfig) -> dict[str, Any]:
-    image = config.known == "channels"
+    image = config.conditioning.needs_first_frame
     said: dict[str, Any] = {
         "_class_name": "WanImageToVideoPipeline" if image else "WanPipeline",
         "transformer": ["diffusers", "WanTransformer3DModel"],
@@ -105,7 +105,7 @@ def index_json(config: SoraConfig) -> dict[str, Any]:
         "scheduler": ["diffusers", "UniPCMultistepScheduler"],
         "transformer_2": ["diffusers", "WanTransformer3DModel"] if config.boundary is not None else [None, None],
         "boundary_ratio": config.boundary,
-        "expand_timesteps": config.known == "clock",
+        "expand_timesteps": config.conditioning.frame_clocks,
     }
     if image:
         said["image_encoder"] = ["transformers", "CLIPVisionModel"] if config.vision else [None, None]

@@ -10,49 +10,49 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from sorajax.devices.residency import Parts
-from sorajax.diffusion.fixed_frames import Known, anchored, nothing_known
+from sorajax.diffusion.fixed_frames import Known
 from sorajax.diffusion.looped import Cycle
 from sorajax.diffusion.samplers import SAMPLERS, State
-from sorajax.errors import BadRequest
+from sorajax.media.video import Frames
+from sorajax.models.conditioning import ConditioningFrames, Encoders
 from sorajax.models.sora import SoraConfig
 from sorajax.models.velocity import ExtraInputs
 from sorajax.models.vision import prepared
 from sorajax.sampling.codec import Codec
-from sorajax.sampling.conditions import ConditioningFrames, channels_of, known_of
-from sorajax.sampling.program import Conditions, Programs, encode_image, expert_ranges, sample_latents
+from sorajax.sampling.conditions import Conditions, conditions_of
+from sorajax.sampling.program import Programs, encode_image, expert_ranges, sample_latents
 from sorajax.sampling.progress import Bar
 from sorajax.sampling.prompts import Prompts
 from sorajax.sampling.settings import Settings
 
 
 class Denoiser:
-    """The transformer of a model, with what tells it what to make."""
+    """The transformer of a model, with the inputs that condition it."""
 
     def __init__(
         self, config: SoraConfig, params: Parts, prompts: Prompts, codec: Codec, programs: Programs, bar: Bar, name: str
     ):
         self.config, self.params, self.name = config, params, name
-        self.prompts, self.codec, self.programs, self.bar = prompts, codec, programs, bar
+        self.prompts, self.programs, self.bar = prompts, programs, bar
+        self.encoders = Encoders(codec.encode, None if config.vision is None else self.image_tokens)
 
     def sample(
         self,
         clips: Sequence[tuple[str, int]],
         settings: Settings,
-        times: np.ndarray,
+        times: Float[np.ndarray, " steps+1"],
         known: Known,
         extra: ExtraInputs,
         second: int = 1,
         cycle: Cycle | None = None,
     ) -> Float[Array, "b t h w c"]:
-        """Latents of clips given as (prompt, seed), whose second latent frame is so many after the first.
-
-        Of two experts one is in memory while it samples; the other one takes its state and goes on.
-        """
+        """Latents of clips given as (prompt, seed), whose second latent frame comes `second` latent frames after the
+        first. Where there are two experts, one is in memory at a time and hands its state to the other."""
         conditions, state = self.conditions(clips, settings, times, known, extra, second), None
-        for part, span in expert_ranges(self.config, SAMPLERS[settings.sampler], times).items():
+        for part, evaluations in expert_ranges(self.config, SAMPLERS[settings.sampler], times).items():
             if part == "dit_low":
                 conditions = conditions._replace(guidance_scale=np.asarray(settings.guidance_scale_low, np.float32))
-            state = self._evaluated(part, conditions, state, settings, span, cycle)
+            state = self._evaluated(part, conditions, state, settings, evaluations, cycle)
         assert state is not None
         self.bar.finish_sampling()
         return state[0]
@@ -61,24 +61,15 @@ class Denoiser:
         self,
         clips: Sequence[tuple[str, int]],
         settings: Settings,
-        times: np.ndarray,
+        times: Float[np.ndarray, " steps+1"],
         known: Known,
         extra: ExtraInputs,
         second: int = 1,
     ) -> Conditions:
-        """All that sampling takes beside parameters."""
+        """All that sampling these clips takes besides parameters."""
         prompts = [prompt for prompt, _ in clips] + [settings.negative] * (len(clips) if settings.guided else 0)
-        step = self.config.fps / settings.fps
-        return Conditions(
-            context=jnp.stack([self.prompts.context(prompt) for prompt in prompts]),
-            seeds=np.array([seed for _, seed in clips], np.uint32),
-            times=times,
-            guidance_scale=np.asarray(settings.guidance_scale, np.float32),
-            temperature=np.asarray(settings.temperature, np.float32),
-            positions=np.asarray(anchored(second, settings.latent[0], self.config.max_anchor_gap, step)),
-            known=known,
-            extra=extra,
-        )
+        contexts = [self.prompts.context(prompt) for prompt in prompts]
+        return conditions_of(settings, contexts, [seed for _, seed in clips], times, known, extra, second)
 
     def _evaluated(
         self,
@@ -90,11 +81,11 @@ class Denoiser:
         cycle: Cycle | None,
     ) -> State:
         """The state after a transformer's evaluations; compiled once for these shapes."""
-        dit = replace(self.config.dit, unroll=1)  # a loop compiles sooner, runs as fast
+        config = replace(self.config, dit=replace(self.config.dit, unroll=1))  # a loop compiles sooner, runs as fast
         report = self.bar.report if self.bar.watched else None
         function = partial(
             sample_latents,
-            replace(self.config, dit=dit),
+            config,
             SAMPLERS[settings.sampler],
             settings.guided,
             report,
@@ -106,31 +97,14 @@ class Denoiser:
         kind = ("transformer", shapes, structure, settings.sampler, settings.guided, report is None, cycle, evaluations)
         return self.programs(kind, function, self.params[part], conditions, state)
 
-    def known(
-        self, conditioning: ConditioningFrames | None, shape: tuple[int, ...], kept: Known | None = None
-    ) -> tuple[Known, ExtraInputs]:
-        """What is known of latents of shape [b t h w c], and how else the model is told; `kept` are latents that are
-        there already, of the given frames. Raises BadRequest."""
-        config, stride = self.config, self.config.vae.stride[0]
-        if config.known != "channels":
-            known = (
-                nothing_known(shape)
-                if conditioning is None
-                else known_of(conditioning, shape, stride, self.codec.encode)
-            )
-            return known, ExtraInputs()
-        if conditioning is None or conditioning.head is None or conditioning.source_clip is not None:
-            raise BadRequest(
-                f"{self.name} goes on from a picture, or from a clip's end: say --image, --extend, "
-                "--between, --connect, --fill or --storyboard"
-            )
-        channels = channels_of(conditioning, shape, stride, self.codec.encode, kept)
-        image = None if config.vision is None else self.image_tokens(conditioning.head[0])
-        b = shape[0]
-        return nothing_known(shape), ExtraInputs(
-            None if image is None else jnp.broadcast_to(image, (b, *image.shape)),
-            jnp.broadcast_to(channels, (b, *channels.shape)),
-        )
+    def inputs(self, frames: ConditioningFrames | None, shape: tuple[int, ...]) -> tuple[Known, ExtraInputs]:
+        """Fixed latents of shape [b t h w c] and the model's extra inputs. Raises BadRequest where the model cannot
+        read these frames."""
+        return self.config.conditioning.inputs(frames, shape, self.config.vae.stride[0], self.encoders, self.name)
+
+    def window_inputs(self, known: Known, frames: Frames) -> tuple[Known, ExtraInputs]:
+        """The same for a window of a film, whose fixed latents and their frames exist."""
+        return self.config.conditioning.window_inputs(known, frames, self.config.vae.stride[0], self.encoders)
 
     def image_tokens(self, picture: UInt8[np.ndarray, "y x 3"]) -> Float[Array, "i e"]:
         """The image encoder's tokens of a picture."""

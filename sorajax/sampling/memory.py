@@ -10,15 +10,14 @@ import jax
 import jax.numpy as jnp
 
 from sorajax.devices.residency import FULLEST, Parts
-from sorajax.diffusion.fixed_frames import nothing_known
 from sorajax.diffusion.samplers import SAMPLERS
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextConfig
 from sorajax.models.tiles import LARGEST, OVERLAP, TILE, starts
 from sorajax.models.vae import VAE, VAEConfig
-from sorajax.models.velocity import ExtraInputs
 from sorajax.models.vision import VisionConfig
-from sorajax.sampling.program import Conditions, encode_image, encode_text, sample_latents
+from sorajax.sampling.conditions import abstract_conditions
+from sorajax.sampling.program import encode_image, encode_text, sample_latents
 
 SPARE = 1.25
 """By how much compiled programs may take more than planned."""
@@ -48,7 +47,7 @@ def sampling_programs(
     made = [text_program(config.text, weights["text"])]
     if config.vision is not None:
         made.append(vision_program(config.vision, weights["vision"]))
-    if config.known == "channels":
+    if config.conditioning.needs_first_frame:
         made.append(encoder_program(config.vae, weights["vae"], shape))
     made.append(transformer_program(config, weights["dit"], shape, steps))
     tiled = in_tiles(config.vae, weights["vae"], shape, memory)
@@ -77,19 +76,7 @@ def transformer_program(config: SoraConfig, weights: Any, shape: tuple[int, ...]
     """All steps, each of both prompts in one batch."""
     config = replace(config, dit=replace(config.dit, unroll=1))  # as the pipeline does
     dit, m, tokens = config.dit, config.text.tokens, tokens_of(config, shape)
-    known = jax.eval_shape(lambda: nothing_known((1, *shape)))
-    image = None if config.vision is None else array(1, config.vision.tokens, config.vision.width)
-    channels = array(1, *shape[:-1], dit.in_channels - shape[-1]) if config.known == "channels" else None
-    conditions = Conditions(
-        array(2, m, config.text.width),
-        array(1, kind=jnp.uint32),
-        array(steps + 1),
-        array(),
-        array(),
-        array(shape[0]),
-        known,
-        ExtraInputs(image, channels),
-    )
+    conditions = abstract_conditions(config, shape, steps)
     read = tokens + m + (0 if config.vision is None else config.vision.tokens)
     attention = 4 * tokens * read * dit.width * dit.depth
     flops = steps * 2 * (2 * tokens * matrices(weights) + attention)

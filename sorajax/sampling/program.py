@@ -4,15 +4,15 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from functools import partial
 from threading import Thread
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.errors import FlaxError
-from jaxtyping import Array, Bool, Float, Int, UInt8, UInt32
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from sorajax.diffusion.fixed_frames import Known, drop_conditioning, hold_fixed, initial
+from sorajax.diffusion.fixed_frames import drop_conditioning
 from sorajax.diffusion.flow import whole_times
 from sorajax.diffusion.guidance import guided_pair
 from sorajax.diffusion.looped import Cycle, looped
@@ -20,30 +20,12 @@ from sorajax.diffusion.samplers import Sampler, State
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextConfig, TextEncoder
 from sorajax.models.vae import VAE, VAEConfig
-from sorajax.models.velocity import ExtraInputs, velocity_of
+from sorajax.models.velocity import velocity_of
 from sorajax.models.vision import Vision, VisionConfig
+from sorajax.sampling.conditions import Conditions
 from sorajax.sampling.progress import watched
 
 Result = TypeVar("Result")
-
-
-class Conditions(NamedTuple):
-    """All that sampling takes beside the parameters of a transformer, of numpy or on the device: what is compiled once
-    for its shapes."""
-
-    context: Float[Any, "prompts m e"]
-    """Of b prompts and, when guided, b negative ones after them."""
-    seeds: UInt32[Any, " b"]
-    times: Float[Any, " steps+1"]
-    guidance_scale: Float[Any, ""]
-    temperature: Float[Any, ""]
-    """Standard deviation of the noise that sampling begins from: 1 in training; below it clips vary less (Kingma &
-    Dhariwal 2018; for diffusion Popov et al. 2021)."""
-    positions: Float[Any, " t"]
-    """Times of a clip's latent frames; with a cycle, of a view's."""
-    known: Known
-    """With a cycle, of a view: nothing of it is known."""
-    extra: ExtraInputs = ExtraInputs()
 
 
 def encode_text(
@@ -78,7 +60,6 @@ def sample_latents(
     which); the next one begins with the `state`.
     """
     context, seeds, times, scale, temperature, positions, known, extra = conditions
-    clocks = config.known != "replaced"
     transformer = velocity_of(config.dit, {"params": params}, context, extra, positions)
 
     def model(x: Float[Array, "b t h w c"], time: Float[Array, "b t"]) -> Any:
@@ -93,10 +74,10 @@ def sample_latents(
 
     noise = jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), known.latent.shape[1:]))(seeds) * temperature
     follow = guided_pair(pair, scale) if guided else model
-    velocity = hold_fixed(follow, known, noise, clocks) if cycle is None else looped(follow, cycle)
+    velocity = config.conditioning.hold_fixed(follow, known, noise) if cycle is None else looped(follow, cycle)
     if report is not None:
         velocity = watched(velocity, report)
-    state = sampler.begin(initial(known, noise, clocks)) if state is None else state
+    state = sampler.begin(config.conditioning.initial(known, noise)) if state is None else state
     rows = jax.tree.map(lambda row: row[slice(*evaluations)], sampler.rows(times))
     return sampler.along(velocity, state, rows)
 

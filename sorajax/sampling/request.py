@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 from sorajax.errors import BadRequest
 from sorajax.media import LEAST_FPS, MOST_FPS
 
+Direction = Literal["forward", "backward", "both"]
 SamplerName = Literal["unipc", "dpmpp_2m", "heun", "euler"]
 EXAMPLE = '"a red ball bounces on a grey floor"'
 SCENE = '{"prompt": "a red ball bounces", "seconds": 2, "join": "continue"}'
@@ -112,6 +113,12 @@ class Request:
             raise BadRequest(f"{name} {value} is not allowed: it must be above 0, {remedy}")
         if value is not None:
             object.__setattr__(self, name, float(value))
+
+
+def check_strength(strength: float) -> None:
+    """Raises BadRequest for a strength of an edit or a blend that is none."""
+    if not (isinstance(strength, Real) and 0 <= float(strength) <= 1):
+        raise BadRequest(f"strength {strength} is not allowed: 0 keeps the clip, 1 ignores it; use e.g. 0.6")
 
 
 def parse_span(text: str) -> tuple[float, float]:

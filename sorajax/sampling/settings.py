@@ -1,7 +1,7 @@
 """A request becomes settings: what it leaves open is filled in from the model that is to meet it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,12 @@ class Settings:
     def guided(self) -> bool:
         return self.guidance_scale != 1 or self.guidance_scale_low != 1
 
+    def of_window(self) -> "Settings":
+        """The same for one window of a film, which has the length that the model knows best."""
+        frames = self.model.frames[0]
+        latents = latents_for(frames, self.model.vae.stride[0])
+        return replace(self, frames=frames, latent=(latents, *self.latent[1:]), in_windows=False)
+
     def times(self, start: float = 1.0) -> Float[np.ndarray, " steps+1"]:
         """The sampler's times, from `start` to 0."""
         steps = max(1, round(self.steps * start))
@@ -86,7 +92,7 @@ def settings_for(request: Request, config: SoraConfig, at_once: bool = False) ->
                 f"a second guidance scale, {request.guidance_scale_low:g}, is for models of two experts: leave it out"
             )
         low = request.guidance_scale_low
-    released = released_shift(config.known == "channels", config.boundary, config.sizes[0][0])
+    released = released_shift(config.conditioning.needs_first_frame, config.boundary, config.sizes[0][0])
     if config.clean_prompts and request.shift is None and not 0.5 < config.shift / released < 2:  # of an open model
         notes += (
             f"the model's files have a shift of {config.shift:g}, which is used; its release samples with "
@@ -179,3 +185,8 @@ def clip_length(request: Request, config: SoraConfig, fps: float) -> tuple[int, 
             f"{frames} frames are not allowed: the model makes {stride}n+1, nearest {below} or {below + stride}"
         )
     return frames, ()
+
+
+def latents_for(frames: int, stride: int) -> int:
+    """Latent frames that hold so many frames."""
+    return 1 + -(-(frames - 1) // stride)

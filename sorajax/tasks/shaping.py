@@ -9,12 +9,15 @@ import numpy as np
 
 from sorajax.errors import BadRequest, note
 from sorajax.media.video import Frames, Video
-from sorajax.sampling.conditions import fitted
+from sorajax.models.conditioning import ConditioningFrames
 from sorajax.sampling.pipeline import Pipeline
+from sorajax.sampling.pixels import fitted
 from sorajax.sampling.request import Request
+from sorajax.sampling.settings import Settings
 
 FASTEST, SLOWEST = 30.0, 4.0  # frames per second that a clip may keep
 ALIKE = 0.1  # of the logarithm of width over height
+AT_ONCE = 8  # of the model's longest windows
 RATES_DIFFER = 0.01  # frames per second, that nobody is told of
 
 
@@ -110,3 +113,30 @@ def lengthened(frames: Frames, count: int) -> Frames:
     """At least so many frames: the last one is repeated."""
     missing = max(0, count - len(frames))
     return np.concatenate([frames, np.repeat(frames[-1:], missing, 0)])
+
+
+def planned(pipeline: Pipeline, request: Request, at_once: bool = False) -> Settings:
+    """What a request comes to with the model; whatever was not asked for is noted. Raises BadRequest."""
+    settings = pipeline.plan(request, at_once)
+    for text in settings.notes:
+        note(text)
+    return settings
+
+
+def sampled(pipeline: Pipeline, request: Request, conditioning: ConditioningFrames | None = None) -> Iterator[Video]:
+    """The request's videos, of each of which `given` is known, made at once."""
+    settings = planned(pipeline, request, at_once=True)
+    check_at_once(pipeline, settings.frames)
+    if settings.frames > pipeline.config.window:
+        trained = f"the model was trained on {pipeline.config.window}"
+        note(f"{settings.frames} frames are made at once, and {trained}; they may look worse")
+    return pipeline.stream(request, settings, conditioning=conditioning)
+
+
+def check_at_once(pipeline: Pipeline, frames: int) -> None:
+    """Raises BadRequest for more frames than can be made at once in a time that somebody waits."""
+    if frames > (most := AT_ONCE * pipeline.config.window):
+        raise BadRequest(
+            f"{frames} frames would be made at once, what is given among them, and {pipeline.name} makes "
+            f"{most} at most: ask for a shorter clip, bridge or gap"
+        )

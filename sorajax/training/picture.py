@@ -3,7 +3,7 @@
     channels   mask and latents of the first frame followed by grey, beside the noisy latents
     image      tokens of the first frame, where the transformer reads them
 
-As `sorajax.sampling.conditions.channels_of` lays them for sampling (Wan team 2025, section 5.1).
+As `sorajax.models.conditioning.MaskChannels` makes them for sampling (Wan team 2025, section 5.1).
 """
 
 from collections.abc import Callable
@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from sorajax.data.latents import signature
 from sorajax.data.videos.encoding import EncodeClips
+from sorajax.models.conditioning import mask_channels
 from sorajax.models.sora import SoraConfig
 from sorajax.models.vae import VAEConfig
 from sorajax.models.vision import MEAN, STD, Vision, VisionConfig
@@ -44,7 +45,7 @@ def open_encoder(folder: Path) -> tuple[Callable[[], EncodeClips], str]:
     """What opens the encoder of clips of a folder that `load_vae` reads, and its signature: for open weights that go on
     from a picture with all that these read."""
     config, params = load_vae(folder)
-    if is_open_model(folder) and (whole := open_model(folder).config).known == "channels":
+    if is_open_model(folder) and (whole := open_model(folder).config).conditioning.needs_first_frame:
         return picture_encoder(whole, params, folder)
     return lambda: encoder(config, params), signature(params["encoder"])
 
@@ -62,9 +63,7 @@ def _read(
 def channels(vae: VAEConfig, encode: Callable[[Any], Any], video: Float[Array, "b t y x 3"]) -> Any:
     """[b t h w k]: a mask for each pixel frame of a latent frame, then latents of the first frame and grey."""
     first = jnp.concatenate([video[:, :1], jnp.zeros_like(video[:, 1:])], 1)
-    latent = encode(first)
-    mask = jnp.zeros((*latent.shape[:-1], vae.stride[0])).at[:, 0].set(1.0)
-    return jnp.concatenate([mask, latent], -1)
+    return mask_channels(encode(first), jnp.zeros(video.shape[1]).at[0].set(1.0), vae.stride[0])
 
 
 def prepared(image: Float[Array, "b y x 3"], size: int) -> Float[Array, "b size size 3"]:

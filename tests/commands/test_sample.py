@@ -10,7 +10,8 @@ import time
 import numpy as np
 import pytest
 
-from sorajax.commands.sample import free_path, main, slug
+from sorajax.commands.outputs import free_path, slug
+from sorajax.commands.sample import main
 from sorajax.diffusion.samplers import SAMPLERS
 from sorajax.media.video import Video
 from sorajax.sampling.request import SamplerName

@@ -77,8 +77,8 @@ def test_what_grows_both_ways_and_what_becomes_another():
 def test_a_gap_that_is_not_filled_is_seen():
     found = cases(4, 5, 2 * GIVEN + 8, SIDEWAYS)
 
-    def truth(task, prompt, seed, gapped, start, end):
-        assert (start, end) == (GIVEN / FPS, (GIVEN + 8) / FPS)
+    def truth(task, prompt, seed, gapped, gap):
+        assert gap == (GIVEN / FPS, (GIVEN + 8) / FPS)
         assert (gapped[GIVEN:-GIVEN] == 0).all()
         return next(case.clip for case in found if case.prompt == prompt)
 

@@ -13,7 +13,7 @@ from sorajax.data.videos.decode import probe, read_clip
 from sorajax.errors import Note
 from sorajax.media.decoding import in_order
 from sorajax.media.video import Video
-from sorajax.sampling.conditions import fitted
+from sorajax.sampling.pixels import fitted
 from tests.data.videos.films import numbers, pictures, track
 
 # how long a film lasts

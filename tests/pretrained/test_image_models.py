@@ -21,6 +21,7 @@ pytest.importorskip("transformers", reason="the parity extra is not installed")
 
 pytestmark = pytest.mark.parity
 
+from sorajax.tasks.shaping import shaped  # noqa: E402
 from tests.pretrained import reference  # noqa: E402
 
 torch.set_num_threads(1)  # the models are tiny
@@ -71,9 +72,9 @@ def test_an_image_model_wants_an_image(tmp_path):
         pipeline("a red ball", frames=5, width=32, height=32)
     for size, wanted in (((1024, 1024), (624, 624)), ((480, 832), (480, 832)), ((1080, 1920), (464, 832))):
         picture = Video(np.zeros((1, *size, 3), np.uint8), 1.0)
-        shaped = tasks.shaped(pipeline, Request((PROMPT,)), picture)  # as the reference does, and cuts nothing away
-        assert (shaped.height, shaped.width) == wanted
-        assert not any("may look worse" in note for note in pipeline.plan(shaped).notes)
+        fitting = shaped(pipeline, Request((PROMPT,)), picture)  # as the reference does, and cuts nothing away
+        assert (fitting.height, fitting.width) == wanted
+        assert not any("may look worse" in note for note in pipeline.plan(fitting).notes)
     clip = Video(np.random.default_rng(0).integers(0, 255, (5, 32, 32, 3), np.uint8), 16.0)
     pipeline.config = dataclasses.replace(pipeline.config, frames=(9,))
     asked = Request((PROMPT,), frames=10, steps=1, width=32, height=32)

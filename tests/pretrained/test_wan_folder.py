@@ -18,6 +18,7 @@ from sorajax.devices.residency import FULLEST
 from sorajax.diffusion.samplers import SAMPLERS
 from sorajax.errors import BadRequest
 from sorajax.media.video import Video
+from sorajax.models.conditioning import ConditioningFrames
 from sorajax.models.vision import VisionConfig
 from sorajax.pretrained import wan
 from sorajax.pretrained.conventions import known_config
@@ -25,7 +26,6 @@ from sorajax.pretrained.open import open_parts
 from sorajax.pretrained.pickles import PickledTensors
 from sorajax.pretrained.safetensors import Tensors
 from sorajax.pretrained.wan_folder import model_name, open_model
-from sorajax.sampling.conditions import ConditioningFrames
 from sorajax.sampling.request import Request
 from sorajax.sampling.settings import settings_for
 
@@ -35,6 +35,7 @@ transformers = pytest.importorskip("transformers", reason="the parity extra is n
 
 pytestmark = pytest.mark.parity
 
+from sorajax.tasks.shaping import shaped  # noqa: E402
 from tests.pretrained import reference  # noqa: E402
 
 torch.set_num_threads(1)  # the models are tiny
@@ -71,7 +72,7 @@ def test_the_whole_pipeline_agrees_from_the_same_noise(name, tmp_path):
         ours = next(pipeline.stream(request, pipeline.plan(request))).frames
     elif "last" in name:
         ends = ConditioningFrames(head=given[None], tail=given[None, ::-1], exact=False)
-        ours = next(pipeline.stream(request, pipeline.plan(request), given=ends)).frames
+        ours = next(pipeline.stream(request, pipeline.plan(request), conditioning=ends)).frames
         made = next(tasks.between(pipeline, request, Video(ends.head, 16.0), Video(ends.tail, 16.0))).frames
         assert np.array_equal(made[[0, -1]], [given, given[::-1]])
         assert len(made) == FRAMES
@@ -146,7 +147,7 @@ def test_the_original_release_holds_the_same_parameters(name, tmp_path):
     save_file(dict(PickledTensors(pickled)), pickled.with_suffix(".safetensors"))  # beside those of the transformer
     pickled.unlink()
     assert_equal(all_parts(open_model(tmp_path / "first")), all_parts(new))
-    assert (first.config.known, first.config.boundary) == (new.config.known, new.config.boundary)
+    assert (first.config.conditioning, first.config.boundary) == (new.config.conditioning, new.config.boundary)
 
 
 def test_the_names_of_the_original_release_are_those_that_the_reference_converts():
@@ -296,7 +297,7 @@ def test_a_shift_far_from_the_releases_is_said(copied):
 def test_the_size_of_what_is_given_chooses_the_models(model, given, size):
     pipeline = SimpleNamespace(config=known_config(model, "bfloat16"))
     picture = Video(np.zeros((1, given[1], given[0], 3), np.uint8), 16.0)
-    asked = tasks.shaped(pipeline, Request(("a cat",)), picture)
+    asked = shaped(pipeline, Request(("a cat",)), picture)
     assert (asked.width, asked.height) == size
 
 

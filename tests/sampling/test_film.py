@@ -5,21 +5,12 @@ import pytest
 
 import sorajax
 from sorajax.media.video import Video
-from sorajax.sampling.film import (
-    Shot,
-    Stream,
-    WindowStore,
-    film,
-    known_before,
-    new_latents,
-    prompts_of,
-    runs,
-    shots_of,
-    windows_for,
-)
+from sorajax.sampling.film import Stream, film_frames
 from sorajax.sampling.pipeline import Pipeline
 from sorajax.sampling.request import Request
-from sorajax.sampling.windows import Windows
+from sorajax.sampling.shots import Shot, runs, shots_of
+from sorajax.sampling.store import WindowStore
+from sorajax.sampling.windows import Windows, known_before, new_latents, prompts_of, windows_for
 
 REQUEST = Request(("a red ball",))
 RNG = np.random.default_rng(0)
@@ -51,7 +42,7 @@ def test_prompts_change_at_the_nearest_latent_and_windows_end_there():
 
 def test_a_long_clip_begins_as_its_first_window_and_has_no_seam(pipeline):
     """With the autoencoder's stream over all windows, decoding the whole at once gives the same."""
-    long = pipeline.film(REQUEST, [Shot("a red ball", 17)], seed=3).whole()
+    long = pipeline.film(pipeline.plan(REQUEST), [Shot("a red ball", 17)], seed=3).whole()
     assert long.frames.shape == (17, 16, 16, 3)
     short = pipeline("a red ball", frames=5, seed=3)[0]
     assert np.abs(long.frames[:5].astype(int) - short.frames).max() <= 1
@@ -102,7 +93,7 @@ SHAPE = (5, 1, 1, 3)
 
 
 def played(model, shots, **more):
-    return np.concatenate(list(film(model, shots, SHAPE, 0, **more)))
+    return np.concatenate(list(film_frames(model, shots, SHAPE, 0, **more)))
 
 
 def test_a_window_knows_the_end_of_what_there_is():
@@ -183,11 +174,11 @@ def test_an_interrupted_film_goes_on_as_if_nothing_had_been(tmp_path):
             return super().sample(*arguments)
 
     with pytest.raises(KeyboardInterrupt):
-        played(Dying(), shots, kept=WindowStore(folder, {"prompt": "a"}))
+        played(Dying(), shots, store=WindowStore(folder, {"prompt": "a"}))
     again = Recorder()
     again.known = [None, None]  # it counts on
     np.testing.assert_array_equal(
-        played(again, shots, kept=WindowStore(folder, {"prompt": "a"}, resume=True)), expected
+        played(again, shots, store=WindowStore(folder, {"prompt": "a"}, resume=True)), expected
     )
     assert len(again.seeds) == 1
     with pytest.raises(ValueError, match="another request"):

@@ -8,11 +8,11 @@ import pytest
 import sorajax
 from sorajax.errors import BadRequest
 from sorajax.models.text import spelled_out
-from sorajax.sampling.film import Shot
 from sorajax.sampling.pipeline import Pipeline
 from sorajax.sampling.program import interruptible
 from sorajax.sampling.request import Request
 from sorajax.sampling.settings import encoded, notes_on, settings_for
+from sorajax.sampling.shots import Shot
 from tests.conftest import TINY
 
 
@@ -92,7 +92,7 @@ def test_more_prompts_than_are_kept_leave_those_that_are_used(pipeline, monkeypa
     monkeypatch.setattr("sorajax.sampling.prompts.MOST", 2)
     settings = pipeline.plan(Request(("a red ball",)))
     shots = [Shot(f"a {colour} ball", 5, cut=True) for colour in ("red", "blue", "green", "red")]
-    assert len(pipeline.film(Request(("a red ball",)), shots, 0).whole().frames) == 20
+    assert len(pipeline.film(pipeline.plan(Request(("a red ball",))), shots, 0).whole().frames) == 20
     prompts = {f"a {colour} ball" for colour in ("red", "blue", "green")} | {settings.negative}
     assert prompts <= set(pipeline.prompts.contexts)
     asked = []

@@ -6,7 +6,6 @@ import jax
 import numpy as np
 import pytest
 
-from sorajax.diffusion.fixed_frames import nothing_known
 from sorajax.diffusion.samplers import SAMPLERS
 from sorajax.media.video import Video
 from sorajax.models.dit import DiTConfig
@@ -14,8 +13,9 @@ from sorajax.models.sora import SoraConfig, init
 from sorajax.models.text import Tokenizer
 from sorajax.models.tiles import decode_tiles
 from sorajax.models.vae import VAEConfig, decode_singly, decode_to_bytes
+from sorajax.sampling.conditions import abstract_conditions
 from sorajax.sampling.pipeline import Pipeline
-from sorajax.sampling.program import Conditions, sample_latents
+from sorajax.sampling.program import sample_latents
 from sorajax.sampling.request import Request
 from sorajax.sampling.settings import settings_for
 from sorajax.tasks import edit
@@ -61,15 +61,9 @@ def test_full_size_runs_in_tiles_where_memory_is_small(pipeline, monkeypatch, wi
 def planned_bytes(frames: int) -> int:
     """Of sampling at full size, as the compiler plans it."""
     settings = settings_for(Request(("a",), width=1920, height=1080, frames=frames), LARGE)
-    shape = (1, *settings.latent)
     params = jax.eval_shape(partial(init, LARGE), jax.random.key(0))
-    context = np.zeros((1, LARGE.text.tokens, LARGE.text.width), np.float32)
-    positions = np.arange(shape[1], dtype=np.float32)
-    known = jax.eval_shape(lambda: nothing_known(shape))
-    conditions = Conditions(
-        context, np.zeros(1, np.uint32), settings.times(), np.float32(1), np.float32(1), positions, known
-    )
-    function = jax.jit(partial(sample_latents, LARGE, SAMPLERS["euler"], False, None))
+    conditions = abstract_conditions(LARGE, settings.latent, settings.steps)
+    function = jax.jit(partial(sample_latents, LARGE, SAMPLERS["euler"], True, None))
     program = function.lower(params["dit"], conditions).compile()
     return program.memory_analysis().temp_size_in_bytes
 

@@ -9,9 +9,10 @@ import sorajax
 from sorajax import tasks
 from sorajax.errors import BadRequest, Note
 from sorajax.media.video import Video
-from sorajax.sampling.conditions import known_of
+from sorajax.models.conditioning import fixed_latents
 from sorajax.sampling.pipeline import Pipeline
 from sorajax.sampling.request import Request, StoryboardScene
+from sorajax.tasks.bridge import LEADING, leading
 
 PROMPT = Request(("a red ball",))
 RNG = np.random.default_rng(0)
@@ -136,16 +137,16 @@ def test_a_bridge_lies_between_two_untouched_clips(pipeline):
 
 def test_what_leads_to_a_clip_starts_from_what_lies_around_it(pipeline):
     dark, light = np.full((5, 16, 16, 3), 40, np.uint8), np.full((4, 16, 16, 3), 200, np.uint8)
-    conditioning = tasks.leading(pipeline, dark, light, 8)
+    conditioning = leading(pipeline, dark, light, 8)
     levels = conditioning.source_clip[:, 0, 0, 0].astype(int)
     assert levels.tolist() == sorted(levels)
     assert levels[4] == 40
     assert 40 < levels[5] < levels[12] < levels[13] == 200
     assert np.array_equal(conditioning.source_clip[[0, -1]], [dark[0], light[0]])
-    assert (tasks.leading(pipeline, None, light, 5).source_clip == 200).all()
-    known = known_of(conditioning, (1, 5, 4, 4, 4), 4, pipeline.codec.encode)
+    assert (leading(pipeline, None, light, 5).source_clip == 200).all()
+    known = fixed_latents(conditioning, (1, 5, 4, 4, 4), 4, pipeline.codec.encode)
     assert known.mask[0].tolist() == [True, True, False, False, True]
-    assert float(known.start) == pytest.approx(tasks.LEADING)
+    assert float(known.start) == pytest.approx(LEADING)
     np.testing.assert_allclose(known.latent[0, 2:4], pipeline.codec.encode(conditioning.source_clip)[2:4], atol=1e-5)
 
 
@@ -154,7 +155,7 @@ def test_a_bridge_is_as_long_as_it_shall_be_and_a_gap_is_filled(pipeline, wanted
     a, b = clip(7), clip(6)
     assert len(one(tasks.connect(pipeline, request(frames=wanted), a, b))) == 7 + wanted + 6
     whole = clip(20)
-    film = one(tasks.fill(pipeline, request(), whole, 7 / 8, (7 + wanted) / 8))
+    film = one(tasks.fill(pipeline, request(), whole, (7 / 8, (7 + wanted) / 8)))
     assert len(film) == 20
     changed = np.abs(film.astype(int) - whole.frames).max((1, 2, 3)) > 0
     assert changed.nonzero()[0].tolist() == list(range(7, 7 + wanted))
@@ -163,7 +164,7 @@ def test_a_bridge_is_as_long_as_it_shall_be_and_a_gap_is_filled(pipeline, wanted
 def test_a_gap_lies_within_its_clip(pipeline):
     for start, end in ((0.0, 1.0), (0.5, 9.0), (0.5, 0.51)):
         with pytest.raises(BadRequest, match=r"is not within the clip, which lasts 1.25 s: leave a frame or more"):
-            one(tasks.fill(pipeline, request(), clip(10), start, end))
+            one(tasks.fill(pipeline, request(), clip(10), (start, end)))
 
 
 @pytest.mark.parametrize(("settings", "frames"), [({}, 8), ({"frames": 9}, 8), ({"seconds": 1.5}, 12)])
@@ -247,7 +248,7 @@ def test_what_has_its_own_length_takes_no_other(pipeline):
     scenes = [StoryboardScene("a red ball", 1.0)]
     for asked in (
         lambda: tasks.edit(pipeline, long, clip(5), 0.5),
-        lambda: tasks.fill(pipeline, long, clip(9), 0.25, 0.5),
+        lambda: tasks.fill(pipeline, long, clip(9), (0.25, 0.5)),
         lambda: tasks.storyboard(pipeline, long, scenes),
     ):
         with pytest.raises(BadRequest, match="leave seconds and frames out"):
@@ -255,7 +256,7 @@ def test_what_has_its_own_length_takes_no_other(pipeline):
     with pytest.raises(BadRequest, match="use at most 3600, an hour"):
         next(tasks.storyboard(pipeline, PROMPT, [StoryboardScene("a red ball", 3000.0)] * 2))
     with pytest.raises(BadRequest, match="a gap from nan to 1 s is none"):
-        next(tasks.fill(pipeline, PROMPT, clip(9), float("nan"), 1.0))
+        next(tasks.fill(pipeline, PROMPT, clip(9), (float("nan"), 1.0)))
     with pytest.raises(BadRequest, match=r"the mask has the shape \(5, 16, 16\)"):
         next(tasks.edit(pipeline, PROMPT, clip(5), 0.5, np.ones((5, 16, 16), bool)))
 

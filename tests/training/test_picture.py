@@ -16,12 +16,12 @@ from sorajax.commands.train import main
 from sorajax.data.videos import preparation
 from sorajax.devices.sharding import make_mesh
 from sorajax.diffusion.flow import logit_normal
+from sorajax.models.conditioning import ConditioningFrames, MaskChannels
 from sorajax.models.folder import load_model
 from sorajax.models.sora import SoraConfig
 from sorajax.models.vision import prepared as prepared_by_pillow
 from sorajax.pretrained.lora import EXPERTS, parse_lora, trained_expert
 from sorajax.pretrained.open import BORROWED
-from sorajax.sampling.conditions import ConditioningFrames
 from sorajax.sampling.request import Request
 from sorajax.training import loop
 from sorajax.training.experiments import load_experiment
@@ -85,7 +85,7 @@ def test_training_reads_of_a_picture_what_sampling_reads(home):
     pipeline = sorajax.load(home / "I2V")
     clip = np.stack([reference.picture(16, 32)] * 5)
     clip[1:] //= 2
-    known, beside = pipeline.denoiser.known(ConditioningFrames(head=clip[:1], exact=False), (1, 2, 2, 4, 16))
+    known, beside = pipeline.denoiser.inputs(ConditioningFrames(head=clip[:1], exact=False), (1, 2, 2, 4, 16))
     assert not known.mask.any()
     opened, made_by = open_encoder(home / "I2V")
     made = opened()(jnp.asarray(clip[None].astype(np.float32) / 127.5 - 1))
@@ -106,13 +106,13 @@ def test_an_expert_learns_its_own_times_and_stands_beside_the_other(home, capsys
     assert main([*said, "--expert", "low", "--directory", str(low)]) == 0, capsys.readouterr().err
     config, params, _ = load_model(low, SoraConfig)
     assert set(params) == {"dit_low", "vae"}
-    assert (config.known, config.boundary) == ("channels", 0.9)
+    assert (config.conditioning, config.boundary) == (MaskChannels(), 0.9)
     base, tuned = sorajax.load(home / "pair"), sorajax.load(low)
     kept = {name: same(base.params[name], tuned.params[name]) for name in ("dit", "dit_low", "text")}
     assert kept == {"dit": True, "dit_low": False, "text": True}
     still = ConditioningFrames(head=reference.picture(16, 16)[None], exact=False)
     request = Request(("a red ball",), frames=5, width=16, height=16, steps=2)
-    (video,) = tuned.stream(request, tuned.plan(request), given=still)
+    (video,) = tuned.stream(request, tuned.plan(request), conditioning=still)
     assert video.frames.shape == (5, 16, 16, 3)
     assert convert([str(low), "--to", "diffusers", "--out", str(home / "whole"), "--dtype", "float32"]) == 0
     whole = sorajax.load(home / "whole")

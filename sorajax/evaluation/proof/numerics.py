@@ -29,9 +29,10 @@ from sorajax.models.sora import init_dit, init_text, init_vae
 from sorajax.models.text import TextEncoder
 from sorajax.models.vae import VAE, VAEConfig, denormalise
 from sorajax.models.velocity import velocity_of
-from sorajax.sampling.film import shots_of
-from sorajax.sampling.program import Conditions, sample_latents
+from sorajax.sampling.conditions import abstract_conditions
+from sorajax.sampling.program import sample_latents
 from sorajax.sampling.request import Request
+from sorajax.sampling.shots import shots_of
 from sorajax.training.step import quick_compile
 
 KERNEL = "cudnn$fmha"
@@ -179,8 +180,14 @@ def samplers(sizes: Sizes) -> Iterator[Figure]:
     def computed(dtype: str, name: str, params: Any, context: Float[Array, "2 m e"]) -> Any:
         typed = replace(config, dit=replace(config.dit, dtype=dtype))
         seeds, scale, temperature = jnp.zeros(1, jnp.uint32), jnp.float32(config.guidance_scale), jnp.float32(1)
-        conditions = Conditions(
-            context, seeds, jnp.asarray(times), scale, temperature, jnp.asarray(positions), nothing_known(latent)
+        conditions = abstract_conditions(config, latent[1:], sizes.steps)._replace(
+            context=context,
+            seeds=seeds,
+            times=jnp.asarray(times),
+            guidance_scale=scale,
+            temperature=temperature,
+            positions=jnp.asarray(positions),
+            known=nothing_known(latent),
         )
         return sample_latents(typed, SAMPLERS[name], True, None, params, conditions)[0]
 
@@ -210,9 +217,9 @@ def filmed(sizes: Sizes, device: jax.Device, dtype: Any) -> Float[np.ndarray, "t
     jax.config.update("jax_default_device", device)  # of all threads: the pipeline computes in others than this one
     try:
         model = sorajax.load(dtype=dtype)
-        frames = model.film_window + model.config.vae.stride[0]
+        frames = model.config.film_window + model.config.vae.stride[0]
         request = Request((PROMPT,), frames=frames, steps=sizes.film_steps)
-        made = model.film(request, shots_of(PROMPT, frames), request.seed).whole()
+        made = model.film(model.plan(request), shots_of(PROMPT, frames), request.seed).whole()
     finally:
         jax.config.update("jax_default_device", before)
     return made.frames.astype(np.float32) / 127.5 - 1.0

@@ -145,7 +145,7 @@ class FlowTraining:
             context = jax.ShapeDtypeStruct((b, tokens, self.text.width), jnp.float16)
             ids, mask = (jax.ShapeDtypeStruct((b, tokens), kind) for kind in (jnp.int32, jnp.bool_))
             inputs: dict[str, Any] = {"context": context} if self.frozen_text else {"ids": ids, "mask": mask}
-            if config.known == "channels":
+            if config.conditioning.needs_first_frame:
                 more = config.dit.in_channels - config.dit.out_channels
                 inputs["channels"] = jax.ShapeDtypeStruct((*latent.shape[:-1], more), jnp.float16)
             if config.vision is not None:
@@ -274,11 +274,11 @@ class FlowTraining:
             raise ValueError(f"{config.name} has one transformer: leave out --expert")
         if config.boundary is not None and not self.expert:
             raise ValueError(f"{config.name} has two experts, and one is trained at a time: say --expert high, or low")
-        if (self.expert or config.known == "channels") and self.loop.preview_every:
+        if (self.expert or config.conditioning.needs_first_frame) and self.loop.preview_every:
             raise ValueError("a preview would need a picture, or both experts: say --loop.preview-every 0")
-        if config.known == "channels" and (short := [b for b in self.data.buckets if b.frames == 1]):
+        if config.conditioning.needs_first_frame and (short := [b for b in self.data.buckets if b.frames == 1]):
             raise ValueError(f"bucket {short[0].size} is a picture, which the model is given: leave such buckets out")
-        if config.known != "clock" and any(bucket.window_frames for bucket in self.data.buckets):
+        if not config.conditioning.frame_clocks and any(bucket.window_frames for bucket in self.data.buckets):
             raise ValueError(
                 "a bucket shows windows of longer clips (seen), whose first frame is known at time 0 of "
                 f"its own clock, and {config.name} has one clock for all: say seen=0"

@@ -99,10 +99,12 @@ def described(base: Path) -> Path:
 
 def check_tunable(base: Path, config: SoraConfig, objective: FlowObjective) -> None:
     """Raises ValueError where a model cannot be trained with this objective."""
-    if config.known != "clock" and objective.known > 0:
+    if not config.conditioning.frame_clocks and objective.known > 0:
         raise ValueError(
             f"{base} was trained with one clock for all frames and objective.known is "
             f"{objective.known:g}: say --objective.known 0"
         )
-    if (config.known == "channels" or config.boundary is not None) and not (is_known(base) or is_open_model(base)):
+    if (config.conditioning.needs_first_frame or config.boundary is not None) and not (
+        is_known(base) or is_open_model(base)
+    ):
         raise ValueError(f"{base} is no folder of open weights: name those it was trained from")

@@ -157,7 +157,7 @@ class FlowStage:
 
     def encoding(self) -> tuple[Callable[[], EncodeClips], str]:
         """What opens the encoder of clips, as `encode_clips` takes it, and its signature."""
-        if self.config.known == "channels":
+        if self.config.conditioning.needs_first_frame:
             return picture_encoder(self.config, self.vae, dict(self.external_parts)[TEXT])
         return lambda: encoder(self.config.vae, self.vae), signature(self.vae["encoder"])
 

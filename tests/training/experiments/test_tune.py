@@ -11,6 +11,7 @@ from sorajax.commands.train import main
 from sorajax.data.contexts import TEXT
 from sorajax.data.videos import preparation
 from sorajax.devices.sharding import make_mesh
+from sorajax.models.conditioning import Replacement
 from sorajax.models.folder import load_model
 from sorajax.models.sora import SoraConfig
 from sorajax.pretrained.part import Part
@@ -113,7 +114,7 @@ def test_a_whole_transformer_is_tuned_resumed_and_sampled(home, opened, capsys):
 
     config, params, _ = load_model(home / "run_tune", SoraConfig)
     assert set(params) == {"dit", "vae"}  # the text encoder stays where it is
-    assert (config.clean_prompts, config.known, config.frames) == (True, "replaced", (5,))
+    assert (config.clean_prompts, config.conditioning, config.frames) == (True, Replacement(), (5,))
     pipeline, base = sorajax.load(home / "run_tune"), sorajax.load(home / "Wan")
     jax.tree.map(np.testing.assert_array_equal, pipeline.params["text"], base.params["text"])
     moved = jax.tree.map(lambda a, b: float(abs(a - b).max()), pipeline.params["dit"], base.params["dit"])

@@ -5,47 +5,37 @@ from PIL import Image
 from scipy import ndimage
 
 from sorajax.media.video import Video
-from sorajax.sampling.conditions import ConditioningFrames, fitted, in_colours_of, known_of, read_mask
+from sorajax.models.conditioning import ConditioningFrames
+from sorajax.sampling.pixels import fitted, in_colours_of, put_back, read_mask
 
 
 def frames(count: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 255, (count, 16, 16, 3), np.uint8)
 
 
-def test_a_head_and_a_tail_are_known_where_they_lie():
-    conditioning = ConditioningFrames(head=frames(5), tail=frames(4))
-    known = known_of(
-        conditioning, (2, 5, 2, 2, 3), 4, lambda frames: np.full(((len(frames) - 1) // 4 + 1, 2, 2, 3), 7.0)
-    )
-    assert known.mask.tolist() == [[True, True, False, False, True]] * 2
-    assert known.latent[0, :, 0, 0, 0].tolist() == [7, 7, 0, 0, 7]
-
-
 def test_seams_have_the_given_colours():
-    conditioning = frames(5) // 2 + 40
-    made = np.concatenate([conditioning, conditioning])[None] + np.uint8(9)
-    back = ConditioningFrames(head=conditioning).put_back(made)
-    assert np.array_equal(back[0, :5], conditioning)
-    assert np.array_equal(back[0, 5:], conditioning)
+    start = frames(5) // 2 + 40
+    made = np.concatenate([start, start])[None] + np.uint8(9)
+    back = put_back(ConditioningFrames(head=start), made)
+    assert np.array_equal(back[0, :5], start)
+    assert np.array_equal(back[0, 5:], start)
 
 
 def test_what_moves_away_leaves_no_outline():
     """A disc is blurred, the ground is darker: where the disc was, only the ground's error is taken back."""
     y, x = np.mgrid[:32, :32]
     disc = np.hypot(y - 16, x - 16) < 6
-    conditioning = np.where(disc[..., None], 200, 90).astype(np.uint8) * np.ones(3, np.uint8)
-    blurred = ndimage.gaussian_filter(conditioning.astype(float), (1.5, 1.5, 0)) - 4
+    start = np.where(disc[..., None], 200, 90).astype(np.uint8) * np.ones(3, np.uint8)
+    blurred = ndimage.gaussian_filter(start.astype(float), (1.5, 1.5, 0)) - 4
     gone = np.full((4, 32, 32, 3), 86.0)
-    back = in_colours_of([(0, conditioning)], np.concatenate([blurred[None], gone]).round().astype(np.uint8))
+    back = in_colours_of([(0, start)], np.concatenate([blurred[None], gone]).round().astype(np.uint8))
     assert np.abs(back[1:].astype(int) - 90).max() <= 2
 
 
 def test_an_object_made_elsewhere_gets_no_ghost_of_the_given_one():
     y, x = np.mgrid[:32, :32]
-    conditioning, made = (np.where((np.hypot(y - 16, x - at) < 5)[..., None], 200, 90) * np.ones(3) for at in (9, 22))
-    back = in_colours_of(
-        [(3, conditioning.astype(np.uint8))], np.repeat(made[None], 4, 0).astype(np.uint8) - np.uint8(4)
-    )
+    start, made = (np.where((np.hypot(y - 16, x - at) < 5)[..., None], 200, 90) * np.ones(3) for at in (9, 22))
+    back = in_colours_of([(3, start.astype(np.uint8))], np.repeat(made[None], 4, 0).astype(np.uint8) - np.uint8(4))
     assert np.abs(back - made).max() <= 2
 
 

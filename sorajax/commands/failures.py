@@ -1,0 +1,55 @@
+"""What goes wrong outside a request, on one line."""
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from sorajax.errors import BadRequest, Note
+
+Result = TypeVar("Result")
+
+
+class Failure(Exception):
+    """Something outside the request failed; the message is one line."""
+
+
+def attempt(work: Callable[[], Result]) -> Result:
+    """Turns what files and folders do to us into one line."""
+    try:
+        return work()
+    except BadRequest:
+        raise
+    except (OSError, ValueError) as error:
+        raise Failure(" ".join(str(error).split())) from error
+    except (MemoryError, RuntimeError) as error:  # XLA's kind of it is not imported here, see `sorajax.sample.load`
+        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise Failure(
+            f"the memory is full ({' '.join(str(error).split())[:200]}): ask for fewer frames or "
+            "clips or a smaller size, use more devices, or say --quantize int8"
+        ) from error
+
+
+@contextmanager
+def notes_printed() -> Iterator[None]:
+    """Prints each `Note` once, on a line of its own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", Note)
+        usual, said = warnings.showwarning, set[str]()
+
+        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            if not issubclass(category, Note):
+                usual(message, category, *where)
+            elif (text := str(message)) not in said:
+                said.add(text)
+                print(f"note: {text}", file=sys.stderr)
+
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
+
+
+def complain(line: str, code: int) -> int:
+    print(f"sorajax: {line}", file=sys.stderr)
+    return code

@@ -1,0 +1,136 @@
+"""From options to a task and its inputs: what can be checked is checked before a model is loaded."""
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sorajax.commands.arguments import Arguments
+from sorajax.commands.failures import Failure, attempt
+from sorajax.commands.requests import styled
+from sorajax.errors import BadRequest, note
+from sorajax.media.video import Video
+from sorajax.sampling.request import StoryboardScene, check_strength, existing, parse_span, read_storyboard
+from sorajax.tasks.table import TASKS, Task
+
+
+def task_of(arguments: Arguments) -> Task:
+    """The task that the options ask for. Raises BadRequest where they contradict each other, or a file is missing."""
+    chosen = [task for name, task in TASKS.items() if getattr(arguments, name, None)]
+    if len(chosen) > 1:
+        raise BadRequest(f"{' and '.join(f'--{task.name}' for task in chosen)} were both asked for: give one of them")
+    task = chosen[0] if chosen else TASKS["text"]
+    if arguments.resume and not task.resumable:
+        names = " or ".join(f"--{name}" for name, other in TASKS.items() if other.resumable and other.inputs)
+        raise BadRequest(
+            f"--resume goes on with long clips of text, {names}, and --{task.name} keeps nothing: leave --resume out"
+        )
+    if arguments.resume and arguments.grid is not None:
+        raise BadRequest("--resume goes on with files of their own, and a grid is made at once: leave one of them out")
+    if task.own_length and (arguments.seconds or arguments.frames):
+        raise BadRequest(f"{task.own_length}: leave --seconds and --frames out")
+    if "scenes" in task.inputs and (arguments.prompts or arguments.prompts_file):
+        raise BadRequest(f"{task.own_length}: leave your prompts out, or the storyboard")
+    if task.required and getattr(arguments, task.required) is None:
+        raise BadRequest(f"{task.usage} and --{task.required} go together: give both")
+    for option in {name for other in TASKS.values() for name in other.options}:
+        owners = [other.usage for other in TASKS.values() if option in other.options]
+        if option not in task.options and getattr(arguments, option) not in (None, default_of(option)):
+            raise BadRequest(f"--{option} needs a clip: give one with {' or '.join(owners)}")
+    if arguments.trim is not None and not task.trims:
+        owners = [other.usage for other in TASKS.values() if other.trims]
+        raise BadRequest(f"--trim needs a clip: give one with {' or '.join(owners)}")
+    for span in (arguments.trim, arguments.gap):
+        if span is not None:
+            parse_span(span)
+    if arguments.strength is not None:
+        check_strength(arguments.strength)
+    for file in (*files_of(arguments, task), *([arguments.mask] if arguments.mask else [])):
+        if existing(Path(), str(file)) is None:
+            problem = "is a folder" if os.path.isdir(os.path.expanduser(file)) else "does not exist"
+            raise BadRequest(f"{file} {problem}: give the path of a picture or clip")
+    return task
+
+
+def default_of(option: str) -> Any:
+    """What a task's option is where nothing is said, if that is the same for all tasks that have it."""
+    values = {task.options[option] for task in TASKS.values() if option in task.options}
+    return values.pop() if len(values) == 1 else None
+
+
+def files_of(arguments: Arguments, task: Task) -> tuple[Path, ...]:
+    """The files that a task begins from."""
+    value = getattr(arguments, task.name, None) if task.inputs else None
+    return () if value is None else value if isinstance(value, tuple) else (value,)
+
+
+def options_of(arguments: Arguments, task: Task) -> dict[str, Any]:
+    """The task's own options as they were given, or their defaults."""
+    given = {name: getattr(arguments, name) for name in task.options}
+    return {name: task.options[name] if value is None else value for name, value in given.items()}
+
+
+def metadata_of(arguments: Arguments, task: Task) -> dict[str, Any]:
+    """What a clip's metadata hold of its task besides the settings, in JSON values; files by name."""
+    files = [str(file) for file in files_of(arguments, task)]
+    found: dict[str, Any] = {}
+    if task is not TASKS["text"]:
+        found[task.name] = True if not files else files[0] if len(files) == 1 else files
+    found |= {name: str(x) if isinstance(x, Path) else x for name, x in options_of(arguments, task).items()}
+    found["trim"] = arguments.trim
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def read_inputs(arguments: Arguments, task: Task) -> list[Any]:
+    """What the task's function takes: videos, or scenes. Raises BadRequest, and Failure for a file that cannot be
+    read."""
+    if "scenes" in task.inputs:
+        return [tuple(scenes_of(arguments))]
+    files = files_of(arguments, task)
+    return [read(file, arguments.trim if task.trims and number == 0 else None) for number, file in enumerate(files)]
+
+
+def read_options(arguments: Arguments, task: Task, inputs: list[Any]) -> dict[str, Any]:
+    """The task's options as its function takes them."""
+    options = options_of(arguments, task)
+    if "gap" in options:
+        options["gap"] = parse_span(options["gap"])
+    if options.get("mask") is not None:
+        options["mask"] = read_mask_for(options["mask"], inputs[0])
+    return options
+
+
+def read(path: Path, trim: str | None = None) -> Video:
+    """A picture or clip, and of a clip the seconds that --trim names."""
+    start, end = (0.0, math.inf) if trim is None else parse_span(trim)
+    video = attempt(lambda: Video.load(path, start=start, end=end))
+    if math.inf > end > start + video.seconds + 1 / video.fps:
+        note(f"{path} ends before {end:g} s: it is taken from {start:g} s to its end")
+    return video
+
+
+def read_mask_for(path: Path, clip: Video) -> Any:
+    """A mask of the clip's size."""
+    from sorajax.sampling.pixels import read_mask
+
+    _, y, x, _ = clip.frames.shape
+    count, height, width, _ = attempt(lambda: Video.load(path)).frames.shape
+    if count > 1:
+        note(f"{path} has {count} frames, and the first one is the mask of all: masks do not move")
+    if (width, height) != (x, y):
+        note(f"{path} is {width}x{height} and is resized to the clip's {x}x{y}, cut where its shape differs")
+    return attempt(lambda: read_mask(path, x, y))
+
+
+def scenes_of(arguments: Arguments) -> Iterator[StoryboardScene]:
+    """The scenes of a storyboard, whose pictures can be read."""
+    assert arguments.storyboard is not None
+    for number, scene in enumerate(read_storyboard(arguments.storyboard), 1):
+        if scene.image is not None:
+            try:
+                read(scene.image)
+            except Failure as error:
+                raise Failure(f"{arguments.storyboard}, entry {number}: {error}") from error
+        yield scene if arguments.style is None else replace(scene, prompt=styled(scene.prompt, arguments.style))

@@ -1,0 +1,97 @@
+"""Where clips go: their paths, checked before anything is sampled, and what an interrupted command left there."""
+
+import os
+import re
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sorajax.errors import BadRequest
+from sorajax.media.formats import WRITERS, differing, parsed
+from sorajax.media.video import Video, beside, check_output
+from sorajax.sampling.request import Request
+
+if TYPE_CHECKING:
+    from sorajax.sampling.store import WindowStore
+
+
+def output_paths(out: str, request: Request, overwrite: bool, resume: bool = False) -> list[Path]:
+    """One path per clip, each checked to be writable now; with `resume` some may be finished. Raises BadRequest for an
+    unknown suffix, else OSError."""
+    try:
+        path, count = Path(out).expanduser(), len(request.prompts) * request.num
+    except RuntimeError as error:
+        raise BadRequest(f"--out {out}: there is no such home folder; write the whole path") from error
+    if out.endswith(("/", os.sep)) or path.is_dir() or not path.suffix:
+        suffix = ".png" if request.frames == 1 else ".mp4"
+        named: dict[Path, None] = {}  # in order
+        for prompt in request.prompts:
+            for _ in range(request.num):
+                named[free_path(path / f"{slug(prompt)}{suffix}", named, resume)] = None
+        paths = list(named)
+    elif path.suffix.lower() not in WRITERS:
+        raise BadRequest(f"{path}: unknown suffix '{path.suffix}'; use {', '.join(WRITERS)}, or end a folder with /")
+    else:
+        width = len(str(count))
+        names = [path.stem] if count == 1 else [f"{path.stem}-{index + 1:0{width}}" for index in range(count)]
+        paths = [path.with_name(name + path.suffix) for name in names]
+    for one in paths:
+        check_output(one, overwrite or resume)
+    return paths
+
+
+def slug(prompt: str) -> str:
+    """A file name that reads like the prompt."""
+    return re.sub(r"[\W_]+", "-", prompt.lower()).strip("-")[:60].strip("-") or "video"
+
+
+def free_path(path: Path, taken: Container[Path], resume: bool = False) -> Path:
+    """The path, or the first of path-2, path-3, ... that neither exists nor is taken; with `resume` it may exist."""
+    number, free = 1, path
+    while free in taken or (not resume and (free.exists() or beside(free).exists())):
+        number += 1
+        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return free
+
+
+def check_same(path: Path, said: dict[str, Any]) -> None:
+    """Raises BadRequest where a finished file is of another request, by what is beside it, or else in it."""
+    finished = parsed(beside(path).read_bytes()) if beside(path).is_file() else {}
+    remedy = "name another file, or add --overwrite and leave --resume out"
+    if not finished:
+        try:
+            finished = Video.load(path).metadata
+        except ValueError as error:
+            raise BadRequest(f"{error}; to make it anew, {remedy}") from error
+    for name in differing(finished, said):
+        one, other = (str(values.get(name))[:60] for values in (finished, said))
+        raise BadRequest(f"{path} is finished, and of another request ({name} {one}, not {other}): {remedy}")
+
+
+@dataclass(frozen=True)
+class OutputStores:
+    """Where the windows of long clips are kept until they are whole: beside their files."""
+
+    paths: Sequence[Path]
+    resume: bool
+
+    def __call__(self, number: int, made_by: Any) -> "WindowStore":
+        from sorajax.sampling.store import WindowStore
+
+        return WindowStore(windows_folder(self.paths[number]), made_by, self.resume)
+
+
+def windows_folder(path: Path) -> Path:
+    """The folder of an unfinished film's windows."""
+    return path.with_name(f"{path.name}.windows")
+
+
+def check_windows(paths: Sequence[Path], resume: bool, overwrite: bool) -> None:
+    """Raises BadRequest where an interrupted film would be lost."""
+    for path in paths:
+        if windows_folder(path).exists() and not (resume or overwrite):
+            raise BadRequest(
+                f"{path} was interrupted, and {windows_folder(path)} has its windows: add --resume to go on with it, "
+                "or --overwrite to begin anew"
+            )

@@ -1,0 +1,61 @@
+"""From options to a request."""
+
+import sys
+from pathlib import Path
+
+from sorajax.commands.arguments import Arguments
+from sorajax.commands.failures import attempt
+from sorajax.errors import BadRequest
+from sorajax.sampling.request import Request, parse_size, read_storyboard
+
+
+def as_request(arguments: Arguments) -> Request:
+    """The request in the arguments. Raises BadRequest."""
+    width, height = (None, None) if arguments.size is None else parse_size(arguments.size)
+    file, board = arguments.prompts_file, arguments.storyboard
+    prompts = arguments.prompts + (attempt(lambda: read_prompts(file)) if file else ())
+    if board and not board.expanduser().is_file():
+        raise BadRequest(f"{board} does not exist: give the path of a storyboard")
+    if board:
+        prompts = prompts or (attempt(lambda: read_storyboard(board))[0].prompt,)  # names the file
+    if arguments.style is not None:
+        prompts = tuple(styled(prompt, arguments.style) for prompt in prompts)
+    return Request(
+        prompts=prompts,
+        negative=arguments.negative,
+        num=arguments.num,
+        seed=arguments.seed,
+        frames=arguments.frames,
+        seconds=arguments.seconds,
+        width=width,
+        height=height,
+        fps=arguments.fps,
+        steps=arguments.steps,
+        guidance_scale=arguments.guidance_scale,
+        guidance_scale_low=arguments.guidance_scale_low,
+        temperature=arguments.temperature,
+        sampler=arguments.sampler,
+        shift=arguments.shift,
+    )
+
+
+def styled(prompt: str, style: str) -> str:
+    """The prompt with a sentence on its look, as captions say it. Raises BadRequest for no style."""
+    if not style.strip():
+        raise BadRequest("the style is empty: name one, e.g. film")
+    return f"{prompt.strip().rstrip('.')}. The style is {style.strip()}."
+
+
+def read_prompts(path: Path) -> tuple[str, ...]:
+    """One prompt a line. Raises BadRequest where the file cannot be read or holds no prompt."""
+    try:
+        text = sys.stdin.read() if str(path) == "-" else path.expanduser().read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"{path} is no text in UTF-8 ({error}): save it as such") from error
+    except OSError as error:
+        raise BadRequest(f"{path} cannot be read ({error.strerror}): name a text file of prompts") from error
+    lines = (line.strip() for line in text.splitlines())
+    prompts = tuple(line for line in lines if line and not line.startswith("#"))
+    if not prompts:
+        raise BadRequest(f"{path} holds no prompt: write one a line")
+    return prompts

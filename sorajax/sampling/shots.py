@@ -1,0 +1,61 @@
+"""Shots: the stretches of a film between one prompt, or one cut, and the next."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+
+from sorajax.errors import BadRequest
+from sorajax.media.video import Frames, Video
+from sorajax.sampling.request import CUT
+
+LOOK = re.compile(r"\bThe style is [^.]*\.?\s*$")
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """What is seen for so many frames. `cut` begins anew, with the image where there is one; else it goes on."""
+
+    prompt: str
+    frames: int
+    cut: bool = False
+    image: Video | None = None
+
+
+def shots_of(prompt: str, frames: int, image: Video | None = None) -> list[Shot]:
+    """The shots that a prompt of a film tells apart by "Cut to:", as long as each other; one where it does not."""
+    prompts = [part.strip() for part in CUT.split(prompt) if part.strip()]
+    if look := LOOK.search(prompts[-1]):  # said once, and of every shot
+        prompts = [part if LOOK.search(part) else f"{part.rstrip('.')}. {look[0].strip()}" for part in prompts]
+    prompts = [prompts[0], *(as_new_shot(part) for part in prompts[1:])][:frames]
+    ends = [round(frames * (i + 1) / len(prompts)) for i in range(len(prompts))]
+    lengths = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+    return [
+        Shot(part, length, cut=i > 0, image=None if i else image)
+        for i, (part, length) in enumerate(zip(prompts, lengths, strict=True))
+    ]
+
+
+def as_new_shot(prompt: str) -> str:
+    """The prompt of a shot that begins anew, and knows of no earlier one what "the same" is."""
+    return re.sub(r"\bthe same\b", "a", prompt, flags=re.IGNORECASE)
+
+
+def runs(shots: Sequence[Shot]) -> list[list[Shot]]:
+    """The shots between cuts."""
+    numbers = np.cumsum([shot.cut for shot in shots])
+    return [[shot for shot, _ in group] for _, group in groupby(zip(shots, numbers, strict=True), lambda pair: pair[1])]
+
+
+def check_first_frames(shots: Sequence[Shot], head: Frames | None, name: str) -> None:
+    """Raises BadRequest where a shot begins without a picture; the model can begin with nothing else."""
+    first = 0
+    for number, run in enumerate(runs(shots)):
+        if run[0].image is None and (number or head is None):
+            remedy = "give --image, or in a storyboard the scene's image"
+            if first:
+                remedy = "leave out 'Cut to:', or give a storyboard where its scene has an image or continues"
+            raise BadRequest(f"{name} begins from pictures, and shot {first + 1} has none: {remedy}")
+        first += len(run)

@@ -1,0 +1,151 @@
+"""The table of tasks, which command lines and evaluations read. Importing it is light."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from sorajax.media.video import Film, Video
+    from sorajax.sampling.pipeline import Pipeline
+    from sorajax.sampling.request import Request
+    from sorajax.sampling.store import WindowStores
+
+Input = Literal["picture", "clip", "scenes"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A row of the table.
+
+    name: of the option that asks for it, and of the field in a clip's metadata. function: MODULE:NAME in this package;
+    it takes (pipeline, request, *inputs, **options). inputs: what its files hold. options: its own settings and their
+    defaults; `required` is one that it cannot do without. trims: its first clip may be cut in time. own_length: why
+    seconds and frames cannot be chosen, "" where they can. resumable: whether it takes `stores` for unfinished films.
+    summary and example: for the manual.
+    """
+
+    name: str
+    function: str
+    summary: str
+    example: str
+    inputs: tuple[Input, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    required: str = ""
+    trims: bool = False
+    own_length: str = ""
+    resumable: bool = False
+
+    @property
+    def plans_length(self) -> bool:
+        """Whether seconds and frames are those of the whole clip, and not of what is added to one."""
+        return self.resumable and not self.own_length
+
+    @property
+    def usage(self) -> str:
+        """The option as it is written on a command line."""
+        return " ".join((f"--{self.name}", *["FILE"] * len(self.inputs)))
+
+    def run(
+        self,
+        pipeline: "Pipeline",
+        request: "Request",
+        inputs: Sequence[Any] = (),
+        options: Mapping[str, Any] | None = None,
+        stores: "WindowStores | None" = None,
+    ) -> "Iterator[Video | Film]":
+        """The task's videos. Raises BadRequest."""
+        more = {"stores": stores} if self.resumable else {}
+        videos: Iterator[Video | Film] = called(self.function)(pipeline, request, *inputs, **(options or {}), **more)
+        return videos
+
+
+def called(function: str) -> Any:
+    """The function MODULE:NAME of this package."""
+    module, _, name = function.partition(":")
+    return getattr(import_module(f"{__package__}.{module}"), name)
+
+
+TASKS = {
+    task.name: task
+    for task in (
+        Task(
+            "text",
+            "clips:text",
+            "the prompt alone, of any length",
+            '"a red ball bounces on a grey floor" --seconds 60 --out minute.mp4 --resume',
+            resumable=True,
+        ),
+        Task(
+            "image",
+            "clips:animate",
+            "begin with a picture",
+            '"a red ball bounces" --image ball.png',
+            inputs=("picture",),
+            resumable=True,
+        ),
+        Task(
+            "extend",
+            "extension:extend",
+            "go on where a clip ends, or before it begins",
+            '"a red ball bounces" --extend clip.mp4 --seconds 2 --direction backward',
+            inputs=("clip",),
+            options={"direction": "forward"},
+            trims=True,
+        ),
+        Task(
+            "between",
+            "bridge:between",
+            "from a first picture to a last one",
+            '"a red ball falls" --between first.png last.png',
+            inputs=("picture", "picture"),
+        ),
+        Task(
+            "connect",
+            "bridge:connect",
+            "join two clips by a bridge",
+            '"a red ball falls" --connect a.mp4 b.mp4 --seconds 1',
+            inputs=("clip", "clip"),
+            trims=True,
+        ),
+        Task(
+            "fill",
+            "bridge:fill",
+            "make a gap of a clip anew",
+            '"a red ball falls" --fill clip.mp4 --gap 1.0:1.5',
+            inputs=("clip",),
+            options={"gap": None},
+            required="gap",
+            own_length="a gap is as long as --gap says",
+        ),
+        Task("loop", "loops:loop", "end where it begins", '"a green ring spins" --loop --out ring.gif'),
+        Task(
+            "edit",
+            "editing:edit",
+            "change a clip by words, everywhere or where a mask is white",
+            '"a blue ball bounces on a grey floor" --edit clip.mp4 --strength 0.75',
+            inputs=("clip",),
+            options={"strength": 0.75, "mask": None},  # at 0.6 the model in the box often leaves the colour
+            trims=True,
+            own_length="an edit is as long as its clip",
+        ),
+        Task(
+            "blend",
+            "editing:blend",
+            "a clip that becomes another",
+            '"a red ball falls" --blend a.mp4 b.mp4',
+            inputs=("clip", "clip"),
+            options={"strength": 0.6},
+        ),
+        Task(
+            "storyboard",
+            "clips:storyboard",
+            "several prompts in time",
+            "--storyboard board.json --out story.mp4",
+            inputs=("scenes",),
+            own_length="a storyboard has its own prompts and seconds",
+            resumable=True,
+        ),
+    )
+}
+"""By name. The first is what a request is that names no other."""
