@@ -1,10 +1,12 @@
 """sorajax: an open, forkable Sora in JAX.
 
-import sorajax
+    import sorajax
 
-model = sorajax.load()
-videos = model("a red ball bounces on a grey floor")
-videos[0].save("ball.mp4")
+    model = sorajax.load()
+    videos = model("a red ball bounces on a grey floor")
+    videos[0].save("ball.mp4")
+
+The same from a terminal: `python -m sorajax.sample "a red ball bounces on a grey floor"`.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,13 +1,15 @@
 """Every way to ask, measured in the world: what is given is rendered, what is made is read back by the instrument.
 
-held       the given frames are in the result: PSNR in dB, or the largest difference of a pixel value
-seam       the change from the last given frame to the first new one is at most a quarter larger than the largest
-           of its neighbours (aliasing makes the changes of even motion differ by less)
-drift      the channels' means and standard deviations, four frames before and after a seam: the largest difference
-           in percent of the range
-velocity   before and after a seam, of what moves left or right, and does not turn at the frame's edge: within 20%
-monotone   what moves left or right never goes back
-words      as in `sorajax.evaluation.world`: the share of clips where the instrument reads what was asked for
+    held       the given frames are in the result: PSNR in dB, or the largest difference of a pixel value
+    seam       the change from the last given frame to the first new one is at most a quarter larger than the largest
+               of its neighbours
+    drift      the channels' means and standard deviations, four frames before and after a seam: the largest difference
+               in percent of the range
+    velocity   before and after a seam, of what moves left or right, and does not turn at the frame's edge: within 20%
+    monotone   what moves left or right never goes back
+    words      as in `sorajax.evaluation.world`: the share of clips where the instrument reads what was asked for
+
+A quarter, because aliasing makes the changes of even motion differ by less.
 """
 
 import time

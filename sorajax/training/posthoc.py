@@ -7,7 +7,7 @@ A power-function average weighs the parameters at update tau with tau^gamma, so 
 
 Its relative width is sigma = sqrt(gamma + 1) / ((gamma + 2) sqrt(gamma + 3)). A run keeps two of them, and snapshots of
 both. A linear combination of snapshots has the profile sum_i x_i p_i(tau); the x whose profile is nearest to that of a
-wanted sigma, in least squares, solve A x = b, where A_ij = <p_i, p_j>, b_i = <p_i, p_wanted> and
+wanted sigma, in least squares, solve A x = b, where `A_ij = <p_i, p_j>`, `b_i = <p_i, p_wanted>` and
 
     <p_i, p_j> = (gamma_i + 1) (gamma_j + 1) min(t_i, t_j)^(gamma_i + gamma_j + 1)
                  / ((gamma_i + gamma_j + 1) t_i^(gamma_i + 1) t_j^(gamma_j + 1))

@@ -9,6 +9,7 @@ It is a Latin-square hash: every pair (colour, shape), (colour, motion), (shape,
 so a held-out triple measures composition and nothing else.
 
 What the contract left open, decided here:
+
 - Extents: a shape of radius r is a ball of radius r, a box of half side 0.88 r, a triangle with corners 1.25 r and a
   star with tips 1.25 r (inner corners half of that) from the centre, a ring from 0.5 r to r. At 64x64 a small star is
   14 pixels across, so the five can be told apart. Radii vary by 5%.
