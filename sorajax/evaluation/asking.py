@@ -6,10 +6,9 @@ from typing import Any
 from sorajax import tasks
 from sorajax.errors import BadRequest
 from sorajax.evaluation import markdown
-from sorajax.evaluation.markdown import Measured
+from sorajax.evaluation.markdown import Measured, sampled_with
 from sorajax.evaluation.options import Tasks
 from sorajax.evaluation.tasks import ROWS, Ask, Clip, Figure, Row, evaluate_tasks, lines
-from sorajax.evaluation.world import said
 from sorajax.media.video import Video
 from sorajax.sampling.pipeline import Pipeline, load
 from sorajax.sampling.request import Request, Scene
@@ -33,7 +32,7 @@ def measure(options: Tasks) -> Measured:
         for name, row in rows.items()
     }
     plan = pipeline.plan(Request(("a red ball",), seed=options.seed, temperature=options.temperature))
-    settings = f"num {options.num}, seed {options.seed}, {said(plan)}"
+    settings = f"num {options.num}, seed {options.seed}, {sampled_with(plan)}"
     return Measured(figures, {options.tables[0]: table(rows)}, settings, markdown.folder_of(options.model))
 
 

@@ -132,6 +132,14 @@ def command_line(start: str, options: Any) -> str:
     return " ".join(words)
 
 
+def sampled_with(settings: Any) -> str:
+    """What decides how a model answers a prompt, of its `sampling.settings.Settings`, in words."""
+    return (
+        f"{settings.steps} steps, guidance {settings.guidance_scale:g}, temperature {settings.temperature:g}, "
+        f"sampler {settings.sampler}"
+    )
+
+
 def fingerprint(folder: Path) -> str:
     """The first twelve digits of the SHA-256 of a model's files of weights. Raises BadRequest where it has none."""
     if (folder / "model" / "config.json").is_file():  # a training directory

@@ -24,12 +24,11 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from sorajax.evaluation import markdown
-from sorajax.evaluation.markdown import Measured
+from sorajax.evaluation.markdown import Measured, sampled_with
 from sorajax.evaluation.options import CORE as CORE_SPLITS
 from sorajax.evaluation.options import Instrument, World
 from sorajax.sampling.pipeline import load
 from sorajax.sampling.request import Request
-from sorajax.sampling.settings import Settings
 from sorajax.world.captions import describe
 from sorajax.world.draw import render
 from sorajax.world.physics import BASE, GRAVITY
@@ -296,7 +295,8 @@ def measure(options: World) -> Measured:
 
     results = evaluate_world(generate, options.num, options.seed, options.splits, pipeline.config.fps)
     print(table(results))
-    settings = f"num {options.num}, seed {options.seed}, {said(pipeline.plan(request(['a red ball'], options.seed)))}"
+    plan = pipeline.plan(request(["a red ball"], options.seed))
+    settings = f"num {options.num}, seed {options.seed}, {sampled_with(plan)}"
     return Measured(results, tables(results, options.tables), settings, markdown.folder_of(options.model))
 
 
@@ -305,14 +305,6 @@ def measure_truth(options: Instrument) -> Measured:
     results = evaluate_truth(None, options.num, options.seed, options.splits)
     print(table(results))
     return Measured(results, instrument_table(results), f"num {options.num}, seed {options.seed}")
-
-
-def said(settings: Settings) -> str:
-    """The settings that decide what a model makes of a prompt, in words."""
-    return (
-        f"{settings.steps} steps, guidance {settings.guidance_scale:g}, temperature {settings.temperature:g}, "
-        f"sampler {settings.sampler}"
-    )
 
 
 def percent(value: dict[str, float] | None, interval: bool = True) -> str:

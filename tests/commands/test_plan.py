@@ -10,8 +10,10 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from sorajax.commands.plan import Sampling, described, main
+from sorajax.commands.plan import main
 from sorajax.devices.sharding import make_mesh
+from sorajax.evaluation.options import Sampling
+from sorajax.evaluation.plans import described
 from sorajax.models.sora import init_dit, init_text, init_vae, init_vision
 from sorajax.models.vision import VisionConfig
 from sorajax.pretrained.part import abstract_parameters
