@@ -29,6 +29,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 temporary.write_text(json.dumps(figures | {**measured.figures}, indent=2) + "\n")
             print(command.json)
         if command.markdown:
+            busy = f", other programs kept {figures['load']:.1f} processors busy" if figures["load"] else ""
+            measured = replace(measured, settings=measured.settings + busy)
             write_pages(command.markdown, measured.tables, small_line(command_line(PROGRAM, command), measured, source))
             print(*command.markdown, sep="\n")
     except SystemExit as exit:  # tyro has said what is wrong, or shown the help

@@ -128,7 +128,8 @@ def command_line(start: str, options: Any) -> str:
         name = f"--{field.name.replace('_', '-')}"
         values = value if isinstance(value, tuple) else (value,)
         named = [] if default is MISSING else [name]
-        words += named if value is True else [*named, *(shlex.quote(str(one)) for one in values)]
+        texts = (f"{one:g}" if isinstance(one, float) else str(one) for one in values)
+        words += named if value is True else [*named, *map(shlex.quote, texts)]
     return " ".join(words)
 
 
