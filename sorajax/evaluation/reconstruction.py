@@ -2,7 +2,7 @@
 (the ceiling)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,20 @@ from jaxtyping import Float
 
 from sorajax.data.videos.decode import BrokenVideo, read_clip
 from sorajax.data.videos.listing import listing
-from sorajax.evaluation.world import GROUPS, Results, evaluate_truth
+from sorajax.evaluation import markdown, options
+from sorajax.evaluation.markdown import Measured
+from sorajax.evaluation.world import GROUPS, OBJECT_WORDS, Results, evaluate_truth, percent
+from sorajax.evaluation.world import table as accuracies
 from sorajax.models.vae import VAEConfig
-from sorajax.training.experiments.vae import reconstructed
+from sorajax.sampling.loading import EMBEDDED, load
+from sorajax.training.experiments.vae import is_autoencoder, load_vae, reconstructed
 from sorajax.training.perceptual import flicker, ssim
 from sorajax.world.draw import render
 from sorajax.world.scenes import FULL, WorldMix, sample_scenes
 
 Clips = Float[np.ndarray, "b t h w c"]
+BAR, BAR_POINTS = 32, 1
+"""What the project set out to reach: PSNR in dB, and by how many points reading may become worse."""
 
 
 @dataclass(frozen=True)
@@ -156,3 +162,70 @@ def table(qualities: dict[str, Quality]) -> str:
     for name, q in qualities.items():
         lines.append(f"{name:10} {q.psnr:8.2f} {q.worst:6.2f} {q.ssim:7.4f} {q.flicker:8.5f} {q.num:6d}")
     return "\n".join(lines)
+
+
+def measure(asked: options.Reconstruction) -> Measured:
+    """Encodes and decodes clips, and prints how near they are and what can still be read."""
+    config, params = autoencoder(asked.model)
+    settings, weights = f"num {asked.num}, seed {asked.seed}", markdown.folder_of(asked.model)
+    if asked.folder is not None:
+        found, left_out = evaluate_videos(
+            config, params, asked.folder, asked.num, asked.frames, asked.size[::-1], asked.fps
+        )
+        print(table({"videos": found}) + "".join(f"\nleft out: {reason}" for reason in left_out.values()))
+        return Measured(asdict(found) | {"left_out": left_out}, {}, settings, weights)
+    made = evaluate_reconstruction(config, params, asked.num, asked.seed, splits=asked.splits, frames=asked.frames)
+    print(f"PSNR {made.all.psnr:.2f} dB (worst clip {made.all.worst:.2f})\n")
+    print(f"{table({'all kinds': made.all, **made.splits})}\n\nfrom pixels\n{accuracies(made.pixels)}")
+    print(f"\nthrough the autoencoder\n{accuracies(made.through)}")
+    figures = {"psnr": made.all.psnr, "worst": made.all.worst, "pixels": made.pixels, "through": made.through}
+    figures |= {"quality": {name: asdict(one) for name, one in {"all": made.all, **made.splits}.items()}}
+    return Measured(figures, {name: TABLES[name](made) for name in asked.tables}, settings, weights)
+
+
+def autoencoder(model: str) -> tuple[VAEConfig, Any]:
+    """Config and parameters of the autoencoder that a model is or has."""
+    if model != EMBEDDED and is_autoencoder(Path(model).expanduser()):
+        return load_vae(Path(model).expanduser())
+    pipeline = load(model)
+    return pipeline.config.vae, pipeline.params["vae"]
+
+
+def whole_table(made: Reconstruction) -> str:
+    """Quality by split, and below it every attribute read from pixels and through the autoencoder."""
+    named = {"all kinds": made.all, **made.splits}
+    rows = [
+        [name.replace("_", " "), f"{q.psnr:.1f} dB", f"{q.worst:.1f} dB", f"{q.ssim:.4f}", f"{q.flicker:.5f}"]
+        for name, q in named.items()
+    ]
+    qualities = markdown.table(["clips of", "PSNR", "worst clip", "SSIM", "flicker"], rows)
+    read = [(made.pixels[split], made.through[split]) for split in ("seen", "held_out")]
+    rows = [[name, *(percent(one.get(name), interval=False) for pair in read for one in pair)] for name in read[0][0]]
+    header = ["attribute", "seen, in pixels", "through the autoencoder", "held out, in pixels", "through it"]
+    return f"{qualities}\n{markdown.table(header, rows)}"
+
+
+def short_table(made: Reconstruction) -> str:
+    """What has a bar."""
+    points = [f"{word} {lost(made, 'seen', word):.1f} / {lost(made, 'held_out', word):.1f}" for word in WORDS]
+    return markdown.table(
+        ["the autoencoder on unseen clips", "measured", "bar"],
+        [
+            ["PSNR", f"{made.all.psnr:.1f} dB", f"at least {BAR} dB"],
+            ["points lost in reading, seen / held out", ", ".join(points), f"at most {BAR_POINTS}"],
+        ],
+    )
+
+
+def lost(made: Reconstruction, split: str, word: str) -> float:
+    """Points of accuracy that reading through the autoencoder loses; a gain counts as none."""
+    before, after = (results[split][word]["accuracy"] for results in (made.pixels, made.through))
+    return max(0.0, 100 * (before - after))
+
+
+WORDS = (*OBJECT_WORDS, "background")
+TABLES: dict[str, Callable[[Reconstruction], str]] = {
+    "reconstruction": whole_table,
+    "reconstruction-short": short_table,
+}
+"""The tables of `sorajax.evaluate reconstruction`, by the name of their marks."""

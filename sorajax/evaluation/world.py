@@ -15,13 +15,20 @@ the share whose still background changes by less than 1/255 from frame to frame.
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
+import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from sorajax.evaluation import markdown
+from sorajax.evaluation.markdown import Measured, sampled_with
+from sorajax.evaluation.options import CORE as CORE_SPLITS
+from sorajax.evaluation.options import Instrument, World
+from sorajax.sampling.loading import load
+from sorajax.sampling.request import Request
 from sorajax.world.captions import describe
 from sorajax.world.draw import render
 from sorajax.world.physics import BASE, GRAVITY
@@ -34,6 +41,8 @@ Generate = Callable[[list[str]], Iterable[Clip]]
 Results = dict[str, dict[str, dict[str, float]]]
 
 OBJECT_WORDS = ("colour", "shape", "size", "motion", "pace")
+BARS = {"colour": 95, "background": 95, "shape": 85, "motion": 85}
+"""What the project set out to reach, in percent of the clips."""
 TOLERANCE = 0.15
 STEADY = 1.0
 OPPOSITES = {"moves left": "moves right", "moves right": "moves left", "left of": "right of", "right of": "left of"}
@@ -258,3 +267,98 @@ def table(results: Results) -> str:
             line = f"{split:10} {name:14} {100 * value['accuracy']:7.1f}%  {interval:15} {value['num']:5d}  {error}"
             lines.append(line.rstrip())
     return "\n".join(lines)
+
+
+def measure(options: World) -> Measured:
+    """Asks a model for clips, reads them back and prints the accuracies."""
+    pipeline = load(options.model)
+    batch = options.batch or (1 if jax.default_backend() == "cpu" else 8)
+
+    def request(prompts: Sequence[str], seed: int) -> Request:
+        return Request(
+            tuple(prompts),
+            seed=seed,
+            frames=options.frames,
+            width=options.size[0],
+            height=options.size[1],
+            steps=options.steps,
+            guidance_scale=options.guidance_scale,
+            temperature=options.temperature,
+        )
+
+    def generate(prompts: list[str]) -> Iterator[Clip]:
+        # A request gives all its prompts the same noise: each batch is a request with a seed of its own.
+        for start in range(0, len(prompts), batch):
+            one = request(prompts[start : start + batch], options.seed + start)
+            for video in pipeline.stream(one, pipeline.plan(one), batch):
+                yield video.frames
+
+    results = evaluate_world(generate, options.num, options.seed, options.splits, pipeline.config.fps)
+    print(table(results))
+    plan = pipeline.plan(request(["a red ball"], options.seed))
+    settings = f"num {options.num}, seed {options.seed}, {sampled_with(plan)}"
+    return Measured(results, tables(results, options.tables), settings, markdown.folder_of(options.model))
+
+
+def measure_truth(options: Instrument) -> Measured:
+    """Renders clips, reads them and prints the accuracies."""
+    results = evaluate_truth(None, options.num, options.seed, options.splits)
+    print(table(results))
+    return Measured(results, instrument_table(results), f"num {options.num}, seed {options.seed}")
+
+
+def percent(value: dict[str, float] | None, interval: bool = True) -> str:
+    """An accuracy, with its interval in brackets."""
+    if value is None:
+        return "-"
+    between = f" ({100 * value['low']:.1f} to {100 * value['high']:.1f})" if interval else ""
+    return f"{100 * value['accuracy']:.1f}%{between}"
+
+
+def tables(results: Results, names: Sequence[str]) -> dict[str, str]:
+    """The tables of these names for pages."""
+    return {name: TABLES[name](results) for name in names}
+
+
+def core_table(results: Results) -> str:
+    """Every attribute of the splits seen and held out, with intervals."""
+    seen, held_out = results["seen"], results["held_out"]
+    rows = [[name, percent(value), percent(held_out.get(name))] for name, value in seen.items()]
+    return markdown.table(["attribute", "seen", "held out"], rows)
+
+
+def short_table(results: Results) -> str:
+    """Those that have a bar."""
+    rows = [
+        [name, *(percent(results[split][name], interval=False) for split in ("seen", "held_out")), f"at least {bar}%"]
+        for name, bar in BARS.items()
+    ]
+    return markdown.table(["read back from clips", "seen", "held out", "bar"], rows)
+
+
+def parts_table(results: Results) -> str:
+    """The other splits: the attribute that each is named after, the number of objects, and the whole prompt."""
+    rows = [
+        [split, *(percent(summary.get(name)) for name in (split, "objects", "prompt"))]
+        for split, summary in results.items()
+        if split not in CORE_SPLITS
+    ]
+    return markdown.table(["split", "what it is named after", "objects", "whole prompt"], rows)
+
+
+def instrument_table(results: Results) -> dict[str, str]:
+    """The lowest accuracy of any attribute in any split."""
+    lowest, split, name = min(
+        (value["accuracy"], split, name) for split, summary in results.items() for name, value in summary.items()
+    )
+    label = "every attribute" if lowest == 1 else f"lowest attribute: {name}, split {split.replace('_', ' ')}"
+    row = [label, f"{100 * lowest:.1f}%", "at least 99%"]
+    return {"instrument": markdown.table(["the reader on rendered clips", "measured", "bar"], [row])}
+
+
+TABLES: dict[str, Callable[[Results], str]] = {
+    "world": core_table,
+    "world-short": short_table,
+    "world-parts": parts_table,
+}
+"""The tables of `sorajax.evaluate world`, by the name of their marks."""

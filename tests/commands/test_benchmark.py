@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import pytest
 
 from sorajax.commands import benchmark
-from sorajax.evaluation import cases, reference
+from sorajax.evaluation import cases, experiment, opening, reference, shell
+from sorajax.evaluation.markdown import blocks, fingerprint, weights_of
 from sorajax.evaluation.speed import Figures
 from sorajax.models.dit import DiT
 from sorajax.models.folder import WORLD
@@ -73,7 +74,7 @@ def test_remat_policies_are_told_apart_by_time_memory_and_losses(tmp_path, monke
         full = case.dit.remat == "full"
         return Figures(1.0, 2.0 + full, 2.0, 1.0, 1.0, None, 7 - full), [2.0, 1.5 if full else 1.0]
 
-    monkeypatch.setattr(benchmark, "training_step", step)
+    monkeypatch.setattr(experiment, "training_step", step)
     found = measured(tmp_path, "dit-12x384", "--remat")["remat"]
     assert list(found) == ["none", "dots", "full"]
     assert [row["seconds"] for row in found.values()] == [2.0, 2.0, 3.0]
@@ -112,10 +113,39 @@ def test_opening_is_compared_too(tmp_path, capsys, monkeypatch):
     seconds = {"reference": 1.0, "ours": 1.5, "converted": 0.5, "bytes": 8 * 10**8}
     monkeypatch.setattr(benchmark, "find_spec", lambda name: name)
     monkeypatch.setattr(reference, "conditions", lambda: {"versions": {"torch": "2"}, "threads": 2})
-    monkeypatch.setattr(benchmark.opening, "opening", lambda repeats, **changes: seconds)
+    monkeypatch.setattr(opening, "opening", lambda repeats, **changes: seconds)
     assert measured(tmp_path, "reference", "--part", "opening")["reference"]["opening"] == seconds
     said = "reference 1,000, ours 1,500, converted 500: converted 3.00x as fast as the shards"
     assert said in capsys.readouterr().out
+
+
+def test_the_shell_command_is_timed_and_its_table_written(tmp_path, monkeypatch):
+    """Cold before warm in one cache; films as they are when everything is compiled."""
+    runs = []
+
+    def sampled(cache, *options):
+        runs.append((cache, options))
+        return shell.Run(float(len(runs)), len(runs) * 2**20)
+
+    monkeypatch.setattr(shell, "sampled", sampled)
+    page = tmp_path / "page.md"
+    page.write_text("".join(f"<!-- measured: {name} -->\n<!-- end: {name} -->\n" for name in ("clip", "films")))
+    found = measured(tmp_path, "clip", "--repeats", "3", "--markdown", str(page))
+    assert found["clip"] == {"cold": 1.0, "warm": 3.0}
+    assert len({cache for cache, _ in runs}) == 1
+    runs.clear()
+    found = measured(tmp_path, "films", "--seconds", "4", "8", "--markdown", str(page))
+    assert found["films"]["8"] == {"seconds": 4.0, "bytes": 4 * 2**20}
+    assert [options for _, options in runs] == 2 * [("--seconds", "4")] + 2 * [("--seconds", "8")]
+    written = blocks(page.read_text())
+    assert "| warm compilation cache | 3.0 s | at most 20 s |" in written["clip"]
+    assert "| most memory held, MiB | 2 | 4 |" in written["films"]
+    assert {weights_of(block) for block in written.values()} == {fingerprint(WORLD)}
+
+
+def test_a_command_that_fails_is_said(tmp_path):
+    with pytest.raises(RuntimeError, match="Unrecognized options: --nothing"):
+        shell.sampled(tmp_path, "--nothing")
 
 
 def test_a_training_step_counts_as_on_paper():
@@ -169,6 +199,10 @@ def on_paper(shape):
         (["reference", "--loader"], "reference has no training: name an experiment with --remat and --loader"),
         ([VAE, "--remat"], "--remat is about transformers, and this experiment trains none"),
         (["dit-12x384", "--loader"], "dit-12x384 is no experiment file"),
+        (["clip", "--remat"], "clip runs the shell command: --remat, --loader, --mesh and --batch are of training"),
+        (["films", "--seconds", "4", "0"], "--seconds 0 is not allowed: use more than 0 and at most 3600"),
+        (["clip", "--markdown", "README.txt"], "--markdown README.txt cannot be read"),
+        (["dit-12x384", "--markdown", "README.md"], "README.md has no mark of this command, which writes no table"),
     ],
 )
 def test_mistakes_are_one_line(arguments, line, capsys, monkeypatch):

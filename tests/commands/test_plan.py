@@ -10,8 +10,10 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from sorajax.commands.plan import Sampling, described, main
+from sorajax.commands.plan import main
 from sorajax.devices.sharding import make_mesh
+from sorajax.evaluation.options import Sampling
+from sorajax.evaluation.plans import described
 from sorajax.models.conditioning import MaskChannels
 from sorajax.models.sora import init_dit, init_text, init_vae, init_vision
 from sorajax.models.vision import VisionConfig
@@ -128,9 +130,8 @@ def test_a_picture_and_one_of_two_experts_are_planned_too():
     vision = VisionConfig(width=32, hidden=64, depth=3, heads=4, patch=14, size=56)
     channels = base.vae.latent_channels
     dit = replace(base.dit, in_channels=2 * channels + 4, image_width=vision.width, pooled_text=False)
-    config = replace(
-        base, dit=dit, vision=vision, conditioning=MaskChannels(), boundary=0.9, drop_conditioning_in_cfg=False
-    )
+    config = replace(base, dit=dit, vision=vision, conditioning=MaskChannels(), boundary=0.9)
+    config = replace(config, drop_conditioning_in_cfg=False)
     inits = {
         "text": (init_text, config.text),
         "vision": (init_vision, vision),

@@ -1,0 +1,96 @@
+"""How long the shell command takes, and how much memory it holds: `python -m sorajax.sample`, each time in a process of
+its own that is measured from its start to its end, the model in the box."""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sorajax.evaluation import markdown
+from sorajax.evaluation.markdown import Measured, sampled_with
+from sorajax.evaluation.options import Benchmark
+from sorajax.models.folder import WORLD, load_model
+from sorajax.models.sora import SoraConfig
+from sorajax.sampling.request import Request
+from sorajax.sampling.settings import settings_for
+
+PROMPT = "a red ball bounces on a grey floor"
+BARS = {"cold": 60, "warm": 20}
+"""What the project set out to reach in seconds, by what the compilation cache holds."""
+LAUNCHER = """
+import subprocess, sys, time
+start = time.perf_counter()
+code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
+seconds, memory = time.perf_counter() - start, 0
+try:
+    import resource
+    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+except ImportError:
+    pass
+print(seconds, memory)
+sys.exit(code)
+"""
+"""A small process that starts the command: the system counts to a process the memory of the one that it came from."""
+
+
+class Run(NamedTuple):
+    """One run of the command."""
+
+    seconds: float
+    bytes: int
+    """Most memory held; 0 where the system does not say."""
+
+
+def sampled(cache: Path, *options: str) -> Run:
+    """Samples with a folder of compiled programs. Raises RuntimeError where the command fails."""
+    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache)}
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "sorajax.sample", PROMPT, "--out", f"{folder}/film.mp4", *options]
+        launched = [sys.executable, "-c", LAUNCHER, *command]
+        run = subprocess.run(launched, env=environment, capture_output=True, text=True)
+    if run.returncode:
+        raise RuntimeError(f"python -m sorajax.sample failed: {run.stderr.strip()[-300:]}")
+    seconds, held = run.stdout.split()
+    return Run(float(seconds), int(held))
+
+
+def measure_clip(options: Benchmark) -> Measured:
+    """One clip with an empty cache of compiled programs, and the median of several with a full one."""
+    with tempfile.TemporaryDirectory() as cache:
+        cold = sampled(Path(cache)).seconds
+        warm = statistics.median(sampled(Path(cache)).seconds for _ in range(options.repeats))
+    found = {"cold": cold, "warm": warm}
+    print(f"one clip: {cold:.1f} s with an empty compilation cache, {warm:.1f} s with a full one")
+    rows = [[f"{name} compilation cache", f"{found[name]:.1f} s", f"at most {bar} s"] for name, bar in BARS.items()]
+    tables = {"clip": markdown.table(["one clip from the command line", "measured", "bar"], rows)}
+    return Measured({"clip": found}, tables, f"median of {options.repeats} warm runs, {settings()}", WORLD)
+
+
+def measure_films(options: Benchmark) -> Measured:
+    """Films of each length, with a full cache: each is made twice, and the second one counts."""
+    found: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as cache:
+        for length in options.seconds:
+            arguments = ("--seconds", f"{length:g}")
+            sampled(Path(cache), *arguments)
+            run = sampled(Path(cache), *arguments)
+            found[f"{length:g}"] = run._asdict()
+            print(f"{length:g} s of film: {run.seconds:.1f} s, {memory(run.bytes)} MiB at most", flush=True)
+    rows = [
+        ["seconds to make it", *(f"{one['seconds']:.1f}" for one in found.values())],
+        ["most memory held, MiB", *(memory(one["bytes"]) for one in found.values())],
+    ]
+    tables = {"films": markdown.table(["seconds of film", *found], rows)}
+    return Measured({"films": found}, tables, f"second of two runs, {settings()}", WORLD)
+
+
+def memory(held: int) -> str:
+    return f"{held / 2**20:,.0f}" if held else "-"
+
+
+def settings() -> str:
+    """What the model in the box is sampled with."""
+    return f"seed 0, {sampled_with(settings_for(Request((PROMPT,)), load_model(WORLD, SoraConfig)[0]))}"

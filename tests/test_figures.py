@@ -1,0 +1,129 @@
+"""Figures in pages are those of the shipped weights, say how they were measured, and are the same on every page."""
+
+from itertools import combinations
+
+import pytest
+
+from sorajax.evaluation.markdown import MARK, OPEN, blocks, fingerprint, weights_of
+from sorajax.evaluation.options import Benchmark, Instrument, Reconstruction, Tasks, World
+from sorajax.models.folder import WORLD
+from tests import ROOT
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), WORLD / "MODEL_CARD.md"]
+TABLES = [(str(page.relative_to(ROOT)), name) for page in PAGES for name in blocks(page.read_text())]
+OLDER = {
+    "clip",
+    "films",
+    "reference-dit-vae-text",
+    "reference-dit12",
+    "reference-vae22",
+    "remat",
+    "streamed",
+    "tasks",
+}
+"""Tables whose figures are older than the line below them. They fail here once they are measured anew: a name is taken
+out of this list then."""
+EXPERIMENTS = ("configs/world_encoder.py",)
+"""Whose benchmark has a table."""
+
+
+def known(name: str) -> bool:
+    """Whether a command writes a table of this name."""
+    words = name.split("-")
+    if words[0] == "tasks":
+        return name in Tasks(rows=tuple(words[1:])).tables
+    if words[0] == "reference":
+        return name in Benchmark("reference", part=tuple(words[1:])).tables  # type: ignore[arg-type]
+    commands = [World(), Reconstruction(), Instrument(), Benchmark("clip"), Benchmark("films")]
+    commands += [Benchmark(EXPERIMENTS[0]), Benchmark(EXPERIMENTS[0], remat=True)]
+    return any(name in command.tables for command in commands)
+
+
+def expected(name: str) -> str:
+    """What a table's line says of the weights."""
+    if name == "instrument":
+        return "none"
+    return "random" if name.split("-")[0] in ("reference", "remat", "streamed") else fingerprint(WORLD)
+
+
+def rows(block: str) -> list[list[str]]:
+    """The cells of each row."""
+    lines = [line for line in block.splitlines() if line.startswith("|") and not line.startswith("|---")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def figures(name: str, block: str) -> dict[tuple[str, ...], str]:
+    """Values of a table by what they are, under the same key in each table that has them."""
+    cells = rows(block)
+    if name in ("world", "world-short"):
+        splits = ("seen", "held out")
+        return {(row[0], split): row[1 + i].split(" (")[0] for row in cells[1:] for i, split in enumerate(splits)}
+    if name in ("reconstruction", "reconstruction-short"):
+        return {("PSNR",): next(row[1] for row in cells if row[0] in ("PSNR", "all kinds"))}
+    return {(name, str(number), str(place)): cell for number, row in enumerate(cells) for place, cell in enumerate(row)}
+
+
+def differing(tables: dict[tuple[str, str], str]) -> list[str]:
+    """Figures that two tables give differently; `tables` by page and name."""
+    found = []
+    for (one, first), (two, second) in combinations(tables.items(), 2):
+        ours, theirs = figures(one[1], first), figures(two[1], second)
+        found += [
+            f"{key}: {one} {ours[key]}, {two} {theirs[key]}"
+            for key in ours.keys() & theirs.keys()
+            if ours[key] != theirs[key]
+        ]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("page", "name"),
+    [pytest.param(page, name, marks=pytest.mark.xfail(strict=True) if name in OLDER else ()) for page, name in TABLES],
+)
+def test_figures_are_those_of_the_shipped_weights(page, name):
+    said = weights_of(blocks((ROOT / page).read_text())[name])
+    assert said is not None, f"{page}: {name} does not say how it was measured: write it with --markdown"
+    assert said == expected(name), f"{page}: {name} was measured with other weights: measure it anew"
+
+
+def test_pages_agree():
+    assert not differing({(page, name): blocks((ROOT / page).read_text())[name] for page, name in TABLES})
+
+
+@pytest.mark.parametrize(("page", "name"), TABLES)
+def test_a_command_writes_each_table(page, name):
+    assert known(name)
+    assert rows(blocks((ROOT / page).read_text())[name])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_marks_have_an_end(page):
+    text = page.read_text()
+    assert OPEN.findall(text) == [found["name"] for found in MARK.finditer(text)]
+    assert text.count("<!-- end: ") == len(OPEN.findall(text))
+
+
+def test_what_is_older_is_there():
+    assert not OLDER - {name for _, name in TABLES}
+
+
+def test_tables_that_differ_are_found():
+    short = "| read back | seen | held out | bar |\n|---|---|---|---|\n| shape | 94.5% | 91.4% | at least 85% |\n"
+    whole = "| attribute | seen | held out |\n|---|---|---|\n| shape | 94.5% (89.1 to 97.3) | 91.4% (85.3 to 95.1) |\n"
+    tables = {("a", "world"): whole, ("b", "world-short"): short}
+    assert not differing(tables)
+    assert len(differing({**tables, ("c", "world-short"): short.replace("91.4", "91.5")})) == 2
+    assert figures("reconstruction", "| all kinds | 32.8 dB |\n") == figures(
+        "reconstruction-short", "| PSNR | 32.8 dB |"
+    )
+    assert not known("worlds")
+    assert not known("tasks-two words")
+
+
+def test_the_line_of_a_table_is_read(tmp_path):
+    line = "<sub>`python -m sorajax.evaluate world`; seed 0; commit abc1234+; weights 0123456789ab; 2 CPU cores</sub>"
+    assert weights_of(f"| a |\n\n{line}\n") == "0123456789ab"
+    assert weights_of("| a |\n") is None
+    assert weights_of(line.replace("weights ", "")) is None
+    (tmp_path / "model.safetensors").write_bytes(b"other weights")
+    assert fingerprint(tmp_path) != fingerprint(WORLD)
