@@ -12,18 +12,19 @@ from pathlib import Path
 
 from sorajax.data.buckets import Bucket, Phase
 from sorajax.data.videos.clips import VideoData
+from sorajax.models.folder import WORLD
 from sorajax.training.experiments import load_experiment
 from sorajax.training.experiments.flow import FlowTraining
 from sorajax.training.loop import LoopConfig
 from sorajax.training.optimizer import OptimizerConfig
 
-WORLD = load_experiment(Path(__file__).with_name("world_dit.py"))
+EMBEDDED = load_experiment(Path(__file__).with_name("world_dit.py"))
 
 config = FlowTraining(
-    model=WORLD.model,
-    text=WORLD.text,
+    model=EMBEDDED.model,
+    text=EMBEDDED.text,
     vae=Path("runs/videos_vae"),
-    objective=WORLD.objective,
+    objective=EMBEDDED.objective,
     data=VideoData(
         buckets=(
             Bucket(17, 64, 64),
@@ -38,7 +39,7 @@ config = FlowTraining(
     latents=Path("latents/videos"),
     loop=LoopConfig(
         steps=600,
-        start=Path("sorajax/assets/world"),
+        start=WORLD,
         save_every=100,
         preview_every=100,
         validate_every=50,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sorajax.data.buckets import Bucket
 from sorajax.data.videos.clips import VideoData
+from sorajax.models.folder import WORLD
 from sorajax.training.experiments import load_experiment
 from sorajax.training.experiments.vae import VAEObjective, VAETraining
 from sorajax.training.loop import LoopConfig
@@ -27,7 +28,7 @@ config = VAETraining(
     ),
     loop=LoopConfig(
         steps=300,
-        start=Path("sorajax/assets/world"),
+        start=WORLD,
         save_every=100,
         preview_every=100,
         validate_every=50,
