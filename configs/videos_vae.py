@@ -2,7 +2,11 @@
 
     python -m sorajax.train configs/videos_vae.py --data.folder videos
 
-Hardware and time: 2 CPU cores, about 0.6 s a step; `held out: psnr` is what to watch.
+`held out: psnr` is what to watch.
+
+Hardware: 2 CPU cores.
+Time: 17 minutes for 300 steps on 300 films (docs/training.md), on cores that other programs shared.
+Result: 33.4 dB on held-out films, from 33.3, with the loss then without structure and flicker.
 """
 
 from pathlib import Path

@@ -133,6 +133,14 @@ def test_links_pictures_files_and_extras_exist(page):
     assert not gone + [name for extra in extras for name in extra.split(",") if name not in known]
 
 
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda path: path.stem)
+def test_an_experiment_states_hardware_time_and_result_in_figures(experiment):
+    text = ast.get_docstring(ast.parse(experiment.read_text())) or ""
+    stated = dict(re.findall(r"^(Hardware|Time|Result): ((?:.+\n?)+?)(?=Time:|Result:|\n|\Z)", text, re.MULTILINE))
+    assert stated.keys() == {"Hardware", "Time", "Result"}
+    assert all(re.search(r"\d|not measured", words) for words in stated.values())
+
+
 @pytest.mark.parametrize("command", [*ON_PAGES, *IN_EXPERIMENTS])
 def test_a_command_is_parsed(command, reader, monkeypatch):
     main, arguments = main_of(command)
