@@ -6,8 +6,11 @@
     python -m sorajax.train configs/dit_xl.py --data.folder latents/mine --mesh data=4,fsdp=16
 
 The transformer is DiT-XL's (Peebles & Xie 2023, table 1: 28 layers of 1152, 16 heads) in the Wan form, the autoencoder
-Wan 2.1's. First small and short, then large and long. Hardware: 64 chips of v5p or as many GPUs of 80 GB; what a step
-takes of memory and time is what the plan prints. Expected result: not yet trained; the recipe is what is tested.
+Wan 2.1's. First small and short, then large and long.
+
+Hardware: 64 chips of v5p or as many GPUs of 80 GB; the plan prints the memory of a step and the least time it takes.
+Time: not measured.
+Result: not measured; nobody has trained it.
 """
 
 from pathlib import Path

@@ -3,27 +3,33 @@
     python -m sorajax.train configs/videos_vae.py --data.folder videos
     python -m sorajax.train configs/videos_dit.py --data.folder videos
 
-Raw videos are prepared and encoded into `latents` before the first step. Hardware and time: 2 CPU cores, about 1 s a
-step; `held out: loss` is what to watch, at fixed times and noise. For an accelerator and real footage raise
-`--data.tokens` and start from your own shapes, as configs/world_large.py does.
+Raw videos are prepared and encoded into `latents` before the first step. `held out: loss` is what to watch, at fixed
+times and noise. For an accelerator and real footage raise `--data.tokens` and start from your own shapes, as
+configs/world_large.py does.
+
+Hardware: 2 CPU cores.
+Time: about 1 s a step, with the earlier 6 layers; not measured with 9.
+Result: of 300 films (docs/training.md) held-out loss 0.291 after 600 steps, and read right in 32 prompts nobody trained
+on colour and background 100%, shape 78%, motion 81%; measured with the earlier weights of 6 layers.
 """
 
 from pathlib import Path
 
 from sorajax.data.buckets import Bucket, Phase
 from sorajax.data.videos.clips import VideoData
+from sorajax.models.folder import WORLD
 from sorajax.training.experiments import load_experiment
 from sorajax.training.experiments.flow import FlowTraining
 from sorajax.training.loop import LoopConfig
 from sorajax.training.optimizer import OptimizerConfig
 
-WORLD = load_experiment(Path(__file__).with_name("world_dit.py"))
+EMBEDDED = load_experiment(Path(__file__).with_name("world_dit.py"))
 
 config = FlowTraining(
-    model=WORLD.model,
-    text=WORLD.text,
+    model=EMBEDDED.model,
+    text=EMBEDDED.text,
     vae=Path("runs/videos_vae"),
-    objective=WORLD.objective,
+    objective=EMBEDDED.objective,
     data=VideoData(
         buckets=(
             Bucket(17, 64, 64),
@@ -38,7 +44,7 @@ config = FlowTraining(
     latents=Path("latents/videos"),
     loop=LoopConfig(
         steps=600,
-        start=Path("sorajax/assets/world"),
+        start=WORLD,
         save_every=100,
         preview_every=100,
         validate_every=50,

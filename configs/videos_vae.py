@@ -2,13 +2,18 @@
 
     python -m sorajax.train configs/videos_vae.py --data.folder videos
 
-Hardware and time: 2 CPU cores, about 0.6 s a step; `held out: psnr` is what to watch.
+`held out: psnr` is what to watch.
+
+Hardware: 2 CPU cores.
+Time: 17 minutes for 300 steps on 300 films (docs/training.md), on cores that other programs shared.
+Result: 33.4 dB on held-out films, from 33.3, with the loss then without structure and flicker.
 """
 
 from pathlib import Path
 
 from sorajax.data.buckets import Bucket
 from sorajax.data.videos.clips import VideoData
+from sorajax.models.folder import WORLD
 from sorajax.training.experiments import load_experiment
 from sorajax.training.experiments.vae import VAEObjective, VAETraining
 from sorajax.training.loop import LoopConfig
@@ -27,7 +32,7 @@ config = VAETraining(
     ),
     loop=LoopConfig(
         steps=300,
-        start=Path("sorajax/assets/world"),
+        start=WORLD,
         save_every=100,
         preview_every=100,
         validate_every=50,

@@ -4,9 +4,12 @@
     python -m sorajax.sample "..." --model Wan2.1-T2V-1.3B --lora runs/wan_lora/model/lora.safetensors:0.8
 
 The frozen transformer stays in bfloat16, 2.8 GB, or in 8 bits with --quantize int8; adapters of rank 16 are computed
-beside it. Hardware: one accelerator of 16 GB (`python -m sorajax.plan configs/wan_lora.py --base Wan2.1-T2V-1.3B
---topology v5e:1x1`: 9.8 GiB at most). Not run on the real weights yet; on tiny random ones in
-tests/training/experiments/test_tune.py.
+beside it.
+
+Hardware: one accelerator of 16 GB (`python -m sorajax.plan configs/wan_lora.py --base Wan2.1-T2V-1.3B --topology
+v5e:1x1`: 9.8 GiB at most).
+Time: not measured; at least 3.9 s a step of 81 frames on one v5e, by the same plan.
+Result: not measured on the real weights; tiny random ones are trained in tests/training/experiments/test_tune.py.
 """
 
 from dataclasses import replace

@@ -5,9 +5,12 @@
 
 Videos are prepared, and encoded by the model's own autoencoder and text encoder, before the first step; then the
 transformer alone is in memory: 1.4 billion parameters, four times in float32 (themselves, their average, two moments)
-and their gradients, split over all devices. Hardware: eight accelerators of 16 GB or more; `sorajax.plan
-configs/wan_tune.py --topology v5e:2x4` says what a step takes before anything is rented. Not run on the real weights
-yet; on tiny random ones in tests/training/experiments/test_tune.py.
+and their gradients, split over all devices.
+
+Hardware: eight accelerators of 16 GB or more; `python -m sorajax.plan configs/wan_tune.py --topology v5e:2x4` says what
+a step takes before anything is rented.
+Time: not measured.
+Result: not measured on the real weights; tiny random ones are trained in tests/training/experiments/test_tune.py.
 """
 
 from pathlib import Path

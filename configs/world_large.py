@@ -9,11 +9,13 @@ large images.
     python -m sorajax.train configs/world_large.py --directory runs/world_large
     python -m sorajax.train configs/world_large.py --directory runs/next --loop.start runs/world_large    and goes on
 
-Hardware: one accelerator of 80 GB, or less with smaller batches (`--data.buckets.0.batch-size`). Time: `loop.minutes`,
-8 by default, however fast the device is. The exported model comes in files of at most 15 MiB.
-Planned for one H200 (`python -m sorajax.plan configs/world_large.py --topology h200:1`), by shape: 30.0, 20.1 and 15.8
-GiB; at least 13, 9 and 7 ms a step, bound by memory, so that utilisation is at most 41, 56 and 29 %.
-Expected result: not yet measured on an accelerator.
+The exported model comes in files of at most 15 MiB.
+
+Hardware: one accelerator of 80 GB, or less with smaller batches (`--data.buckets.0.batch-size`). Planned for one H200
+(`python -m sorajax.plan configs/world_large.py --topology h200:1`), by shape: 30.0, 20.1 and 15.8 GiB; at least 13, 9
+and 7 ms a step, bound by memory, so that utilisation is at most 41, 56 and 29 %.
+Time: `loop.minutes`, 8 by default, however fast the device is.
+Result: not measured on an accelerator.
 """
 
 from sorajax.data.buckets import Bucket

@@ -1,57 +1,174 @@
-"""What the pages point at exists: links, pictures, files and configs of commands, options of experiments."""
+"""Links, pictures, files and extras on the pages exist; each command there is parsed, and run where that is quick."""
 
+import ast
 import re
 import shlex
+import tomllib
+from importlib import import_module
+from pathlib import Path
 
+import jax
 import pytest
 
-from sorajax.training.experiments import load_experiment
+from sorajax.commands.evaluate import MEASURES
+from sorajax.media.video import Video
+from sorajax.models.folder import WORLD, load_model
+from sorajax.models.sora import SoraConfig
+from sorajax.pretrained.lora import TARGETS, init_adapters, save_lora
+from sorajax.training.ahead import CHIPS
 from tests import ROOT
 
 PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "launch/README.md")), *(ROOT / "docs").glob("*.md")]
+EXPERIMENTS = sorted((ROOT / "configs").glob("*.py"))
 LINK = re.compile(r"\]\(([^)#\s]+)|src=['\"]([^'\"]+)")
-FILE = re.compile(r"`((?:sorajax|configs|launch|tests|docs|colab)/[\w./-]+)`")
+FILE = re.compile(r"(?<![\w./-])(?:sorajax|configs|launch|tests|docs|colab|\.ci)/[\w./-]+")
+BLOCK = re.compile(r"```\w*\n(.*?)```", re.DOTALL)
+SPAN = re.compile(r"`([^`]+)`")
+PLACEHOLDERS = {"N": "4"}
+"""Values that a page leaves to its reader, and those that the tests use."""
+
+PARSED = {
+    "sorajax.train": "trains for minutes or hours",
+    "sorajax.plan": "compiles for machines that are not here, with the extra `tpu` or `cuda`: .ci/run does",
+    "sorajax.benchmark": "measures for minutes, or needs a GPU: .ci/run rehearses it",
+    "sorajax.evaluate": "makes or reads hundreds of clips",
+    "sorajax.convert": "needs real weights",
+    "sorajax.encode": "prepares and encodes films for minutes: tests/data/videos and the notebooks do",
+    "--model Wan": "needs real weights",
+    "--sigma": "needs the averages of a long training",
+}
+"""Commands with one of these words are only parsed, for this reason; all others are also run."""
+
+WORK = (
+    "commands.average.average",
+    "commands.average.average_models",
+    "commands.benchmark.check_reference",
+    "commands.benchmark.measure",
+    "commands.convert.convert",
+    "commands.encode.prepare",
+    "commands.sample.load",
+    "commands.train.train",
+    "evaluation.proof.command.run_all",
+)
+"""The functions that command lines call once their arguments are parsed and checked."""
 
 
-def commands(text: str) -> list[list[str]]:
-    """Commands of sorajax in code blocks and in line, one list of words each."""
-    blocks = re.findall(r"```\w*\n(.*?)```", text, re.DOTALL) + re.findall(r"`(python -m sorajax[^`]*)`", text)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    found = [line for line in lines if "python -m sorajax." in line or "python3 -m sorajax." in line]
-    return [shlex.split(line, comments=True) for line in found]
+def commands(text: str) -> list[str]:
+    """Commands of sorajax in code blocks and in line, from the module on."""
+    inline = [" ".join(span.split()) for span in SPAN.findall(BLOCK.sub("", text))]
+    lines = "\n".join([*BLOCK.findall(text), *inline]).replace("\\\n", " ").splitlines()
+    said = [shlex.split(line, comments=True) for line in lines if "-m sorajax." in line]
+    placed = [[PLACEHOLDERS.get(word, word) for word in words[words.index("-m") + 1 :]] for words in said]
+    return [shlex.join(words) for words in placed if words[1:] not in ([], ["..."])]
+
+
+def commands_of(experiment: Path) -> list[str]:
+    """Commands in an experiment's docstring: indented, each up to the words that say what it does, or in line."""
+    text = (ast.get_docstring(ast.parse(experiment.read_text()), clean=False) or "").replace("\\\n", " ")
+    indented = [re.sub(r"(\S) {4,}\w.*", r"\1", line) for line in re.findall(r"^ {4}(python .*)", text, re.MULTILINE)]
+    return commands("\n".join(["```", *indented, "```", re.sub(r"(?m)^ {4}python.*", "", text)]))
+
+
+ON_PAGES = sorted({command for page in PAGES for command in commands(page.read_text())})
+IN_EXPERIMENTS = sorted({command for file in EXPERIMENTS for command in commands_of(file)} - set(ON_PAGES))
+RUN = [command for command in ON_PAGES if not any(word in command for word in PARSED)]
+
+
+class Reached(BaseException):
+    """Raised in place of the work of a command line whose arguments are parsed and checked."""
+
+
+def reached(*_, **__):
+    raise Reached
+
+
+def checked_topology(name: str):
+    """Replaces `Topology`, whose compiler is an extra; kinds are checked all the same."""
+    assert name.partition(":")[0] in CHIPS
+    raise Reached
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory):
+    """A folder to run commands in: a link to the experiments, and small files with the names that pages use."""
+    folder = tmp_path_factory.mktemp("reader")
+    for name in ("configs", "sorajax"):
+        (folder / name).symlink_to(ROOT / name)
+    for name in ("docs", "models", "runs", "videos"):
+        (folder / name).mkdir()
+    (folder / "docs" / "prompts.txt").write_text((ROOT / "docs" / "prompts.txt").read_text())
+    given = ROOT / "docs" / "tasks"
+    for name in ("mask.png", "board.json"):
+        (folder / name).write_bytes((given / name).read_bytes())
+    still, clip = Video.load(given / "still.png"), Video.load(given / "clip.webp")
+    for name in ("ball.png", "cat.png", "first.png", "last.png"):
+        still.save(folder / name)
+    for name in ("clip.mp4", "a.mp4", "b.mp4"):
+        clip.save(folder / name)
+    for name in ("runs/world_dit", "runs/videos_dit", "models/before", "runs/after"):
+        (folder / name).symlink_to(WORLD)
+    (folder / "runs" / "world_lora" / "model").mkdir(parents=True)
+    config, params, _ = load_model(WORLD, SoraConfig)
+    adapters = init_adapters(params["dit"], 2, TARGETS, jax.random.key(0))
+    save_lora(folder / "runs" / "world_lora" / "model" / "lora.safetensors", adapters, config.dit, 2.0)
+    return folder
+
+
+def main_of(command: str):
+    """The `main` of a command's module, and its arguments."""
+    module, *arguments = shlex.split(command)
+    assert (ROOT / "sorajax" / f"{module.removeprefix('sorajax.')}.py").is_file()
+    return import_module(module).main, arguments
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_pictures_and_files_exist(page):
+def test_links_pictures_files_and_extras_exist(page):
     text = page.read_text()
     links = {a or b for a, b in LINK.findall(text)} - {"", None}
     gone = [link for link in links if "://" not in link and not (page.parent / link).exists()]
-    gone += [file for file in FILE.findall(text) if not (ROOT / file).exists() and "X" not in file]
-    assert not gone
+    named = FILE.findall("\n".join(BLOCK.findall(text) + SPAN.findall(BLOCK.sub("", text))))
+    gone += [file for file in named if not (ROOT / file).exists() and "X" not in file]
+    extras = re.findall(r"pip install.*?\[([\w,]+)\]", text)
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert not gone + [name for extra in extras for name in extra.split(",") if name not in known]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_commands_name_modules_experiments_and_options_that_exist(page):
-    for words in commands(page.read_text()):
-        module = next(word for word in words if word.startswith("sorajax."))
-        assert (ROOT / "sorajax" / f"{module.removeprefix('sorajax.')}.py").is_file(), words
-        for config in (word for word in words if word.startswith("configs/")):
-            experiment = load_experiment(ROOT / config)
-            for option in (word for word in words if re.match(r"--(loop|model|data|objective)\.", word)):
-                assert_field(experiment, option.removeprefix("--").replace("-", "_").split("."), words)
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda path: path.stem)
+def test_an_experiment_states_hardware_time_and_result_in_figures(experiment):
+    text = ast.get_docstring(ast.parse(experiment.read_text())) or ""
+    stated = dict(re.findall(r"^(Hardware|Time|Result): ((?:.+\n?)+?)(?=Time:|Result:|\n|\Z)", text, re.MULTILINE))
+    assert stated.keys() == {"Hardware", "Time", "Result"}
+    assert all(re.search(r"\d|not measured", words) for words in stated.values())
 
 
-def assert_field(config, path, words):
-    """A dotted option is a field of a config; numbers count entries of a tuple."""
-    for name in path:
-        assert name.isdigit() or hasattr(config, name), f"{'.'.join(path)} of {words}"
-        config = config[int(name)] if name.isdigit() else getattr(config, name)
+@pytest.mark.parametrize("command", [*ON_PAGES, *IN_EXPERIMENTS])
+def test_a_command_is_parsed(command, reader, monkeypatch):
+    main, arguments = main_of(command)
+    monkeypatch.chdir(reader)
+    if "--help" in arguments:
+        assert main(arguments) == 0
+        return
+    for place in WORK:
+        monkeypatch.setattr(f"sorajax.{place}", reached)
+    for measured in MEASURES:
+        monkeypatch.setitem(MEASURES, measured, reached)
+    monkeypatch.setattr("sorajax.training.ahead.Topology", checked_topology)
+    with pytest.raises(Reached):
+        main(arguments)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", RUN)
+def test_a_command_runs(command, reader, monkeypatch, capsys):
+    main, arguments = main_of(command)
+    monkeypatch.chdir(reader)
+    few = ["--steps", "1", "--overwrite"] if command.startswith("sorajax.sample") else []
+    assert main([*arguments, *few]) == 0, capsys.readouterr().err
 
 
 def test_the_reader_of_commands_sees_them():
     text = "a\n```bash\nx && python -m sorajax.sample 'a b' --size 1x1   # c\npip install y\n```\n"
-    text += "`python -m sorajax.plan A \\\n  b`"
-    assert commands(text) == [
-        ["x", "&&", "python", "-m", "sorajax.sample", "a b", "--size", "1x1"],
-        ["python", "-m", "sorajax.plan", "A", "b"],
-    ]
+    text += (
+        "`time python -m sorajax.plan A\n  b --frames N`, `python -m sorajax.train` and `python -m sorajax.train ...`"
+    )
+    assert commands(text) == ["sorajax.sample 'a b' --size 1x1", "sorajax.plan A b --frames 4"]
