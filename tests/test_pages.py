@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from sorajax.commands.evaluate import MEASURES
+from sorajax.commands.evaluate import SUBCOMMANDS
 from sorajax.media.video import Video
 from sorajax.models.folder import WORLD, load_model
 from sorajax.models.sora import SoraConfig
@@ -43,7 +43,7 @@ WORK = (
     "commands.average.average",
     "commands.average.average_models",
     "commands.benchmark.check_reference",
-    "commands.benchmark.measure",
+    "commands.benchmark.conditions",
     "commands.convert.convert",
     "commands.encode.prepare",
     "commands.sample.load",
@@ -96,7 +96,8 @@ def reader(tmp_path_factory):
         (folder / name).symlink_to(ROOT / name)
     for name in ("docs", "models", "runs", "videos"):
         (folder / name).mkdir()
-    (folder / "docs" / "prompts.txt").write_text((ROOT / "docs" / "prompts.txt").read_text())
+    for page in (ROOT / "README.md", ROOT / "docs" / "prompts.txt", *(ROOT / "docs").glob("*.md")):
+        (folder / page.relative_to(ROOT)).write_text(page.read_text())
     given = ROOT / "docs" / "tasks"
     for name in ("mask.png", "board.json"):
         (folder / name).write_bytes((given / name).read_bytes())
@@ -150,9 +151,9 @@ def test_a_command_is_parsed(command, reader, monkeypatch):
         return
     for place in WORK:
         monkeypatch.setattr(f"sorajax.{place}", reached)
-    for measured in MEASURES:
-        monkeypatch.setitem(MEASURES, measured, reached)
-    monkeypatch.setattr("sorajax.training.ahead.Topology", checked_topology)
+    for row in SUBCOMMANDS.values():
+        monkeypatch.setattr(f"{row.module}.{row.function}", reached)
+    monkeypatch.setattr("sorajax.evaluation.plans.Topology", checked_topology)
     with pytest.raises(Reached):
         main(arguments)
 

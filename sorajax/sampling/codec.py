@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from sorajax.devices.residency import Parts, memory_of_devices
+from sorajax.diffusion.looped import Cycle
 from sorajax.media.video import Frames
 from sorajax.models.sora import SoraConfig
 from sorajax.models.tiles import LARGEST, decode_tiles
@@ -44,8 +45,13 @@ class Codec:
 
         return np.asarray(self.programs(("encoder", video.shape), encode, self.params["vae"], video))[0]
 
-    def decode(self, latents: Float[Array, "b t h w c"], height: int, width: int) -> UInt8[np.ndarray, "b t y x 3"]:
-        """Frames of whole clips, cut to the size that is shown."""
+    def decode(
+        self, latents: Float[Array, "b t h w c"], height: int, width: int, cycle: Cycle | None = None
+    ) -> UInt8[np.ndarray, "b t y x 3"]:
+        """Frames of whole clips, cut to the size that is shown; of a loop, whose latents are a cycle, one turn."""
+        if cycle is not None:
+            turn = cycle.size * self.config.vae.stride[0]
+            return self.decode(cycle.unrolled(latents), height, width)[:, -turn:]
         params, config, shown = self.params["vae"], self.config.vae, np.s_[:, :, :height, :width]
         decode = self.decoder(latents.shape)
         if decode is not decode_to_bytes:

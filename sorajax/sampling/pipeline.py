@@ -30,7 +30,7 @@ from sorajax.sampling.progress import Bar
 from sorajax.sampling.prompts import Prompts
 from sorajax.sampling.request import Request, SamplerName
 from sorajax.sampling.settings import Settings, metadata, notes_on, settings_for
-from sorajax.sampling.shots import Shot, check_first_frames, shots_of
+from sorajax.sampling.shots import Shot, check_first_frames, described, shots_of
 from sorajax.sampling.store import WindowStore
 from sorajax.sampling.windows import Windows, windows_for
 
@@ -141,18 +141,11 @@ class Pipeline:
                 padded = group + group[-1:] * (batch - len(group))
                 latents = self.denoiser.sample(padded, settings, times, known, extra, cycle=cycle)
                 self.bar.hide()
-                pixels = self.decoded(latents, settings, cycle)
+                pixels = self.codec.decode(latents, settings.height, settings.width, cycle)
                 if conditioning is not None:
                     pixels = put_back(conditioning, pixels)
                 for (prompt, seed), frames in zip(group, pixels, strict=False):
                     yield Video(frames, settings.fps, self.metadata(settings, prompt, seed))
-
-    def decoded(self, latents: Any, settings: Settings, cycle: Cycle | None = None) -> Any:
-        """Frames uint8 [b t y x 3] of latents [b t h w c]; of a loop one turn."""
-        if cycle is None:
-            return self.codec.decode(latents, settings.height, settings.width)
-        pixels = self.codec.decode(cycle.unrolled(latents), settings.height, settings.width)
-        return pixels[:, -cycle.size * self.config.vae.stride[0] :]
 
     def film(
         self,
@@ -179,12 +172,12 @@ class Pipeline:
                 yield from film_frames(model, shots, settings.latent, seed, head, store)
 
         made_by = self.metadata(settings, shots[0].prompt, seed)
-        if len(shots) > 1:
-            made_by["shots"] = [{"prompt": s.prompt, "frames": s.frames, "cut": s.cut} for s in shots]
         count = sum(shot.frames for shot in shots)
+        made_by |= described(shots)
         return Film(frames(), count, settings.height, settings.width, settings.fps, made_by)
 
     def metadata(self, settings: Settings, prompt: str, seed: int) -> dict[str, Any]:
         """What it takes to make the clip again, in JSON values."""
-        made_by = {"model": self.name, **self.opened}
-        return metadata(settings, prompt, seed, made_by) | {"version": f"sorajax {__version__}"}
+        return metadata(settings, prompt, seed, {"model": self.name, **self.opened}) | {
+            "version": f"sorajax {__version__}"
+        }

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 
@@ -59,3 +60,10 @@ def check_first_frames(shots: Sequence[Shot], head: Frames | None, name: str) ->
                 remedy = "leave out 'Cut to:', or give a storyboard where its scene has an image or continues"
             raise BadRequest(f"{name} begins from pictures, and shot {first + 1} has none: {remedy}")
         first += len(run)
+
+
+def described(shots: Sequence[Shot]) -> dict[str, Any]:
+    """Several shots as a film's metadata name them, in JSON values."""
+    if len(shots) == 1:
+        return {}
+    return {"shots": [{"prompt": shot.prompt, "frames": shot.frames, "cut": shot.cut} for shot in shots]}

@@ -130,8 +130,8 @@ def test_a_picture_and_one_of_two_experts_are_planned_too():
     vision = VisionConfig(width=32, hidden=64, depth=3, heads=4, patch=14, size=56)
     channels = base.vae.latent_channels
     dit = replace(base.dit, in_channels=2 * channels + 4, image_width=vision.width, pooled_text=False)
+    base = replace(base, drop_conditioning_in_cfg=False)
     config = replace(base, dit=dit, vision=vision, conditioning=MaskChannels(), boundary=0.9)
-    config = replace(config, drop_conditioning_in_cfg=False)
     inits = {
         "text": (init_text, config.text),
         "vision": (init_vision, vision),

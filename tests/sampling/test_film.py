@@ -190,7 +190,7 @@ def test_a_stream_decodes_as_the_whole(pipeline):
     latents = RNG.standard_normal(settings.latent, np.float32)
     stream = Stream(Windows(pipeline.denoiser, pipeline.codec, settings), 7)
     parts = [stream.add(latents[:2]), stream.add(latents[2:4]), stream.add(latents[4:])]
-    whole = pipeline.decoded(latents[None], settings)[0]
+    whole = pipeline.codec.decode(latents[None], settings.height, settings.width)[0]
     assert np.abs(np.concatenate(parts).astype(int) - whole).max() <= 1
     assert (len(stream.latents), len(stream.frames), stream.done) == (3, 9, 5)  # what a window of 7 needs, and no more
     assert stream.frames.base is None
