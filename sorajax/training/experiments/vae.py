@@ -41,9 +41,9 @@ from sorajax.models.sora import SoraConfig, init_vae
 from sorajax.models.vae import VAE, VAEConfig, denormalise, stream_decode, stream_encode
 from sorajax.pretrained.wan_folder import is_open_model, open_autoencoder
 from sorajax.training.adversarial import AdversarialConfig, game
+from sorajax.training.growth import wider
 from sorajax.training.loop import LoopConfig
 from sorajax.training.perceptual import feature_distance, flicker, ssim, structure
-from sorajax.training.wider import wider
 from sorajax.world.draw import Truth, draw
 
 

@@ -33,9 +33,8 @@ from sorajax.models.folder import TOKENIZER, Storage, export_model, load_model, 
 from sorajax.models.sora import EXPERTS, Expert, SoraConfig, init_dit, init_text
 from sorajax.pretrained.open import borrow
 from sorajax.pretrained.wan_folder import is_open_model, open_model
-from sorajax.training.deeper import deeper
 from sorajax.training.experiments.vae import encoder
-from sorajax.training.finer import finer
+from sorajax.training.growth import deeper, finer
 from sorajax.training.picture import picture_encoder
 from sorajax.training.velocity import by_time, embed, predict, sample, tokens_of_clip
 
