@@ -48,11 +48,6 @@ def exponent(sigma: float) -> float:
     return float(np.roots([1, 7, 16 - square, 12 - square]).real.max())
 
 
-def width(gamma: float) -> float:
-    """The relative width of a power function of this exponent."""
-    return float(np.sqrt(gamma + 1) / ((gamma + 2) * np.sqrt(gamma + 3)))
-
-
 def check_widths(name: str, sigmas: Sequence[float]) -> None:
     """Raises ValueError for a width that no power function has, or that is given twice."""
     for sigma in sigmas:

@@ -12,11 +12,11 @@ from sorajax.data.buckets import Bucket
 from sorajax.data.videos.clips import tokens_of
 from sorajax.data.worlds import WorldBatch, WorldData, caption_maker
 from sorajax.devices.sharding import make_mesh, place_batch, shardings
-from sorajax.models.sora import init
 from sorajax.models.text import Tokenizer
 from sorajax.training.objectives.flow import FlowObjective, FlowStage
 from sorajax.training.velocity import LEVELS, by_time
 from tests.conftest import TINY, tiny_tokenizer
+from tests.weights import init
 
 BUCKET = Bucket(5, 16, 16, batch_size=4)
 
