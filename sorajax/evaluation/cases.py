@@ -87,7 +87,7 @@ class Case:
 
 
 @flax.struct.dataclass
-class TransformerStage:
+class TransformerStage(Stage):
     """Flow matching of a transformer alone, on batches of latents and embedded text."""
 
     config: DiTConfig = flax.struct.field(pytree_node=False)
@@ -95,7 +95,8 @@ class TransformerStage:
     def init(self, key: jax.Array) -> Any:
         return init_dit(self.config, key)
 
-    compiler_options = staticmethod(products_alone)
+    def compiler_options(self) -> dict[str, Any] | None:
+        return products_alone()
 
     def loss(self, params: Any, batch: dict[str, Array], key: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
         data, (time_key, noise_key) = batch["latent"], jax.random.split(key)

@@ -30,12 +30,13 @@ from sorajax.training.experiments.flow import FlowTraining
 from sorajax.training.experiments.tune import at_hand, check_tunable, described
 from sorajax.training.loop import LoopConfig
 from sorajax.training.objectives.flow import FlowObjective, FlowStage
+from sorajax.training.step import Stage
 
 FILE = "lora.safetensors"
 
 
 @flax.struct.dataclass
-class LoRAStage:
+class LoRAStage(Stage):
     """Adapters learning velocities; `base` holds the frozen {"dit"} and, where captions come as tokens, {"text"};
     `flow` the objective and the rest."""
 

@@ -44,6 +44,7 @@ from sorajax.training.adversarial import AdversarialConfig, game
 from sorajax.training.growth import wider
 from sorajax.training.loop import LoopConfig
 from sorajax.training.perceptual import feature_distance, flicker, ssim, structure
+from sorajax.training.step import Stage
 from sorajax.world.draw import Truth, draw
 
 
@@ -72,7 +73,7 @@ class VAEObjective:
 
 
 @flax.struct.dataclass
-class VAEStage:
+class VAEStage(Stage):
     """An autoencoder learning to reconstruct."""
 
     config: VAEConfig = flax.struct.field(pytree_node=False)

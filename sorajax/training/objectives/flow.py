@@ -36,6 +36,7 @@ from sorajax.pretrained.wan_folder import is_open_model, open_model
 from sorajax.training.experiments.vae import encoder
 from sorajax.training.growth import deeper, finer
 from sorajax.training.picture import picture_encoder
+from sorajax.training.step import Stage
 from sorajax.training.velocity import by_time, embed, predict, sample, tokens_of_clip
 
 
@@ -70,7 +71,7 @@ class FlowObjective:
 
 
 @flax.struct.dataclass
-class FlowStage:
+class FlowStage(Stage):
     """A transformer and text encoder learning velocities; params are {"text", "dit"}, `vae` holds frozen ones.
 
     Where the text encoder is frozen too, params are {"dit"}, and batches and prompts come as its embeddings. "dit" may
@@ -160,7 +161,8 @@ class FlowStage:
             return picture_encoder(self.config, self.vae, dict(self.external_parts)[TEXT])
         return lambda: encoder(self.config.vae, self.vae), signature(self.vae["encoder"])
 
-    compiler_options = staticmethod(products_alone)
+    def compiler_options(self) -> dict[str, Any] | None:
+        return products_alone()
 
     def tokens(self, batch: WorldBatch) -> float:
         """Patches of all clips."""
