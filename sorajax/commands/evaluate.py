@@ -212,7 +212,7 @@ def measure_reconstruction(command: Reconstruction) -> None:
 def autoencoder(model: str) -> tuple[Any, Any]:
     """Config and parameters of the autoencoder that a model is or has."""
     from sorajax.sampling.pipeline import EMBEDDED, load
-    from sorajax.training.experiments.vae import is_autoencoder, load_vae
+    from sorajax.training.autoencoder import is_autoencoder, load_vae
 
     if model != EMBEDDED and is_autoencoder(Path(model).expanduser()):
         return load_vae(Path(model).expanduser())

@@ -15,7 +15,7 @@ from sorajax.data.videos.decode import BrokenVideo, read_clip
 from sorajax.data.videos.listing import listing
 from sorajax.evaluation.world import GROUPS, Results, evaluate_truth
 from sorajax.models.vae import VAEConfig
-from sorajax.training.experiments.vae import reconstructed
+from sorajax.training.autoencoder import reconstructed
 from sorajax.training.perceptual import flicker, ssim
 from sorajax.world.draw import render
 from sorajax.world.scenes import FULL, WorldMix, sample_scenes

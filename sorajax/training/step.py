@@ -62,7 +62,7 @@ class Stage(Protocol):
 
     def export(self, directory: Path, params: Any) -> None:
         """Writes a model folder of the averaged parameters, after each checkpoint. Default: none is written."""
-        return None
+        return
 
     def load(self, directory: Path) -> Any:
         """The parameters in a model folder, the reverse of `export`. Default: ValueError, a run cannot begin there."""
@@ -70,7 +70,7 @@ class Stage(Protocol):
 
     def check(self, mesh: Mesh) -> None:
         """Raises ValueError where the model does not divide over the mesh. Default: it divides."""
-        return None
+        return
 
     def compiler_options(self) -> dict[str, Any] | None:
         """Compiler options of the step. Default: the compiler's own."""

@@ -12,9 +12,10 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from sorajax.models.dit import DiT, DiTConfig
 from sorajax.models.sora import init_dit, init_vae
 from sorajax.models.vae import VAE, VAEConfig, stream_decode, stream_encode
-from sorajax.training.experiments.vae import VAEStage, VAETraining
+from sorajax.training.experiments.vae import VAETraining
 from sorajax.training.growth import OUTPUTS, deeper, finer, wider
 from sorajax.training.loop import LoopConfig
+from sorajax.training.objectives.vae import VAEStage
 
 CONFIG = DiTConfig(
     width=16, hidden=32, depth=2, heads=2, in_channels=4, out_channels=4, patch=(1, 2, 2), text_width=8, frequencies=8
