@@ -15,8 +15,9 @@ from sorajax.data.buckets import Bucket
 from sorajax.data.videos.clips import VideoData
 from sorajax.models.folder import WORLD
 from sorajax.training.experiments import load_experiment
-from sorajax.training.experiments.vae import VAEObjective, VAETraining
+from sorajax.training.experiments.vae import VAETraining
 from sorajax.training.loop import LoopConfig
+from sorajax.training.objectives.vae import VAEObjective
 from sorajax.training.optimizer import OptimizerConfig
 
 BOX = Path(__file__).with_name("world_encoder.py")  # trained the autoencoder in the box

@@ -9,8 +9,9 @@ configs/world_encoder.py.
 from sorajax.data.buckets import Bucket
 from sorajax.data.worlds import WorldData
 from sorajax.models.vae import VAEConfig
-from sorajax.training.experiments.vae import VAEObjective, VAETraining
+from sorajax.training.experiments.vae import VAETraining
 from sorajax.training.loop import LoopConfig
+from sorajax.training.objectives.vae import VAEObjective
 from sorajax.training.optimizer import OptimizerConfig
 
 config = VAETraining(

@@ -16,9 +16,10 @@ import pytest
 
 from sorajax.models.dit import DiTConfig
 from sorajax.models.folder import export_model
-from sorajax.models.sora import SoraConfig, init
+from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextConfig
 from sorajax.models.vae import VAEConfig
+from tests.weights import init
 
 WORDS = ("[UNK]", "a", "the", "on", "red", "blue", "grey", "floor", "ball", "box", "bounces", "falls", "left", "right")
 TINY = SoraConfig(

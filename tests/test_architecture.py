@@ -33,6 +33,8 @@ ROOMS = (
 SHORT = {"errors": 60, "files": 120}
 """Files at the root that are rooms by themselves, and their most lines; all others are doors."""
 DOOR, LONGEST = 40, 450
+OBJECTIVE = 150
+"""Lines of a file in training/objectives."""
 LAZY = {"sorajax": {"sorajax.sampling.loading", "sorajax.media.video"}}
 """`sorajax.load` and `sorajax.Video` are imported when asked for."""
 
@@ -121,6 +123,17 @@ def test_the_root_holds_doors(path):
 def test_a_file_is_read_in_one_sitting(name):
     most = SHORT.get(room(name), LONGEST) if name.count(".") == 1 else LONGEST
     assert len(MODULES[name].read_text().splitlines()) <= most
+
+
+OBJECTIVES = sorted((SOURCE / "training" / "objectives").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", OBJECTIVES, ids=lambda path: path.name)
+def test_an_objective_is_one_short_file(path):
+    """It holds `init` and `loss`, knows no experiment, and what several share is elsewhere."""
+    assert len(path.read_text().splitlines()) <= OBJECTIVE
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    assert not {other for other in IMPORTS[name] if other.startswith("sorajax.training.experiments")}
 
 
 @pytest.mark.parametrize("name", MODULES)

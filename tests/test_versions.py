@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import pytest
 
 from sorajax.training.flops import training_flops
+from sorajax.training.state import TrainState
 from sorajax.training.step import Flops
 
 SOURCE = Path(__file__).parent.parent / "sorajax"
@@ -113,7 +114,7 @@ def test_what_cannot_be_counted_stops_no_training(monkeypatch, capsys):
         raise KeyError("num_consts")
 
     monkeypatch.setattr("sorajax.training.step.training_flops", broken)
-    flops, stage, batch = Flops({}, jax.random.key(0)), Stage(), {"x": jnp.zeros(3)}
+    flops, stage, batch = Flops(TrainState(0, {}, {}, ()), jax.random.key(0)), Stage(), {"x": jnp.zeros(3)}
     assert [flops(stage, batch), flops(stage, batch)] == [0.0, 0.0]
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 1  # once

@@ -70,7 +70,7 @@ def average(options: Options) -> None:
     from sorajax.models.folder import export_model, load_model, model_kind
     from sorajax.models.sora import SoraConfig
     from sorajax.models.vae import VAEConfig
-    from sorajax.training.posthoc import check_widths, combine, read_snapshots, solve
+    from sorajax.training.posthoc import check_widths, combine, read_snapshots, replaced, solve
 
     if not options.run or options.sigma is None or options.shares:
         raise ValueError(
@@ -137,25 +137,3 @@ def average_models(options: Options) -> None:
 def weighed(share: float, total: Any, leaf: Any) -> Any:
     """The total and a leaf's share."""
     return total + leaf * share
-
-
-def replaced(params: dict[str, Any], averaged: dict[str, Any]) -> dict[str, Any]:
-    """`params` with what was trained replaced; what only training needs is left out.
-
-    Raises ValueError where parts of the model, or no parts of it, are in the averages.
-    """
-    from flax.traverse_util import flatten_dict, unflatten_dict
-
-    model, new = flatten_dict(params, sep="/"), flatten_dict(averaged, sep="/")
-    groups = {name.split("/")[0] for name in new}
-    if wrong := [
-        name
-        for name, leaf in model.items()
-        if name.split("/")[0] in groups and getattr(new.get(name), "shape", None) != leaf.shape
-    ]:
-        raise ValueError(
-            f"the averages do not fit the run's model: {wrong[0]} is not the same in both; they are of another run"
-        )
-    if not groups & {name.split("/")[0] for name in model}:
-        raise ValueError(f"the averages have nothing of the run's model: they are of {', '.join(sorted(groups))}")
-    return unflatten_dict({name: new.get(name, leaf) for name, leaf in model.items()}, sep="/")

@@ -21,12 +21,15 @@ from sorajax.models.dit import DiTConfig
 from sorajax.models.sora import SoraConfig, init_dit
 from sorajax.models.vae import VAEConfig
 from sorajax.models.velocity import velocity_of
+from sorajax.training.autoencoder import load_vae
 from sorajax.training.experiments import load_experiment
 from sorajax.training.experiments.flow import FlowTraining
-from sorajax.training.experiments.vae import VAEStage, VAETraining, load_vae
+from sorajax.training.experiments.vae import VAETraining
 from sorajax.training.objectives.flow import FlowStage
+from sorajax.training.objectives.vae import VAEStage
 from sorajax.training.optimizer import OptimizerConfig
 from sorajax.training.step import Stage
+from sorajax.training.transformer import TransformerFolder
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class Case:
 
 
 @flax.struct.dataclass
-class TransformerStage:
+class TransformerStage(Stage):
     """Flow matching of a transformer alone, on batches of latents and embedded text."""
 
     config: DiTConfig = flax.struct.field(pytree_node=False)
@@ -95,7 +98,8 @@ class TransformerStage:
     def init(self, key: jax.Array) -> Any:
         return init_dit(self.config, key)
 
-    compiler_options = staticmethod(products_alone)
+    def compiler_options(self) -> dict[str, Any] | None:
+        return products_alone()
 
     def loss(self, params: Any, batch: dict[str, Array], key: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
         data, (time_key, noise_key) = batch["latent"], jax.random.split(key)
@@ -147,7 +151,7 @@ def flow_case(experiment: FlowTraining, vae: VAEConfig, clips: int | None) -> Ca
     bucket = replace(bucket, batch_size=clips or bucket.batch_size)
     latent, text = vae.latent_shape(*bucket.size), experiment.text
     config = SoraConfig(text, experiment.model, vae)
-    stage = FlowStage(None, None, config, experiment.objective, experiment.data, tokenizer="")
+    stage = FlowStage(None, None, config, experiment.objective, experiment.data, TransformerFolder(""))
     ids = np.random.default_rng(0).integers(0, text.vocabulary, (bucket.batch_size, text.tokens), np.int32)
     batch = WorldBatch(None, normal(bucket.batch_size, *latent), ids, np.ones_like(ids, bool), bucket)
     return Case(

@@ -22,7 +22,7 @@ from sorajax.models.velocity import velocity_of
 from sorajax.sampling.program import compiled, decode_whole
 from sorajax.training.flops import forward_flops, training_flops
 from sorajax.training.optimizer import make_optimizer
-from sorajax.training.step import make_begin, make_update, step_options
+from sorajax.training.step import Stage, make_begin, make_update, method
 
 GUIDANCE, TIMES = 4.0, (0.9, 0.8)
 """The scale and the two times of the denoising step that is timed."""
@@ -67,7 +67,7 @@ def ready_training(
             make_update(optimizer, case.optimizer),
             donate_argnums=0,
             out_shardings=(where, None),
-            compiler_options=step_options(case.stage),
+            compiler_options=method(case.stage, Stage.compiler_options)(),
         )
         with cache_hits() as hits:
             program, seconds = timed_compile(lambda: update.lower(state, case.stage, batch, key, whole).compile())

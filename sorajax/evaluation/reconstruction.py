@@ -19,7 +19,7 @@ from sorajax.evaluation.world import GROUPS, OBJECT_WORDS, Results, evaluate_tru
 from sorajax.evaluation.world import table as accuracies
 from sorajax.models.vae import VAEConfig
 from sorajax.sampling.loading import EMBEDDED, load
-from sorajax.training.experiments.vae import is_autoencoder, load_vae, reconstructed
+from sorajax.training.autoencoder import is_autoencoder, load_vae, reconstructed
 from sorajax.training.perceptual import flicker, ssim
 from sorajax.world.draw import render
 from sorajax.world.scenes import FULL, WorldMix, sample_scenes

@@ -113,13 +113,6 @@ class SoraConfig:
         return self.frames[0]
 
 
-def init(config: SoraConfig, key: jax.Array) -> dict:
-    """Random parameters of all three models: {"text", "dit", "vae"}, nested dicts of float32 arrays."""
-    keys = jax.random.split(key, 3)
-    text, dit = init_text(config.text, keys[0]), init_dit(config.dit, keys[1])
-    return {"text": text, "dit": dit, "vae": init_vae(config.vae, keys[2])}
-
-
 def init_text(config: TextConfig, key: jax.Array) -> dict:
     return TextEncoder(config).init(key, jnp.zeros((1, 2), jnp.int32), jnp.ones((1, 2), bool))["params"]
 

@@ -31,19 +31,6 @@ class Row(NamedTuple):
     """Lengths of axes that `layout` joins, so that it can be read backwards."""
 
 
-def import_parameters(rows: Sequence[Row], tensors: Mapping[str, np.ndarray], shapes: Any, dtype=np.float32) -> dict:
-    """Their tensors -> our parameters as nested dicts of numpy arrays of `dtype`.
-
-    `shapes` is the tree of our parameters, e.g. of ShapeDtypeStructs from `jax.eval_shape`. Raises ValueError, naming
-    names, where a tensor is unread or missing, a parameter is unfilled or the table's own, or a shape differs.
-    """
-    filled = {}
-    for row, leaf in _matched(rows, tensors, shapes):
-        parts = [_part(row, name, tensors, leaf.shape).astype(dtype) for name in _names(row)]
-        filled[row.ours] = np.stack(parts) if row.layers else parts[0]
-    return unflatten_dict(filled, sep="/")
-
-
 def check_tensors(rows: Sequence[Row], tensors: Mapping[str, np.ndarray], shapes: Any) -> None:
     """Raises ValueError where names, shapes or types of tensors are not those of the parameters, as importing does;
     reads no tensor whose mapping tells what it is without (`hollow`)."""
@@ -59,10 +46,12 @@ def stream_parameters(
     shapes: Any,
     finish: Finish = lambda name, leaf: leaf,
 ) -> dict:
-    """As `import_parameters`, tensor by tensor to where each belongs: host memory holds one tensor, not the model.
+    """Their tensors -> our parameters, tensor by tensor to where each belongs: host memory holds one tensor, not the
+    model.
 
-    `shapes` are ShapeDtypeStructs with the type, and where it is wanted the sharding, that each parameter shall have.
-    Each parameter goes through `finish` as soon as it is there.
+    `shapes` is the tree of our parameters, ShapeDtypeStructs with the type, and where it is wanted the sharding, that
+    each parameter shall have. Each parameter goes through `finish` as soon as it is there. Raises ValueError, naming
+    names, where a tensor is unread or missing, a parameter is unfilled or the table's own, or a shape differs.
     """
     filled = {}
     for row, leaf in _matched(rows, tensors, shapes):
@@ -114,7 +103,7 @@ def _part(row: Row, name: str, tensors: Mapping[str, np.ndarray], shape: tuple[i
 
 
 def export_parameters(rows: Sequence[Row], parameters: Any) -> dict[str, np.ndarray]:
-    """The inverse of `import_parameters`. Raises ValueError where a parameter has no row, or a row no parameter."""
+    """The inverse of `stream_parameters`. Raises ValueError where a parameter has no row, or a row no parameter."""
     return dict(exported(rows, parameters))
 
 

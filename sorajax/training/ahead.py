@@ -19,7 +19,7 @@ from sorajax.devices.sharding import AXES, batch_sharding, shardings
 from sorajax.training.flops import training_flops
 from sorajax.training.loop import LoopConfig
 from sorajax.training.optimizer import make_optimizer
-from sorajax.training.step import bound, make_begin, make_update
+from sorajax.training.step import Stage, make_begin, make_update, method, step_loss
 
 GIB = 2**30
 COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
@@ -146,7 +146,7 @@ class TooLarge(ValueError):
 
 def plan_step(stage: Any, batch: Any, config: LoopConfig, mesh: Mesh) -> StepPlan:
     """Compiles the last training step, of abstract arrays, for the devices of `mesh`. Raises TooLarge."""
-    stage = bound(stage, config.steps)
+    stage = method(stage, Stage.at)(config.steps)
     optimizer = make_optimizer(config.optimizer, None if config.minutes else config.steps)
     begin = make_begin(optimizer)
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -173,7 +173,7 @@ def plan_step(stage: Any, batch: Any, config: LoopConfig, mesh: Mesh) -> StepPla
     memory = compiled.memory_analysis()
     return StepPlan(
         parameters=sum(leaf.size for leaf in jax.tree.leaves(abstract.params)),
-        flops=training_flops(lambda p, stage, *more: stage.loss(p, *more), abstract.params, stage, batch, key),
+        flops=training_flops(step_loss, abstract.params, stage, abstract, batch, key),
         arguments=memory.argument_size_in_bytes,
         temporary=memory.temp_size_in_bytes,
         peak=peak_of(memory),

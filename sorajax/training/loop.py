@@ -36,13 +36,12 @@ from sorajax.training.step import (
     Flops,
     Programs,
     Stage,
-    bound,
     loaded,
     make_begin,
     make_update,
+    method,
     quick_compile,
     shape_of,
-    step_options,
 )
 
 LAG = 2  # steps whose metrics may still be on the device
@@ -158,8 +157,7 @@ def check_mesh(experiment: Any) -> None:
             )
     if hasattr(experiment, "planned"):
         stage, _ = experiment.planned(mesh)
-        if hasattr(stage, "check"):
-            stage.check(mesh)
+        method(stage, Stage.check)(mesh)
 
 
 class Run:
@@ -186,18 +184,17 @@ class Run:
         begin = make_begin(self.optimizer)
         self.abstract = jax.eval_shape(lambda key: begin(stage.init(key)), self.init_key)
         self.where = shardings(self.abstract, mesh)
-        if hasattr(stage, "check"):
-            stage.check(mesh)
+        method(stage, Stage.check)(mesh)
         self.stage = jax.device_put(stage, shardings(stage, mesh))
         self.position = data.get_state()
         size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(self.abstract))
         self.clock = Clock(config.steps, config.minutes, config.optimizer, size)
         self.held_out: list[Any] = []
-        self.measure = jax.jit(lambda stage, params, batch, key: stage.validate(params, batch, key))
+        self.measure = jax.jit(lambda stage, *rest: method(stage, Stage.validate)(*rest))
         self.state = self.restored() or self.started() or self.fresh()
         self.step = int(self.state.step)
         self.tally = Tally(checkpoints)
-        self.flops = Flops(self.abstract.params, self.step_key, reporter.say)
+        self.flops = Flops(self.abstract, self.step_key, reporter.say)
         count = sum(leaf.size for leaf in jax.tree.leaves(self.abstract.params))
         reporter.say(f"training {count / 1e6:.2f} M parameters on {mesh.size} {jax.devices()[0].device_kind} device(s)")
 
@@ -240,12 +237,12 @@ class Run:
                 update,
                 donate_argnums=0,
                 out_shardings=(self.where, replicated),
-                compiler_options=step_options(self.stage),
+                compiler_options=method(self.stage, Stage.compiler_options)(),
             )
         )
         if self.config.minutes:
             self.compile_early(programs)
-        tokens = getattr(self.stage, "tokens", lambda batch: 0.0)
+        tokens = method(self.stage, Stage.tokens)
         clock.read()
         over = clock.over(self.step)
         with Signals() as signals:
@@ -254,7 +251,7 @@ class Run:
                 batch = place_batch(next(self.data), self.mesh)
                 self.tally.waited(monotonic() - asked)
                 self.position = self.data.get_state()
-                stage = bound(self.stage, self.step)
+                stage = method(self.stage, Stage.at)(self.step)
                 self.state, metrics = programs(self.state, stage, batch, self.step_key, clock.rate_scale())
                 self.step += 1
                 work = Work(1, clips_of(batch), tokens(batch), self.flops(stage, batch))
@@ -283,7 +280,8 @@ class Run:
             batch = next(self.data)
             found.setdefault(shape_of(batch), batch)
         self.data.set_state(self.position)
-        stage, batches = bound(self.stage, self.step), [place_batch(batch, self.mesh) for batch in found.values()]
+        stage = method(self.stage, Stage.at)(self.step)
+        batches = [place_batch(batch, self.mesh) for batch in found.values()]
         programs.prepare(self.state, stage, batches, self.step_key, self.clock.rate_scale())
         for batch in batches:
             self.flops(stage, batch)  # tracing takes seconds, too
@@ -297,10 +295,10 @@ class Run:
             rate = float(self.rates(self.step // config.optimizer.accumulation)) * float(self.clock.rate_scale())
             self.reporter.report(self.step, self.tally.report() | {"learning_rate": rate}, self.clock.left(self.step))
         paused = monotonic()
-        pictured = config.preview_every and not config.short and hasattr(self.stage, "preview")
-        if pictured and self.step % config.preview_every == 0:
-            picture = self.stage.preview(self.state.ema, jax.random.fold_in(self.preview_key, self.step))
-            self.reporter.picture(self.step, picture, self.directory / "previews")
+        if config.preview_every and not config.short and self.step % config.preview_every == 0:
+            key = jax.random.fold_in(self.preview_key, self.step)
+            if (picture := method(self.stage, Stage.preview)(self.state.ema, key)) is not None:
+                self.reporter.picture(self.step, picture, self.directory / "previews")
         if self.held_out and config.validate_every and self.step % config.validate_every == 0:
             self.reporter.validated(self.step, self.validate())
         if config.optimizer.posthoc and (last or self.step % config.optimizer.snapshot_every == 0):
@@ -339,10 +337,9 @@ class Run:
         self.tally.settle(0)
         loss = self.tally.loss_since_save()
         self.checkpoints.save(self.step, self.state, self.experiment, self.position, loss, self.clock.seconds)
-        if hasattr(self.stage, "export"):
-            params = gathered(self.state.ema)
-            if self.reporter.main:
-                self.stage.export(self.directory / "model", params)
+        params = gathered(self.state.ema)
+        if self.reporter.main:
+            method(self.stage, Stage.export)(self.directory / "model", params)
 
 
 class Tally:

@@ -109,3 +109,29 @@ def halved(x: Float[Array, "b t h w c"]) -> Float[Array, "b t h2 w2 c"]:
     b, t, h, w, c = x.shape
     x = x[:, :, : h // 2 * 2, : w // 2 * 2]
     return jnp.mean(x.reshape(b, t, h // 2, 2, w // 2, 2, c), axis=(3, 5))
+
+
+def psnr(error: Float[Array, "b t h w c"]) -> Float[Array, ""]:
+    """Peak signal-to-noise ratio in dB of an error in [-1, 1] units, the mean over clips."""
+    return jnp.mean(-10 * jnp.log10(jnp.mean(jnp.square(error), axis=(1, 2, 3, 4)) / 4 + 1e-10))
+
+
+def quality(video: Float[Array, "b t h w c"], made: Float[Array, "b t h w c"]) -> dict[str, Float[Array, ""]]:
+    """PSNR, SSIM and, of more than one frame, flicker: means over clips in [-1, 1]."""
+    found = {"psnr": psnr(made - video), "ssim": jnp.mean(ssim(video, made))}
+    return found if video.shape[1] == 1 else found | {"flicker": jnp.mean(flicker(video, made))}
+
+
+def texture_loss(
+    weights: Any, video: Float[Array, "b t h w 3"], made: Float[Array, "b t h w 3"], features: Any
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """What l1 leaves blurred in real video: the sum of `weights.structure`, `.flicker` and `.features` times each
+    distance, and the distances. What has no weight is not computed."""
+    found: dict[str, Float[Array, ""]] = {}
+    if weights.structure:
+        found["structure"] = structure(video, made)
+    if weights.flicker:
+        found["flicker"] = jnp.mean(flicker(video, made))
+    if weights.features:
+        found["features"] = feature_distance(features, video, made)
+    return sum((getattr(weights, name) * value for name, value in found.items()), jnp.float32(0)), found

@@ -23,7 +23,7 @@ from sorajax.models.sora import SoraConfig
 from sorajax.models.vae import VAEConfig
 from sorajax.models.vision import MEAN, STD, Vision, VisionConfig
 from sorajax.pretrained.wan_folder import is_open_model, open_model
-from sorajax.training.experiments.vae import encoder, load_vae
+from sorajax.training.autoencoder import encoder, load_vae
 
 
 def picture_encoder(config: SoraConfig, vae: Any, base: Path) -> tuple[Callable[[], EncodeClips], str]:

@@ -48,11 +48,6 @@ def exponent(sigma: float) -> float:
     return float(np.roots([1, 7, 16 - square, 12 - square]).real.max())
 
 
-def width(gamma: float) -> float:
-    """The relative width of a power function of this exponent."""
-    return float(np.sqrt(gamma + 1) / ((gamma + 2) * np.sqrt(gamma + 3)))
-
-
 def check_widths(name: str, sigmas: Sequence[float]) -> None:
     """Raises ValueError for a width that no power function has, or that is given twice."""
     for sigma in sigmas:
@@ -170,3 +165,23 @@ def combine(snapshots: Sequence[Snapshot], factors: Float[np.ndarray, " n"]) -> 
                 name, part = key.removeprefix(snapshot.prefix), factor * file.get_tensor(key).astype(np.float64)
                 total[name] = part if name not in total else total[name] + part
     return unflatten_dict({name: leaf.astype(np.float32) for name, leaf in total.items()}, sep="/")
+
+
+def replaced(params: dict[str, Any], averaged: dict[str, Any]) -> dict[str, Any]:
+    """`params` with what was trained replaced; what only training needs is left out.
+
+    Raises ValueError where parts of the model, or no parts of it, are in the averages.
+    """
+    model, new = flatten_dict(params, sep="/"), flatten_dict(averaged, sep="/")
+    groups = {name.split("/")[0] for name in new}
+    if wrong := [
+        name
+        for name, leaf in model.items()
+        if name.split("/")[0] in groups and getattr(new.get(name), "shape", None) != leaf.shape
+    ]:
+        raise ValueError(
+            f"the averages do not fit the run's model: {wrong[0]} is not the same in both; they are of another run"
+        )
+    if not groups & {name.split("/")[0] for name in model}:
+        raise ValueError(f"the averages have nothing of the run's model: they are of {', '.join(sorted(groups))}")
+    return unflatten_dict({name: new.get(name, leaf) for name, leaf in model.items()}, sep="/")

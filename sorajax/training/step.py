@@ -2,30 +2,32 @@
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from sorajax.devices.sharding import path_name
 from sorajax.training.flops import training_flops
 from sorajax.training.optimizer import OptimizerConfig, averaged
 from sorajax.training.state import TrainState
 
+COLLECT = 2**32 - 1  # of a step's key, the part that `collect` gets: far from those that a loss splits off
+Given = ParamSpec("Given")
+Found = TypeVar("Found")
+
 
 class Stage(Protocol):
     """An objective: a pytree (flax.struct.dataclass) whose leaves are its frozen networks, so that they are arguments
     of the compiled step and no constants inside it.
 
-    It may also have `preview(params, key) -> uint8 [h w 3]`; `export(directory, params)`, called after each save with
-    the averaged parameters; `load(directory) -> params`, the reverse; `tokens(batch) -> float`, those of one step;
-    `validate(params, batch, key) -> metrics` on held-out batches; `check(mesh)`, which raises ValueError where the
-    model does not divide over the mesh; and `at(step: int) -> stage`, asked before each step, for an objective that
-    changes over the run: a leaf may follow the step, and a static field that changes compiles the step anew; and
-    `compiler_options()`, those of the compiled step.
+    It needs `init` and `loss`. What else it has, the loop calls; where it has none, what is written here counts (see
+    `method`), whether the class derives from this one or not.
     """
 
     def init(self, key: jax.Array) -> Any:
@@ -36,21 +38,62 @@ class Stage(Protocol):
         """The scalar to minimise, and metrics: scalars or `Mean`s."""
         ...
 
+    def collect(self, state: TrainState, batch: Any, key: jax.Array) -> Any:
+        """The batch that `loss` sees, made inside the compiled step from the data's: for roll-outs of the model itself.
+        No gradient flows into it. Default: the data's batch."""
+        return batch
+
+    def validate(self, params: Any, batch: Any, key: jax.Array) -> dict[str, Any]:
+        """Metrics of the averaged parameters on a held-out batch, as it comes from the data. Default: the loss."""
+        return {"loss": self.loss(params, batch, key)[0]}
+
+    def at(self, step: int) -> "Stage":
+        """The stage at a step of the run, asked before each: a leaf may follow the step; a static field that changes
+        compiles the step anew. Default: always the same."""
+        return self
+
+    def tokens(self, batch: Any) -> float:
+        """Tokens of one step, for the speed that is reported. Default: 0, not reported."""
+        return 0.0
+
+    def preview(self, params: Any, key: jax.Array) -> np.ndarray | None:
+        """A picture of what the parameters can do, uint8 [h w 3]. Default: None, no picture."""
+        return None
+
+    def export(self, directory: Path, params: Any) -> None:
+        """Writes a model folder of the averaged parameters, after each checkpoint. Default: none is written."""
+        return
+
+    def load(self, directory: Path) -> Any:
+        """The parameters in a model folder, the reverse of `export`. Default: ValueError, a run cannot begin there."""
+        raise ValueError(f"{type(self).__name__} has no `load`: leave out --loop.start {directory}")
+
+    def check(self, mesh: Mesh) -> None:
+        """Raises ValueError where the model does not divide over the mesh. Default: it divides."""
+        return
+
+    def compiler_options(self) -> dict[str, Any] | None:
+        """Compiler options of the step. Default: the compiler's own."""
+        return None
+
+
+def method(stage: Any, default: Callable[Concatenate[Any, Given], Found]) -> Callable[Given, Found]:
+    """A stage's own method of the name of a method of `Stage`, or else that: `method(stage, Stage.at)(step)`."""
+    return getattr(stage, default.__name__, None) or partial(default, stage)
+
+
+def step_loss(
+    params: Any, stage: Stage, state: TrainState, batch: Any, key: jax.Array
+) -> tuple[jax.Array, dict[str, Any]]:
+    """The loss of one step, on what the stage collects."""
+    batch = method(stage, Stage.collect)(state, batch, jax.random.fold_in(key, COLLECT))
+    return stage.loss(params, batch, key)
+
 
 def quick_compile(platform: str | None = None) -> dict[str, int] | None:
     """Compiler options for what runs once, on the default platform or another. On CPU, optimising the random numbers of
     an init takes LLVM minutes."""
     return {"xla_backend_optimization_level": 0} if (platform or jax.default_backend()) == "cpu" else None
-
-
-def step_options(stage: Any) -> dict[str, Any] | None:
-    """Compiler options for a stage's step."""
-    return stage.compiler_options() if hasattr(stage, "compiler_options") else None
-
-
-def bound(stage: Any, step: int) -> Any:
-    """The stage at a step of the run."""
-    return stage.at(step) if hasattr(stage, "at") else stage
 
 
 def make_begin(optimizer: optax.GradientTransformation) -> Callable[[Any], TrainState]:
@@ -64,7 +107,7 @@ def make_begin(optimizer: optax.GradientTransformation) -> Callable[[Any], Train
 
 def loaded(stage: Stage, directory: Path, abstract: Any) -> Any:
     """The parameters in a model folder. Raises ValueError where they do not fit the stage's."""
-    params = stage.load(directory)  # type: ignore[attr-defined]
+    params = method(stage, Stage.load)(directory)
     found, needed = ({path_name(p): x.shape for p, x in jax.tree.leaves_with_path(tree)} for tree in (params, abstract))
     if wrong := [name for name in needed | found if needed.get(name) != found.get(name)]:
         raise ValueError(
@@ -83,7 +126,7 @@ def make_update(
         state: TrainState, stage: Stage, batch: Any, key: jax.Array, rate_scale: Any
     ) -> tuple[TrainState, dict[str, Any]]:
         key = jax.random.fold_in(key, state.step)
-        (loss, metrics), gradient = jax.value_and_grad(stage.loss, has_aux=True)(state.params, batch, key)
+        (loss, metrics), gradient = jax.value_and_grad(step_loss, has_aux=True)(state.params, stage, state, batch, key)
         change, opt_state = optimizer.update(gradient, state.opt_state, state.params, rate_scale=rate_scale)
         params = optax.apply_updates(state.params, change)
         step = state.step + 1
@@ -130,15 +173,15 @@ class Flops:
     training stops for a figure.
     """
 
-    def __init__(self, params: Any, key: jax.Array, say: Callable[[str], None] = print):
-        self.params, self.key, self.say = params, key, say
+    def __init__(self, state: TrainState, key: jax.Array, say: Callable[[str], None] = print):
+        self.state, self.key, self.say = state, key, say
         self.known: dict[Any, float] = {}
 
     def __call__(self, stage: Stage, batch: Any) -> float:
         shape = shape_of(stage, batch)
         if shape not in self.known:
             try:
-                self.known[shape] = training_flops(stage.loss, self.params, batch, self.key)
+                self.known[shape] = training_flops(step_loss, self.state.params, stage, self.state, batch, self.key)
             except Exception as error:
                 self.known[shape] = 0.0
                 reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

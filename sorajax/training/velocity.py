@@ -19,6 +19,15 @@ from sorajax.models.velocity import ExtraInputs, velocity_of
 from sorajax.training.metrics import Mean
 
 LEVELS = 8  # of noise, that the loss is reported by
+PROMPTS = (
+    "a red ball bounces on a grey floor",
+    "a large blue star moves left on a navy background",
+    "green box spinning on black",
+    "a small yellow triangle falls on a brown floor",
+    "a purple ring circles on a forest floor",
+    "white ball grows on navy",
+)
+"""Of a sample grid of the world."""
 
 
 def embed(config: SoraConfig, params: Any, ids: Any = None, mask: Any = None, context: Any = None) -> Any:

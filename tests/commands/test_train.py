@@ -14,7 +14,7 @@ from sorajax.models.sora import SoraConfig, init_vae
 from sorajax.models.vae import VAEConfig
 from sorajax.training import loop
 from sorajax.training.experiments import flow, load_experiment
-from sorajax.training.experiments.vae import VAEStage
+from sorajax.training.objectives.vae import VAEStage
 from tests import CONFIGS, ROOT
 
 EXPERIMENTS = ROOT / "configs"

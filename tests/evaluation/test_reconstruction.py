@@ -12,8 +12,8 @@ from sorajax.evaluation.reconstruction import Autoencoder, Quality, evaluate_rec
 from sorajax.models.folder import export_model
 from sorajax.models.sora import init_vae
 from sorajax.models.vae import VAEConfig
-from sorajax.training.experiments import vae
-from sorajax.training.experiments.vae import load_vae
+from sorajax.training import autoencoder
+from sorajax.training.autoencoder import load_vae
 from tests.data.videos.films import film, moving
 
 
@@ -70,7 +70,7 @@ def test_large_clips_are_streamed_and_are_the_same(alone, monkeypatch):
     config, params = load_vae(alone)
     video = np.random.default_rng(0).uniform(-1, 1, (1, 5, 8, 8, 3)).astype(np.float32)
     whole = Autoencoder(config, params, batch=1)(video)
-    monkeypatch.setattr(vae, "WHOLE", 0)
+    monkeypatch.setattr(autoencoder, "WHOLE", 0)
     np.testing.assert_allclose(Autoencoder(config, params, batch=2)(video), whole, atol=1e-4)
 
 

@@ -13,7 +13,7 @@ from sorajax.data.worlds import WorldData, clips, scene_maker
 from sorajax.models import tiles
 from sorajax.models.tiles import decode_tiles, ramp, starts
 from sorajax.models.vae import VAE, decode_singly
-from sorajax.training.experiments.vae import load_vae
+from sorajax.training.autoencoder import load_vae
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ from sorajax.pretrained.lora import (
     trained_expert,
 )
 from sorajax.pretrained.open import adapters_of
-from sorajax.pretrained.table import export_parameters, import_parameters
+from sorajax.pretrained.table import export_parameters, stream_parameters
 from sorajax.pretrained.wan import dit_table
 from tests.pretrained.adapters import adapted
 
@@ -184,7 +184,7 @@ def test_differences_are_added_to_what_they_are_of(model, tmp_path, stored):
     difference = np.random.default_rng(3).standard_normal(size, np.float32)
     save_file({stored: difference}, tmp_path / "a.safetensors")
     state = export_parameters(dit_table(config), params)
-    wanted = import_parameters(dit_table(config), state | {theirs: state[theirs] + 0.5 * difference}, shapes_of(config))
+    wanted = stream_parameters(dit_table(config), state | {theirs: state[theirs] + 0.5 * difference}, shapes_of(config))
     made = adapted(params, load_lora(tmp_path / "a.safetensors", config), 0.5)
     jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), made, wanted)
 
@@ -209,7 +209,7 @@ def test_adapters_of_every_layer_are_read_and_their_biases(model, tmp_path, laye
     weight, before = f"{theirs}.weight", state[f"{theirs}.weight"]
     change = (up.reshape(len(up), 3) @ down.reshape(3, -1)).reshape(before.shape)
     changed = {weight: before + 0.5 * 2 * change, f"{theirs}.bias": state[f"{theirs}.bias"] + 0.5 * 2 * bias}
-    wanted = import_parameters(dit_table(config), state | changed, shapes_of(config))
+    wanted = stream_parameters(dit_table(config), state | changed, shapes_of(config))
     adapters = load_lora(tmp_path / "a.safetensors", config)
     jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), adapted(params, adapters, 0.5), wanted)
 
@@ -302,12 +302,12 @@ def test_the_references_own_adapter_gives_the_references_output(tmp_path):
     from diffusers.loaders import WanLoraLoaderMixin
 
     from sorajax.pretrained import wan
-    from sorajax.pretrained.table import import_parameters
+    from sorajax.pretrained.table import stream_parameters
     from tests.pretrained import reference
 
     theirs = reference.transformer()
     state = {name: tensor.numpy() for name, tensor in theirs.state_dict().items()}
-    params = import_parameters(wan.dit_table(CONFIG), state, shapes_of(CONFIG))
+    params = stream_parameters(wan.dit_table(CONFIG), state, shapes_of(CONFIG))
     theirs.add_adapter(peft.LoraConfig(r=4, lora_alpha=8, target_modules=["to_q", "to_k", "to_v", "to_out.0", "proj"]))
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():

@@ -12,7 +12,7 @@ from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextConfig
 from sorajax.pretrained.lora import load_lora
 from sorajax.pretrained.open import adapters_of
-from sorajax.pretrained.table import export_parameters, import_parameters
+from sorajax.pretrained.table import export_parameters, stream_parameters
 from sorajax.pretrained.wan import dit_table
 from tests.pretrained.adapters import adapted
 from tests.pretrained.test_lora import APART, CONFIG, random, shapes_of
@@ -180,7 +180,7 @@ def test_the_library_itself_merges_to_the_same_weights(kind, tmp_path):
 
     theirs = reference.transformer()
     before = {name: tensor.numpy().copy() for name, tensor in theirs.state_dict().items()}
-    params = import_parameters(dit_table(CONFIG), before, shapes_of(CONFIG))
+    params = stream_parameters(dit_table(CONFIG), before, shapes_of(CONFIG))
     targets = ["to_q", "to_k", "to_out.0", "net.0.proj", "proj_out"]
     patterns = {"rank_pattern": {"to_q": 3, r"blocks\.1\..*to_k": 2}, "alpha_pattern": {"attn2.to_q": 5, "proj": 7}}
     made = {
@@ -207,7 +207,7 @@ def test_the_library_itself_merges_to_the_same_weights(kind, tmp_path):
     model.save_pretrained(tmp_path)
     after = {name: tensor.numpy() for name, tensor in model.merge_and_unload().state_dict().items()}
     assert sum(not np.array_equal(before[name], after[name]) for name in before) >= 8
-    wanted = import_parameters(dit_table(CONFIG), after, shapes_of(CONFIG))
+    wanted = stream_parameters(dit_table(CONFIG), after, shapes_of(CONFIG))
     ours = adapted(params, load_lora(tmp_path, CONFIG))
     jax.tree.map(partial(np.testing.assert_allclose, atol=2e-5), ours, wanted)
     if kind == "named":

@@ -17,7 +17,7 @@ from sorajax.models.vae import VAE, denormalise, stream_decode, stream_encode
 from sorajax.models.vision import Vision, prepared
 from sorajax.pretrained import wan
 from sorajax.pretrained.safetensors import Tensors
-from sorajax.pretrained.table import export_parameters, import_parameters
+from sorajax.pretrained.table import export_parameters, stream_parameters
 
 torch = pytest.importorskip("torch", reason="the parity extra is not installed")
 diffusers = pytest.importorskip("diffusers", reason="the parity extra is not installed")
@@ -43,7 +43,7 @@ def numpy_state(model):
 
 def imported(model, rows, init, config, state=None):
     shapes = jax.eval_shape(lambda key: init(config, key), jax.random.key(0))
-    return import_parameters(rows, numpy_state(model) if state is None else state, shapes)
+    return stream_parameters(rows, numpy_state(model) if state is None else state, shapes)
 
 
 def normal(*shape, seed=0):

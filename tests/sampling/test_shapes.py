@@ -9,7 +9,7 @@ import pytest
 from sorajax.diffusion.samplers import SAMPLERS
 from sorajax.media.video import Video
 from sorajax.models.dit import DiTConfig
-from sorajax.models.sora import SoraConfig, init
+from sorajax.models.sora import SoraConfig
 from sorajax.models.text import Tokenizer
 from sorajax.models.tiles import decode_tiles
 from sorajax.models.vae import VAEConfig, decode_singly, decode_to_bytes
@@ -20,6 +20,7 @@ from sorajax.sampling.request import Request
 from sorajax.sampling.settings import settings_for
 from sorajax.tasks import edit
 from tests.conftest import TINY, tiny_tokenizer
+from tests.weights import init
 
 LARGE = SoraConfig(
     text=TINY.text,

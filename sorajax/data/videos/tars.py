@@ -70,9 +70,6 @@ class TarMember(io.RawIOBase):
         self.at = max(0, to + (0, self.at, self.size)[whence])
         return self.at
 
-    def text_inputs(self) -> int:
-        return self.at
-
     def close(self) -> None:
         self.file.close()
         super().close()

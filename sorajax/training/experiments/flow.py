@@ -1,6 +1,7 @@
 """The experiment that trains a transformer with its text encoder: data, objective, autoencoder, loop and export, put
 together; see `objectives.flow` for what is learned."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from sorajax.data.videos.clips import (
     made_ready,
     tokens_of,
 )
+from sorajax.data.videos.encoding import EncodeClips
 from sorajax.data.worlds import WorldBatch, WorldData, caption_maker
 from sorajax.devices.distributed import say
 from sorajax.devices.sharding import make_mesh, path_name
@@ -39,10 +41,11 @@ from sorajax.models.text import TextConfig, Tokenizer
 from sorajax.models.vae import VAEConfig
 from sorajax.pretrained.sentencepiece import tokenizer_json
 from sorajax.pretrained.wan_folder import is_open_model, open_config, open_model
-from sorajax.training.experiments.vae import encoder, load_vae
+from sorajax.training.autoencoder import encoder, load_vae
 from sorajax.training.frozen import FrozenText, open_text
 from sorajax.training.loop import LoopConfig
 from sorajax.training.objectives.flow import FlowObjective, FlowStage
+from sorajax.training.transformer import TransformerFolder, clip_encoding
 from sorajax.training.velocity import tokens_of_clip
 
 MOST_CAPTIONS = 100_000  # of each source, that a tokenizer is trained on
@@ -105,11 +108,7 @@ class FlowTraining:
             config=config,
             objective=self.objective,
             data=self.data,
-            tokenizer=source,
-            storage=self.storage,
-            shard_mib=self.shard_mib,
-            external_parts=self._external_parts(config),
-            expert=self.expert,
+            folder=TransformerFolder(source, self.storage, self.shard_mib, self._external_parts(config), self.expert),
             within=self._within(config),
         )
         if self.shard_mib:
@@ -131,9 +130,7 @@ class FlowTraining:
             config=config,
             objective=self.objective,
             data=self.data,
-            tokenizer="",
-            external_parts=self._external_parts(config),
-            expert=self.expert,
+            folder=TransformerFolder("", external_parts=self._external_parts(config), expert=self.expert),
             within=self._within(config),
         )
         if isinstance(self.data, WorldData) and self.latents is None:
@@ -187,12 +184,12 @@ class FlowTraining:
 
     def batches(self, stage: FlowStage, directory: Path) -> grain.IterDataset:
         """Endless batches for `stage`, of latents wherever these were or can be encoded beforehand."""
-        data, (open_encode, made_by) = self.data, stage.encoding()
+        data, (open_encode, made_by) = self.data, encoding(stage)
         if isinstance(data, VideoData):
             ready = made_ready(data, self.latents, open_encode, made_by)
-            text_inputs = self._text_inputs(stage.tokenizer, directory, ready)
+            text_inputs = self._text_inputs(stage.folder.tokenizer, directory, ready)
             return clip_batches(latent_clips(ready, made_by), ready, directory, text_inputs, say)
-        tokens = Tokenizer(stage.tokenizer, self.text.tokens).encode
+        tokens = Tokenizer(stage.folder.tokenizer, self.text.tokens).encode
         if self.latents is None:
             make = caption_maker(data, tokens)
         else:
@@ -205,11 +202,11 @@ class FlowTraining:
         """Batches for validation: of videos, or of (colour, shape, motion) triples, that training never sees."""
         data, config = stage.data, stage.config.text
         if isinstance(data, VideoData):
-            open_encode, made_by = stage.encoding()
+            open_encode, made_by = encoding(stage)
             ready = made_ready(data, self.latents, open_encode, made_by)
-            text_inputs = replace(self, text=config)._text_inputs(stage.tokenizer, directory, ready)
+            text_inputs = replace(self, text=config)._text_inputs(stage.folder.tokenizer, directory, ready)
             return held_out_batches(latent_clips(ready, made_by, True), ready, directory, self.validation, text_inputs)
-        tokens = Tokenizer(stage.tokenizer, config.tokens).encode
+        tokens = Tokenizer(stage.folder.tokenizer, config.tokens).encode
         unseen = replace(data, split="held_out", dropout=0.0, phases=())
         found = iter(batches(caption_maker(unseen, tokens), unseen.buckets, unseen.seed, prefetch=1))
         return [next(found) for _ in range(self.validation)]
@@ -288,6 +285,11 @@ class FlowTraining:
             for name, size, patch in zip(("frames", "height", "width"), shape, self.model.patch, strict=False):
                 if size % patch:
                     raise ValueError(f"bucket {bucket.size}: {size} latent {name} are no multiple of patch {patch}")
+
+
+def encoding(stage: FlowStage) -> tuple[Callable[[], EncodeClips], str]:
+    """What opens the encoder of a stage's clips, and its signature."""
+    return clip_encoding(stage.config, stage.vae, dict(stage.folder.external_parts).get(TEXT))
 
 
 def drawn_shapes(data: WorldData, bucket: Bucket, tokens: int) -> WorldBatch:

@@ -1,7 +1,4 @@
-"""Training low-rank adapters on a frozen transformer, with the objective of `sorajax.training.experiments.flow`.
-
-Parameters are the adapters alone: so are the optimizer's state, the average and what is saved.
-"""
+"""The experiment that trains low-rank adapters on a frozen transformer; see `objectives.lora` for what is learned."""
 
 import sys
 from dataclasses import dataclass, replace
@@ -9,10 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import flax.struct
 import grain
 import jax
-import numpy as np
 from jax.sharding import Mesh
 
 from sorajax.data.videos.clips import VideoData
@@ -22,76 +17,15 @@ from sorajax.models.folder import load_model
 from sorajax.models.quantized import Bits, quantize
 from sorajax.models.sora import EXPERTS, Expert, SoraConfig, init_dit, init_text
 from sorajax.pretrained.conventions import Dtype, is_known
-from sorajax.pretrained.lora import TARGETS, init_adapters, load_lora, save_lora
+from sorajax.pretrained.lora import TARGETS
 from sorajax.pretrained.open import borrowed, finished
 from sorajax.pretrained.part import abstract_parameters
 from sorajax.pretrained.wan_folder import is_open_model, open_config, open_model
 from sorajax.training.experiments.flow import FlowTraining
-from sorajax.training.experiments.tune import at_hand, check_tunable, described
+from sorajax.training.experiments.start import at_hand, check_tunable, described
 from sorajax.training.loop import LoopConfig
 from sorajax.training.objectives.flow import FlowObjective, FlowStage
-
-FILE = "lora.safetensors"
-
-
-@flax.struct.dataclass
-class LoRAStage:
-    """Adapters learning velocities; `base` holds the frozen {"dit"} and, where captions come as tokens, {"text"};
-    `flow` the objective and the rest."""
-
-    base: Any
-    flow: FlowStage
-    rank: int = flax.struct.field(pytree_node=False)
-    alpha: float = flax.struct.field(pytree_node=False)
-    targets: str = flax.struct.field(pytree_node=False)
-
-    @property
-    def config(self) -> SoraConfig:
-        """Of the model that is adapted."""
-        return self.flow.config
-
-    def whole(self, adapters: Any) -> dict[str, Any]:
-        """The model with the adapters beside its weights, as `predict` takes it."""
-        return {**self.base, "adapters": times_b(adapters, self.alpha / self.rank)}
-
-    def init(self, key: jax.Array) -> Any:
-        return init_adapters(self.base["dit"], self.rank, self.targets, key)
-
-    def loss(self, params: Any, batch: WorldBatch, key: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
-        return self.flow.loss(self.whole(params), batch, key)
-
-    def validate(self, params: Any, batch: WorldBatch, key: jax.Array) -> dict[str, Any]:
-        return self.flow.validate(self.whole(params), batch, key)
-
-    def check(self, mesh: Mesh) -> None:
-        self.flow.check(mesh)
-
-    def compiler_options(self) -> dict[str, Any] | None:
-        return self.flow.compiler_options()
-
-    def tokens(self, batch: WorldBatch) -> float:
-        return self.flow.tokens(batch)
-
-    def preview(self, params: Any, key: jax.Array) -> np.ndarray:
-        return self.flow.preview(self.whole(params), key)
-
-    def export(self, directory: Path, params: Any) -> None:
-        """`lora.safetensors`, for `sorajax.sample --lora`."""
-        said = {"rank": self.rank, "alpha": self.alpha, "targets": self.targets, "expert": self.flow.expert}
-        save_lora(directory / FILE, params, self.flow.config.dit, self.alpha, said)
-
-    def load(self, directory: Path) -> Any:
-        """The adapters in a file, or in a directory of an earlier run, of the same rank and layers."""
-        files = [path for path in (directory, directory / FILE, directory / "model" / FILE) if path.is_file()]
-        if not files:
-            raise FileNotFoundError(f"{directory} holds no {FILE}: give an adapter, or a run that trained one")
-        adapters = load_lora(files[0], self.flow.config.dit)
-        return times_b(adapters, self.rank / self.alpha)  # the file's B has alpha / rank in it
-
-
-def times_b(adapters: Any, factor: float) -> Any:
-    """The adapters with their second matrices multiplied."""
-    return jax.tree.map_with_path(lambda path, x: x * factor if path[-1].key == "b" else x, adapters)
+from sorajax.training.objectives.lora import LoRAStage
 
 
 @dataclass(frozen=True)
@@ -132,7 +66,7 @@ class LoRATraining:
                 file=sys.stderr,
             )
         flow, batches = self._flow(config).build(directory)  # first, so that a text encoder has left
-        base = self._base(with_text=not flow.frozen_text)
+        base = self._base(with_text=not flow.folder.frozen_text)
         return self._stage(base, flow), batches
 
     def held_out(self, stage: LoRAStage, directory: Path) -> list[WorldBatch]:
@@ -148,7 +82,7 @@ class LoRATraining:
         base = {"dit": abstract_parameters(init_dit, config.dit, dtype)}
         if bits := self.quantize:
             base["dit"] = jax.eval_shape(lambda params: quantize(params, bits), base["dit"])
-        if not flow.frozen_text:
+        if not flow.folder.frozen_text:
             base["text"] = abstract_parameters(init_text, config.text, dtype)
         return self._stage(base, flow), batches
 

@@ -15,11 +15,11 @@ from jax.sharding import Mesh
 from sorajax.data.videos.clips import VideoData
 from sorajax.data.worlds import WorldBatch
 from sorajax.models.folder import Storage
-from sorajax.models.sora import Expert, SoraConfig
-from sorajax.pretrained.conventions import Dtype, is_known
-from sorajax.pretrained.hub import found
-from sorajax.pretrained.wan_folder import is_open_model, open_config
+from sorajax.models.sora import Expert
+from sorajax.pretrained.conventions import Dtype
+from sorajax.pretrained.wan_folder import open_config
 from sorajax.training.experiments.flow import FlowTraining
+from sorajax.training.experiments.start import at_hand, check_tunable, described
 from sorajax.training.loop import LoopConfig
 from sorajax.training.objectives.flow import FlowObjective, FlowStage
 
@@ -80,31 +80,3 @@ class TuneTraining:
             storage=self.storage,
             loop=replace(self.loop, start=self.loop.start or base),
         )
-
-
-def at_hand(base: Path) -> Path:
-    """The folder of weights, downloaded where their name on the hub is given. Raises FileNotFoundError."""
-    if not (folder := found(base)).exists():
-        raise FileNotFoundError(
-            f"{base} does not exist: give the folder of a model, or a name on the hub, e.g. "
-            "Wan-AI/Wan2.1-T2V-1.3B-Diffusers"
-        )
-    return folder
-
-
-def described(base: Path) -> Path:
-    """The name of open weights that is known, or else their folder: enough for a plan."""
-    return base if is_known(base) else at_hand(base)
-
-
-def check_tunable(base: Path, config: SoraConfig, objective: FlowObjective) -> None:
-    """Raises ValueError where a model cannot be trained with this objective."""
-    if not config.conditioning.frame_clocks and objective.known > 0:
-        raise ValueError(
-            f"{base} was trained with one clock for all frames and objective.known is "
-            f"{objective.known:g}: say --objective.known 0"
-        )
-    if (config.conditioning.needs_first_frame or config.boundary is not None) and not (
-        is_known(base) or is_open_model(base)
-    ):
-        raise ValueError(f"{base} is no folder of open weights: name those it was trained from")

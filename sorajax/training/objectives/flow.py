@@ -7,7 +7,6 @@ at random, stand at time 0 and do not count. The autoencoder is frozen. Clips ar
 or come encoded; so may the captions of videos, by a text encoder that is used as it is.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,28 +15,21 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from einops import rearrange
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
-from sorajax.data.contexts import TEXT
-from sorajax.data.latents import signature
 from sorajax.data.videos.clips import VideoData
-from sorajax.data.videos.encoding import EncodeClips
 from sorajax.data.worlds import WorldBatch, WorldData, clips
 from sorajax.devices.compilation import products_alone
-from sorajax.devices.sharding import divides, gathered, whole_machine
+from sorajax.devices.sharding import gathered
 from sorajax.diffusion.fixed_frames import random_known, random_window
 from sorajax.diffusion.flow import interpolate, logit_normal, schedule, velocity_target
-from sorajax.models.folder import TOKENIZER, Storage, export_model, load_model, model_folder
-from sorajax.models.sora import EXPERTS, Expert, SoraConfig, init_dit, init_text
-from sorajax.pretrained.open import borrow
-from sorajax.pretrained.wan_folder import is_open_model, open_model
-from sorajax.training.deeper import deeper
-from sorajax.training.experiments.vae import encoder
-from sorajax.training.finer import finer
-from sorajax.training.picture import picture_encoder
-from sorajax.training.velocity import by_time, embed, predict, sample, tokens_of_clip
+from sorajax.models.sora import SoraConfig, init_dit, init_text
+from sorajax.training.autoencoder import encoder
+from sorajax.training.step import Stage
+from sorajax.training.transformer import TransformerFolder, check_divides
+from sorajax.training.velocity import PROMPTS, by_time, embed, predict, sample, tokens_of_clip
+from sorajax.training.views import frame_rows
 
 
 @dataclass(frozen=True)
@@ -59,23 +51,16 @@ class FlowObjective:
     redo_latents: int = 0
     """How previews are sampled; also the exported model's defaults, see `SoraConfig`."""
     sample_steps: int = 20
-    prompts: tuple[str, ...] = (
-        "a red ball bounces on a grey floor",
-        "a large blue star moves left on a navy background",
-        "green box spinning on black",
-        "a small yellow triangle falls on a brown floor",
-        "a purple ring circles on a forest floor",
-        "white ball grows on navy",
-    )
+    prompts: tuple[str, ...] = PROMPTS
     """Of the sample grid."""
 
 
 @flax.struct.dataclass
-class FlowStage:
+class FlowStage(Stage):
     """A transformer and text encoder learning velocities; params are {"text", "dit"}, `vae` holds frozen ones.
 
     Where the text encoder is frozen too, params are {"dit"}, and batches and prompts come as its embeddings. "dit" may
-    be one of two experts: `expert` says which, and `within` its times.
+    be one of two experts: `folder` says which, and `within` its times.
     """
 
     vae: Any
@@ -83,28 +68,13 @@ class FlowStage:
     config: SoraConfig = flax.struct.field(pytree_node=False)
     objective: FlowObjective = flax.struct.field(pytree_node=False)
     data: WorldData | VideoData = flax.struct.field(pytree_node=False)
-    tokenizer: str = flax.struct.field(pytree_node=False)
-    storage: Storage = flax.struct.field(pytree_node=False, default="float32")
-    shard_mib: float = flax.struct.field(pytree_node=False, default=0.0)
-    external_parts: tuple[tuple[str, Path], ...] = flax.struct.field(pytree_node=False, default=())
-    """Parts of the exported model that stay in other folders."""
-    expert: Expert | None = flax.struct.field(pytree_node=False, default=None)
+    folder: TransformerFolder = flax.struct.field(pytree_node=False)
     within: tuple[float, float] = flax.struct.field(pytree_node=False, default=(0.0, 1.0))
-
-    @property
-    def frozen_text(self) -> bool:
-        """Whether the text encoder is used as it is."""
-        return TEXT in dict(self.external_parts)
-
-    @property
-    def part(self) -> str:
-        """The part of a whole model that "dit" is."""
-        return EXPERTS[self.expert or "high"]
 
     def init(self, key: jax.Array) -> Any:
         text_key, dit_key = jax.random.split(key)
         dit = {"dit": init_dit(self.config.dit, dit_key)}
-        return dit if self.frozen_text else {"text": init_text(self.config.text, text_key), **dit}
+        return dit if self.folder.frozen_text else {"text": init_text(self.config.text, text_key), **dit}
 
     def loss(self, params: Any, batch: WorldBatch, key: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
         objective = self.objective
@@ -155,61 +125,26 @@ class FlowStage:
             return batch.latent.astype(jnp.float32)
         return jax.lax.stop_gradient(encoder(self.config.vae, self.vae)(clips(batch)))
 
-    def encoding(self) -> tuple[Callable[[], EncodeClips], str]:
-        """What opens the encoder of clips, as `encode_clips` takes it, and its signature."""
-        if self.config.conditioning.needs_first_frame:
-            return picture_encoder(self.config, self.vae, dict(self.external_parts)[TEXT])
-        return lambda: encoder(self.config.vae, self.vae), signature(self.vae["encoder"])
-
-    compiler_options = staticmethod(products_alone)
+    def compiler_options(self) -> dict[str, Any] | None:
+        return products_alone()
 
     def tokens(self, batch: WorldBatch) -> float:
         """Patches of all clips."""
         return float(batch.size * tokens_of_clip(self.config.vae, self.config.dit, batch.bucket))
 
     def check(self, mesh: Mesh) -> None:
-        """Raises ValueError where heads, widths or tokens do not divide over the mesh."""
-        config = self.config.dit
-        divides(mesh, "tensor", "heads", config.heads)
-        divides(mesh, "tensor", "hidden units", config.hidden)
-        divides(mesh, "fsdp", "columns of width", config.width)
-        for bucket in self.data.buckets:
-            tokens = tokens_of_clip(self.config.vae, config, bucket)
-            divides(mesh, "seq", f"tokens of a clip of {'x'.join(map(str, bucket.window))}", tokens)
+        check_divides(self.config, self.data.buckets, mesh)
 
     def preview(self, params: Any, key: jax.Array) -> np.ndarray:
         """One row of six frames for each of the objective's prompts."""
-        bucket = self.data.buckets[0]
-        shape = self.config.vae.latent_shape(*bucket.window)
+        shape = self.config.vae.latent_shape(*self.data.buckets[0].window)
         times = schedule(self.objective.sample_steps, self.objective.sample_shift)
         video = sample(self.config, shape, params, self.vae, self.prompts, key, times, self.objective.guidance_scale)
-        video = np.asarray(gathered(video))
-        shown = np.linspace(0, video.shape[1] - 1, min(6, video.shape[1])).round().astype(int)
-        grid = rearrange(video[:, shown], "b t h w c -> (b h) (t w) c")
-        return np.clip(np.round((grid + 1) * 127.5), 0, 255).astype(np.uint8)
+        return frame_rows(np.asarray(gathered(video)))
 
     def export(self, directory: Path, params: Any) -> None:
-        """The model with its autoencoder and tokenizer, as a model folder; what did not train stays where it is."""
-        trained = {self.part if name == "dit" else name: part for name, part in params.items()}
-        export_model(directory, {**trained, "vae": self.vae}, self.config, self.tokenizer, self.storage, self.shard_mib)
-        if self.external_parts:
-            borrow(directory, dict(self.external_parts))
+        """The model with its autoencoder and tokenizer."""
+        self.folder.save(directory, self.config, {**params, "vae": self.vae})
 
     def load(self, directory: Path) -> Any:
-        """The parameters in an exported model, or in open weights where the text encoder is frozen.
-
-        Fewer layers become as many as train (`deeper`), larger patches smaller ones (`finer`). Raises ValueError if
-        they would be used with another tokenizer.
-        """
-        if self.frozen_text and is_open_model(directory):
-            return {"dit": open_model(directory).parts[self.part].load("float32", whole_machine())}
-        found, params, tokenizer = load_model(directory, SoraConfig)
-        if self.frozen_text and self.part not in params:
-            raise ValueError(f"{directory} has no trained {self.part}: begin from a run of the same --expert")
-        dit = deeper(finer(params[self.part], found.dit.patch, self.config.dit.patch), self.config.dit.depth)
-        if self.frozen_text:
-            return {"dit": dit}
-        if tokenizer != self.tokenizer:
-            kept = model_folder(directory) / TOKENIZER
-            raise ValueError(f"{directory} has another tokenizer: say --tokenizer {kept}")
-        return {"text": params["text"], "dit": dit}
+        return self.folder.load(directory, self.config)

@@ -12,11 +12,12 @@ from sorajax.data.buckets import Bucket
 from sorajax.data.videos.clips import tokens_of
 from sorajax.data.worlds import WorldBatch, WorldData, caption_maker
 from sorajax.devices.sharding import make_mesh, place_batch, shardings
-from sorajax.models.sora import init
 from sorajax.models.text import Tokenizer
 from sorajax.training.objectives.flow import FlowObjective, FlowStage
+from sorajax.training.transformer import TransformerFolder
 from sorajax.training.velocity import LEVELS, by_time
 from tests.conftest import TINY, tiny_tokenizer
+from tests.weights import init
 
 BUCKET = Bucket(5, 16, 16, batch_size=4)
 
@@ -33,7 +34,7 @@ def stage(**objective):
         config=TINY,
         objective=FlowObjective(sample_steps=2, **objective),
         data=WorldData(buckets=(BUCKET,)),
-        tokenizer=tokenizer.source,
+        folder=TransformerFolder(tokenizer.source),
     )
     ids, mask = tokenizer.encode(["a red ball bounces"] * 4)
     latent = np.random.default_rng(0).normal(size=(4, 2, 4, 4, 4)).astype(np.float16)

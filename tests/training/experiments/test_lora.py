@@ -16,10 +16,12 @@ from sorajax.models.sora import SoraConfig, init_dit, init_text
 from sorajax.models.text import TextConfig
 from sorajax.models.vae import VAEConfig
 from sorajax.pretrained.lora import TARGETS
-from sorajax.training.experiments.lora import LoRAStage, LoRATraining
+from sorajax.training.experiments.lora import LoRATraining
 from sorajax.training.objectives.flow import FlowObjective, FlowStage
+from sorajax.training.objectives.lora import LoRAStage
 from sorajax.training.optimizer import OptimizerConfig, make_optimizer
 from sorajax.training.step import make_begin, make_update, quick_compile
+from sorajax.training.transformer import TransformerFolder
 from tests.pretrained.adapters import adapted
 
 BUCKET = Bucket(5, 16, 16, batch_size=4)
@@ -71,7 +73,7 @@ def test_frozen_weights_take_no_more_memory_than_themselves(bits):
         vae=None,
         prompts=None,
         config=SoraConfig(text=text, dit=dit, vae=vae),
-        tokenizer="",
+        folder=TransformerFolder(""),
         objective=FlowObjective(known=0.0),
         data=WorldData(buckets=(BUCKET,)),
     )

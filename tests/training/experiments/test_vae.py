@@ -13,8 +13,12 @@ from sorajax.data.worlds import WorldBatch, WorldData, clips, scene_maker
 from sorajax.models.critic import CriticConfig
 from sorajax.models.vae import VAE, VAEConfig, stream_encode
 from sorajax.training.adversarial import AdversarialConfig
-from sorajax.training.experiments.vae import VAEObjective, VAEStage, VAETraining, load_vae, psnr, views
+from sorajax.training.autoencoder import load_vae
+from sorajax.training.experiments.vae import VAETraining
 from sorajax.training.loop import LoopConfig
+from sorajax.training.objectives.vae import VAEObjective, VAEStage
+from sorajax.training.perceptual import psnr
+from sorajax.training.views import views
 from sorajax.world.scenes import CORE
 
 TINY = VAEConfig(base=4, multipliers=(1, 1), strides=((2, 2),), residual_blocks=1, pixel_patch=4, latent_channels=4)

@@ -1,0 +1,99 @@
+"""A model that grows: more layers, smaller patches or more channels, with the weights of the one before as its start.
+
+deeper   a transformer of more layers, the same function (block expansion, Wu et al. 2024, section 3.2)
+finer    a transformer of smaller patches, near the one before (cf. FlexiViT, Beyer et al. 2023)
+wider    an autoencoder of more channels, the same function (Net2WiderNet, Chen et al. 2016, section 3.2)
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import reduce
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Array, Float
+
+from sorajax.models.spacetime import Patch
+
+OUTPUTS = ("self_attention/out/", "cross_attention/out/", "feed_forward/down/")
+"""What a block adds to its tokens; a block where these are zero changes nothing, and learns."""
+GROUPS = {"encoder": {"qkv": 3}, "decoder": {"qkv": 3, "time": 2}}
+"""Of layers, by the end of their names: what their outputs are cut into."""
+
+
+def deeper(params: Any, depth: int) -> Any:
+    """The parameters of a `DiT` with stacked blocks, of `depth` layers where they are fewer.
+
+    The new blocks stand evenly among the old ones. Each is a copy of the one before it that adds nothing yet.
+    """
+    flat = flatten_dict(params, sep="/")
+    blocks = {name: leaf for name, leaf in flat.items() if name.startswith("blocks/")}
+    before = len(next(iter(blocks.values()), ()))
+    if not 0 < before < depth:
+        return params
+    source = np.arange(depth) * before // depth
+    copied = np.r_[False, source[1:] == source[:-1]]
+    for name, leaf in blocks.items():
+        grown = jnp.asarray(leaf)[source]
+        flat[name] = grown.at[copied].set(0) if any(part in name for part in OUTPUTS) else grown
+    return unflatten_dict(flat, sep="/")
+
+
+def finer(params: Any, before: Patch, after: Patch) -> Any:
+    """The parameters of a `DiT` with patches of `before`, for patches of `after`, which must divide them.
+
+    A token of a smaller patch is embedded as if the rest of the larger patch were like it. Its velocity is the mean
+    over the larger patch's. So latents that are constant within a large patch give every small one the large one's
+    embedding, and what a token passes on of its own latent is kept. Positions lie closer than they were. It is a start,
+    not the same function: no transformer of independent small patches is. Raises ValueError where patches do not
+    divide.
+    """
+    if before == after:
+        return params
+    if any(old % new for old, new in zip(before, after, strict=True)):
+        raise ValueError(f"weights with patches of {before} give no start for patches of {after}: choose divisors")
+    pt, ph, pw = after
+    sizes = dict(zip(("ft", "fh", "fw"), (old // new for old, new in zip(before, after, strict=True)), strict=True))
+    sizes |= {"pt": pt, "ph": ph, "pw": pw}
+    large, small = "(ft pt fh ph fw pw c)", "(pt ph pw c)"
+    patch_in, patch_out = params["patch_in"], params["patch_out"]
+    return params | {
+        "patch_in": patch_in | {"kernel": reduce(patch_in["kernel"], f"{large} d -> {small} d", "sum", **sizes)},
+        "patch_out": {
+            "kernel": reduce(patch_out["kernel"], f"d {large} -> d {small}", "mean", **sizes),
+            "bias": reduce(patch_out["bias"], f"{large} -> {small}", "mean", **sizes),
+        },
+    }
+
+
+def wider(part: str, params: Any, factor: int, key: jax.Array) -> Any:
+    """The "encoder" or "decoder" of a `VAE` without shortcuts of Wan 2.2's form, with `factor` times the channels.
+
+    Each channel stands there `factor` times. A layer that reads it shares its weight among the copies at random, so
+    that they learn apart; norms see the same lengths, and queries are scaled to what attention expects.
+    """
+    wide: dict[str, Any] = {}
+    for name, leaf in flatten_dict(params, sep="/").items():
+        layer, kind = name.split("/")[-2:]
+        own = jax.random.fold_in(key, len(wide))
+        if layer not in ("latent", "moments"):
+            if kind == "kernel" and layer != "conv_in":
+                leaf = _shared(leaf, factor, own)
+            if layer != "conv_out":
+                leaf = _repeated(leaf, factor, next((n for end, n in GROUPS[part].items() if layer.endswith(end)), 1))
+            if layer == "qkv":
+                queries = leaf.shape[-1] // 3
+                leaf = leaf.at[..., :queries].divide(factor**0.5)
+        wide[name] = leaf
+    return unflatten_dict(wide, sep="/")
+
+
+def _shared(kernel: Float[Array, "... i o"], factor: int, key: jax.Array) -> Float[Array, "... fi o"]:
+    shares = jax.nn.softmax(jax.random.normal(key, (factor, *kernel.shape)), 0)
+    return jnp.concatenate(list(shares * kernel), -2)
+
+
+def _repeated(leaf: Float[Array, "... o"], factor: int, groups: int) -> Float[Array, "... fo"]:
+    parts = jnp.split(jnp.asarray(leaf), groups, -1)
+    return jnp.concatenate([part for part in parts for _ in range(factor)], -1)
