@@ -9,7 +9,7 @@
 It begins as the same function. What it cannot bring back are the points of small stars: they are not in the latents.
 
 Hardware: 2 CPU cores.
-Time: 48 and 18 minutes (the model card in sorajax/assets/world).
+Time: 48 and 18 minutes (docs/model_history.md).
 Result: 1 dB better than the narrow decoder after the first command.
 """
 

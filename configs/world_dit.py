@@ -6,10 +6,10 @@ Needs the autoencoder of configs/world_vae.py, and continues the images of confi
     python -m sorajax.train configs/world_images.py --directory runs/world_dit
     python -m sorajax.train configs/world_dit.py --resume
 
-The model card in sorajax/assets/world has all stages of the model in the box, most of them this file with options.
+docs/model_history.md has all training stages of the bundled model, most of them this file with options.
 
 Hardware: 2 CPU cores.
-Time: 82 minutes for 1,750 steps, 10 of them encoding, with 6 layers; the card has those of the other stages.
+Time: 82 minutes for 1,750 steps, 10 of them encoding, with 6 layers; docs/model_history.md has the other stages.
 Result: after all stages, of 128 prompts each, seen / held out: colour 100 / 100%, shape 94.5 / 91.4%, motion 96.9 /
 96.1%, whole prompts 67.2 / 75.0%.
 """

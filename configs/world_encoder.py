@@ -22,7 +22,7 @@ Latents change, so clips are encoded anew and the transformer follows:
     python -m sorajax.train configs/world_dit.py --vae runs/world_encoder4 --loop.start MODEL --latents latents/FOLDER
 
 Hardware: 2 CPU cores.
-Time: 19, 10, 46 and 7 minutes for the four trainings of the autoencoder (the model card in sorajax/assets/world).
+Time: 19, 10, 46 and 7 minutes for the four trainings of the autoencoder (docs/model_history.md).
 Result: 32.8 dB PSNR on 256 unseen clips of the world after the fourth.
 """
 

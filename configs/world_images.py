@@ -3,7 +3,7 @@
 Colours, shapes, sizes, backgrounds and styles are learned here; configs/world_dit.py continues with motion.
 
 Hardware: 2 CPU cores.
-Time: 15 minutes for 300 steps, with 6 layers (the model card in sorajax/assets/world).
+Time: 15 minutes for 300 steps, with 6 layers (docs/model_history.md).
 Result: not measured by itself; of the model in the box see configs/world_dit.py.
 """
 

@@ -1,7 +1,7 @@
 """The embedded model's autoencoder: 4x8x8 pixels to one latent of 12 channels, trained on crops around objects.
 
 Hardware: 2 CPU cores, which other programs shared.
-Time: 90 minutes (42 and 48, the model card in sorajax/assets/world).
+Time: 90 minutes (42 and 48, docs/model_history.md).
 Result: not measured by itself; 32.8 dB PSNR on 256 unseen clips after configs/world_decoder.py and
 configs/world_encoder.py.
 """

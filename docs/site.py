@@ -30,9 +30,7 @@ def reference() -> dict[str, str]:
     """The reference's pages: the package itself, then one per room, with the modules in it."""
     rooms = sorted(path.parent.name for path in (ROOT / "sorajax").glob("*/__init__.py"))
     files = "".join(f"::: sorajax.{name}\n    options: {{heading_level: 2}}\n" for name in ("errors", "files"))
-    names = (
-        "`sorajax.load` is [`sorajax.sampling.pipeline.load`][], `sorajax.Video` is [`sorajax.media.video.Video`][]."
-    )
+    names = "`sorajax.load` is [`sorajax.sampling.loading.load`][], `sorajax.Video` is [`sorajax.media.video.Video`][]."
     first = f"::: sorajax\n    options: {{members: false}}\n\n{names}\n\n{files}"
     return {"sorajax": first, **{room: f"::: sorajax.{room}\n" for room in rooms}}
 

@@ -18,7 +18,8 @@ from sorajax.pretrained.lora import TARGETS, init_adapters, save_lora
 from sorajax.training.ahead import CHIPS
 from tests import ROOT
 
-PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "launch/README.md")), *(ROOT / "docs").glob("*.md")]
+OUTSIDE = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "launch/README.md")
+PAGES = [*(ROOT / name for name in OUTSIDE), WORLD / "MODEL_CARD.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXPERIMENTS = sorted((ROOT / "configs").glob("*.py"))
 LINK = re.compile(r"\]\(([^)#\s]+)|src=['\"]([^'\"]+)")
 FILE = re.compile(r"(?<![\w./-])(?:sorajax|configs|launch|tests|docs|colab|\.ci)/[\w./-]+")

@@ -1,4 +1,4 @@
-"""Makes the films that the README's trial of one's own videos was run on:
+"""Makes the films of the measured example in docs/training.md:
 
     python -m tests.data.videos.trial films 300
 
