@@ -98,7 +98,7 @@ def sample_latents(
         velocity = watched(velocity, report)
     state = sampler.begin(initial(known, noise, clocks)) if state is None else state
     rows = jax.tree.map(lambda row: row[slice(*evaluations)], sampler.rows(times))
-    return sampler.along(velocity, state, rows)
+    return sampler.advance(velocity, state, rows)
 
 
 def expert_ranges(
