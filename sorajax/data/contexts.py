@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sorajax.data.records import Records, write_records
-from sorajax.devices.distributed import say, together
+from sorajax.devices.distributed import barrier, print_once
 from sorajax.files import write_atomically
 
 TEXT = "text"
@@ -30,7 +30,7 @@ def encode_captions(
     captions: Iterable[str],
     open_embed: Callable[[], Embed],
     made_by: str,
-    say: Callable[[str], None] = say,
+    say: Callable[[str], None] = print_once,
     batch: int = 8,
 ) -> Path:
     """Encodes captions, each once, and the empty one; returns where the embeddings are. Goes on where it was left.
@@ -43,7 +43,7 @@ def encode_captions(
     distinct = ["", *sorted(set(captions) - {""})]
     parts = [distinct[start : start + CAPTIONS_PER_PART] for start in range(0, len(distinct), CAPTIONS_PER_PART)]
     left = [number for number, part in enumerate(parts) if _captions(_index(target, number)) != part]
-    together(f"counted the captions of {folder}")
+    barrier(f"counted the captions of {folder}")
     embed = open_embed() if left else None
     for number in left:
         assert embed is not None
@@ -55,7 +55,7 @@ def encode_captions(
             text = json.dumps(parts[number], ensure_ascii=False, indent=0)
             write_atomically(_index(target, number), lambda path, text=text: path.write_text(text, encoding="utf-8"))
         say(f"{target}: part {number + 1} of {len(parts)} encoded, {len(parts[number])} captions")
-    together(f"encoded the captions of {folder}")
+    barrier(f"encoded the captions of {folder}")
     return target
 
 

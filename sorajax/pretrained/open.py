@@ -12,7 +12,7 @@ import jax
 from flax.traverse_util import flatten_dict
 
 from sorajax.devices.residency import Parts, memory_of_devices
-from sorajax.devices.sharding import shardings, whole_machine
+from sorajax.devices.sharding import mesh_of_all_devices, shardings
 from sorajax.files import write_atomically
 from sorajax.models.folder import load_model
 from sorajax.models.quantized import Bits, quantized_leaf
@@ -92,7 +92,7 @@ def _opened(folder: Path, name: str, dtype: Dtype | None) -> tuple[SoraConfig, d
         raise FileNotFoundError(f"{folder} has no tokenizer.json: export the model again, with its tokenizer")
     external_parts = borrowed(folder)
     wanted = dtype or ("bfloat16" if config.dit.dtype == "bfloat16" else "float32")  # as what was trained beside them
-    mesh = whole_machine() if external_parts else None  # all parts of a model are on the same devices
+    mesh = mesh_of_all_devices() if external_parts else None  # all parts of a model are on the same devices
     sources = {part: there(stored_in(config, part, values, dtype), mesh) for part, values in params.items()}
     for part, lender in external_parts.items():
         if is_open_model(lender):
@@ -108,7 +108,7 @@ def _opened(folder: Path, name: str, dtype: Dtype | None) -> tuple[SoraConfig, d
 def streamed(part: Part, dtype: Dtype) -> PartSource:
     """A part of open weights, onto all devices. Raises ValueError where its tensors are not those of its config."""
     part.check()
-    return PartSource(lambda finish: part.load(dtype, whole_machine(), finish), partial(part.bytes, dtype))
+    return PartSource(lambda finish: part.load(dtype, mesh_of_all_devices(), finish), partial(part.bytes, dtype))
 
 
 def there(params: Any, mesh: jax.sharding.Mesh | None = None) -> PartSource:

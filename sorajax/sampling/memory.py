@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sorajax.devices.residency import FULLEST, Parts
+from sorajax.devices.residency import WEIGHTS_SHARE, Parts
 from sorajax.diffusion.fixed_frames import nothing_known
 from sorajax.diffusion.samplers import SAMPLERS
 from sorajax.models.sora import SoraConfig
@@ -154,7 +154,7 @@ def in_tiles(config: VAEConfig, weights: Any, shape: Sequence[int], memory: floa
     if shape[1] * rows * shape[2] * columns <= LARGEST:
         return False
     planned = decoder_program(config, jax.eval_shape(lambda: weights), shape, tiled=False).planned
-    return SPARE * clips * planned > (1 - FULLEST) * memory
+    return SPARE * clips * planned > (1 - WEIGHTS_SHARE) * memory
 
 
 def array(*shape: int, kind: Any = jnp.float32) -> Any:

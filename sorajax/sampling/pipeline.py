@@ -14,7 +14,7 @@ from typing import Any
 import jax
 
 from sorajax import __version__
-from sorajax.devices.compilation import claim_memory, keep_compiled
+from sorajax.devices.compilation import claim_memory, enable_compilation_cache
 from sorajax.devices.residency import Parts
 from sorajax.diffusion.looped import Cycle
 from sorajax.errors import BadRequest, note
@@ -134,7 +134,7 @@ class Pipeline:
             return
         most = 1 if jax.default_backend() == "cpu" else 8
         values = alive(self.config, settings.latent, settings.guided)
-        batch = min(batch or self.params.most(most, "dit", values), len(clips))
+        batch = min(batch or self.params.batch_that_fits(most, "dit", values), len(clips))
         groups = [clips[start : start + batch] for start in range(0, len(clips), batch)]
         times = settings.times(1.0 if conditioning is None else conditioning.strength)
         count = settings.latent[0] if cycle is None else cycle.latents
@@ -235,7 +235,7 @@ def load(
     Raises FileNotFoundError where nothing is found and ValueError for damaged files or too little memory.
     """
     claim_memory()
-    keep_compiled()
+    enable_compilation_cache()
     embedded = str(model) == EMBEDDED
     config, params, tokenizer, name = open_parts(WORLD if embedded else model, dtype, loras, quantize)
     adapters = [lora if isinstance(lora, str) else f"{lora[0]}:{lora[1]:g}" for lora in loras]

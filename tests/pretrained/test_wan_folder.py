@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 import sorajax
 from sorajax import tasks
 from sorajax.commands import convert
-from sorajax.devices.residency import FULLEST
+from sorajax.devices.residency import WEIGHTS_SHARE
 from sorajax.diffusion.samplers import SAMPLERS
 from sorajax.errors import BadRequest
 from sorajax.media.video import Video
@@ -441,13 +441,13 @@ def test_one_of_two_experts_is_in_memory_at_a_time(tmp_path):
     pipeline = sorajax.load(tmp_path)
     settings = {"frames": 5, "height": HEIGHT, "width": WIDTH, "steps": STEPS}
     together = [pipeline(PROMPT, **settings, sampler=sampler)[0].frames for sampler in SAMPLERS]
-    assert {"dit", "dit_low"} < set(pipeline.params._there)
+    assert {"dit", "dit_low"} < set(pipeline.params._loaded)
     sizes = pipeline.params._sizes
     assert sizes["dit"] == sizes["dit_low"]
-    pipeline.params._memory = int(1.5 * sizes["dit"] / FULLEST)
+    pipeline.params._memory = int(1.5 * sizes["dit"] / WEIGHTS_SHARE)
     there, load = [], pipeline.params._loaders["dit_low"]
-    pipeline.params._loaders["dit_low"] = lambda: there.append(set(pipeline.params._there)) or load()
-    pipeline.params._there.clear()
+    pipeline.params._loaders["dit_low"] = lambda: there.append(set(pipeline.params._loaded)) or load()
+    pipeline.params._loaded.clear()
     alone = [pipeline(PROMPT, **settings, sampler=sampler)[0].frames for sampler in SAMPLERS]
     assert len(there) == len(SAMPLERS)
     assert not any("dit" in parts for parts in there)
@@ -465,7 +465,7 @@ def test_weights_of_8_bits_are_made_small_while_they_are_read(bits, tmp_path):
         whole.plan(Request((PROMPT,), frames=9, height=HEIGHT, width=WIDTH))
     size = whole.params._sizes["dit"]
     whole.params._memory = size + 5_000
-    assert [whole.params.most(8, "dit", values) for values in (600, 1_000, 5_000, 9_000)] == [8, 4, 1, 1]
+    assert [whole.params.batch_that_fits(8, "dit", values) for values in (600, 1_000, 5_000, 9_000)] == [8, 4, 1, 1]
     whole.params._memory = None
     settings = {"frames": 5, "height": HEIGHT, "width": WIDTH, "steps": 2}
     (one,), (other,) = whole(PROMPT, **settings), small(PROMPT, **settings)

@@ -205,7 +205,7 @@ def survey(source: Path, directory: Path, number: int, broken: Broken, threads: 
     """The readable raw videos of a source and their facts, kept in the run's directory: a resumed run sees the same."""
     kept = directory / f"{number}-{SURVEY}"
     if not kept.exists():
-        entries = listing(source, distributed.say)
+        entries = listing(source, distributed.print_once)
         broken.videos = max(broken.videos, len(entries))
 
         def ask(entry: Entry) -> dict[str, Any] | None:
@@ -308,7 +308,9 @@ def held_out_batches(
 ) -> list[WorldBatch]:
     """The first `count` batches of held-out clips, without drop-out; none where no video is held out."""
     if not any(len(clips) for by_bucket in found for clips in by_bucket.values()):
-        distributed.say(f"no video is held out: nothing is validated; data.held_out is {data.held_out:g}, raise it")
+        distributed.print_once(
+            f"no video is held out: nothing is validated; data.held_out is {data.held_out:g}, raise it"
+        )
         return []
     quiet = replace(data, phases=(), dropout=0.0, prefetch=1)
     iterator = iter(clip_batches(found, quiet, directory, text_inputs))
@@ -386,7 +388,7 @@ def made_ready(
     target: Path | None,
     open_encode: Callable[[], EncodeClips],
     made_by: str,
-    say: Callable[[str], None] = distributed.say,
+    say: Callable[[str], None] = distributed.print_once,
 ) -> VideoData:
     """`data` with every source prepared and encoded: raw ones into `target` (or below it, where there are several).
 
@@ -403,9 +405,9 @@ def made_ready(
             if jax.process_index() == 0:
                 settings = Preparation(buckets=data.buckets, fps=data.fps, most_broken=data.most_broken)
                 prepare(raw, folder, settings, say=say)
-            distributed.together(f"prepared {folder}")
+            distributed.barrier(f"prepared {folder}")
         encode_clips(folder, open_encode, made_by, say)
-        distributed.together(f"encoded {folder}")
+        distributed.barrier(f"encoded {folder}")
         sources.append(replace(source, folder=folder))
     return replace(data, folder=sources[0].folder, more=tuple(sources[1:]))
 

@@ -29,7 +29,7 @@ from sorajax.data.videos.clips import (
     tokens_of,
 )
 from sorajax.data.worlds import WorldBatch, WorldData, caption_maker
-from sorajax.devices.distributed import say
+from sorajax.devices.distributed import print_once
 from sorajax.devices.sharding import make_mesh, path_name
 from sorajax.files import write_atomically
 from sorajax.models.dit import DiTConfig
@@ -191,7 +191,7 @@ class FlowTraining:
         if isinstance(data, VideoData):
             ready = made_ready(data, self.latents, open_encode, made_by)
             text_inputs = self._text_inputs(stage.tokenizer, directory, ready)
-            return clip_batches(latent_clips(ready, made_by), ready, directory, text_inputs, say)
+            return clip_batches(latent_clips(ready, made_by), ready, directory, text_inputs, print_once)
         tokens = Tokenizer(stage.tokenizer, self.text.tokens).encode
         if self.latents is None:
             make = caption_maker(data, tokens)

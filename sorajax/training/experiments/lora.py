@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 
 from sorajax.data.videos.clips import VideoData
 from sorajax.data.worlds import WorldBatch, WorldData
-from sorajax.devices.sharding import whole_machine
+from sorajax.devices.sharding import mesh_of_all_devices
 from sorajax.models.folder import load_model
 from sorajax.models.quantized import Bits, quantize
 from sorajax.models.sora import EXPERTS, Expert, SoraConfig, init_dit, init_text
@@ -172,7 +172,7 @@ class LoRATraining:
             parts = open_model(self.base, self.dtype).parts
             chosen = {name: EXPERTS[self.expert or "high"] if name == "dit" else name for name in names}
             return {
-                name: parts[part].load(self.dtype, whole_machine(), partial(finished, (), self._bits(name)))
+                name: parts[part].load(self.dtype, mesh_of_all_devices(), partial(finished, (), self._bits(name)))
                 for name, part in chosen.items()
             }
         params = load_model(self.base, SoraConfig)[1]

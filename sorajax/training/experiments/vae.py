@@ -33,8 +33,8 @@ from sorajax.data.buckets import Bucket
 from sorajax.data.loader import Make, batches
 from sorajax.data.videos.clips import Clips, VideoData, clip_batches, held_out_batches, pixel_clips
 from sorajax.data.worlds import WorldBatch, WorldData, clips, scene_maker
-from sorajax.devices.distributed import say
-from sorajax.devices.sharding import gathered
+from sorajax.devices.distributed import print_once
+from sorajax.devices.sharding import gather
 from sorajax.models.critic import init_critic
 from sorajax.models.folder import Storage, export_model, load_model, model_kind
 from sorajax.models.sora import SoraConfig, init_vae
@@ -150,7 +150,7 @@ class VAEStage:
     def preview(self, params: Any, key: jax.Array) -> np.ndarray:
         """Pairs of rows: six frames of a clip, and their reconstruction."""
         video = self._examples(4, 1)
-        again = gathered(reconstructed(self.config, self.autoencoder(params), video))
+        again = gather(reconstructed(self.config, self.autoencoder(params), video))
         shown = np.linspace(0, video.shape[1] - 1, min(6, video.shape[1])).round().astype(int)
         grid = rearrange(np.stack([video, again])[:, :, shown], "two b t h w c -> (b two h) (t w) c")
         return np.clip(np.round((grid + 1) * 127.5), 0, 255).astype(np.uint8)
@@ -357,7 +357,7 @@ class VAETraining:
             stage = VAEStage(self.model, self.objective, self.data, self.storage)
             return stage, self._batches(scene_maker(self.data))
         found = pixel_clips(self.data, directory)
-        made = clip_batches(found, self.data, directory, None, say)
+        made = clip_batches(found, self.data, directory, None, print_once)
         stage = VAEStage(self.model, self.objective, self.data, self.storage, self._examples(found))
         return stage, made
 

@@ -25,8 +25,8 @@ from sorajax.data.latents import signature
 from sorajax.data.videos.clips import VideoData
 from sorajax.data.videos.encoding import EncodeClips
 from sorajax.data.worlds import WorldBatch, WorldData, clips
-from sorajax.devices.compilation import products_alone
-from sorajax.devices.sharding import divides, gathered, whole_machine
+from sorajax.devices.compilation import gradient_compiler_options
+from sorajax.devices.sharding import check_divides, gather, mesh_of_all_devices
 from sorajax.diffusion.fixed_frames import random_known, random_window
 from sorajax.diffusion.flow import interpolate, logit_normal, schedule, velocity_target
 from sorajax.models.folder import TOKENIZER, Storage, export_model, load_model, model_folder
@@ -161,7 +161,7 @@ class FlowStage:
             return picture_encoder(self.config, self.vae, dict(self.external_parts)[TEXT])
         return lambda: encoder(self.config.vae, self.vae), signature(self.vae["encoder"])
 
-    compiler_options = staticmethod(products_alone)
+    compiler_options = staticmethod(gradient_compiler_options)
 
     def tokens(self, batch: WorldBatch) -> float:
         """Patches of all clips."""
@@ -170,12 +170,12 @@ class FlowStage:
     def check(self, mesh: Mesh) -> None:
         """Raises ValueError where heads, widths or tokens do not divide over the mesh."""
         config = self.config.dit
-        divides(mesh, "tensor", "heads", config.heads)
-        divides(mesh, "tensor", "hidden units", config.hidden)
-        divides(mesh, "fsdp", "columns of width", config.width)
+        check_divides(mesh, "tensor", "heads", config.heads)
+        check_divides(mesh, "tensor", "hidden units", config.hidden)
+        check_divides(mesh, "fsdp", "columns of width", config.width)
         for bucket in self.data.buckets:
             tokens = tokens_of_clip(self.config.vae, config, bucket)
-            divides(mesh, "seq", f"tokens of a clip of {'x'.join(map(str, bucket.window))}", tokens)
+            check_divides(mesh, "seq", f"tokens of a clip of {'x'.join(map(str, bucket.window))}", tokens)
 
     def preview(self, params: Any, key: jax.Array) -> np.ndarray:
         """One row of six frames for each of the objective's prompts."""
@@ -183,7 +183,7 @@ class FlowStage:
         shape = self.config.vae.latent_shape(*bucket.window)
         times = schedule(self.objective.sample_steps, self.objective.sample_shift)
         video = sample(self.config, shape, params, self.vae, self.prompts, key, times, self.objective.guidance_scale)
-        video = np.asarray(gathered(video))
+        video = np.asarray(gather(video))
         shown = np.linspace(0, video.shape[1] - 1, min(6, video.shape[1])).round().astype(int)
         grid = rearrange(video[:, shown], "b t h w c -> (b h) (t w) c")
         return np.clip(np.round((grid + 1) * 127.5), 0, 255).astype(np.uint8)
@@ -202,7 +202,7 @@ class FlowStage:
         they would be used with another tokenizer.
         """
         if self.frozen_text and is_open_model(directory):
-            return {"dit": open_model(directory).parts[self.part].load("float32", whole_machine())}
+            return {"dit": open_model(directory).parts[self.part].load("float32", mesh_of_all_devices())}
         found, params, tokenizer = load_model(directory, SoraConfig)
         if self.frozen_text and self.part not in params:
             raise ValueError(f"{directory} has no trained {self.part}: begin from a run of the same --expert")
