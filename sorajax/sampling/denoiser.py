@@ -16,7 +16,7 @@ from sorajax.diffusion.samplers import SAMPLERS, State
 from sorajax.errors import BadRequest
 from sorajax.models.sora import SoraConfig
 from sorajax.models.velocity import ExtraInputs
-from sorajax.models.vision import prepared
+from sorajax.models.vision import preprocess
 from sorajax.sampling.codec import Codec
 from sorajax.sampling.conditions import ConditioningFrames, channels_of, known_of
 from sorajax.sampling.program import Conditions, Programs, encode_image, expert_ranges, sample_latents
@@ -136,5 +136,5 @@ class Denoiser:
         """The image encoder's tokens of a picture."""
         config = self.config.vision
         assert config is not None
-        image = prepared(picture, config.size)[None]
+        image = preprocess(picture, config.size)[None]
         return self.programs("vision", partial(encode_image, config), self.params["vision"], image)[0]

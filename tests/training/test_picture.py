@@ -18,7 +18,7 @@ from sorajax.devices.sharding import make_mesh
 from sorajax.diffusion.flow import logit_normal
 from sorajax.models.folder import load_model
 from sorajax.models.sora import SoraConfig
-from sorajax.models.vision import prepared as prepared_by_pillow
+from sorajax.models.vision import preprocess as prepared_by_pillow
 from sorajax.pretrained.lora import EXPERTS, parse_lora, trained_expert
 from sorajax.pretrained.open import BORROWED
 from sorajax.sampling.conditions import ConditioningFrames
