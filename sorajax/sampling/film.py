@@ -27,7 +27,7 @@ from jaxtyping import Float
 from sorajax.diffusion.fixed_frames import Known
 from sorajax.errors import BadRequest
 from sorajax.files import write_atomically
-from sorajax.media.formats import differing, parsed
+from sorajax.media.formats import changed_settings, parse_metadata
 from sorajax.media.video import Frames, Video
 from sorajax.sampling.request import CUT
 
@@ -257,9 +257,11 @@ class WindowStore:
             return
         if not resume:
             shutil.rmtree(folder, ignore_errors=True)
-        elif (note := folder / REQUEST).exists() and (others := differing(parsed(note.read_bytes()), self.request)):
+        elif (note := folder / REQUEST).exists() and (
+            changed := changed_settings(parse_metadata(note.read_bytes()), self.request)
+        ):
             raise ValueError(
-                f"{folder} holds the windows of another request ({', '.join(others[:4])}): repeat that "
+                f"{folder} holds the windows of another request ({', '.join(changed[:4])}): repeat that "
                 "one, or begin anew with --overwrite and without --resume"
             )
 

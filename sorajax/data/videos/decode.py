@@ -15,8 +15,8 @@ from jaxtyping import UInt8
 
 from sorajax.data.buckets import Bucket
 from sorajax.data.videos.listing import is_picture, opened
-from sorajax.media.decoding import decoded, seconds_of, shown_for, start_of, stated_rate
-from sorajax.media.formats import display_matrix, is_turned, opaque, pixels_of, shown_width
+from sorajax.media.decoding import decode_track, duration_of, seconds_of, start_of, stated_rate
+from sorajax.media.formats import display_matrix, is_turned, pixels_of, shown_width, to_rgb
 
 ROUNDING = 0.5  # frames of the clip that a file's own duration may be short of it
 
@@ -64,7 +64,7 @@ def _still(path: str) -> Any:
 
     try:
         with opened(path) as file, Image.open(file) as image:
-            return av.VideoFrame.from_ndarray(np.ascontiguousarray(opaque(image, "white")), format="rgb24")
+            return av.VideoFrame.from_ndarray(np.ascontiguousarray(to_rgb(image, "white")), format="rgb24")
     except (OSError, SyntaxError, ValueError, IndexError, MemoryError, Image.DecompressionBombError) as error:
         raise _broken(path, error) from error
 
@@ -80,7 +80,7 @@ def probe(path: str) -> Facts:
         picture = _still(path)
         return Facts(0.0, 0.0, picture.height, picture.width, still=True)
     with _stream(path) as (container, stream):
-        if (found := next(decoded(container, stream), None)) is None:
+        if (found := next(decode_track(container, stream), None)) is None:
             raise BrokenVideo(f"{path}: no frame can be decoded")
         frame = found[1]
         matrix, wide = display_matrix(frame), shown_width(frame, stream.sample_aspect_ratio)
@@ -116,7 +116,7 @@ def read_clip(
         if start > 0:
             container.seek(int((start + first) / stream.time_base), stream=stream, backward=True)
         before, last = None, -np.inf
-        for moment, frame in decoded(container, stream):
+        for moment, frame in decode_track(container, stream):
             shown = moment - first
             while len(chosen) < frames and before is not None and moments[len(chosen)] < shown - 1e-4:
                 chosen.append(taken(before))
@@ -125,7 +125,7 @@ def read_clip(
                 break
         if before is None:
             raise EndsEarly(f"{path}: no frame can be decoded at {start:g} s")
-        span = shown_for(before, stream)  # how long the last frame stays
+        span = duration_of(before, stream)  # how long the last frame stays
         held = taken(before) if len(chosen) < frames else None
         while len(chosen) < frames and moments[len(chosen)] < last + span + ROUNDING / fps:
             chosen.append(held)  # type: ignore[arg-type]
