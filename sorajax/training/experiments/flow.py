@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from sorajax.data.buckets import Bucket, balanced
+from sorajax.data.buckets import Bucket, fill_token_budget
 from sorajax.data.contexts import TEXT
 from sorajax.data.latents import latent_maker, write_latents
 from sorajax.data.loader import batches
@@ -25,7 +25,7 @@ from sorajax.data.videos.clips import (
     clip_batches,
     held_out_batches,
     latent_clips,
-    made_ready,
+    prepare_sources,
     tokens_of,
 )
 from sorajax.data.worlds import WorldBatch, WorldData, caption_maker
@@ -183,13 +183,13 @@ class FlowTraining:
         mesh = make_mesh(self.loop.mesh) if mesh is None else mesh
         ways = mesh.shape["data"] * mesh.shape["fsdp"]
         tokens = partial(tokens_of_clip, vae, self.model)
-        return replace(self, data=replace(data, buckets=balanced(data.buckets, data.tokens, tokens, ways)))
+        return replace(self, data=replace(data, buckets=fill_token_budget(data.buckets, data.tokens, tokens, ways)))
 
     def batches(self, stage: FlowStage, directory: Path) -> grain.IterDataset:
         """Endless batches for `stage`, of latents wherever these were or can be encoded beforehand."""
         data, (open_encode, made_by) = self.data, stage.encoding()
         if isinstance(data, VideoData):
-            ready = made_ready(data, self.latents, open_encode, made_by)
+            ready = prepare_sources(data, self.latents, open_encode, made_by)
             text_inputs = self._text_inputs(stage.tokenizer, directory, ready)
             return clip_batches(latent_clips(ready, made_by), ready, directory, text_inputs, print_once)
         tokens = Tokenizer(stage.tokenizer, self.text.tokens).encode
@@ -206,7 +206,7 @@ class FlowTraining:
         data, config = stage.data, stage.config.text
         if isinstance(data, VideoData):
             open_encode, made_by = stage.encoding()
-            ready = made_ready(data, self.latents, open_encode, made_by)
+            ready = prepare_sources(data, self.latents, open_encode, made_by)
             text_inputs = replace(self, text=config)._text_inputs(stage.tokenizer, directory, ready)
             return held_out_batches(latent_clips(ready, made_by, True), ready, directory, self.validation, text_inputs)
         tokens = Tokenizer(stage.tokenizer, config.tokens).encode
