@@ -157,13 +157,13 @@ def described(asked: Sampling) -> tuple[Any, dict[str, Any]]:
     from sorajax.models.quantized import quantize
     from sorajax.models.sora import SoraConfig, init_dit, init_text, init_vae, init_vision
     from sorajax.pretrained.conventions import known_config, known_name
-    from sorajax.pretrained.hub import found
+    from sorajax.pretrained.hub import resolve_model
     from sorajax.pretrained.part import abstract_parameters
     from sorajax.pretrained.wan_folder import is_open_model, open_model
 
     if known_name(asked.model):
         config = known_config(asked.model, asked.dtype)
-    elif is_open_model(folder := found(asked.model)):
+    elif is_open_model(folder := resolve_model(asked.model)):
         config = open_model(folder, asked.dtype).config
     else:
         config = load_model(folder, SoraConfig)[0]

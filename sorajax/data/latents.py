@@ -43,8 +43,8 @@ def write_latents(
     """Renders and encodes clips: `count` for the most frequent bucket and proportionally many for the others, so that
     all clips are used equally often. `encode` maps clips in [-1, 1] to latents [b t h w c].
 
-    `made_by` is the autoencoder's `signature`. Clips that the folder already contains are not encoded again. Raises
-    ValueError where they were made with another autoencoder, mix or seed.
+    `made_by` is the autoencoder's `signature`. A bucket that has enough clips already is not encoded again. Raises
+    ValueError where the folder was made with another autoencoder, mix or seed.
     """
     directory = Path(directory)
     origin = {"made_by": made_by, "mix": to_json(data.mix), "seed": data.seed}

@@ -19,7 +19,7 @@ from sorajax.models.folder import load_model
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextConfig, TextEncoder, Tokenizer, clean
 from sorajax.pretrained.conventions import Dtype
-from sorajax.pretrained.open import borrowed
+from sorajax.pretrained.open import read_external_parts
 from sorajax.pretrained.wan_folder import is_open_model, open_model
 
 
@@ -67,7 +67,7 @@ def _encoded(config: TextConfig, params: Any, ids: jax.Array, mask: jax.Array) -
 def open_text(folder: Path, dtype: Dtype | None = None) -> FrozenText:
     """The text encoder of a model folder, a training directory or a folder of open weights, which runs in `dtype`:
     by default float32 on CPU, bfloat16 elsewhere. Raises FileNotFoundError and ValueError, each on one line."""
-    folder = borrowed(folder).get(TEXT, folder)
+    folder = read_external_parts(folder).get(TEXT, folder)
     if is_open_model(folder):
         wanted: Dtype = dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
         opened = open_model(folder, wanted)

@@ -155,7 +155,7 @@ def test_image_encoder_agrees(activation):
         )
     )
     config = wan.vision_config(model.config.to_dict())
-    state = wan.seen(numpy_state(model), config)
+    state = wan.without_unused_layers(numpy_state(model), config)
     params = imported(model, wan.vision_table(config), init_vision, config, state)
     picture = np.random.default_rng(0).integers(0, 255, (40, 61, 3)).astype(np.uint8)
     processor = transformers.CLIPImageProcessor(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28})

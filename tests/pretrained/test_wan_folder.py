@@ -189,7 +189,7 @@ def test_a_conversion_that_did_not_end_is_said_and_done_again(saved, tmp_path, c
     with pytest.raises(FileNotFoundError, match="lacks text: convert again"):
         sorajax.load(out)
     (out / "config.json").unlink()
-    with pytest.raises(FileNotFoundError, match="the conversion did not end, run it again"):
+    with pytest.raises(FileNotFoundError, match="the conversion was not completed, run it again"):
         sorajax.load(out)
     assert convert.main([str(saved), "--out", str(out)]) == 0
     assert sorajax.load(out).name == "fast"
@@ -221,7 +221,7 @@ def test_names_are_changed_without_reading_a_tensor():
     """What a text encoder of 23 GB needs: the host holds one tensor at a time."""
     tensors = Counting({name: np.zeros((2, 2)) for name in ("encoder.embed_tokens.weight", "encoder.block.0.weight")})
     text = wan.untied(tensors)
-    vision = wan.seen(tensors, VisionConfig(depth=2))
+    vision = wan.without_unused_layers(tensors, VisionConfig(depth=2))
     assert set(text) == {"shared.weight", "encoder.block.0.weight"}
     assert len(vision) == 2
     assert tensors.reads == 0
@@ -370,7 +370,9 @@ def test_weights_of_8_bits_without_their_scales_are_refused(tmp_path):
     from safetensors.torch import save_file
 
     save_file({"a": torch.ones(2, 2).to(torch.float8_e4m3fn)}, tmp_path / "model.safetensors")
-    with pytest.raises(ValueError, match=r"model.safetensors: a is F8_E4M3, .* --quantize fp8 makes them as small"):
+    with pytest.raises(
+        ValueError, match=r"model.safetensors: a is F8_E4M3, .* --quantize fp8 gives them the same size"
+    ):
         Tensors(tmp_path)
 
 
@@ -407,9 +409,9 @@ def test_bad_folders_are_refused_in_one_line(copied, tmp_path, monkeypatch):
     refused("has a boundary_ratio and no transformer_2: download the model again")
     change(index, boundary_ratio=None)
     change(copied / "scheduler" / "scheduler_config.json", flow_shift="x")
-    refused("flow_shift 'x' is no number: download it again")
+    refused("flow_shift 'x' is not a number: download it again")
     change(copied / "scheduler" / "scheduler_config.json", flow_shift=3.0)
-    with pytest.raises(ValueError, match="is a file: give the folder of the whole model, and an adapter with --lora"):
+    with pytest.raises(ValueError, match="is a file: give the folder of the model, and an adapter with --lora"):
         sorajax.load(index)
     change(copied / "transformer" / "config.json", num_layers=3)
     refused("tensors are missing: blocks.2.attn1.norm_k.weight")

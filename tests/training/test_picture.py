@@ -20,7 +20,7 @@ from sorajax.models.folder import load_model
 from sorajax.models.sora import SoraConfig
 from sorajax.models.vision import preprocess as prepared_by_pillow
 from sorajax.pretrained.lora import EXPERTS, parse_lora, trained_expert
-from sorajax.pretrained.open import BORROWED
+from sorajax.pretrained.open import EXTERNAL_PARTS
 from sorajax.sampling.conditions import ConditioningFrames
 from sorajax.sampling.request import Request
 from sorajax.training import loop
@@ -124,7 +124,7 @@ def test_an_expert_learns_its_own_times_and_stands_beside_the_other(home, capsys
     stage, _ = high.build(other)
     assert stage.within == (0.9, 1.0)
     stage.export(other / "model", stage.load(home / "pair"))
-    assert json.loads((other / "model" / BORROWED).read_text())["dit_low"] == str(low)
+    assert json.loads((other / "model" / EXTERNAL_PARTS).read_text())["dit_low"] == str(low)
     both = sorajax.load(other).params
     for name, owner in (("dit", base), ("dit_low", tuned)):
         jax.tree.map(np.testing.assert_array_equal, both[name], owner.params[name])
@@ -161,7 +161,7 @@ def test_an_adapter_learns_from_pictures_and_knows_its_expert(home, tmp_path, ca
     save_file(load_file(file), other)  # as others write them: nothing says the expert but the name
     found = sorajax.load(home / "pair", loras=[str(other)]).params
     assert {name for name in EXPERTS.values() if not same(base[name], found[name])} == {"dit"}
-    assert "style_HighNoise.safetensors is taken for the high expert, as its name says" in capsys.readouterr().err
+    assert "style_HighNoise.safetensors is used for the high expert, by its name" in capsys.readouterr().err
     assert parse_lora("low=a/b.safetensors:0.5") == (Path("a/b.safetensors"), 0.5, "low")
     with pytest.raises(ValueError, match="the model has one transformer, leave out high="):
         sorajax.load(home / "I2V", loras=["high=a.safetensors"])

@@ -17,7 +17,7 @@ from sorajax.data.worlds import WorldBatch
 from sorajax.models.folder import Storage
 from sorajax.models.sora import Expert, SoraConfig
 from sorajax.pretrained.conventions import Dtype, is_known
-from sorajax.pretrained.hub import found
+from sorajax.pretrained.hub import resolve_model
 from sorajax.pretrained.wan_folder import is_open_model, open_config
 from sorajax.training.experiments.flow import FlowTraining
 from sorajax.training.loop import LoopConfig
@@ -84,7 +84,7 @@ class TuneTraining:
 
 def at_hand(base: Path) -> Path:
     """The folder of weights, downloaded where their name on the hub is given. Raises FileNotFoundError."""
-    if not (folder := found(base)).exists():
+    if not (folder := resolve_model(base)).exists():
         raise FileNotFoundError(
             f"{base} does not exist: give the folder of a model, or a name on the hub, e.g. "
             "Wan-AI/Wan2.1-T2V-1.3B-Diffusers"

@@ -31,7 +31,7 @@ from sorajax.diffusion.fixed_frames import random_known, random_window
 from sorajax.diffusion.flow import interpolate, logit_normal, schedule, velocity_target
 from sorajax.models.folder import TOKENIZER, Storage, export_model, load_model, model_folder
 from sorajax.models.sora import EXPERTS, Expert, SoraConfig, init_dit, init_text
-from sorajax.pretrained.open import borrow
+from sorajax.pretrained.open import write_external_parts
 from sorajax.pretrained.wan_folder import is_open_model, open_model
 from sorajax.training.deeper import deeper
 from sorajax.training.experiments.vae import encoder
@@ -193,7 +193,7 @@ class FlowStage:
         trained = {self.part if name == "dit" else name: part for name, part in params.items()}
         export_model(directory, {**trained, "vae": self.vae}, self.config, self.tokenizer, self.storage, self.shard_mib)
         if self.external_parts:
-            borrow(directory, dict(self.external_parts))
+            write_external_parts(directory, dict(self.external_parts))
 
     def load(self, directory: Path) -> Any:
         """The parameters in an exported model, or in open weights where the text encoder is frozen.

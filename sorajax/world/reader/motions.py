@@ -96,8 +96,8 @@ def candidates(
 
 
 def read_motion(track: Track, may_fall: bool = True) -> Motion | None:
-    """The motion with the least residual; None where too few frames are reliable (fewer than four, or than all of a
-    shorter track, and always fewer than two)."""
+    """The motion with the least residual; None with fewer than min(4, frames of the track) reliable frames, or than
+    2."""
     use = track.trusted & (track.times - track.times[0] <= SECONDS)
     if use.sum() < min(4, len(use)) or use.sum() < 2:
         return None
