@@ -78,11 +78,11 @@ def convert(options: Options) -> None:
     """Raises OSError and ValueError, each on one line."""
     from sorajax.pretrained.converted import CONVERTED, save_converted
     from sorajax.pretrained.export import export_diffusers
-    from sorajax.pretrained.hub import found
+    from sorajax.pretrained.hub import resolve_model
     from sorajax.pretrained.open import open_parts
     from sorajax.pretrained.wan_folder import is_open_model
 
-    start, folder, dtype = time.monotonic(), found(options.model), options.dtype
+    start, folder, dtype = time.monotonic(), resolve_model(options.model), options.dtype
     if dtype is None and is_open_model(folder) and not (folder / CONVERTED).is_dir():
         dtype = "bfloat16"  # of open weights: what was trained or converted keeps its own
     config, parts, tokenizer, _ = open_parts(folder, dtype, options.lora, limited=False)

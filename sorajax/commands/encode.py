@@ -101,20 +101,20 @@ def check(videos: str, folder: Path) -> None:
 def encode(folder: Path, vae: Path) -> None:
     """Encodes a prepared folder with the autoencoder in `vae`."""
     from sorajax.data.videos.encoding import encode_clips
-    from sorajax.devices.compilation import keep_compiled
+    from sorajax.devices.compilation import enable_compilation_cache
     from sorajax.training.picture import open_encoder
 
-    keep_compiled()
+    enable_compilation_cache()
     encode_clips(folder, *open_encoder(vae))
 
 
 def encode_text(folder: Path, text: Path) -> None:
     """Encodes the captions of a prepared folder with the text encoder in `text`."""
     from sorajax.data.videos.clips import captions_of
-    from sorajax.devices.compilation import keep_compiled
+    from sorajax.devices.compilation import enable_compilation_cache
     from sorajax.training.frozen import open_text
 
-    keep_compiled()
+    enable_compilation_cache()
     open_text(text).contexts({folder: captions_of(folder)})
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sorajax.errors import BadRequest
-from sorajax.media.formats import WRITERS, differing, parsed
-from sorajax.media.video import Video, beside, check_output
+from sorajax.media.formats import WRITERS, changed_settings, parse_metadata
+from sorajax.media.video import Video, check_output, sidecar
 from sorajax.sampling.request import Request
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def slug(prompt: str) -> str:
 def free_path(path: Path, taken: Container[Path], resume: bool = False) -> Path:
     """The path, or the first of path-2, path-3, ... that neither exists nor is taken; with `resume` it may exist."""
     number, free = 1, path
-    while free in taken or (not resume and (free.exists() or beside(free).exists())):
+    while free in taken or (not resume and (free.exists() or sidecar(free).exists())):
         number += 1
         free = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return free
@@ -57,14 +57,14 @@ def free_path(path: Path, taken: Container[Path], resume: bool = False) -> Path:
 
 def check_same(path: Path, said: dict[str, Any]) -> None:
     """Raises BadRequest where a finished file is of another request, by what is beside it, or else in it."""
-    finished = parsed(beside(path).read_bytes()) if beside(path).is_file() else {}
+    finished = parse_metadata(sidecar(path).read_bytes()) if sidecar(path).is_file() else {}
     remedy = "name another file, or add --overwrite and leave --resume out"
     if not finished:
         try:
             finished = Video.load(path).metadata
         except ValueError as error:
             raise BadRequest(f"{error}; to make it anew, {remedy}") from error
-    for name in differing(finished, said):
+    for name in changed_settings(finished, said):
         one, other = (str(values.get(name))[:60] for values in (finished, said))
         raise BadRequest(f"{path} is finished, and of another request ({name} {one}, not {other}): {remedy}")
 

@@ -22,7 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
-from sorajax.devices.distributed import Together, join, leave, print_any_name
+from sorajax.devices.distributed import DistributedConfig, exit_with, join, print_any_name
 
 MESH = "How devices split the work, e.g. data=2,fsdp=4,seq=2: data splits batches, fsdp batches and weights, seq the \
 tokens of a clip, tensor heads and hidden units; one axis may be -1, the rest."
@@ -46,14 +46,14 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError, RuntimeError) as error:
         if os.environ.get("SORAJAX_TRACEBACK"):
             raise
-        return leave(error)
+        return exit_with(error)
     except KeyboardInterrupt:
         print("interrupted: continue from the last checkpoint with --resume", file=sys.stderr)
         return 130
     return 0
 
 
-def parse(path: str, arguments: list[str]) -> tuple[Any, Path | None, bool, Together]:
+def parse(path: str, arguments: list[str]) -> tuple[Any, Path | None, bool, DistributedConfig]:
     """(config with overrides, directory, resume, how processes find each other).
 
     Exits with code 2 and a suggestion on an unknown option.
@@ -71,14 +71,14 @@ def parse(path: str, arguments: list[str]) -> tuple[Any, Path | None, bool, Toge
             ("directory", Annotated[Path | None, tyro.conf.arg(help="Where the run goes; runs/NAME by default.")]),
             ("resume", Annotated[bool, tyro.conf.arg(help="Continue from the newest whole checkpoint.")]),
             ("mesh", Annotated[str | None, tyro.conf.arg(metavar="AXES", help=MESH)]),
-            ("together", Annotated[Together, tyro.conf.arg(name="")]),
+            ("together", Annotated[DistributedConfig, tyro.conf.arg(name="")]),
         ],
         frozen=True,
     )
     chosen = tyro.cli(
         options,
         args=present_arguments(arguments),
-        default=options(config, None, False, None, Together()),
+        default=options(config, None, False, None, DistributedConfig()),
         prog=f"python -m sorajax.train {path}",
         description=f"Settings of {path} and their values there.",
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.AvoidSubcommands),
@@ -91,11 +91,11 @@ def parse(path: str, arguments: list[str]) -> tuple[Any, Path | None, bool, Toge
 
 def train(config: Any, directory: Path, resume: bool = False) -> Any:
     """Builds the experiment's stage and data, and fits. Returns the last state."""
-    from sorajax.devices.compilation import keep_compiled
+    from sorajax.devices.compilation import enable_compilation_cache
     from sorajax.models.folder import to_json
     from sorajax.training.loop import check_mesh, fit
 
-    keep_compiled()
+    enable_compilation_cache()
     check_mesh(config)
     there = directory.exists()
     directory.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,5 @@
-"""Clip shapes. A batch holds clips of one shape; a run mixes several, from single images to long wide clips."""
+"""Buckets: the clip shapes of a run. All clips of a batch have one shape; a run mixes several, from images to long
+wide clips."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -6,12 +7,13 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Bucket:
-    """One shape of clip: frames, rows and columns of pixels; `batch_size` clips a step over all devices.
+    """A clip shape: frames, and height and width in pixels; `batch_size` clips per step over all devices.
 
-    `weight` is the share of steps that use this bucket, relative to the other buckets' weights. `crop` is the side in
-    pixels of a square cut out around an object after rendering (for autoencoders, which need not see whole frames);
-    0 keeps the frame. `window_frames` is how many frames of a clip a transformer is trained on: the first one and a
-    stretch of the others, as in a film's windows, which know how the film began; 0 takes the whole clip.
+    `weight` is the share of steps with this bucket, relative to the other buckets' weights. `crop` is the side in
+    pixels of a square crop around an object after rendering (for autoencoders, which do not need whole frames); 0 keeps
+    the frame. `window_frames` is the number of frames of a clip that a transformer is trained on: the first one and
+    consecutive others, as in a film's windows, which are conditioned on the film's first frame; 0 uses the whole clip.
+    Raises ValueError for shapes that are not possible.
     """
 
     frames: int = 17
@@ -42,15 +44,15 @@ class Bucket:
 
     @property
     def window(self) -> tuple[int, int, int]:
-        """`size` of what transformers see."""
+        """(frames, height, width) of the clips that a transformer is trained on."""
         return self.window_frames or self.frames, self.height, self.width
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of a training run: for `steps` batches the buckets are drawn by `weights`, one for each; 0 leaves one out.
+    """A phase of a training run: `steps` batches with other `weights` of the buckets, one each; 0 excludes a bucket.
 
-    The last phase lasts as long as the run.
+    The last phase lasts until the end of the run.
     """
 
     steps: int
@@ -62,19 +64,19 @@ class Phase:
 
 
 def check_phases(phases: Sequence[Phase], buckets: Sequence[Bucket]) -> None:
-    """Raises ValueError for a phase that has not one weight for each bucket."""
+    """Raises ValueError for a phase whose number of weights is not that of the buckets."""
     if bad := [phase for phase in phases if len(phase.weights) != len(buckets)]:
-        found = f"{len(bad[0].weights)} weights, there are {len(buckets)} buckets"
-        raise ValueError(f"a phase of data.phases has {found}: give one for each")
+        counts = f"{len(bad[0].weights)} weights, there are {len(buckets)} buckets"
+        raise ValueError(f"a phase of data.phases has {counts}: give one for each")
 
 
-def balanced(
+def fill_token_budget(
     buckets: Sequence[Bucket], tokens: int, of: Callable[[Bucket], int], multiple: int = 1
 ) -> tuple[Bucket, ...]:
-    """The buckets with the batch sizes that fill a budget of `tokens` a step; `of` counts the tokens of one clip.
+    """The buckets with the largest batch sizes within a budget of `tokens` per step; `of` counts the tokens of a clip.
 
-    Batch sizes are multiples of `multiple`, the devices that split a batch. Raises ValueError where one clip, or one
-    for each of those devices, exceeds the budget.
+    Batch sizes are multiples of `multiple`, the number of devices that split a batch. Raises ValueError where one clip
+    per device exceeds the budget.
     """
     sized = []
     for bucket in buckets:
@@ -89,5 +91,5 @@ def balanced(
 
 
 def stem(bucket: Bucket) -> str:
-    """What files call a bucket: FRAMESxHEIGHTxWIDTH."""
+    """A bucket's name in files and messages: FRAMESxHEIGHTxWIDTH."""
     return f"{bucket.frames}x{bucket.height}x{bucket.width}"

@@ -1,8 +1,8 @@
-"""A cache of encoded clips, for machines where rendering and encoding would cost more than the training step.
+"""A cache of latents of the world, for machines where rendering and encoding take longer than the training step.
 
-One folder holds, for each bucket, `FRAMESxHEIGHTxWIDTH.npy` (float16 latents [clips t h w c], read through memory
-maps) and `.npz` beside it (the scenes, so that captions are drawn anew each time a clip is seen), and `latents.json`,
-which is written last and says which autoencoder and mix made them.
+A folder contains, for each bucket, `FRAMESxHEIGHTxWIDTH.npy` (float16 latents [clips t h w c], memory-mapped) and a
+`.npz` (the scenes, from which a new caption is sampled whenever a clip is used), and `latents.json`, which is written
+last and records the autoencoder and the mix.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from sorajax.data.buckets import Bucket, stem
-from sorajax.data.worlds import Tokenize, WorldBatch, WorldData, clips, scene_maker, written
+from sorajax.data.worlds import Tokenize, WorldBatch, WorldData, caption_tokens, clips, scene_maker
 from sorajax.files import write_atomically
 from sorajax.models.folder import from_json, to_json
 from sorajax.world.scenes import Scene, WorldMix
@@ -25,7 +25,7 @@ INDEX = "latents.json"
 
 
 def signature(params: Any) -> str:
-    """A short hash of an encoder's parameters; a decoder has no part in what latents are."""
+    """A short hash of an encoder's parameters; the decoder's do not affect latents."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(params):
         digest.update(np.asarray(leaf).tobytes())
@@ -40,28 +40,31 @@ def write_latents(
     made_by: str,
     say: Callable[[str], None] = print,
 ) -> Path:
-    """Renders and encodes clips, `count` for the bucket that is drawn most and as many for each other one as its share
-    of what is drawn, so that all are seen equally often. `encode` maps clips in [-1, 1] to latents [b t h w c].
+    """Renders and encodes clips: `count` for the most frequent bucket and proportionally many for the others, so that
+    all clips are used equally often. `encode` maps clips in [-1, 1] to latents [b t h w c].
 
-    `made_by` is the autoencoder's `signature`. A folder that already holds what is asked for is left as it is; one made
-    otherwise raises ValueError.
+    `made_by` is the autoencoder's `signature`. A bucket that has enough clips already is not encoded again. Raises
+    ValueError where the folder was made with another autoencoder, mix or seed.
     """
     directory = Path(directory)
-    said = {"made_by": made_by, "mix": to_json(data.mix), "seed": data.seed}
+    origin = {"made_by": made_by, "mix": to_json(data.mix), "seed": data.seed}
     done: dict[str, int] = {}
     if (directory / INDEX).exists():
-        found = json.loads((directory / INDEX).read_text())
-        done, found["mix"] = found.pop("clips"), to_json(from_json(found["mix"], WorldMix))  # fields may be newer
-        if found != said:
+        recorded = json.loads((directory / INDEX).read_text())
+        done, recorded["mix"] = (
+            recorded.pop("clips"),
+            to_json(from_json(recorded["mix"], WorldMix)),
+        )  # adds newer fields
+        if recorded != origin:
             raise ValueError(f"{directory} was made by another autoencoder, mix or seed: choose another folder")
     directory.mkdir(parents=True, exist_ok=True)
-    drawn = [bucket.weight * bucket.batch_size for bucket in data.buckets]
+    frequencies = [bucket.weight * bucket.batch_size for bucket in data.buckets]
     for number, bucket in enumerate(data.buckets):
-        wanted = math.ceil(count * drawn[number] / max(drawn))
-        if done.get(stem(bucket), 0) < wanted:
-            _write_bucket(directory, data, number, bucket, wanted, encode, say)
-            done[stem(bucket)] = wanted
-            text = json.dumps(said | {"clips": done}, indent=2)
+        needed = math.ceil(count * frequencies[number] / max(frequencies))
+        if done.get(stem(bucket), 0) < needed:
+            _write_bucket(directory, data, number, bucket, needed, encode, say)
+            done[stem(bucket)] = needed
+            text = json.dumps(origin | {"clips": done}, indent=2)
             write_atomically(directory / INDEX, lambda path, text=text: path.write_text(text))
     return directory
 
@@ -106,13 +109,14 @@ def first_rows(scene: Scene, count: int) -> Scene:
 def latent_maker(
     directory: str | Path, data: WorldData, encode: Tokenize, made_by: str
 ) -> Callable[[Bucket, np.random.Generator], WorldBatch]:
-    """Batches of random cached clips with fresh captions; `encode` is a tokenizer's, `made_by` as for writing.
+    """Makes batches of random cached clips with newly sampled captions; `encode` is a tokenizer's, `made_by` as in
+    `write_latents`.
 
-    Raises FileNotFoundError or ValueError, on one line, where the folder does not hold what `data` asks for.
+    Raises FileNotFoundError or ValueError, on one line, where the folder lacks the buckets of `data`.
     """
     directory = Path(directory)
     if not (directory / INDEX).exists():
-        raise FileNotFoundError(f"{directory} holds no encoded latents: say --encoded 20000 to make them first")
+        raise FileNotFoundError(f"{directory} holds no encoded latents: add --encoded 20000 to make them first")
     index = json.loads((directory / INDEX).read_text())
     if index["made_by"] != made_by:
         raise ValueError(f"{directory} was encoded by another autoencoder: encode again into a new folder")
@@ -126,9 +130,9 @@ def latent_maker(
 
     def make(bucket: Bucket, rng: np.random.Generator) -> WorldBatch:
         name = stem(bucket)
-        chosen = np.sort(rng.integers(0, len(rows[name]), bucket.batch_size))
-        scene = jax.tree.map(lambda leaf: leaf[chosen], scenes[name])
-        ids, mask = written(scene, bucket, data, encode, rng)
-        return WorldBatch(latent=np.asarray(rows[name][chosen]), ids=ids, mask=mask, bucket=bucket)
+        selected = np.sort(rng.integers(0, len(rows[name]), bucket.batch_size))
+        scene = jax.tree.map(lambda leaf: leaf[selected], scenes[name])
+        ids, mask = caption_tokens(scene, bucket, data, encode, rng)
+        return WorldBatch(latent=np.asarray(rows[name][selected]), ids=ids, mask=mask, bucket=bucket)
 
     return make

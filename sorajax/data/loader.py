@@ -1,7 +1,7 @@
-"""Batches as a pure function of (seed, index), read ahead by threads, with a position that fits in one integer.
+"""Batches as a pure function of (seed, index), prefetched by threads; the position of the dataset is one integer.
 
-The index counts whole batches over all processes, and each process takes its own rows of a batch. So a position means
-the same on any number of processes, and a resumed run sees the batches that an uninterrupted one would have seen.
+The index counts global batches, and each process takes its rows of a batch. So a position is independent of the number
+of processes, and a resumed run gets the same batches as an uninterrupted one.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,9 +25,9 @@ def batches(
     prefetch: int = 4,
     phases: Sequence[Phase] = (),
 ) -> grain.IterDataset:
-    """An endless dataset that mixes `buckets` by weight; each element is `make(bucket, generator)`.
+    """An infinite dataset that mixes `buckets` by weight; each element is `make(bucket, generator)`.
 
-    `make` returns a tree of numpy arrays with the whole batch, of which this process keeps its rows. The generator is
+    `make` returns a tree of numpy arrays with the global batch, of which each process takes its rows. The generator is
     seeded by (seed, bucket, index), so an element depends on nothing else.
     """
 
@@ -40,23 +40,23 @@ def batches(
         return grain.MapDataset.range(ENDLESS).map(element)
 
     sources = [source(number, bucket) for number, bucket in enumerate(buckets)]
-    return mixed(sources, buckets, phases, threads, prefetch)
+    return mix_buckets(sources, buckets, phases, threads, prefetch)
 
 
-def shuffled(sizes: Sequence[int], weights: Sequence[float], seed: int) -> grain.MapDataset:
-    """An endless order of (source, record) over sources of these sizes, drawn by weight; each source is gone through
-    in a new random order before any of its records comes again."""
-    each = [
+def shuffle_records(sizes: Sequence[int], weights: Sequence[float], seed: int) -> grain.MapDataset:
+    """An infinite sequence of (source, record) over sources of these sizes, sampled by weight; within a source, every
+    epoch is a new random permutation."""
+    orders = [
         grain.MapDataset.range(size).seed(seed + number).shuffle().repeat().map(lambda i, number=number: (number, i))
         for number, size in enumerate(sizes)
     ]
-    return grain.MapDataset.mix(each, weights) if len(each) > 1 else each[0]
+    return grain.MapDataset.mix(orders, weights) if len(orders) > 1 else orders[0]
 
 
-def recorded(
+def record_batches(
     order: grain.MapDataset, bucket: Bucket, read: Callable[[Sequence[tuple[int, int]], int], Any]
 ) -> grain.MapDataset:
-    """Batches of records: `read(this process's (source, record) pairs, index)` makes the tree."""
+    """Batches of records: `read((source, record) pairs of this process, batch index)` returns a tree of arrays."""
 
     def element(index: int) -> Any:
         rows = own_rows(bucket.batch_size)
@@ -66,12 +66,13 @@ def recorded(
     return grain.MapDataset.range(ENDLESS).map(element)
 
 
-def mixed(
+def mix_buckets(
     sources: Sequence[grain.MapDataset], buckets: Sequence[Bucket], phases: Sequence[Phase], threads: int, prefetch: int
 ) -> grain.IterDataset:
-    """Batches of all buckets, each by its weight or, while a phase lasts, by the phase's.
+    """Batches of all buckets, sampled by their weights or, with phases, by the weights of the current phase.
 
-    `prefetch` batches are made by `threads` threads before they are asked for. The iterator's state is its position.
+    `threads` threads prefetch `prefetch` batches. The iterator's state is its position. Raises ValueError without
+    buckets, and for batch sizes that the processes do not divide.
     """
     if not buckets:
         raise ValueError("no bucket: give at least one clip shape")
@@ -79,8 +80,8 @@ def mixed(
         own_rows(bucket.batch_size)
     read_ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(prefetch, threads))
     if not phases:
-        whole = grain.MapDataset.mix(list(sources), [bucket.weight for bucket in buckets])
-        return whole.to_iter_dataset(read_ahead)
+        mixture = grain.MapDataset.mix(list(sources), [bucket.weight for bucket in buckets])
+        return mixture.to_iter_dataset(read_ahead)
     mixes = [_mix(sources, phase.weights) for phase in phases]
     ends = np.cumsum([phase.steps for phase in phases[:-1]])
 
@@ -97,7 +98,8 @@ def _mix(sources: Sequence[grain.MapDataset], weights: Sequence[float]) -> grain
 
 
 def own_rows(size: int) -> slice:
-    """This process's rows of a batch of `size`. Raises ValueError where it does not divide over the processes."""
+    """This process's rows of a global batch of `size`. Raises ValueError where `size` is no multiple of the number of
+    processes."""
     processes = jax.process_count()
     if size % processes:
         raise ValueError(f"a batch of {size} does not divide over {processes} processes: choose a multiple of it")

@@ -1,8 +1,8 @@
-"""Records on disk: one clip each, pixels or latents, in ArrayRecord files that are whole or not there.
+"""Records on disk: one clip each, pixels or latents, in ArrayRecord files that are written atomically.
 
-A record is a msgpack map of strings, numbers and arrays. Pixels are kept as H.264 with all its colour (4:4:4) at a
-quality where the eye sees no loss, a single frame as PNG. ArrayRecord checks a hash on each read, so a flipped byte or
-a cut file is an error and no wrong data.
+A record is a msgpack map of strings, numbers and arrays. Pixels are stored as visually lossless H.264 without chroma
+subsampling (4:4:4), a single frame as PNG. ArrayRecord verifies a hash on each read, so that a flipped byte or a
+truncated file raises an error instead of returning wrong data.
 """
 
 import io
@@ -17,18 +17,18 @@ from jaxtyping import UInt8
 from sorajax.files import write_atomically
 
 QUALITY = {"crf": "8", "preset": "veryfast", "x264-params": "mbtree=0"}
-"""Of films on disk. With x264's macroblock tree the same frames do not always give the same bytes."""
+"""Options of x264. Its macroblock tree is off, because with it equal frames do not always give equal bytes."""
 
 
 def write_records(path: Path, records: Iterable[dict[str, Any]]) -> int:
-    """Writes all records into one file, which appears when it is complete; returns how many there are."""
+    """Writes all records into one file, atomically; returns their number."""
     from array_record.python.array_record_module import ArrayRecordWriter
 
     count = 0
 
     def write(temporary: Path) -> None:
         nonlocal count
-        writer = ArrayRecordWriter(str(temporary), "group_size:1")  # one record a group: random access
+        writer = ArrayRecordWriter(str(temporary), "group_size:1")  # one record per group, for random access
         for record in records:
             writer.write(msgpack_serialize(record))
             count += 1
@@ -39,24 +39,24 @@ def write_records(path: Path, records: Iterable[dict[str, Any]]) -> int:
 
 
 class Records:
-    """The records of several files, one after another. Reading a damaged one raises ValueError with the file's name."""
+    """The records of several files, concatenated. Reading a damaged one raises ValueError with the name of its file."""
 
-    def __init__(self, paths: Sequence[Path], counts: Sequence[int], chosen: np.ndarray | None = None):
+    def __init__(self, paths: Sequence[Path], counts: Sequence[int], selected: np.ndarray | None = None):
         self.paths, self.counts = list(paths), list(counts)
         self.ends = np.cumsum(counts, dtype=np.int64)
-        self.chosen = np.arange(self.ends[-1] if self.counts else 0) if chosen is None else chosen
+        self.selected = np.arange(self.ends[-1] if self.counts else 0) if selected is None else selected
         self.sources: dict[Path, Any] = {}
 
-    def only(self, chosen: Sequence[int]) -> "Records":
-        """Some of these records, in this order."""
-        return Records(self.paths, self.counts, self.chosen[np.asarray(chosen, np.int64)])
+    def only(self, selected: Sequence[int]) -> "Records":
+        """A subset of the records, in the order of these indices."""
+        return Records(self.paths, self.counts, self.selected[np.asarray(selected, np.int64)])
 
     def __len__(self) -> int:
-        return len(self.chosen)
+        return len(self.selected)
 
     def where(self, index: int) -> tuple[Path, int]:
-        """The file of a record, and its place in it."""
-        number = int(self.chosen[index])
+        """The file of a record, and its index in it."""
+        number = int(self.selected[index])
         file = int(np.searchsorted(self.ends, number, side="right"))
         return self.paths[file], number - (int(self.ends[file - 1]) if file else 0)
 
@@ -72,8 +72,8 @@ class Records:
             raise ValueError(f"{path}, record {place}: {' '.join(str(error).split())[:200]}") from error
 
 
-def packed(frames: UInt8[np.ndarray, "t h w 3"]) -> bytes:
-    """Frames as a film or, where there is one only, a PNG."""
+def encode_frames(frames: UInt8[np.ndarray, "t h w 3"]) -> bytes:
+    """Frames as an H.264 video in Matroska; a single frame as PNG."""
     import av
     from PIL import Image
 
@@ -85,15 +85,15 @@ def packed(frames: UInt8[np.ndarray, "t h w 3"]) -> bytes:
         stream = container.add_stream("libx264", rate=8, options=QUALITY)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv444p"
-        stream.codec_context.thread_count = 1  # clips are many: threads belong to them
+        stream.codec_context.thread_count = 1  # clips are encoded in parallel
         for pixels in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")))
         container.mux(stream.encode())
     return file.getvalue()
 
 
-def unpacked(content: bytes) -> UInt8[np.ndarray, "t h w 3"]:
-    """What `packed` was given, but for the film's small loss."""
+def decode_frames(content: bytes) -> UInt8[np.ndarray, "t h w 3"]:
+    """The inverse of `encode_frames`, up to the loss of H.264."""
     import av
     from PIL import Image
 

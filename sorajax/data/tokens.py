@@ -1,4 +1,4 @@
-"""The world's tokenizer: a small byte-level BPE (Sennrich et al. 2016), trained on captions."""
+"""The tokenizer of the world: a small byte-level BPE (Sennrich et al. 2016), trained on captions."""
 
 from collections.abc import Iterable
 
@@ -10,8 +10,9 @@ PADDING = "<pad>"
 
 
 def train_tokenizer(prompts: Iterable[str], vocabulary: int = 768) -> str:
-    """A tokenizer as JSON text of the `tokenizers` library. Id 0 is padding; case is folded; every byte has a token, so
-    that no prompt is unknown. Raises ValueError where `vocabulary` has no room for the bytes."""
+    """A trained tokenizer as JSON text of the `tokenizers` library. Id 0 is padding, text is lower-cased, and every
+    byte has a token, so there are no unknown words. Raises ValueError where `vocabulary` is smaller than the
+    alphabet."""
     import tokenizers
     from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
@@ -34,5 +35,5 @@ def train_tokenizer(prompts: Iterable[str], vocabulary: int = 768) -> str:
 
 
 def world_tokenizer(vocabulary: int = 768, captions: int = 5_000, seed: int = 0) -> str:
-    """The tokenizer trained on that many captions of the world."""
+    """The tokenizer trained on `captions` captions of the world."""
     return train_tokenizer(corpus(np.random.default_rng(seed), captions), vocabulary)

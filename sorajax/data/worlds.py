@@ -1,4 +1,4 @@
-"""World batches as training sees them: scenes (rendered inside the step), captions as tokens, latents."""
+"""Training batches of the world: scenes (rendered in the training step) or latents, and tokenized captions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ Tokenize = Callable[[list[str]], tuple[np.ndarray, np.ndarray]]
 
 @flax.struct.dataclass
 class WorldBatch:
-    """A batch of clips, given as scenes to render, as `pixels` uint8 [b t h w 3] or as `latent`; the others are None.
+    """A batch of clips: scenes to render, `pixels` uint8 [b t h w 3], or `latent` [b t h w c]; the others are None.
 
-    `ids` and `mask` [b m] are the captions' tokens, or `context` [b m e] what a frozen text encoder has made of them;
-    None where no text is needed. `channels` [b t h w k] and `image` [b i e] are what some models read of the first
-    frame, beside latents and as tokens. The bucket and the renderer's parts are static: each bucket compiles once.
+    Text is `ids` and `mask` [b m], the tokens of the captions, or `context` [b m e], their embeddings by a frozen text
+    encoder; None without text. `channels` [b t h w k] and `image` [b i e] condition some models on the first frame, as
+    input channels and as tokens. The bucket and the renderer's features are static: each bucket is compiled once.
     """
 
     scene: Any = None
@@ -50,20 +50,20 @@ class WorldData:
 
     buckets: tuple[Bucket, ...] = (Bucket(),)
     mix: WorldMix = FULL
-    """How often each part of the world appears."""
+    """Probabilities of the attributes of scenes."""
     register: Register = "mixed"
-    """Captions as a person types, as a captioner writes, or both."""
+    """Captions as users type them ("short"), as captioners write them ("detailed"), or both."""
     dropout: float = 0.1
-    """Share of prompts replaced by the empty one, which guidance needs."""
+    """Probability that a prompt is replaced by the empty one, for classifier-free guidance."""
     split: Split = "train"
-    """Which (colour, shape, motion) triples appear."""
+    """Which (colour, shape, motion) triples occur, see `world.scenes`."""
     phases: tuple[Phase, ...] = ()
-    """Parts of the run with other bucket weights, e.g. images first; none keeps the buckets' own."""
+    """Phases of the run with other bucket weights, e.g. images first; empty: the buckets' own weights."""
     seed: int = 0
     threads: int = 1
     """Threads that make batches."""
     prefetch: int = 4
-    """Batches made before they are asked for."""
+    """Number of batches that are made in advance."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.dropout <= 1:
@@ -72,21 +72,21 @@ class WorldData:
 
 
 def parts_of(mix: WorldMix) -> SceneFeatures:
-    """The renderer's parts that some scene of this mix needs."""
+    """The renderer features that scenes of this mix may need."""
     two = mix.two_objects > 0
     events = mix.wall > 0 or (two and mix.collides > 0)
     return SceneFeatures(2 if two else 1, mix.two_shots > 0, mix.camera > 0, mix.style > 0, events)
 
 
 def clips(batch: WorldBatch, first: int | Array = 0) -> Float[Array, "b t h w c"]:
-    """The clips of a batch in [-1, 1], scenes rendered from frame `first` on; for use inside a jitted step."""
+    """The clips of a batch in [-1, 1]; scenes are rendered from frame `first` on. For use in a jitted step."""
     if batch.pixels is not None:
         return batch.pixels.astype(jnp.float32) / 127.5 - 1
     return draw(batch.scene, *batch.bucket.size, first=first, needs=batch.needs)[0]
 
 
 def scene_maker(data: WorldData) -> Callable[[Bucket, np.random.Generator], WorldBatch]:
-    """Batches of scenes without text."""
+    """Makes batches of scenes without text."""
 
     def make(bucket: Bucket, rng: np.random.Generator) -> WorldBatch:
         scene = sample_scenes(rng, bucket.batch_size, data.split, data.mix)
@@ -96,22 +96,22 @@ def scene_maker(data: WorldData) -> Callable[[Bucket, np.random.Generator], Worl
 
 
 def caption_maker(data: WorldData, encode: Tokenize) -> Callable[[Bucket, np.random.Generator], WorldBatch]:
-    """Batches of scenes with captions; `encode` is a tokenizer's."""
-    bare = scene_maker(data)
+    """Makes batches of scenes with captions; `encode` is a tokenizer's."""
+    make_scenes = scene_maker(data)
 
     def make(bucket: Bucket, rng: np.random.Generator) -> WorldBatch:
-        batch = bare(bucket, rng)
-        ids, mask = written(batch.scene, bucket, data, encode, rng)
+        batch = make_scenes(bucket, rng)
+        ids, mask = caption_tokens(batch.scene, bucket, data, encode, rng)
         return WorldBatch(batch.scene, None, ids, mask, batch.bucket, batch.needs)
 
     return make
 
 
-def written(
+def caption_tokens(
     scene: Scene, bucket: Bucket, data: WorldData, encode: Tokenize, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Captions of scenes as tokens and mask [b m], some dropped; in an image motion cannot be seen, so it is rarely
-    said."""
+    """Token ids and mask [b m] of new captions of scenes, with drop-out. Captions of images rarely mention motion,
+    which an image does not show."""
     ids, mask = encode(captions(scene, rng, data.register, motion=0.1 if bucket.frames == 1 else None))
-    kept = rng.random(len(ids)) >= data.dropout
-    return ids * kept[:, None], mask & kept[:, None]
+    retained = rng.random(len(ids)) >= data.dropout
+    return ids * retained[:, None], mask & retained[:, None]

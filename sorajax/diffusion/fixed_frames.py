@@ -1,9 +1,10 @@
-"""What is already known: the one idea behind every request.
+"""Conditioning frames: fix any frames of a clip, and the model generates the others.
 
-A latent video has a clock per frame. Frames that are known sit at time 0 and never move; the rest run from noise to
-data beside them. Text to video knows nothing; image to video knows the first frame; extension knows the head or the
-tail; in-betweening knows both ends; editing knows every frame roughly, and begins below time 1; replacing a region
-knows the rest of every frame, which runs along its own straight path, velocity = noise - data, beside the region.
+Each latent frame has a diffusion time of its own, its clock (Chen et al. 2024, Diffusion Forcing). Conditioning frames
+stay at time 0 while the others are denoised from time 1 to 0. Text to video has no conditioning frames; image to video
+fixes the first frame; extension fixes the head or the tail; in-betweening fixes both ends. Editing begins below time 1,
+from all frames of a clip with noise added. Inpainting fixes every position outside a region: fixed positions follow
+their own straight path, velocity = noise - data, while the region is generated.
 """
 
 from collections.abc import Callable
@@ -19,15 +20,15 @@ Latent = Float[Array, "b t h w c"]
 Velocity = Callable[[Latent, Float[Array, "b t"]], Latent]
 
 KINDS = ("none", "head", "tail", "both ends", "scattered")
-CHANCES = (0.35, 0.3, 0.2, 0.15)  # of the kinds after "none", where something is known
+CHANCES = (0.35, 0.3, 0.2, 0.15)  # of the kinds after "none", in clips that have conditioning frames
 
 
 class Known(NamedTuple):
-    """What a request knows of its answer.
+    """Conditioning frames of a clip.
 
-    latent: normalised latents; where nothing is known its values do not count.
-    mask: true for what is exactly known, and stays: frames [b t], or positions of them [b t h w].
-    start: the time where denoising of the other frames begins; below 1 they begin as their noised latents.
+    latent: normalised latents; outside the mask they matter only where `start` is below 1.
+    mask: true where latents are fixed: whole frames [b t], or positions in frames [b t h w].
+    start: the time, in (0, 1], at which denoising of the other frames begins; below 1 they begin as noised `latent`.
     """
 
     latent: Float[Array, "b t h w c"]
@@ -36,32 +37,36 @@ class Known(NamedTuple):
 
 
 def nothing_known(shape: tuple[int, ...]) -> Known:
-    """A request that knows nothing of a latent of shape [b, t, h, w, c]: text to video."""
+    """No conditioning frames, for a latent of shape [b, t, h, w, c]: text to video."""
     return Known(jnp.zeros(shape), jnp.zeros(shape[:2], bool), jnp.float32(1.0))
 
 
 def initial(known: Known, noise: Latent, clocks: bool = True) -> Latent:
-    """Where sampling begins: known frames as they are (without clocks: noised too), the others noised to `start`."""
+    """The latents that sampling begins from: conditioning frames without noise, the others noised to time `start`.
+
+    With `clocks=False` (one time for all frames) conditioning frames are noised to `start`, too.
+    """
     return interpolate(known.latent, noise, clock(known, known.start) if clocks else known.start)
 
 
 def clock(known: Known, time: Float[Array, "*any"] | float) -> Float[Array, "b t"]:
-    """The clock of every frame when the unknown ones stand at `time` (a scalar or [b, t])."""
+    """The diffusion time of every frame: 0 for conditioning frames, `time` (a scalar or [b, t]) for the others."""
     return jnp.where(whole_frames(known), 0.0, jnp.asarray(time, jnp.float32))
 
 
 def whole_frames(known: Known) -> Bool[Array, "b t"]:
-    """The frames of which everything is known."""
+    """The frames that are fixed at every position."""
     return known.mask if known.mask.ndim == 2 else jnp.all(known.mask, (2, 3))
 
 
 def hold_fixed(velocity: Velocity, known: Known, noise: Latent, clocks: bool = True) -> Velocity:
-    """Holds what is known, where sampling begins with `initial(known, noise, clocks)`.
+    """Wraps a velocity so that conditioning frames end at their values; sampling begins with `initial` of the same
+    arguments.
 
-    The model sees known frames at time 0, and they do not move at all (to the bit). Known parts of other frames share
-    their frame's clock and reach their values at time 0. For a model that was trained with one clock for all frames
-    (`clocks=False`) known frames do as these parts do: they run along their own straight paths beside the rest, the
-    replacement of Lugmayr et al. 2022, eq. 8, in flow form.
+    The model sees conditioning frames at time 0, and their velocity is exactly 0, so they do not change by a bit. Fixed
+    positions of the other frames share their frame's time, follow their straight path and reach their values at time 0.
+    With `clocks=False`, for a model trained with one time for all frames, whole conditioning frames follow their
+    straight path, too: replacement (Lugmayr et al. 2022, eq. 8), in flow form.
     """
     if not clocks:
         mask = known.mask if known.mask.ndim == 4 else known.mask[..., None, None]
@@ -83,9 +88,9 @@ def hold_fixed(velocity: Velocity, known: Known, noise: Latent, clocks: bool = T
 def drop_conditioning(
     known: Known, noise: Latent, x: Latent, time: Float[Array, "b t"]
 ) -> tuple[Latent, Float[Array, "b t"]]:
-    """Latents and clocks of a clip of which nothing is known: known frames are noised as far as the others are.
+    """Latents and times of an unconditional branch: conditioning frames are noised to the time of the others.
 
-    Guidance away from it is away from clips that begin, or end, otherwise (history guidance, Song et al. 2025).
+    Classifier-free guidance with this branch also drops the conditioning frames (history guidance, Song et al. 2025).
     """
     time = jnp.broadcast_to(jnp.max(time, 1, keepdims=True), time.shape)
     frames = whole_frames(known)[..., None, None, None]
@@ -93,30 +98,33 @@ def drop_conditioning(
 
 
 def anchored(first: Int[Array, ""] | int, count: int, max_anchor_gap: int, step: float = 1.0) -> Float[Array, " t"]:
-    """Temporal positions of a film's window: the anchor, which is the film's first latent frame, then `count` - 1
-    consecutive latent frames beginning with number `first`.
+    """Temporal positions of a film's window: the anchor, which is the film's first latent frame, at 0, then those of
+    `count` - 1 consecutive latent frames, the first of which has index `first` in the film.
 
-    The first of these is placed at most `max_anchor_gap` + 1 after the anchor, however long ago the film began, because
-    training shows no larger gap. `step` is the distance between latent frames in units of the model's base frame rate.
+    That frame is placed at most max(`max_anchor_gap` + 1, `step`) after the anchor, however long ago the film began,
+    because training has no larger gap. `step` is the distance between latent frames in units of one latent frame at the
+    model's base frame rate.
     """
     start = jnp.minimum(first * step, max(max_anchor_gap + 1.0, step))
     return jnp.concatenate([jnp.zeros(1), start + step * jnp.arange(count - 1)])
 
 
 def random_window(key: jax.Array, data: Latent, count: int, max_anchor_gap: int) -> tuple[Latent, Float[Array, " t"]]:
-    """Training-time windows of longer clips, `count` latent frames, and their `anchored` positions: each clip's first
-    and, from a random one on, others in a row."""
+    """Training windows of `count` latent frames, cut from longer clips, and their `anchored` positions.
+
+    A window is the clip's first latent frame followed by consecutive ones from a random index, the same for the batch.
+    """
     first = jax.random.randint(key, (), 1, data.shape[1] - count + 2)
     stretch = jax.lax.dynamic_slice_in_dim(data, first, count - 1, 1)
     return jnp.concatenate([data[:, :1], stretch], 1), anchored(first, count, max_anchor_gap)
 
 
 def random_known(key: jax.Array, b: int, t: int, share: float = 0.5) -> Bool[Array, "b t"]:
-    """Training-time known frames, drawn per clip; at least one frame stays unknown.
+    """A random mask of conditioning frames for training, drawn per clip; at least one frame is generated.
 
-    In a `share` of the clips something is known, of the KINDS after "none" with probabilities CHANCES.
-    A head or a tail is 1 to t - 1 frames long, both ends together at most t - 1; scattered frames are known with a
-    probability that is itself uniform. A single frame (an image) has nothing known.
+    A `share` of the clips has conditioning frames: the KINDS after "none", with probabilities CHANCES. A head or a tail
+    is 1 to t - 1 frames long, both ends together at most t - 1; scattered frames are fixed with a probability that is
+    itself uniform in [0, 1]. A single frame (an image) is never fixed.
     """
     if t == 1:
         return jnp.zeros((b, t), bool)

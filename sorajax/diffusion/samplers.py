@@ -1,13 +1,13 @@
-"""Samplers: from noise to data along a velocity, in few evaluations.
+"""Samplers: ODE solvers that integrate a velocity from noise to data.
 
-Each is `sampler(velocity, x, times) -> x`, with falling `times` [steps + 1] that end at 0; a `Sampler` also goes a part
-of the way, so that another velocity can take it from there. All are written as an Euler step plus a correction built
-from differences of estimates of the data, `data = x - time * velocity`. So frames whose velocity is zero do not change
-by a bit, and a time of exactly 1 or 0, where the log-SNR
+Each is `sampler(velocity, x, times) -> x`, with decreasing `times` [steps + 1] that end at 0; `Sampler.advance` runs a
+part of the evaluations, so that another velocity can do the others. All are written as an Euler step plus a correction
+from differences of data estimates, `data = x - time * velocity`. So frames whose velocity is zero do not change by a
+bit, and the times 1 and 0, where the log-SNR
 
     logsnr = log((1 - time) / time),    h = difference of logsnr over a step
 
-is infinite, needs no special number: the correction vanishes there.
+is infinite, need no special case: the correction vanishes there.
 """
 
 from collections.abc import Callable
@@ -24,58 +24,63 @@ from sorajax.diffusion.fixed_frames import Latent, Velocity
 Times = Float[Array, " steps+1"]
 PerStep = Float[Array, " steps"]
 State = tuple[Latent, ...]
-"""What is carried from evaluation to evaluation; its first latent is, after the last one, the result."""
+"""Latents carried from evaluation to evaluation; after the last one, the first latent is the result."""
 Row = tuple[Array, ...]
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """A rule, as a scan over evaluations of a velocity. It is two functions, and not one around its scan, so that each
-    of two experts can go its part of the way.
+    """A solver as a scan over evaluations of a velocity, split into two functions so that each of two experts can run
+    its part of the evaluations.
 
-    rows: of the times, what each evaluation needs, in arrays with one entry for each; first the time it stands at.
-    step: (velocity, state, row) to the next state. carried: latents in a state.
+    rows: times -> the arguments of every evaluation, as arrays with one entry per evaluation; the first is its time.
+    step: (velocity, state, row) -> the next state.
+    state_size: number of latents in a state.
     """
 
     rows: Callable[[Times], Row]
     step: Callable[[Velocity, State, Row], State]
-    carried: int
+    state_size: int
 
     def __call__(self, velocity: Velocity, x: Latent, times: Times) -> Latent:
-        return self.along(velocity, self.begin(x), self.rows(times))[0]
+        return self.advance(velocity, self.begin(x), self.rows(times))[0]
 
     def begin(self, x: Latent) -> State:
         """The state before the first evaluation."""
-        return (x,) * self.carried
+        return (x,) * self.state_size
 
-    def along(self, velocity: Velocity, state: State, rows: Row) -> State:
-        """The state after some evaluations, one for each entry of `rows`."""
+    def advance(self, velocity: Velocity, state: State, rows: Row) -> State:
+        """The state after one evaluation for each entry of `rows`."""
         return jax.lax.scan(lambda state, row: (self.step(velocity, state, row), None), state, rows)[0]
 
 
 def euler_rows(times: Times) -> Row:
-    """(time, following one) of each step."""
+    """(time, next time) of each step."""
     return times[:-1], times[1:]
 
 
 def euler_step(velocity: Velocity, state: State, row: Row) -> State:
-    """First order: one evaluation a step."""
-    (x,), (time, following) = state, row
-    return (x + (following - time) * velocity(x, everywhere(x, time)),)
+    """Euler's method, order 1: one evaluation per step."""
+    (x,), (time, next_time) = state, row
+    return (x + (next_time - time) * velocity(x, per_frame(x, time)),)
 
 
 def heun_rows(times: Times) -> Row:
-    """The first and second evaluation of each step in turn, so that the model is compiled once."""
+    """(time, change of time over the step, whether it is the second evaluation) of each evaluation.
+
+    Both evaluations of a step are iterations of one scan, so that the model is compiled once.
+    """
     start, second = np.divmod(np.arange(2 * (times.size - 1) - 1), 2)
     return times[start + second], jnp.diff(times)[start], second == 1
 
 
 def heun_step(velocity: Velocity, state: State, row: Row) -> State:
-    """Second order, two evaluations a step but one in the last (Karras et al. 2022, algorithm 1, in flow form)."""
+    """Heun's method, order 2: two evaluations per step, one in the last (Karras et al. 2022, algorithm 1, in flow
+    form)."""
     (trial, x, first), (time, change, second) = state, row
-    slope = velocity(trial, everywhere(x, time))
-    whole = x + change * jnp.where(second, (first + slope) / 2, slope)
-    return whole, jnp.where(second, whole, x), slope
+    slope = velocity(trial, per_frame(x, time))
+    stepped = x + change * jnp.where(second, (first + slope) / 2, slope)
+    return stepped, jnp.where(second, stepped, x), slope
 
 
 def dpmpp_2m_rows(times: Times) -> Row:
@@ -87,23 +92,24 @@ def dpmpp_2m_rows(times: Times) -> Row:
 def dpmpp_2m_step(velocity: Velocity, state: State, row: Row) -> State:
     """DPM-Solver++ (2M): order 2 from the last two data estimates (Lu et al. 2022, algorithm 2); last step Euler."""
     (x, older), (time, blend, second) = state, row
-    data = x - time * velocity(x, everywhere(x, time))
+    data = x - time * velocity(x, per_frame(x, time))
     return x + blend * (data - x) + second * (data - older), data
 
 
 def unipc_rows(times: Times) -> Row:
-    """(time, blend, second, the blend before, correct_old, correct_new) of each step, see `Coefficients`."""
+    """(time, blend, second, the previous blend, correct_old, correct_new) of each step, see `Coefficients`."""
     blend, second, correct_old, correct_new = coefficients(times)
-    return times[:-1], blend, second, before(blend), correct_old, correct_new
+    return times[:-1], blend, second, previous(blend), correct_old, correct_new
 
 
 def unipc_step(velocity: Velocity, state: State, row: Row) -> State:
     """UniPC of order 2 with B(h) = e^h - 1 (Zhao et al. 2023, algorithms 5 and 8: data prediction, multistep).
 
-    Each evaluation first corrects the step that led to it, then predicts the next; so the corrector costs nothing.
+    Each evaluation first corrects the step that led to it, then predicts the next: the corrector needs no evaluation of
+    its own.
     """
     (predicted, start, older, oldest), (time, blend, second, last_blend, correct_old, correct_new) = state, row
-    data = predicted - time * velocity(predicted, everywhere(predicted, time))
+    data = predicted - time * velocity(predicted, per_frame(predicted, time))
     corrected = start + last_blend * (older - start) + correct_old * (older - oldest) + correct_new * (data - older)
     return corrected + blend * (data - corrected) + second * (data - older), corrected, data, older
 
@@ -116,10 +122,11 @@ SAMPLERS = {"euler": euler, "heun": heun, "unipc": unipc, "dpmpp_2m": dpmpp_2m}
 
 
 class Coefficients(NamedTuple):
-    """Weights of the multistep rules, one per step; zero where there is no history yet, or where order 1 is called for.
+    """Weights of the multistep solvers, one per step; the corrections are zero without history and at order 1.
 
-    blend: of (data - x), the Euler step towards the data estimate. second: of (data - older), which extrapolates it.
-    correct_old, correct_new: UniPC's, of (older - oldest) and (data - older), for the step that ends where this begins.
+    blend: weight of (data - x), the Euler step towards the data estimate.
+    second: weight of (data - older), the extrapolation of order 2.
+    correct_old, correct_new: UniPC's weights of (older - oldest) and (data - older), which correct the previous step.
     """
 
     blend: PerStep
@@ -129,17 +136,17 @@ class Coefficients(NamedTuple):
 
 
 def coefficients(times: Times) -> Coefficients:
-    """Order 1 in the first and the last step, 2 between them (and 1 again after a step of infinite h)."""
+    """Weights for order 1 in the first and the last step and after a step of infinite h, order 2 in all others."""
     step = jnp.arange(times.size - 1)
     blend = 1 - times[1:] / times[:-1]
     h = jnp.diff(jnp.log1p(-times) - jnp.log(times))
-    ratio = h / before(h)
+    ratio = h / previous(h)
     second = jnp.where((step == 0) | (step == step.size - 1), 0.0, 0.5 * blend * ratio)
     first, moment = moments(-h)
     old = jnp.where(step == 0, 0.0, (first - moment) * ratio / (1 + ratio))
     correct_old = jnp.where(step == 0, 0.0, blend * old * ratio)
     correct_new = blend * jnp.where(step == 0, 0.5, first - old)
-    return Coefficients(blend, second, before(correct_old), before(correct_new))
+    return Coefficients(blend, second, previous(correct_old), previous(correct_new))
 
 
 def moments(z: PerStep) -> tuple[PerStep, PerStep]:
@@ -158,11 +165,11 @@ def moments(z: PerStep) -> tuple[PerStep, PerStep]:
     return first, first + jnp.where(near, near_slope, far_slope)
 
 
-def before(values: PerStep) -> PerStep:
-    """Each step's predecessor; zero for the first step."""
+def previous(values: PerStep) -> PerStep:
+    """The value of each step's predecessor; zero for the first step."""
     return jnp.concatenate([jnp.zeros_like(values[:1]), values[:-1]])
 
 
-def everywhere(x: Latent, time: Float[Array, ""]) -> Float[Array, "b t"]:
-    """One time for every frame of every clip."""
+def per_frame(x: Latent, time: Float[Array, ""]) -> Float[Array, "b t"]:
+    """A scalar time as the times of all frames of all clips."""
     return jnp.broadcast_to(time, x.shape[:2])

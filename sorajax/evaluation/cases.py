@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array
 
 from sorajax.data.worlds import WorldBatch, WorldData, scene_maker
-from sorajax.devices.compilation import products_alone
+from sorajax.devices.compilation import gradient_compiler_options
 from sorajax.diffusion.flow import interpolate, logit_normal, velocity_target
 from sorajax.errors import BadRequest
 from sorajax.evaluation.speed import normal
@@ -99,7 +99,7 @@ class TransformerStage(Stage):
         return init_dit(self.config, key)
 
     def compiler_options(self) -> dict[str, Any] | None:
-        return products_alone()
+        return gradient_compiler_options()
 
     def loss(self, params: Any, batch: dict[str, Array], key: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
         data, (time_key, noise_key) = batch["latent"], jax.random.split(key)

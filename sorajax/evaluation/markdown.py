@@ -159,9 +159,9 @@ def fingerprint(folder: Path) -> str:
 def folder_of(model: str) -> Path:
     """Where the files of a model lie that was loaded by this name."""
     from sorajax.models.folder import WORLD
-    from sorajax.pretrained.hub import found
+    from sorajax.pretrained.hub import resolve_model
 
-    return WORLD if model == "world" else found(model)
+    return WORLD if model == "world" else resolve_model(model)
 
 
 def commit() -> str:

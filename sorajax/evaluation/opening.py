@@ -18,8 +18,8 @@ from sorajax.evaluation.speed import alternating, random_parameters
 from sorajax.models.dit import DiTConfig
 from sorajax.models.sora import init_dit
 from sorajax.pretrained.conventions import Dtype, known_config
-from sorajax.pretrained.converted import CONVERTED, converted, save_converted
-from sorajax.pretrained.open import streamed
+from sorajax.pretrained.converted import CONVERTED, converted_part, save_converted
+from sorajax.pretrained.open import streamed_source
 from sorajax.pretrained.part import Part
 from sorajax.pretrained.safetensors import Tensors
 from sorajax.pretrained.wan import dit_table
@@ -44,8 +44,8 @@ def opening(repeats: int, **changes: Any) -> dict[str, Any]:
         _write(config.dit, shards)
         part = Part(dit_table(config.dit), lambda: Tensors(shards), init_dit, config.dit)
         save_converted(config, Parts({"dit": lambda: part.load(DTYPE)}, {}), "", made)
-        read = {"ours": part, "converted": converted(made / CONVERTED / "dit", part)}
-        sources = {name: streamed(one, DTYPE) for name, one in read.items()}
+        read = {"ours": part, "converted": converted_part(made / CONVERTED / "dit", part)}
+        sources = {name: streamed_source(one, DTYPE) for name, one in read.items()}
         ways = {name: partial(source.load, lambda name, leaf: leaf) for name, source in sources.items()}
         same = jax.tree.map(np.array_equal, ways["ours"](), ways["converted"]())
         if not all(jax.tree.leaves(same)):

@@ -14,7 +14,7 @@ from sorajax.models.folder import load_model
 from sorajax.models.quantized import quantize
 from sorajax.models.sora import SoraConfig, init_dit, init_text, init_vae, init_vision
 from sorajax.pretrained.conventions import known_config, known_name
-from sorajax.pretrained.hub import found
+from sorajax.pretrained.hub import resolve_model
 from sorajax.pretrained.part import abstract_parameters
 from sorajax.pretrained.wan_folder import is_open_model, open_model
 from sorajax.sampling.memory import nbytes, sampling_programs
@@ -79,7 +79,7 @@ def described(asked: Sampling) -> tuple[Any, dict[str, Any]]:
     """A model's config, and its weights' shapes by part. Raises ValueError and FileNotFoundError."""
     if known_name(asked.model):
         config = known_config(asked.model, asked.dtype)
-    elif is_open_model(folder := found(asked.model)):
+    elif is_open_model(folder := resolve_model(asked.model)):
         config = open_model(folder, asked.dtype).config
     else:
         config = load_model(folder, SoraConfig)[0]

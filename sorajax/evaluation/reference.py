@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from sorajax.devices.compilation import products_alone
+from sorajax.devices.compilation import gradient_compiler_options
 from sorajax.evaluation.speed import alternating, normal, random_parameters
 from sorajax.models.dit import TIME_UNITS, DiTConfig
 from sorajax.models.sora import init_dit, init_text, init_vae
@@ -105,7 +105,7 @@ def transformer(config: DiTConfig, clips: int, latent: Sequence[int], tokens: in
 
     fast, rows = torch.compile(model), dit_table(config)
     forward = compiled(apply, params, x, context)
-    backward = compiled(jax.grad(loss), params, x, context, target, options=products_alone())
+    backward = compiled(jax.grad(loss), params, x, context, target, options=gradient_compiler_options())
     return {
         "forward": Call(
             forward,

@@ -1,4 +1,4 @@
 """Video and picture files."""
 
-LEAST_FPS, MOST_FPS = 1, 120
-"""Frame rates that are read and made."""
+MIN_FPS, MAX_FPS = 1, 120
+"""Range of frame rates, in frames per second, that are read and generated."""

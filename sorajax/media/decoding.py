@@ -1,7 +1,7 @@
-"""A film's track, decoded: whole pictures of standard range, in order, each with the time at which it is shown.
+"""Decoding of a video track: progressive frames of standard dynamic range, in order, each with its presentation time.
 
-Files contradict themselves, and what is nearest to the pictures counts: for how long a film lasts its last packets,
-before its track's tags, before the container; for the order of frames the decoder, before their time stamps.
+Files contradict themselves, and the source closest to the frames takes precedence: for the duration the last packets,
+then the track's tags, then the container; for the order of frames the decoder, then their time stamps.
 """
 
 from collections import deque
@@ -13,69 +13,69 @@ from typing import Any
 import numpy as np
 
 from sorajax.errors import note
-from sorajax.media import MOST_FPS
+from sorajax.media import MAX_FPS
 
-LONGEST_HELD = 10  # seconds of a frame of a film or an animation
-AHEAD = 8  # frames that are looked at for the next time stamp in order
-END = 2**62  # a time after every film's
+MAX_FRAME_SECONDS = 10  # longest duration of one frame of a video or an animation
+LOOKAHEAD = 8  # frames searched for the next increasing time stamp
+END = 2**62  # a time stamp beyond the end of any video
 HDR = (16, 18)  # ITU-T H.273, table 3: the transfer functions PQ and HLG
 BT2020 = 9  # table 2: primaries of a wider gamut
-LIBVPX = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # which decode transparency; FFmpeg's own decoders leave it out
-DEINTERLACED = ("yadif", "deint=interlaced")  # frames that are not marked as interlaced stay as they are
-STANDARD = ("scale", "out_transfer=iec61966-2-1:out_primaries=bt709:intent=perceptual")
+LIBVPX = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # decoders with transparency, which FFmpeg's own ones drop
+DEINTERLACE = ("yadif", "deint=interlaced")  # passes frames that are not marked as interlaced
+TONE_MAP = ("scale", "out_transfer=iec61966-2-1:out_primaries=bt709:intent=perceptual")
 
 
-def decoded(container: Any, stream: Any) -> Iterator[tuple[float, Any]]:
-    """(seconds, frame) of a track from where the container stands, in the order and at the times of `in_order`.
+def decode_track(container: Any, stream: Any) -> Iterator[tuple[float, Any]]:
+    """(seconds, frame) of a track from the container's position on, in the order and at the times of `in_order`.
 
-    Interlaced frames are made whole, PQ, HLG and BT.2020 are mapped to sRGB (brighter than the screen is compressed,
-    not cut), and VP8 and VP9 keep their transparency.
+    Interlaced frames are deinterlaced; PQ, HLG and BT.2020 are tone-mapped to sRGB, which compresses highlights instead
+    of clipping them; VP8 and VP9 keep their transparency.
     """
-    return in_order(standard(frames_of(container, stream)), 1 / (stated_rate(stream) or 25.0))
+    return in_order(to_standard(frames_of(container, stream)), 1 / (stated_rate(stream) or 25.0))
 
 
 def frames_of(container: Any, stream: Any) -> Iterator[Any]:
-    """Frames as the decoder gives them."""
+    """The frames of a track, as the decoder returns them."""
     import av
 
-    name = getattr(stream.codec_context, "name", "")  # "": unknown, so that decoding fails
+    name = getattr(stream.codec_context, "name", "")  # "": unknown codec; decoding fails below
     if name in LIBVPX and "1" in (stream.metadata.get("alpha_mode"), stream.metadata.get("ALPHA_MODE")):
         context: Any = av.CodecContext.create(LIBVPX[name], "r")
         for packet in container.demux(stream):
             yield from context.decode(packet)
-    elif name == "rawvideo" and container.format.name == "avi":  # whose fourth byte is not used
+    elif name == "rawvideo" and container.format.name == "avi":  # in AVI the fourth byte is unused
         for frame in container.decode(stream):
             yield frame.reformat(format="rgb24") if frame.format.name == "bgra" else frame
     else:
         yield from container.decode(stream)
 
 
-def standard(frames: Iterable[Any]) -> Iterator[Any]:
-    """Frames without interlacing and of standard range; those that are so already pass."""
-    graph, made, interlaced = None, None, False
+def to_standard(frames: Iterable[Any]) -> Iterator[Any]:
+    """Deinterlaces and tone-maps frames to standard dynamic range, where they need it."""
+    graph, graph_format, interlaced = None, None, False
     for frame in frames:
         interlaced = interlaced or frame.interlaced_frame
         wide = frame.color_trc in HDR or frame.color_primaries == BT2020
-        needed = interlaced, wide, frame.width, frame.height, frame.format.name
-        if graph is not None and needed != made:
-            yield from filtered(graph, None)
+        format_now = interlaced, wide, frame.width, frame.height, frame.format.name
+        if graph is not None and format_now != graph_format:
+            yield from apply_filters(graph, None)
             graph = None
         if not (interlaced or wide):
             yield frame
             continue
         if graph is None:
-            graph, made = filters_for(frame, interlaced, wide), needed
-        yield from filtered(graph, frame)
+            graph, graph_format = filters_for(frame, interlaced, wide), format_now
+        yield from apply_filters(graph, frame)
     if graph is not None:
-        yield from filtered(graph, None)
+        yield from apply_filters(graph, None)
 
 
 def filters_for(frame: Any, interlaced: bool, wide: bool) -> Any:
-    """A chain of FFmpeg's filters for frames like this one."""
+    """A graph of FFmpeg filters for frames of this one's format."""
     from av.filter import Graph
 
     base = frame.time_base
-    said = {
+    source = {
         "video_size": f"{frame.width}x{frame.height}",
         "pix_fmt": frame.format.name,
         "time_base": f"{base.numerator}/{base.denominator}",
@@ -84,31 +84,31 @@ def filters_for(frame: Any, interlaced: bool, wide: bool) -> Any:
     }
     rgb = ("format", "gbrap" if is_transparent(frame) else "rgb24")
     graph = Graph()
-    last = graph.add("buffer", ":".join(f"{name}={value}" for name, value in said.items()))
-    for name, settings in [*[DEINTERLACED] * interlaced, *[STANDARD, rgb] * wide, ("buffersink", "")]:
-        following = graph.add(name, settings)
-        last.link_to(following)
-        last = following
+    last = graph.add("buffer", ":".join(f"{name}={value}" for name, value in source.items()))
+    for name, settings in [*[DEINTERLACE] * interlaced, *[TONE_MAP, rgb] * wide, ("buffersink", "")]:
+        added = graph.add(name, settings)
+        last.link_to(added)
+        last = added
     graph.configure()
     return graph
 
 
-def filtered(graph: Any, frame: Any) -> Iterator[Any]:
-    """What comes out of a chain when a frame, or the end (None), goes in."""
+def apply_filters(graph: Any, frame: Any) -> Iterator[Any]:
+    """The output frames of a filter graph for one input frame, or for the end of the input (None)."""
     import av
 
     graph.push(frame)
-    with suppress(av.error.BlockingIOError, av.error.EOFError):  # it needs another frame, or has given all
+    with suppress(av.error.BlockingIOError, av.error.EOFError):  # the graph needs another frame, or is exhausted
         while True:
             yield graph.pull()
 
 
 def in_order(frames: Iterable[Any], step: float) -> Iterator[tuple[float, Any]]:
-    """(seconds, frame) in the order in which they come, at times that always grow.
+    """(seconds, frame) in decoder order, at strictly increasing times.
 
-    A time stamp that is missing, that is not after the one before, or that jumps ahead of all the next ones, gives way
-    to one between its neighbours. Where the stamps begin anew, all that follow are moved behind the last.
-    `step`: seconds between frames where no stamp says it.
+    A time stamp is replaced by one between its neighbours where it is missing, does not increase, or jumps ahead of all
+    the next ones. Where time stamps restart, all later ones are shifted behind the last.
+    `step`: seconds between frames without time stamps.
     """
     source = iter(frames)
     queue = deque(islice(source, 2))
@@ -118,19 +118,19 @@ def in_order(frames: Iterable[Any], step: float) -> Iterator[tuple[float, Any]]:
         if not queue:
             queue.extend(islice(source, 1))
         own = None if frame.time is None else frame.time + shift
-        following = None if not queue or queue[0].time is None else queue[0].time + shift
+        next_time = None if not queue or queue[0].time is None else queue[0].time + shift
         if before is None:
             now = own or 0.0
         elif (
             own is not None
             and own > before
             and not (
-                following is not None and before < following < own and next_after(own - shift, queue, source) is None
+                next_time is not None and before < next_time < own and next_after(own - shift, queue, source) is None
             )
         ):
             now, step = own, own - before
-        elif found := next_after(before - shift, queue, source):
-            now = before + min(step, (found[1] + shift - before) / (found[0] + 1))
+        elif later := next_after(before - shift, queue, source):
+            now = before + min(step, (later[1] + shift - before) / (later[0] + 1))
         else:
             now = before + step
             shift += 0.0 if own is None else now - own
@@ -139,8 +139,8 @@ def in_order(frames: Iterable[Any], step: float) -> Iterator[tuple[float, Any]]:
 
 
 def next_after(moment: float, queue: deque[Any], source: Iterator[Any]) -> tuple[int, float] | None:
-    """How many frames ahead the first is that is shown after `moment`, and its time; None where no near one is."""
-    for distance in range(AHEAD):
+    """(frames ahead, time) of the first of the next `LOOKAHEAD` frames that is later than `moment`, or None."""
+    for distance in range(LOOKAHEAD):
         if distance == len(queue):
             queue.extend(islice(source, 1))
         if distance == len(queue):
@@ -150,79 +150,81 @@ def next_after(moment: float, queue: deque[Any], source: Iterator[Any]) -> tuple
     return None
 
 
-def shortened(frames: Iterable[tuple[float, Any]], path: Any) -> Iterator[tuple[float, Any]]:
-    """The same with no frame shown for longer than `LONGEST_HELD` seconds; a note says where one was."""
+def limit_durations(frames: Iterable[tuple[float, Any]], path: Any) -> Iterator[tuple[float, Any]]:
+    """(seconds, frame) with the duration of each frame capped at `MAX_FRAME_SECONDS`, and a note where it is longer."""
     before, cut = None, 0.0
     for moment, frame in frames:
-        if before is not None and (held := moment - before) > LONGEST_HELD:
-            note(f"{path} holds a frame for {held:g} s: it is made {LONGEST_HELD} s")
-            cut += held - LONGEST_HELD
+        if before is not None and (duration := moment - before) > MAX_FRAME_SECONDS:
+            note(f"{path} shows one frame for {duration:g} s: it is shortened to {MAX_FRAME_SECONDS} s")
+            cut += duration - MAX_FRAME_SECONDS
         yield moment - cut, frame
         before = moment
 
 
 def stated_rate(stream: Any) -> float:
-    """Frames a second as the file says, 0 where it says nothing."""
+    """Frames per second as the file states, 0 where it does not."""
     return float(stream.average_rate or stream.guessed_rate or 0)
 
 
 def rate_of(container: Any, stream: Any, path: Any) -> float:
-    """Frames a second: as the file says or, where its packets are less or more than half as many, as most of them
-    follow each other; at most `MOST_FPS`, and a note where they are more. Reads the container to its end."""
+    """Frames per second: as the file states or, where that is off by more than a factor of two from its packets, from
+    the usual distance of packets. At most `MAX_FPS`, with a note where it is more. Reads the container to its end."""
     import av
 
     rate, stamps = stated_rate(stream), list[int]()
     with suppress(av.error.FFmpegError):  # where the file is cut short
         stamps.extend(packet.pts for packet in container.demux(stream) if packet.pts is not None)
     steps = np.diff(np.sort(stamps)) * float(stream.time_base)
-    if (moved := steps[steps > 0]).size:
-        mean = float(np.minimum(moved, LONGEST_HELD).sum()) / len(steps)
+    if (positive := steps[steps > 0]).size:
+        mean = float(np.minimum(positive, MAX_FRAME_SECONDS).sum()) / len(steps)
         if not 0.5 <= rate * mean <= 2:
-            usual = float(np.median(moved))
-            rate = 1 / min(float(moved[np.abs(moved - usual) <= usual / 2].mean()), LONGEST_HELD)
-    if rate > MOST_FPS:
-        note(f"{path} has {rate:.4g} frames a second: it is read at {MOST_FPS}")
-    return min(rate, float(MOST_FPS))
+            usual = float(np.median(positive))
+            rate = 1 / min(float(positive[np.abs(positive - usual) <= usual / 2].mean()), MAX_FRAME_SECONDS)
+    if rate > MAX_FPS:
+        note(f"{path} has {rate:.4g} frames per second: it is read at {MAX_FPS}")
+    return min(rate, float(MAX_FPS))
 
 
 def seconds_of(container: Any, stream: Any) -> float:
-    """From the beginning of a track's first frame to the end of its last one, 0 where nothing says it.
+    """Duration of a track in seconds, from its first frame to the end of its last one; 0 where it is unknown.
 
-    By the track's last packets or, where these cannot be found, by what the file says, or else by all of its packets.
-    Leaves the container at its end.
+    From the track's last packets or, where seeking them fails, from the duration that the file states, or else from all
+    packets. Leaves the container at its end.
     """
     import av
 
-    with suppress(av.error.FFmpegError):  # not every file lets itself be read from its end
+    with suppress(av.error.FFmpegError):  # some files cannot be read from the end
         container.seek(END, stream=stream, backward=True)
         if (end := packets_end(container, stream)) > 0:
             return end
-    if (said := said_seconds(container, stream)) > 0:
-        return said
+    if (stated := stated_seconds(container, stream)) > 0:
+        return stated
     container.seek(0)
     return packets_end(container, stream)
 
 
 def packets_end(container: Any, stream: Any) -> float:
-    """Seconds from the track's start to the end of the last of the packets that follow, 0 where there is none. A single
-    time stamp far behind all others does not count."""
+    """Seconds from the track's start to the end of the last of the remaining packets, 0 where there is none.
+
+    A single time stamp far behind all others is ignored.
+    """
     import av
 
-    found, start = list[tuple[float, float]](), start_of(stream)
+    intervals, start = list[tuple[float, float]](), start_of(stream)
     with suppress(av.error.FFmpegError):  # where the file is cut short
         for packet in container.demux(stream):
             if packet.pts is not None and not packet.is_discard:
                 moment = float(packet.pts * packet.time_base) - start
-                found.append((moment, moment + shown_for(packet, stream)))
-    found.sort()
-    if len(found) > 2:
-        before, jump = (found[place][0] - found[place - 1][0] for place in (-2, -1))
-        found = found[:-1] if jump > max(LONGEST_HELD, 2 * before) else found
-    return max([0.0, *(end for _, end in found)])
+                intervals.append((moment, moment + duration_of(packet, stream)))
+    intervals.sort()
+    if len(intervals) > 2:
+        before, jump = (intervals[index][0] - intervals[index - 1][0] for index in (-2, -1))
+        intervals = intervals[:-1] if jump > max(MAX_FRAME_SECONDS, 2 * before) else intervals
+    return max([0.0, *(end for _, end in intervals)])
 
 
-def said_seconds(container: Any, stream: Any) -> float:
-    """How long the file says that the track lasts, 0 where it does not."""
+def stated_seconds(container: Any, stream: Any) -> float:
+    """Duration of the track in seconds as the file states, 0 where it does not."""
     if stream.duration:
         return float(stream.duration * stream.time_base)
     start = start_of(stream)
@@ -231,22 +233,22 @@ def said_seconds(container: Any, stream: Any) -> float:
         minutes, _, seconds = rest.partition(":")
         with suppress(ValueError):
             return 3600 * int(hours) + 60 * int(minutes) + float(seconds) - start
-    alone = len(container.streams) == 1
-    return float(container.duration) / 1_000_000 - start if alone and container.duration else 0.0
+    is_only_stream = len(container.streams) == 1
+    return float(container.duration) / 1_000_000 - start if is_only_stream and container.duration else 0.0
 
 
 def start_of(stream: Any) -> float:
-    """When a track's first frame is shown, s."""
+    """Presentation time of a track's first frame in seconds."""
     return float((stream.start_time or 0) * stream.time_base)
 
 
-def shown_for(item: Any, stream: Any) -> float:
-    """Seconds that a frame or packet says that it lasts, if that is believable; else as all others."""
+def duration_of(item: Any, stream: Any) -> float:
+    """Duration of a frame or packet in seconds: its own where it is plausible, else that of the stated frame rate."""
     own = float((item.duration or 0) * item.time_base)
     usual = 1 / (stated_rate(stream) or 25.0)
-    return own if 0 < own <= max(LONGEST_HELD, usual) else usual
+    return own if 0 < own <= max(MAX_FRAME_SECONDS, usual) else usual
 
 
 def is_transparent(frame: Any) -> bool:
-    """Whether a frame has an alpha channel, or colours that may have one."""
+    """Whether a frame has an alpha channel, or a palette, which may have one."""
     return frame.format.has_palette or any(component.is_alpha for component in frame.format.components)

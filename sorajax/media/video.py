@@ -1,8 +1,8 @@
-"""Video: uint8 frames with a frame rate and metadata; the only door to video files.
+"""Video: uint8 frames with a frame rate and metadata; all reading and writing of video files.
 
-The suffix chooses the format: `.mp4` (H.264, 4:2:0, BT.709, plays everywhere), `.gif`, `.webp`, or `.png` (a picture
-for one frame, an animated PNG for several). What made the video travels inside the file and in a `.json` beside it.
-A file appears whole or not at all, and an existing one is replaced only when asked.
+The suffix determines the format: `.mp4` (H.264, 4:2:0, BT.709, plays everywhere), `.gif`, `.webp`, or `.png` (one frame
+is an image, several are an animated PNG). The metadata is stored in the file and in a `.json` beside it. Files are
+written atomically, and an existing file is overwritten only on request.
 """
 
 import json
@@ -17,17 +17,18 @@ from typing import Any
 import numpy as np
 
 from sorajax.files import whole_file
-from sorajax.media.formats import FILMS, PICTURES, WRITERS, Frames, read_film, read_pillow, within
+from sorajax.media.formats import FILMS, PICTURES, WRITERS, Frames, frame_range, read_film, read_pillow
 
-LONGEST = 220
-"""Bytes of a file's name, so that the names of what belongs to it have room in 255."""
+MAX_NAME_BYTES = 220
+"""Longest file name in bytes; names derived from it (`.json`, temporary files) must fit into 255."""
 
 
 @dataclass(frozen=True, eq=False)
 class Video:
-    """A clip, or an image when it has one frame.
+    """A clip; with a single frame, an image.
 
     frames: uint8 sRGB [t, h, w, 3]. fps: frames per second. metadata: JSON values (prompt, seed, settings, version).
+    Raises ValueError for frames of another type or shape, and for a frame rate that is not positive and finite.
     """
 
     frames: Frames
@@ -38,7 +39,7 @@ class Video:
         if self.frames.ndim != 4 or self.frames.shape[-1] != 3 or self.frames.dtype != np.uint8 or not self.frames.size:
             raise ValueError(f"frames are {self.frames.dtype} {self.frames.shape}: a video needs uint8 [t, h, w, 3]")
         if not 0 < self.fps < math.inf:
-            raise ValueError(f"{self.fps} frames per second is not positive, or without end")
+            raise ValueError(f"{self.fps} frames per second is not positive and finite: use e.g. 8")
 
     @property
     def seconds(self) -> float:
@@ -47,56 +48,56 @@ class Video:
     def save(self, path: str | Path, overwrite: bool = False) -> Path:
         """Writes the file and its `.json` (`clip.mp4`, `clip.mp4.json`); returns the path.
 
-        Raises ValueError for an unknown suffix or a size the format cannot hold, FileExistsError for an existing file
-        unless `overwrite`, and OSError where the folder cannot be written.
+        Raises ValueError for an unknown suffix or a frame size that the format does not support, FileExistsError for an
+        existing file unless `overwrite`, and OSError where the folder is not writable.
         """
         return saved(self, path, overwrite)
 
     @classmethod
     def load(cls, path: str | Path, behind: str = "white", start: float = 0.0, end: float = math.inf) -> "Video":
-        """Reads a video or image file, or of it what is shown from `start` to `end` seconds, and of a film holds no
-        more; metadata is what `save` put inside it, else empty.
+        """Reads a video or image file, or its part from `start` to `end` seconds; of a video file only that part is in
+        memory. The metadata is what `save` stored in the file, else empty.
 
-        Turned and mirrored as its metadata say, interlaced frames made whole, high dynamic range mapped to sRGB, at an
-        even frame rate of at most 120 a second, without its sound (a `Note` says so); where a picture or film is
-        transparent the colour `behind` it shows. A frame is shown for 10 s at most. Films of 720 rows or 1280 columns
-        that do not say how their colours are meant are BT.709, smaller ones BT.601.
-        Raises FileNotFoundError, and ValueError for an unknown suffix, a file that is not what its suffix says, or a
-        span in which nothing is shown.
+        Frames are rotated and mirrored as the file states, deinterlaced, tone-mapped from high dynamic range to sRGB,
+        and resampled to a constant frame rate of at most 120 frames per second. Sound is dropped, with a `Note`.
+        Transparent pixels are composited over the colour `behind`. The duration of a frame is capped at 10 s. Videos
+        without colour tags are read as BT.709 from 720 rows or 1280 columns on, smaller ones as BT.601.
+        Raises FileNotFoundError, and ValueError for an unknown suffix, a file whose content does not match its suffix,
+        or an interval without frames.
         """
         path = Path(path).expanduser()
         if not path.is_file():
             what = "is a folder: give a video or picture file" if path.is_dir() else "does not exist"
             raise FileNotFoundError(f"{path} {what}")
         if not 0 <= start < end:
-            raise ValueError(f"{path}: from {start:g} to {end:g} s is no span: begin at 0 or later, and end after that")
+            raise ValueError(f"{path}: {start:g} to {end:g} s is no interval: start at 0 or later and end after that")
         if path.suffix.lower() not in (*FILMS, *PICTURES):
             raise ValueError(f"{path}: unknown suffix '{path.suffix}'; use one of {', '.join((*FILMS, *PICTURES))}")
         if path.suffix.lower() in FILMS:
             return cls(*read_film(as_file(path), start, end, behind))
-        frames, fps, said = read_pillow(path, behind)
-        return cls(frames[within(path, len(frames), fps, start, end)], fps, said)
+        frames, fps, metadata = read_pillow(path, behind)
+        return cls(frames[frame_range(path, len(frames), fps, start, end)], fps, metadata)
 
     def described(self) -> dict[str, Any]:
-        """The metadata with the clip's own numbers."""
+        """The metadata, with number of frames, frame rate and size."""
         t, h, w, _ = self.frames.shape
         return {**self.metadata, "frames": t, "fps": self.fps, "width": w, "height": h}
 
     def pictures(self) -> Iterator[Frames]:
-        """Its frames, in one part."""
+        """All frames, as a single part."""
         yield self.frames
 
     def whole(self) -> "Video":
-        """Itself: the counterpart of a film's."""
+        """The video itself; see `Film.whole`."""
         return self
 
     def encoded(self, suffix: str) -> bytes:
-        """The content of a file of that suffix."""
+        """The bytes of the video as a file with this suffix."""
         with tempfile.TemporaryDirectory() as folder:
             return self.save(Path(folder) / f"video{suffix}").read_bytes()
 
     def _repr_html_(self) -> str:
-        """Shows itself in a notebook; small videos are enlarged to 256 pixels or more. Needs no ffmpeg."""
+        """HTML for notebooks; videos whose shorter side is below 256 pixels are enlarged. Needs no ffmpeg program."""
         import mediapy
 
         t, h, w, _ = self.frames.shape
@@ -109,9 +110,9 @@ class Video:
 
 @dataclass(eq=False)
 class Film:
-    """A video that is made while it is read, once, and need not fit into memory.
+    """A long video that is generated while it is read, once; it need not fit into memory.
 
-    parts: uint8 sRGB frames [t, h, w, 3] in turn, `count` in all. The rest as in `Video`.
+    parts: iterator over consecutive uint8 sRGB frames [t, h, w, 3], `count` in total. Other fields as in `Video`.
     """
 
     parts: Iterator[Frames]
@@ -120,36 +121,37 @@ class Film:
     width: int
     fps: float
     metadata: dict[str, Any] = field(default_factory=dict)
-    _made: dict[str, Frames | None] = field(default_factory=dict, repr=False)
-    """Whether it was read, and its frames where they are kept; its copies share it."""
+    _cache: dict[str, Frames | None] = field(default_factory=dict, repr=False)
+    """Empty before the film is read; then {"frames": the frames, or None where they were not retained}. Copies of a
+    film share it."""
 
     def save(self, path: str | Path, overwrite: bool = False) -> Path:
-        """As `Video.save`; an mp4 is written as the frames come, other formats when all are there."""
+        """As `Video.save`; an mp4 is written while frames are generated, other formats after the last one."""
         return saved(self, path, overwrite)
 
     def described(self) -> dict[str, Any]:
-        """The metadata with the film's own numbers."""
+        """The metadata, with number of frames, frame rate and size."""
         size = {"width": self.width, "height": self.height}
         return {**self.metadata, "frames": self.count, "fps": self.fps, **size}
 
     def pictures(self) -> Iterator[Frames]:
-        """Its frames, as they are made. Raises ValueError where they were read before, and not kept by `whole`."""
-        if not self._made:
-            self._made["frames"] = None
+        """The frames, part by part, as they are generated. Raises ValueError on a second read, except after `whole`."""
+        if not self._cache:
+            self._cache["frames"] = None
             return self.parts
-        if (frames := self._made["frames"]) is None:
-            raise ValueError("a film is made while it is read, once: keep what its `whole()` gives, and use that")
+        if (frames := self._cache["frames"]) is None:
+            raise ValueError("a film is generated while it is read, once: use the video that its `whole()` returns")
         return iter([frames])
 
     def whole(self) -> Video:
-        """All of it as a video, which is kept."""
+        """The whole film as a video, whose frames are retained."""
         frames = np.concatenate(list(self.pictures()))
-        self._made["frames"] = frames
+        self._cache["frames"] = frames
         return Video(frames, self.fps, self.metadata)
 
     @property
     def frames(self) -> Frames:
-        """All of its frames, made now and kept."""
+        """All frames; generates and retains them on first use."""
         return self.whole().frames
 
     @property
@@ -161,16 +163,16 @@ class Film:
 
 
 class Videos(list[Video]):
-    """Several videos, which show themselves side by side in a notebook."""
+    """Several videos, shown side by side in a notebook."""
 
     def _repr_html_(self) -> str:
-        shown = "".join(video._repr_html_() for video in self)
-        return f'<div style="display: flex; flex-wrap: wrap">{shown}</div>'
+        html = "".join(video._repr_html_() for video in self)
+        return f'<div style="display: flex; flex-wrap: wrap">{html}</div>'
 
     def grid(self, columns: int) -> Video:
-        """All of them in one video, row by row; its metadata are the first one's, with every prompt and seed.
+        """All videos as one, in a grid filled row by row; the metadata is the first one's, with all prompts and seeds.
 
-        Raises ValueError unless all have the same size, length and rate, or where `columns` is not positive.
+        Raises ValueError unless all have the same size, length and frame rate, and where `columns` is not positive.
         """
         if columns < 1:
             raise ValueError(f"a grid of {columns} columns: use at least 1")
@@ -181,54 +183,54 @@ class Videos(list[Video]):
         tiles = np.stack([*(video.frames for video in self), *empty])
         tiles = tiles.reshape(-1, columns, *tiles.shape[1:])
         frames = np.concatenate(list(np.concatenate(list(tiles.swapaxes(0, 1)), 3)), 1)
-        said = {f"{key}s": [video.metadata.get(key) for video in self] for key in ("prompt", "seed")}
-        return Video(frames, self[0].fps, {**self[0].metadata, **said})
+        lists = {f"{key}s": [video.metadata.get(key) for video in self] for key in ("prompt", "seed")}
+        return Video(frames, self[0].fps, {**self[0].metadata, **lists})
 
 
 def saved(video: Video | Film, path: str | Path, overwrite: bool) -> Path:
-    """See `Video.save`."""
+    """Implements `Video.save` and `Film.save`."""
     path = check_output(path, overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
     write = WRITERS[path.suffix.lower()]
-    with whole_file(as_file(path)) as temporary, whole_file(beside(path)) as temporary_json:
+    with whole_file(as_file(path)) as temporary, whole_file(sidecar(path)) as temporary_json:
         temporary_json.write_text(json.dumps(video.described(), indent=2) + "\n")
         write(video, temporary)
     return path
 
 
 def as_file(path: Path) -> Path:
-    """The same file under a name that FFmpeg does not take for a protocol, as it would `cli:x.mp4`."""
+    """The path in a form that FFmpeg does not mistake for a protocol, as it would `cli:x.mp4`."""
     return path.absolute() if ":" in str(path) else path
 
 
 def check_suffix(path: Path) -> None:
-    """Raises ValueError for a suffix that no writer knows."""
+    """Raises ValueError for a suffix without a writer."""
     if path.suffix.lower() not in WRITERS:
         raise ValueError(f"{path}: unknown suffix '{path.suffix}'; use one of {', '.join(WRITERS)}")
 
 
-def beside(path: Path) -> Path:
-    """Where the JSON of a video lies."""
+def sidecar(path: Path) -> Path:
+    """Path of the JSON file of a video."""
     return path.with_name(path.name + ".json")
 
 
 def check_output(path: str | Path, overwrite: bool = False) -> Path:
-    """Raises what `Video.save` would raise for this path, before any work is spent on the video.
+    """The expanded path; raises what `Video.save` would raise for it, before a video is generated.
 
-    A folder that is missing is made when there is something to save.
+    A missing folder is not created here, but by `Video.save`.
     """
     path = Path(path).expanduser()
     check_suffix(path)
-    if len(os.fsencode(path.name)) > LONGEST:
-        raise OSError(f"{path.name[:40]}... is too long a name: use {LONGEST} bytes at most")
-    for existing in (path, beside(path)):
+    if len(os.fsencode(path.name)) > MAX_NAME_BYTES:
+        raise OSError(f"{path.name[:40]}... is too long a name: use {MAX_NAME_BYTES} bytes at most")
+    for existing in (path, sidecar(path)):
         if existing.is_dir():
             raise FileExistsError(f"{existing} is a folder: name a file in it")
         if existing.exists() and not overwrite:
             raise FileExistsError(f"{existing} exists: choose another name, or allow it with --overwrite")
-    home = next(folder for folder in path.absolute().parents if folder.exists())
+    folder_to_write = next(folder for folder in path.absolute().parents if folder.exists())
     try:
-        with tempfile.TemporaryFile(dir=home):
+        with tempfile.TemporaryFile(dir=folder_to_write):
             return path
     except OSError as error:
-        raise OSError(f"{path} cannot be written ({error.strerror}): choose a folder you may write to") from error
+        raise OSError(f"{path} cannot be written ({error.strerror}): choose a writable folder") from error

@@ -1,12 +1,12 @@
-"""The one door to attention kernels: softmax(scale * q k^T + bias) v, by the platform that is compiled for.
+"""Attention, softmax(scale * q k^T + bias) v, with the kernel of the platform that the program is compiled for.
 
     cpu, other   matrix products, in blocks of queries so that the scores in memory stay bounded    `plain`
     cuda         cuDNN's flash attention, for half precision                                        `cudnn`
     tpu          splash attention, FlashAttention's tiles (Dao et al. 2022) as a Pallas kernel      `splash`
 
-Where a mesh spreads the tokens of a clip over devices (`spread`), `sorajax.models.sequence` brings them together.
-The choice is `jax.lax.platform_dependent`'s, not a look at the devices of this process: what is compiled ahead of time
-for another platform gets that platform's kernel. Short sequences and biased scores stay with `plain` everywhere.
+Where a mesh shards the tokens of a clip over devices (`spread`), `sorajax.models.sequence` does sequence parallelism.
+`jax.lax.platform_dependent` chooses the kernel, not the devices of this process: a program compiled ahead of time for
+another platform gets that platform's kernel. Short sequences and biased scores use `plain` on every platform.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from sorajax.models import sequence
 from sorajax.models.softmax import plain, scaled
 
 KERNEL_LENGTH = 512
-"""Shorter sequences, of queries or of keys, leave a kernel's tiles empty; XLA is as fast on them."""
+"""Shortest sequence, of queries and of keys, for a kernel: a shorter one fills no tile, and XLA is as fast."""
 
 LANES = 128
-"""A TPU register's width: tiles and the head widths in memory are multiples of it."""
+"""Width of a TPU register: tile lengths and the head width in memory are multiples of it."""
 
 TILE = 1024 * LANES
-"""Most values of one splash tile, length * head width: twice this no longer fits the VMEM of v5e."""
+"""Most values of one splash tile, length * head width: twice as many exceed the VMEM of v5e."""
 
 
 def attend(
@@ -41,9 +41,9 @@ def attend(
     scale: float | None = None,
     spread: bool = False,
 ) -> Float[Array, "b s n k"]:
-    """Multi-head attention, every query to every key; `bias` is added to the scores, `scale` defaults to k**-0.5.
+    """Multi-head attention of every query to every key; `bias` is added to the scores, `scale` defaults to k**-0.5.
 
-    `spread` says that queries and keys are the same tokens, which the mesh in force may have spread over `seq`.
+    `spread`: queries and keys are the same tokens, and the current mesh may shard them over its axis `seq`.
     """
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     if spread and sequence.ways(jax.sharding.get_abstract_mesh(), q.shape) > 1:
@@ -51,29 +51,30 @@ def attend(
     if bias is not None or min(q.shape[1], k.shape[1]) < KERNEL_LENGTH:
         return plain(q, k, v, bias, scale)
     kernels = {"tpu": partial(splash, scale=scale)}
-    if cudnn_takes(q) and cudnn_is_here():
+    if cudnn_supports(q) and cudnn_is_available():
         kernels["cuda"] = partial(cudnn, scale=scale)
     return jax.lax.platform_dependent(q, k, v, default=partial(plain, bias=None, scale=scale), **kernels)
 
 
 def _on_one_device(q: Array, k: Array, v: Array, scale: float) -> Array:
-    """What `attend` does inside `shard_map`, where every array is one device's own."""
+    """`attend` inside `shard_map`, on the arrays of one device."""
     if min(q.shape[1], k.shape[1]) < KERNEL_LENGTH:
         return plain(q, k, v, None, scale)
     kernels = {"tpu": partial(_splash, scale=scale, interpret=False)}
-    if cudnn_takes(q) and cudnn_is_here():
+    if cudnn_supports(q) and cudnn_is_available():
         kernels["cuda"] = partial(cudnn, scale=scale)
     return jax.lax.platform_dependent(q, k, v, default=partial(plain, bias=None, scale=scale), **kernels)
 
 
-def cudnn_takes(q: Float[Array, "b s n k"]) -> bool:
-    """Whether cuDNN has a flash attention for these heads on every GPU since Ampere (float32 it has on none)."""
+def cudnn_supports(q: Float[Array, "b s n k"]) -> bool:
+    """Whether cuDNN's flash attention supports these heads on every GPU since Ampere: half precision, head width a
+    multiple of 8 up to 128."""
     return q.dtype in (jnp.bfloat16, jnp.float16) and q.shape[-1] % 8 == 0 and q.shape[-1] <= 128
 
 
 @cache
-def cudnn_is_here() -> bool:
-    """Whether JAX has its CUDA plugin, without which `cudnn` cannot even be traced, and no GPU older than Ampere."""
+def cudnn_is_available() -> bool:
+    """Whether JAX's CUDA plugin is installed, without which `cudnn` cannot be traced, and no GPU predates Ampere."""
     installed = any("cuda" in plugin.name for plugin in importlib.metadata.entry_points(group="jax_plugins"))
     gpus = jax.local_devices() if installed and jax.default_backend() == "gpu" else []
     return installed and all(float(gpu.compute_capability) >= 8 for gpu in gpus)
@@ -82,7 +83,7 @@ def cudnn_is_here() -> bool:
 def cudnn(
     q: Float[Array, "b s n k"], k: Float[Array, "b m n k"], v: Float[Array, "b m n k"], scale: float
 ) -> Float[Array, "b s n k"]:
-    """cuDNN's flash attention; its own partitioning rules split batch and heads over the mesh."""
+    """cuDNN's flash attention, whose partitioning rules shard batch and heads over the mesh."""
     return jax.nn.dot_product_attention(q, k, v, scale=scale, implementation="cudnn")
 
 
@@ -93,10 +94,10 @@ def splash(
     scale: float,
     interpret: bool = False,
 ) -> Float[Array, "b s n k"]:
-    """TPU splash attention on each device's own batch, queries and heads; `interpret` runs it on any platform.
+    """TPU splash attention, sharded over batch, queries and heads; `interpret` runs it on any platform.
 
-    The compiler cannot split a kernel, so `shard_map` does, over the mesh in force: a device holds the keys of its
-    clips and heads whole. Axes that do not divide their dimension are left out, and their devices repeat the work.
+    The compiler cannot partition a Pallas kernel, so `shard_map` does over the current mesh. Each device holds all keys
+    of its clips and heads. A mesh axis that does not divide its dimension is not used: its devices repeat the work.
     """
     kernel = partial(_splash, scale=scale, interpret=interpret)
     mesh = jax.sharding.get_abstract_mesh()
@@ -104,12 +105,12 @@ def splash(
         return kernel(q, k, v)
     queries = fitting(P(BATCH, "seq", "tensor", None), q.shape, mesh)
     keys = P(queries[0], None, queries[2], None)
-    # check_vma: the kernel does not say over which axes its results vary.
+    # check_vma=False: a Pallas kernel does not declare over which mesh axes its results vary.
     return jax.shard_map(kernel, in_specs=(queries, keys, keys), out_specs=queries, check_vma=False)(q, k, v)
 
 
 def _splash(q, k, v, scale, interpret):
-    from jax.experimental.pallas.ops.tpu import splash_attention  # nobody else pays for importing Pallas
+    from jax.experimental.pallas.ops.tpu import splash_attention  # Pallas is slow to import
 
     m = k.shape[1]
     _, s, n, width = q.shape
@@ -119,7 +120,7 @@ def _splash(q, k, v, scale, interpret):
         jnp.moveaxis(jnp.pad(x, ((0, 0), (0, ceil_to(x.shape[1], tile) - x.shape[1]), (0, 0), (0, 0))), 1, 2)
         for x, tile in ((scaled(q, scale), tile_q), (k, tile_kv), (v, tile_kv))
     )
-    # Queries and real keys are segment 0, padded keys segment 1, which nobody looks at.
+    # Queries and real keys are segment 0; padded keys are segment 1, to which no query attends.
     segments = splash_attention.SegmentIds(
         jnp.zeros(q.shape[2], jnp.int32), (jnp.arange(k.shape[2]) >= m).astype(jnp.int32)
     )
@@ -146,5 +147,5 @@ def ceil_to(size: int, multiple: int) -> int:
 
 
 def even_tile(length: int, longest: int) -> int:
-    """The length of a tile, in whole registers, that covers `length` in the fewest tiles with the least padding."""
+    """Length of the tiles, a multiple of LANES, that cover `length` in the fewest tiles and with the least padding."""
     return ceil_to(-(-length // -(-length // longest)), LANES)

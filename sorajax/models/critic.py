@@ -1,8 +1,9 @@
-"""The critic of an autoencoder: does each patch of spacetime come from a real video?
+"""The discriminator of an autoencoder's adversarial loss: is each spacetime patch from a real video?
 
-A patch discriminator (Isola et al. 2017, section 3.2.2) in three dimensions: strided convolutions whose every output
-sees a few frames of a few dozen pixels, so any length and size will do, images too. Time is padded with copies of the
-first and the last frame. It holds only parameters: norms are per position, and no spectral norm keeps a state.
+A PatchGAN discriminator (Isola et al. 2017, section 3.2.2) in three dimensions: strided convolutions, whose outputs
+have receptive fields of a few frames and a few dozen pixels, so it takes videos of any length and size, and images.
+Time is padded with copies of the first and the last frame. It has no state besides its parameters: norms are per
+position, and there is no spectral norm.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from sorajax.models.vae import conv_parameters
 
 @dataclasses.dataclass(frozen=True)
 class CriticConfig:
-    """A critic's shape."""
+    """Shape of a discriminator. Raises ValueError for sizes below 1."""
 
     base: int = 64
-    """Channels of the first convolution; they double at each further one, up to 8 times."""
+    """Channels of the first convolution; each further one doubles them, up to 8 * base."""
     levels: int = 3
-    """Convolutions that halve rows and columns; all but the first halve time too."""
+    """Number of convolutions of stride 2 in space; all but the first have stride 2 in time, too."""
     dtype: str = "float32"
-    """What convolutions run in."""
+    """Compute dtype of the convolutions."""
 
     def __post_init__(self):
         for name in ("base", "levels"):
@@ -36,7 +37,7 @@ class CriticConfig:
 
 
 class PatchConv(nn.Module):
-    """A convolution of 3 frames and a square of pixels, padded so that stride 1 keeps the shape and 2 halves it."""
+    """Convolution over 3 frames and side x side pixels, padded so that stride 2 halves a dimension."""
 
     features: int
     side: int = 4
@@ -54,7 +55,7 @@ class Critic(nn.Module):
 
     @nn.compact
     def __call__(self, video: Float[Array, "b t y x 3"]) -> Float[Array, "b t h w"]:
-        """Pixels in [-1, 1] -> how real each patch is, a number without bounds, float32."""
+        """Pixels in [-1, 1] -> one logit per patch (higher: more likely real), float32."""
         config = self.config
         x = PatchConv(config.base, stride=(1, 2, 2), name="conv_in")(video.astype(config.dtype))
         for level in range(1, config.levels):

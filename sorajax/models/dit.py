@@ -3,7 +3,7 @@
     x = linear(patches)
     e = mlp(sinusoid(1000 * time)),  m = linear(silu(e))                    per latent frame
     block:  x += gate_1 * attention(norm(x) * (1 + scale_1) + shift_1)      shifts, scales, gates: table + m
-            x += cross_attention(affine_norm(x), text)                      and, by config, an image's tokens
+            x += cross_attention(affine_norm(x), text)                      and, by config, image tokens
             x += gate_2 * feed_forward(norm(x) * (1 + scale_2) + shift_2)
     velocity = unpatchify(linear(norm(x) * (1 + scale) + shift))            shift, scale: table + e
 
@@ -28,16 +28,16 @@ from jaxtyping import Array, Float
 from sorajax.devices.sharding import shard
 from sorajax.models.attention import attend
 from sorajax.models.layers import Linear, RMSNorm, standardize
-from sorajax.models.quantized import made_whole
+from sorajax.models.quantized import dequantized
 from sorajax.models.spacetime import Patch, Rope, patchify, rope, rope_angles, rotate, unpatchify
 
 TIME_UNITS = 1000.0
-"""The transformer sees 1000 * time, the open models' convention."""
+"""The transformer's input is 1000 * time, the open models' convention."""
 
 
 @dataclasses.dataclass(frozen=True)
 class DiTConfig:
-    """A transformer's shape. The defaults are Wan 2.1 T2V 1.3B's."""
+    """Shape of a transformer; the defaults are Wan 2.1 T2V 1.3B. Raises ValueError where heads do not fit the width."""
 
     width: int = 1536
     hidden: int = 8960
@@ -48,23 +48,24 @@ class DiTConfig:
     patch: Patch = (1, 2, 2)
     text_width: int = 4096
     image_width: int = 0
-    """Width of an image's tokens (Wan 2.1 image to video reads CLIP's, 1280 wide); 0: the transformer reads none."""
+    """Width of image tokens (Wan 2.1 image to video: CLIP's, 1280); 0: the transformer has no image input."""
     frequencies: int = 256
     """Width of the sinusoidal time features."""
     pooled_text: bool = False
-    """Adds a linear of the mean text embedding to the time embedding, so that text also modulates every block."""
+    """Adds a linear projection of the mean text embedding to the time embedding: text also modulates every block."""
     epsilon: float = 1e-6
     unroll: int = 1
-    """Blocks per step of the layer scan. `depth` removes the loop: faster on CPU, slower to compile."""
+    """Blocks per iteration of the layer scan. `depth` removes the loop: faster on CPU, slower to compile."""
     stacked: bool = True
-    """Each weight of all blocks is one leaf, which the layer scan slices. False gives every block leaves of its own and
-    no loop: on CPU a slice is a copy, which costs as much as the products where a batch has few tokens."""
+    """Stacks each weight of all blocks in one leaf, which the layer scan slices. False: every block has its own leaves,
+    without a loop. On CPU a slice is a copy, which takes as long as the matrix products where a batch has few
+    tokens."""
     remat: Literal["none", "dots", "full"] = "full"
-    """What the backward pass computes again: nothing, all but matrix products, or each whole block."""
+    """Rematerialisation in the backward pass: none, all but matrix products, or whole blocks."""
     dtype: str = "float32"
-    """What matrix products run in."""
+    """Compute dtype of the matrix products."""
     quantized: bool = False
-    """Kernels of the blocks come in 8 bits, see `models.quantized`: they do not train."""
+    """The blocks' kernels have 8 bits and are not trained, see `models.quantized`."""
 
     def __post_init__(self):
         if self.width % self.heads or (self.width // self.heads) % 2:
@@ -97,13 +98,13 @@ def time_features(time: Float[Array, "b t"], width: int) -> Float[Array, "b t f"
 
 
 def pool_text(context: Float[Array, "b m e"]) -> Float[Array, "b 1 e"]:
-    """Mean over a prompt's tokens; positions beyond its length are zero and do not count."""
+    """Mean over a prompt's tokens; the zeros beyond its length are left out."""
     length = jnp.sum(jnp.any(context != 0, -1), -1)[:, None, None]
     return jnp.sum(context, 1, keepdims=True) / jnp.maximum(length, 1)
 
 
 def modulate(x: Float[Array, "b s d"], shift: Float[Array, "b t 1 d"], scale: Float[Array, "b t 1 d"], epsilon: float):
-    """LayerNorm without affine, then each latent frame's own scale and shift, in float32."""
+    """LayerNorm without affine, then the scale and shift of each latent frame, in float32."""
     frames = rearrange(standardize(x, epsilon), "b (t r) d -> b t r d", t=shift.shape[1])
     return (frames * (1 + scale) + shift).reshape(x.shape)
 
@@ -114,7 +115,8 @@ def gated(x: Float[Array, "b s d"], gate: Float[Array, "b t 1 d"]) -> Float[Arra
 
 
 class Attention(nn.Module):
-    """Multi-head attention from x to itself (with rope) or to text; q and k RMS-normalised over the full width."""
+    """Multi-head attention from x to itself (with rope) or to text (`turn=None`); q and k are RMS-normalised over the
+    full width, before the head split."""
 
     config: DiTConfig
 
@@ -134,17 +136,17 @@ class Attention(nn.Module):
         v = heads(dense(name="v")(source))
         if turn is not None:
             q, k = rotate(q, turn), rotate(k, turn)
-        own = turn is not None  # its own tokens, which lie on several devices where a clip does
+        is_self = turn is not None  # self-attention, whose tokens the mesh may shard
         q = shard(q, ("data", "fsdp"), "seq", "tensor", None)
-        k, v = (shard(a, ("data", "fsdp"), "seq" if own else None, "tensor", None) for a in (k, v))
-        mixed = attend(q, k, v, spread=own)
+        k, v = (shard(a, ("data", "fsdp"), "seq" if is_self else None, "tensor", None) for a in (k, v))
+        mixed = attend(q, k, v, spread=is_self)
         if image is not None:
             mixed = mixed + ImageAttention(config, name="image")(q, image)
         return dense(name="out")(mixed.reshape(*x.shape[:2], config.width))
 
 
 class ImageAttention(nn.Module):
-    """What the queries find in an image's tokens: a second pair of keys and values beside the text's."""
+    """Cross-attention to image tokens: a second pair of keys and values, beside the text's."""
 
     config: DiTConfig
 
@@ -160,7 +162,7 @@ class ImageAttention(nn.Module):
 
 
 class ImageEmbedding(nn.Module):
-    """An image's tokens as the blocks read them: norm, two linears, norm."""
+    """Projects image tokens to the model width: norm, linear, GELU, linear, norm."""
 
     config: DiTConfig
 
@@ -204,7 +206,7 @@ class Block(nn.Module):
 
 
 class DiT(nn.Module):
-    """x, time, text -> velocity; see the module's docstring."""
+    """The transformer of the module's docstring: (x, time, text) -> velocity."""
 
     config: DiTConfig
 
@@ -217,18 +219,19 @@ class DiT(nn.Module):
         positions: Float[Array, " t"] | None = None,
         image: Float[Array, "b i e"] | None = None,
     ) -> Float[Array, "b t h w c"]:
-        """Velocity (noise - data) at `x`.
+        """The velocity (noise - data) at latents `x`, float32.
 
-        `time` is each latent frame's clock (1 = noise, 0 = data). `context` is zero beyond the prompt's length, and
-        not masked. `positions` are the latent frames' times in units of one latent frame at the model's base rate;
-        None means 0, 1, 2, ... `image` are the tokens of a picture to begin with, where the config reads such.
-        Raises ValueError where they are missing, or not wanted.
+        time: diffusion time of each latent frame (1 = noise, 0 = data).
+        context: text embeddings, zero beyond the prompt's length and not masked.
+        positions: temporal positions of the latent frames in units of one latent frame at the model's base frame rate;
+            None: 0, 1, 2, ...
+        image: tokens of the first frame, exactly where `config.image_width` is above 0; ValueError otherwise.
         """
         config = self.config
         if (image is None) == (config.image_width > 0):
             raise ValueError(
                 f"image_width is {config.image_width}, and image tokens were "
-                f"{'not ' if image is None else ''}given: give them exactly where it is above 0"
+                f"{'not ' if image is None else ''}given: give them if and only if it is above 0"
             )
         dense = partial(Linear, dtype=config.dtype)
         t, h, w = (size // p for size, p in zip(x.shape[1:4], config.patch, strict=True))
@@ -255,14 +258,14 @@ class DiT(nn.Module):
         table = self.param("modulation_out", nn.initializers.normal(config.width**-0.5), (2, config.width))
         shift, scale = jnp.moveaxis(table + e[:, :, None], 2, 0)[:, :, :, None]
         tokens = modulate(tokens, shift, scale, config.epsilon)
-        patches = Linear(  # in float32: it costs nothing, and the velocity is not rounded
+        patches = Linear(  # in float32: a negligible cost, and the velocity is not rounded
             math.prod(config.patch) * config.out_channels, name="patch_out", kernel_init=nn.initializers.zeros
         )(tokens)
         return unpatchify(patches, (t, h, w), config.patch)
 
     def _blocks(self):
-        """All blocks as one function: scanned over weights with a leading `depth` axis, or one after the other."""
-        block = made_whole(Block) if self.config.quantized else Block
+        """All blocks as one function: a scan over weights with a leading `depth` axis, or a chain of blocks."""
+        block = dequantized(Block) if self.config.quantized else Block
         if self.config.remat != "none":
             policy = None if self.config.remat == "full" else jax.checkpoint_policies.dots_with_no_batch_dims_saveable
             block = nn.remat(block, prevent_cse=False, policy=policy)

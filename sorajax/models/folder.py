@@ -1,6 +1,6 @@
-"""A model on disk: a folder of `config.json`, `model.safetensors` and, where there is text, `tokenizer.json`.
+"""A model on disk: a folder with `config.json`, `model.safetensors` and, where there is text, `tokenizer.json`.
 
-The weights' keys are the "/"-joined paths of the parameters. They may be cut into shards with the hub's index.
+The weights' keys are the "/"-joined paths of the parameters. Weights may be sharded, with the hub's index file.
 """
 
 import dataclasses
@@ -28,17 +28,17 @@ STORAGE = {"float32": np.dtype(np.float32), "float16": np.dtype(np.float16), "bf
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 INDEX = f"{WEIGHTS}.index.json"
 HEADER = 2**16
-"""Bytes at most that a safetensors file has beside its values."""
+"""Upper bound on the header of a safetensors file in bytes."""
 WORLD = Path(__file__).parents[1] / "assets" / "world"
-"""The model that comes with sorajax."""
+"""The embedded model."""
 
-FORMER = {
+OLD_NAMES = {
     "guide_known": "drop_conditioning_in_cfg",
     "reach": "max_anchor_gap",
     "ahead": "redo_latents",
     "known": "conditioning",
 }
-"""Names that fields of a `SoraConfig` had in earlier config files, which are still read."""
+"""Earlier names of `SoraConfig` fields, with which older config files are still read."""
 
 converter = cattrs.Converter(forbid_extra_keys=True)
 converter.register_structure_hook(Conditioning, lambda name, _: CONDITIONING[name])
@@ -46,16 +46,16 @@ converter.register_unstructure_hook(Conditioning, lambda conditioning: condition
 
 
 def to_json(config: Any) -> dict[str, Any]:
-    """A config dataclass as JSON values: what reading it back from a file gives."""
+    """A config dataclass as JSON values (tuples as lists), as they are read back from a file."""
     return json.loads(json.dumps(converter.unstructure(config)))
 
 
 def from_json(values: dict[str, Any], kind: type[Config], source: str = "config") -> Config:
-    """The dataclass `kind` from JSON values. Raises ValueError, on one line, naming what does not fit."""
+    """The dataclass `kind` from JSON values. Raises ValueError, on one line, naming the fields that do not fit."""
     if not isinstance(values, dict):
         raise ValueError(f"{source} holds {str(values)[:40]!r} in place of the fields of a {kind.__name__}")
     fields = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    values = {FORMER[name] if FORMER.get(name) in fields else name: value for name, value in values.items()}
+    values = {OLD_NAMES[name] if OLD_NAMES.get(name) in fields else name: value for name, value in values.items()}
     try:
         return converter.structure(values, kind)
     except cattrs.BaseValidationError as error:
@@ -71,10 +71,10 @@ def export_model(
     storage: Storage = "float32",
     shard_mib: float = 0.0,
 ) -> Path:
-    """Writes params (a nested dict of floats), config (a dataclass) and tokenizer (JSON text) as a model folder.
+    """Writes params (a nested dict of float arrays), config (a dataclass) and tokenizer (JSON text) as a model folder.
 
-    Each file appears whole or not at all, the weights last. `storage` is the type that floats have on disk, `shard_mib`
-    the largest file of weights in MiB; 0 writes one. Raises ValueError where one tensor is larger.
+    Each file is written atomically, the weights last. `storage` is the dtype of the weights on disk, `shard_mib` the
+    size of the largest weights file in MiB; 0 writes a single file. Raises ValueError where one tensor is larger.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -91,12 +91,12 @@ def export_model(
         write_atomically(directory / WEIGHTS, lambda path: save_file(flat, path))
         (directory / INDEX).unlink(missing_ok=True)
     for old in {*directory.glob("model-*-of-*.safetensors"), directory / WEIGHTS} - set(weight_files(directory)):
-        old.unlink(missing_ok=True)  # of an export in another number of files
+        old.unlink(missing_ok=True)  # shards of an earlier export
     return directory
 
 
 def check_shards(tensors: Mapping[str, Any], shard_mib: float) -> None:
-    """Raises ValueError where a tensor (of a shape and a type) fits no file of so many MiB."""
+    """Raises ValueError where a tensor does not fit into a file of `shard_mib` MiB."""
     for name, tensor in tensors.items():
         mib = (tensor.size * tensor.dtype.itemsize + HEADER) / 2**20
         if mib > shard_mib:
@@ -106,24 +106,26 @@ def check_shards(tensors: Mapping[str, Any], shard_mib: float) -> None:
             )
 
 
-def write_shards(folder: Path, stem: str, tensors: Iterable[tuple[str, np.ndarray]], most: int) -> None:
-    """One safetensors file, or several of at most `most` bytes of values with the hub's index; the values of one are in
-    memory at a time."""
+def write_shards(folder: Path, stem: str, tensors: Iterable[tuple[str, np.ndarray]], max_bytes: int) -> None:
+    """Writes one safetensors file, or several of at most `max_bytes` bytes of values with the hub's index file.
+
+    Only the values of one file are in memory at a time.
+    """
     shards: list[list[str]] = []
-    waiting: dict[str, np.ndarray] = {}
+    pending: dict[str, np.ndarray] = {}
 
     def write() -> None:
         path = folder / f"{stem}.{len(shards):05d}.part"
-        save_file(waiting, path)
+        save_file(pending, path)
         path.chmod(0o644)
-        shards.append(list(waiting))
-        waiting.clear()
+        shards.append(list(pending))
+        pending.clear()
 
     total = 0
     for name, tensor in tensors:
-        if waiting and sum(t.nbytes for t in waiting.values()) + tensor.nbytes > most:
+        if pending and sum(t.nbytes for t in pending.values()) + tensor.nbytes > max_bytes:
             write()
-        waiting[name] = tensor
+        pending[name] = tensor
         total += tensor.nbytes
     write()
     count = len(shards)
@@ -138,14 +140,15 @@ def write_shards(folder: Path, stem: str, tensors: Iterable[tuple[str, np.ndarra
     if count == 1:
         index.unlink(missing_ok=True)
         return
-    places = {tensor: name for name, tensors in zip(names, shards, strict=True) for tensor in tensors}
-    said = {"metadata": {"total_size": total}, "weight_map": dict(sorted(places.items()))}
-    text = json.dumps(said, indent=2, ensure_ascii=False)
+    weight_map = {tensor: name for name, tensors in zip(names, shards, strict=True) for tensor in tensors}
+    content = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
+    text = json.dumps(content, indent=2, ensure_ascii=False)
     write_atomically(index, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files of an exported model's weights. Raises FileNotFoundError and ValueError where they are not whole."""
+    """The weight files of an exported model. Raises FileNotFoundError for a missing file, ValueError for a bad
+    index."""
     index = folder / INDEX
     if not index.exists():
         if not (folder / WEIGHTS).exists():
@@ -154,15 +157,15 @@ def weight_files(folder: Path) -> list[Path]:
     try:
         names = sorted(set(_index(folder).values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{index} is no index of shards ({error}): export or download it again") from error
+        raise ValueError(f"{index} is not an index of shards ({error}): export or download it again") from error
     if missing := [name for name in names if not (folder / name).is_file()]:
-        lost = f"{folder} lacks {', '.join(missing)}, which {index.name} names"
-        raise FileNotFoundError(f"{lost}: export or download it again")
+        problem = f"{folder} lacks {', '.join(missing)}, which {index.name} names"
+        raise FileNotFoundError(f"{problem}: export or download it again")
     return [folder / name for name in names]
 
 
 def _index(folder: Path) -> dict[str, str]:
-    """Which file of an exported model holds each of its tensors; nothing where there is one file."""
+    """The file name of each tensor of an exported model; empty where there is a single file."""
     index = folder / INDEX
     return json.loads(index.read_text(encoding="utf-8"))["weight_map"] if index.exists() else {}
 
@@ -179,38 +182,38 @@ def model_folder(directory: str | Path) -> Path:
 
 
 def load_model(directory: str | Path, kind: type[Config]) -> tuple[Config, dict[str, Any], str | None]:
-    """The config (a `kind`), the parameters (nested dict, float32 numpy) and the tokenizer JSON of a model folder.
+    """The config (a `kind`), parameters (nested dict of float32 numpy arrays) and tokenizer JSON of a model folder.
 
     `directory` is an exported model or a training directory. Raises FileNotFoundError for a missing file and ValueError
     for a damaged one or one of another kind, each on one line.
     """
     folder = model_folder(directory)
-    said = _described(folder)
-    if said["kind"] != kind.__name__:
-        raise ValueError(f"{folder} holds a {said['kind']}, and a {kind.__name__} is needed")
-    config = from_json(said["config"], kind, str(folder / CONFIG))
+    description = _read_description(folder)
+    if description["kind"] != kind.__name__:
+        raise ValueError(f"{folder} holds a {description['kind']}, and a {kind.__name__} is needed")
+    config = from_json(description["config"], kind, str(folder / CONFIG))
     tokenizer = folder / TOKENIZER
     return config, load_weights(folder), tokenizer.read_text(encoding="utf-8") if tokenizer.exists() else None
 
 
 def model_kind(directory: str | Path) -> str:
     """The name of the config class in a model folder. Raises as `load_model` does."""
-    return _described(model_folder(directory))["kind"]
+    return _read_description(model_folder(directory))["kind"]
 
 
-def _described(folder: Path) -> dict[str, Any]:
-    """What a model folder's config file says: {"kind", "config"}."""
+def _read_description(folder: Path) -> dict[str, Any]:
+    """The content of a model folder's config file: {"kind", "config"}."""
     try:
-        said = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        description = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{folder / CONFIG} is no JSON ({error}): export the model again") from error
-    if not isinstance(said, dict) or not {"kind", "config"} <= said.keys():
+    if not isinstance(description, dict) or not {"kind", "config"} <= description.keys():
         raise ValueError(f"{folder / CONFIG} describes no model: export the model again")
-    return said
+    return description
 
 
 def load_weights(folder: Path) -> dict[str, Any]:
-    """The weights of an exported model, whose keys are "/"-joined, as a nested dict of float32 arrays."""
+    """The weights of an exported model as a nested dict of float32 arrays. Raises ValueError for a damaged file."""
     nested: dict[str, Any] = {}
     for path in weight_files(folder):
         where = _index(folder)
@@ -219,8 +222,8 @@ def load_weights(folder: Path) -> dict[str, Any]:
                 keys = [key for key in file.keys() if where.get(key, path.name) == path.name]  # noqa: SIM118
                 flat = {key: file.get_tensor(key) for key in keys}
         except (SafetensorError, OSError) as error:
-            said = f"{path} is damaged or cut short ({one_line(error)}): export or download it again"
-            raise ValueError(said) from error
+            message = f"{path} is damaged or cut short ({one_line(error)}): export or download it again"
+            raise ValueError(message) from error
         for key, value in flat.items():
             *parents, leaf = key.split("/")
             node = nested

@@ -1,4 +1,4 @@
-"""Layers that more than one model uses. Parameters are float32; `dtype` is what the matrix products run in."""
+"""Layers that several models share. Parameters are float32; `dtype` is the compute dtype of the matrix products."""
 
 from __future__ import annotations
 
@@ -12,25 +12,27 @@ from jaxtyping import Array, Float
 from sorajax.devices.sharding import BATCH, on_several_devices, shard
 
 
-def times(x: Float[Array, "... d"], kernel: Float[Array, "d o"], _: Any = None, **how: Any) -> Float[Array, "... o"]:
-    """x @ kernel, with one row for each token of all clips; takes the place of `dot_general` in `nn.Dense`.
+def matmul(
+    x: Float[Array, "... d"], kernel: Float[Array, "d o"], _: Any = None, **options: Any
+) -> Float[Array, "... o"]:
+    """x @ kernel with all leading axes flattened into one; replaces `dot_general` in `nn.Dense`.
 
-    The gradient of the kernel then sums over one axis: over several, XLA transposes both sides on CPU before it begins.
-    Where clips and their tokens lie on several devices the axes stay apart.
+    The gradient of the kernel then sums over one axis; for several, XLA on CPU first transposes both operands. On
+    several devices the axes are not flattened, because they are sharded separately.
     """
     rows = x if on_several_devices() else x.reshape(-1, x.shape[-1])
-    product = jax.lax.dot_general(rows, kernel, (((rows.ndim - 1,), (0,)), ((), ())), **how)
+    product = jax.lax.dot_general(rows, kernel, (((rows.ndim - 1,), (0,)), ((), ())), **options)
     return product.reshape(*x.shape[:-1], kernel.shape[-1])
 
 
 class Linear(nn.Dense):
-    """`nn.Dense`, with one row for each token, and W + a b in place of W where the collection `adapters` holds a pair.
+    """`nn.Dense` with `matmul`, and with a low-rank update W + a b where the collection `adapters` holds a and b.
 
-    Neither that sum nor its gradient is ever made: x W + (x a) b (Hu et al. 2021, section 4.1), so frozen weights take
-    no more memory than themselves. a [in rank] and b [rank out], which any scale is multiplied into.
+    Computed as x W + (x a) b (Hu et al. 2021, section 4.1): neither the sum nor its gradient is materialised, so frozen
+    weights need no further memory. a [in rank], b [rank out]; the LoRA scale is multiplied into them.
     """
 
-    dot_general: Any = times
+    dot_general: Any = matmul
 
     @nn.compact
     def __call__(self, x: Float[Array, "... d"]) -> Float[Array, "... o"]:
@@ -39,7 +41,7 @@ class Linear(nn.Dense):
             return y
         a: Array = self.get_variable("adapters", "a")
         b: Array = self.get_variable("adapters", "b")
-        return y + times(times(x.astype(y.dtype), a.astype(y.dtype)), b.astype(y.dtype))
+        return y + matmul(matmul(x.astype(y.dtype), a.astype(y.dtype)), b.astype(y.dtype))
 
 
 class RMSNorm(nn.Module):
@@ -56,7 +58,7 @@ class RMSNorm(nn.Module):
 
 
 class ChannelNorm(nn.Module):
-    """The autoencoder's norm: each position's channels scaled to length sqrt(c), then by a learned gamma."""
+    """The autoencoder's RMS norm: normalises the channels of each position, then multiplies by a learned gamma."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "... c"]) -> Float[Array, "... c"]:
@@ -67,7 +69,7 @@ class ChannelNorm(nn.Module):
 
 
 def standardize(x: Float[Array, "... d"], epsilon: float = 1e-6) -> Float[Array, "... d"]:
-    """LayerNorm without learned scale and shift, in float32 (the result stays float32: modulation follows)."""
+    """LayerNorm without learned scale and shift; the result is float32, for the modulation that follows."""
     x = x.astype(jnp.float32)
     mean = jnp.mean(x, -1, keepdims=True)
     variance = jnp.mean(jnp.square(x - mean), -1, keepdims=True)
@@ -80,10 +82,10 @@ def convolve(
     stride: tuple[int, int, int] = (1, 1, 1),
     padding: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0)),
 ) -> Float[Array, "b t2 h2 w2 o"]:
-    """A convolution over time and space: valid in time, zero-padded by `padding` (rows, columns) in space.
+    """3-D convolution: no padding in time, zero padding by `padding` (rows, columns) in space.
 
-    Where compiled for CPU the temporal taps are concatenated on the channels and one 2-D convolution runs over them:
-    XLA's 3-D convolution is 5 to 18 times slower there. Elsewhere the plain 3-D one is as fast and leaner.
+    Compiled for CPU, it is one 2-D convolution with the temporal taps concatenated on the channels, because XLA's 3-D
+    convolution is 5 to 18 times slower there. On other platforms the 3-D one is as fast and takes less memory.
     """
     kernel, x = kernel.astype(x.dtype), shard(x, BATCH)
     if kernel.shape[:3] == (1, 1, 1) and stride == (1, 1, 1):

@@ -1,7 +1,7 @@
-"""Weights of 8 bits (by the library qwix): kept small, and made whole block by block while a block is computed.
+"""8-bit weights (with the library qwix): stored quantized, and dequantized block by block during the computation.
 
-Kernels of the blocks have one float32 scale for each output: int8 with symmetric rounding, or float8 e4m3. What is
-computed runs in the model's own type, so only the weights' memory and its traffic shrink.
+The blocks' kernels are int8 with symmetric rounding, or float8 e4m3, with one float32 scale per output. Computation
+runs in the model's dtype, so quantization saves memory and memory traffic only.
 """
 
 from typing import Any, Literal
@@ -17,38 +17,41 @@ TYPES = {"int8": jnp.int8, "fp8": jnp.float8_e4m3fn}
 
 
 def is_quantized_leaf(name: str, ndim: int) -> bool:
-    """Whether a parameter, "blocks/up/kernel", is one of those that get 8 bits: a kernel of all blocks together."""
+    """Whether a parameter is quantized: a kernel that stacks all blocks, such as "blocks/up/kernel"."""
     return ndim == 3 and name.startswith("blocks/") and name.endswith("/kernel")
 
 
 def quantized_leaf(name: str, leaf: Any, bits: Bits) -> Any:
-    """A parameter in 8 bits, if it is one of those and not yet. Raises ValueError where the library is missing."""
+    """The quantized parameter; unchanged where it is quantized already or is not one of those.
+
+    Raises ValueError where qwix is not installed.
+    """
     if not isinstance(leaf, jax.Array | np.ndarray) or not is_quantized_leaf(name, leaf.ndim):
         return leaf
     try:
         import qwix
     except ImportError as error:
-        raise ValueError('weights of 8 bits need the library qwix: pip install "sorajax[quantized]"') from error
-    small = jax.jit(lambda x: qwix.quantize(x, TYPES[bits], channelwise_axes=(0, 2), scale_dtype=jnp.float32))
-    return jax.block_until_ready(small(leaf))
+        raise ValueError('8-bit weights need the library qwix: pip install "sorajax[quantized]"') from error
+    quantize_array = jax.jit(lambda x: qwix.quantize(x, TYPES[bits], channelwise_axes=(0, 2), scale_dtype=jnp.float32))
+    return jax.block_until_ready(quantize_array(leaf))
 
 
 def quantize(params: Any, bits: Bits) -> Any:
-    """All parameters of a transformer or text encoder, those of blocks in 8 bits."""
+    """All parameters of a transformer or text encoder, with the kernels of its blocks quantized."""
     return unflatten_dict(
         {name: quantized_leaf(name, leaf, bits) for name, leaf in flatten_dict(params, sep="/").items()}, sep="/"
     )
 
 
-def made_whole(block: type[nn.Module]) -> type[nn.Module]:
-    """The block, which takes parameters in 8 bits and computes with whole ones."""
+def dequantized(block: type[nn.Module]) -> type[nn.Module]:
+    """The block with quantized parameters, which are dequantized where it computes."""
 
-    def whole(variables: Any) -> Any:
+    def dequantize(variables: Any) -> Any:
         import qwix
 
-        def one(leaf: Any) -> Any:
+        def dequantize_leaf(leaf: Any) -> Any:
             return qwix.dequantize(leaf) if isinstance(leaf, qwix.QArray) else leaf
 
-        return jax.tree.map(one, variables, is_leaf=lambda leaf: isinstance(leaf, qwix.QArray))
+        return jax.tree.map(dequantize_leaf, variables, is_leaf=lambda leaf: isinstance(leaf, qwix.QArray))
 
-    return nn.map_variables(block, "params", trans_in_fn=whole)
+    return nn.map_variables(block, "params", trans_in_fn=dequantize)

@@ -1,4 +1,4 @@
-"""softmax(scale * q k^T + bias) v in matrix products: what every platform can compute."""
+"""Attention, softmax(scale * q k^T + bias) v, in plain matrix products, for every platform."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 SCORES_LIMIT = 1 << 26
-"""Most score values (b * n * queries * keys) that the plain formulation holds at once: 256 MB in float32."""
+"""Most attention scores (b * n * queries * keys) in memory at once: 256 MiB in float32."""
 
 
 def plain(
@@ -17,7 +17,7 @@ def plain(
     bias: Float[Array, "#b n s m"] | None,
     scale: float,
 ) -> Float[Array, "b s n k"]:
-    """Attention in matrix products; above SCORES_LIMIT in blocks of queries, whose scores the backward pass repeats."""
+    """Attention in matrix products; above SCORES_LIMIT scores in blocks of queries, recomputed in the backward pass."""
     b, s, n, _ = q.shape
     blocks = min(s, -(-b * n * s * k.shape[1] // SCORES_LIMIT))
     if blocks <= 1:
@@ -26,7 +26,7 @@ def plain(
     blocks = -(-s // rows)
 
     def split(x: Array, axis: int) -> Array:
-        """Cuts the axis of queries, padded, into [blocks, rows], blocks first."""
+        """Pads and splits the axis of queries into [blocks, rows], and moves blocks to the front."""
         x = jnp.pad(x, [(0, rows * blocks - s if i == axis else 0) for i in range(x.ndim)])
         return jnp.moveaxis(x.reshape(*x.shape[:axis], blocks, rows, *x.shape[axis + 1 :]), axis, 0)
 
@@ -36,15 +36,15 @@ def plain(
 
 
 def _block(q, k, v, bias, scale):
-    q, k, v = (jnp.swapaxes(x, 1, 2) for x in (scaled(q, scale), k, v))  # on CPU a quarter faster, heads before tokens
+    q, k, v = (jnp.swapaxes(x, 1, 2) for x in (scaled(q, scale), k, v))  # heads first: a quarter faster on CPU
     scores = jnp.einsum("bnsk,bnmk->bnsm", q, k, preferred_element_type=jnp.float32)
     scores = scores if bias is None else scores + bias
     weights = jnp.exp(scores - jax.lax.stop_gradient(jnp.max(scores, -1, keepdims=True)))
-    total = jnp.sum(weights, -1, keepdims=True)  # divided by last: fewer values
+    total = jnp.sum(weights, -1, keepdims=True)  # divides the output, which has fewer values than the weights
     mixed = jnp.einsum("bnsm,bnmk->bnsk", weights.astype(v.dtype), v) / total
     return jnp.swapaxes(mixed, 1, 2).astype(v.dtype)
 
 
 def scaled(q: Array, scale: float) -> Array:
-    """scale * q in q's dtype; multiplied in float32, because a rounded scale would change every score the same way."""
+    """scale * q in q's dtype, multiplied in float32: a rounded scale would bias all scores in the same direction."""
     return (q.astype(jnp.float32) * scale).astype(q.dtype)

@@ -1,4 +1,4 @@
-"""What a trained model is: text encoder, transformer and autoencoder, and the conventions they were trained with."""
+"""A text-to-video model: text encoder, transformer and autoencoder, and the conventions they were trained with."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from sorajax.models.vae import VAE, VAEConfig
 from sorajax.models.vision import Vision, VisionConfig
 
 Expert = Literal["high", "low"]
-"""Of two transformers the one for noise, or the one for times below `SoraConfig.boundary`."""
+"""The transformer for high noise, or the one for times below `SoraConfig.boundary`."""
 EXPERTS: dict[str, str] = {"high": "dit", "low": "dit_low"}
-"""The parts of a model that they are; the transformer of a model without experts stands where the first does."""
+"""Name of each expert's part of the parameters; a model without experts has its transformer in "dit"."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SoraConfig:
-    """Parameters that belong to it are one nested dict {"text", "dit", "vae"}."""
+    """Configuration of a model, whose parameters are one nested dict {"text", "dit", "vae"}.
+
+    Raises ValueError where the parts do not fit together.
+    """
 
     text: TextConfig = TextConfig()
     dit: DiTConfig = DiTConfig()
@@ -33,41 +36,41 @@ class SoraConfig:
     sizes: tuple[tuple[int, int], ...] = ((64, 64),)
     """(height, width) in pixels that the model was trained on; the first is the default."""
     free_aspect: bool = False
-    """Other shapes of no more pixels were trained too: what is given keeps its shape."""
+    """The model was also trained on other shapes of at most as many pixels, so input images keep their aspect ratio."""
     frames: tuple[int, ...] = (17,)
     """Clip lengths in frames that the model was trained on; the first is the default."""
     max_anchor_gap: int = 0
-    """Latent frames between a film's first one and a window that knows it, at most, see `fixed_frames.anchored`;
-    0: the model was not trained to see how a film began."""
+    """Largest gap, in latent frames, between a film's first latent frame and a window conditioned on it, see
+    `fixed_frames.anchored`; 0: the model was not trained to condition on the first frame of a film."""
     redo_latents: int = 0
-    """Latent frames at the end of a film's windows that the next one makes again: the farther from what is known, the
-    less certain they are. More of them cost more windows."""
+    """Latent frames at the end of a film's window that the next window generates again, because frames far from the
+    conditioning frames are less certain. More of them cost more windows."""
     shift: float = 3.0
-    """Timestep shift that sampling uses unless told otherwise."""
+    """Default timestep shift of sampling."""
     guidance_scale: float = 4.0
     temperature: float = 1.0
-    """What the noise that a clip begins from is multiplied by, see `sampling.program`."""
+    """Factor on the initial noise, see `sampling.program`."""
     steps: int = 30
     negative: str = ""
-    """What clips are led away from where nothing else is said."""
+    """Default negative prompt."""
     clean_prompts: bool = False
-    """Mends broken Unicode, HTML entities and white space of prompts first, and cuts what is too long, as the open
-    models' reference does."""
+    """Cleans prompts (Unicode, HTML entities, white space) and truncates long ones, as the open models' reference
+    does."""
     conditioning: Conditioning = FrameClocks()
     """How the model reads the frames that a request fixes, see `models.conditioning`."""
     drop_conditioning_in_cfg: bool = False
-    """What clips are led away from knows neither the prompt nor what is known, see
-    `fixed_frames.drop_conditioning`; for models with a clock for every frame."""
+    """The unconditional branch of classifier-free guidance drops both the prompt and the conditioning frames, see
+    `fixed_frames.drop_conditioning`; needs a clock per frame."""
     vision: VisionConfig | None = None
-    """An image encoder, where the transformer reads the tokens of the first frame."""
+    """The image encoder, where the transformer has the tokens of the first frame as input."""
     boundary: float | None = None
-    """Where two experts share the times: "dit" has those from here on, "dit_low" the ones below."""
+    """The time that separates two experts: "dit" denoises at times from here up, "dit_low" below; None: one model."""
     guidance_scale_low: float | None = None
-    """The guidance scale of times below `boundary`; None: the same."""
+    """The guidance scale at times below `boundary`; None: `guidance_scale`."""
     last_time: float = 0.0
-    """Where even sampling times end before the shift; see `diffusion.flow.schedule`."""
+    """End of the evenly spaced sampling times before the shift, see `diffusion.flow.schedule`."""
     whole_times: bool = False
-    """The transformer sees times in whole thousandths; see `diffusion.flow.whole_times`."""
+    """Rounds the transformer's times down to multiples of 0.001, see `diffusion.flow.whole_times`."""
 
     def __post_init__(self):
         if self.dit.out_channels != self.vae.latent_channels:
@@ -87,7 +90,7 @@ class SoraConfig:
             )
         if self.redo_latents < 0:
             raise ValueError(
-                f"ahead {self.redo_latents} is not allowed: 0 keeps all latents of a window, 1 all but the last"
+                f"redo_latents {self.redo_latents} is not allowed: 0 keeps all latents of a window, 1 all but the last"
             )
         latent = self.vae.latent_channels
         needed = self.conditioning.in_channels(latent, self.vae.stride[0])
@@ -104,7 +107,7 @@ class SoraConfig:
 
     @property
     def window(self) -> int:
-        """Frames of the longest clip that is made at once."""
+        """Length in frames of the longest clip that is generated at once."""
         return max(self.frames)
 
     @property
@@ -118,7 +121,7 @@ def init_text(config: TextConfig, key: jax.Array) -> dict:
 
 
 def init_dit(config: DiTConfig, key: jax.Array) -> dict:
-    """New parameters, whole ones also where the config says 8 bits."""
+    """Random parameters, float32 even where the config is quantized."""
     config = dataclasses.replace(config, quantized=False)
     latent, time = jnp.zeros((1, *config.patch, config.in_channels)), jnp.zeros((1, config.patch[0]))
     image = jnp.zeros((1, 2, config.image_width)) if config.image_width else None

@@ -1,4 +1,4 @@
-"""Latent video <-> spacetime tokens, and where each token sits.
+"""Latent video <-> spacetime tokens, and the rotary position embedding of the tokens.
 
 Rotary position embedding (Su et al. 2021, eq. 34) over three axes: a head's k/2 complex pairs are split between time,
 rows and columns, and each pair is rotated by `position / 10000**(i / pairs of that axis)`. Scores then depend on
@@ -18,7 +18,7 @@ THETA = 10_000.0
 
 
 def patchify(z: Float[Array, "b t h w c"], patch: Patch) -> Float[Array, "b s p"]:
-    """Cuts latents into spacetime patches, one token each, in (t, h, w) raster order."""
+    """Splits latents into spacetime patches, one token each, in (t, h, w) raster order."""
     pt, ph, pw = patch
     return rearrange(z, "b (t pt) (h ph) (w pw) c -> b (t h w) (pt ph pw c)", pt=pt, ph=ph, pw=pw)
 
@@ -32,8 +32,8 @@ def unpatchify(x: Float[Array, "b s p"], grid: tuple[int, int, int], patch: Patc
 def rope_angles(times: Float[Array, " t"], rows: int, columns: int, head_width: int) -> Float[Array, "s k2"]:
     """Rotation angles of every token, in (t, h, w) raster order, float32.
 
-    `times` are temporal positions in units of one latent frame at the model's base frame rate, so a clip at another
-    rate passes other (also fractional) positions.
+    `times` are temporal positions in units of one latent frame at the model's base frame rate; a clip at another frame
+    rate has other, possibly fractional, positions.
     """
     space = 2 * (head_width // 6)
     axes = (times, head_width - 2 * space), (jnp.arange(rows), space), (jnp.arange(columns), space)
@@ -50,20 +50,20 @@ def rope_angles(times: Float[Array, " t"], rows: int, columns: int, head_width: 
 
 
 class Rope(NamedTuple):
-    """What `rotate` multiplies by: cosines and signed sines of every token's angles, each value twice, float32."""
+    """The factors of `rotate`: cosines and signed sines of every token's angles, each repeated for a pair, float32."""
 
     cos: Float[Array, "s k"]
     sin: Float[Array, "s k"]
 
 
 def rope(angles: Float[Array, "s k2"]) -> Rope:
-    """The factors of a rotation, computed once for all layers."""
+    """Cosines and sines of rotation angles, computed once for all layers."""
     cos, sin = jnp.cos(angles), jnp.sin(angles)
     return Rope(jnp.repeat(cos, 2, -1), jnp.stack([-sin, sin], -1).reshape(len(sin), -1))
 
 
 def rotate(x: Float[Array, "b s n k"], by: Rope) -> Float[Array, "b s n k"]:
-    """Turns each interleaved pair (x[2i], x[2i+1]) by its angle, in float32: x * cos + (-x[2i+1], x[2i]) * sin."""
+    """Rotates each interleaved pair (x[2i], x[2i+1]) by its angle, in float32: x * cos + (-x[2i+1], x[2i]) * sin."""
     x32 = x.astype(jnp.float32)
     swapped = x32.reshape(*x.shape[:-1], -1, 2)[..., ::-1].reshape(x.shape)
     return (x32 * by.cos[:, None] + swapped * by.sin[:, None]).astype(x.dtype)

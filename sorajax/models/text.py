@@ -1,7 +1,7 @@
 """Text -> embeddings: a T5-style encoder and its tokenizer.
 
     x = embed(ids)
-    block:  x += attention(rms(x)) with a learned bias per relative position, scores not scaled
+    block:  x += attention(rms(x)), with a learned bias per relative position and without scaling of the scores
             x += down(gelu(gate(rms(x))) * up(rms(x)))
     context = rms(x), zero beyond the prompt's length
 
@@ -27,7 +27,7 @@ from jaxtyping import Array, Bool, Float, Int
 from sorajax.devices.sharding import BATCH, shard
 from sorajax.models.attention import attend
 from sorajax.models.layers import RMSNorm
-from sorajax.models.quantized import made_whole
+from sorajax.models.quantized import dequantized
 
 PUNCTUATION = "!\"'(),.:;?-"
 UNKNOWN = ("[UNK]", "<unk>", "<UNK>")
@@ -35,7 +35,7 @@ UNKNOWN = ("[UNK]", "<unk>", "<UNK>")
 
 @dataclasses.dataclass(frozen=True)
 class TextConfig:
-    """A text encoder's shape. The defaults are UMT5-XXL's."""
+    """Shape of a text encoder; the defaults are UMT5-XXL."""
 
     vocabulary: int = 256384
     width: int = 4096
@@ -44,19 +44,20 @@ class TextConfig:
     heads: int = 64
     head_width: int = 64
     buckets: int = 32
-    """Relative-position buckets, half of them for each direction."""
+    """Number of relative-position buckets, half of them for each direction."""
     max_distance: int = 128
-    """Distance in tokens beyond which all positions share a bucket."""
+    """Distance in tokens from which on all positions share a bucket."""
     tokens: int = 512
-    """Longest prompt; shorter ones are padded to it."""
+    """Length of the longest prompt in tokens; shorter prompts are padded to it."""
     epsilon: float = 1e-6
     dtype: str = "float32"
     quantized: bool = False
-    """Kernels of the blocks come in 8 bits, see `models.quantized`."""
+    """The blocks' kernels have 8 bits, see `models.quantized`."""
 
 
 def position_buckets(m: int, buckets: int, max_distance: int) -> Int[np.ndarray, "m m"]:
-    """Bucket of key position minus query position: exact near zero, logarithmic further (T5, section 2.1)."""
+    """Bucket of each (query, key) pair by key position minus query position: exact for small distances, logarithmic
+    beyond (Raffel et al. 2020, section 2.1)."""
     distance = np.arange(m)[None, :] - np.arange(m)[:, None]
     half, exact = buckets // 2, buckets // 4
     side = np.where(distance > 0, half, 0)
@@ -97,13 +98,13 @@ class TextEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, ids: Int[Array, "b m"], mask: Bool[Array, "b m"]) -> Float[Array, "b m d"]:
-        """Embeddings of token `ids`; `mask` is true on a prompt's own tokens, the rest comes out zero."""
+        """Embeddings, float32, of token `ids`; zero where `mask` is false, beyond a prompt's length."""
         config = self.config
         mask = mask.astype(bool)
         table = self.param("embedding", nn.initializers.normal(1.0), (config.vocabulary, config.width))
         x = shard(table.astype(config.dtype)[ids], BATCH)
         buckets = jnp.asarray(position_buckets(ids.shape[1], config.buckets, config.max_distance))
-        block = made_whole(TextBlock) if config.quantized else TextBlock
+        block = dequantized(TextBlock) if config.quantized else TextBlock
         blocks = nn.scan(
             block, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=nn.broadcast, length=config.depth
         )
@@ -112,7 +113,8 @@ class TextEncoder(nn.Module):
 
 
 def clean(prompt: str) -> str:
-    """A prompt as the open models' reference tokenizes it: Unicode mended, HTML entities read, white space joined."""
+    """A prompt cleaned as in the open models' reference: repairs Unicode, unescapes HTML entities, collapses white
+    space."""
     import ftfy
 
     return re.sub(r"\s+", " ", html.unescape(html.unescape(ftfy.fix_text(prompt)))).strip()
@@ -122,14 +124,14 @@ class Tokenizer:
     """Prompts -> token ids, from a JSON file of the `tokenizers` library."""
 
     def __init__(self, source: str, tokens: int):
-        """`source` is the file's text; prompts are padded to `tokens`. Raises ValueError on bad JSON."""
+        """`source` is the content of the file; prompts are padded to `tokens`. Raises ValueError for invalid JSON."""
         import tokenizers
 
         self.source, self.tokens = source, tokens
         try:
             self._tokenizer = tokenizers.Tokenizer.from_str(source)
         except Exception as error:  # the library raises bare Exception
-            raise ValueError(f"not a tokenizer of the `tokenizers` library: {error}") from error
+            raise ValueError(f"not a tokenizer file of the `tokenizers` library: {error}") from error
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
 
@@ -144,31 +146,35 @@ class Tokenizer:
     def encode(
         self, prompts: Sequence[str], cut: bool = False
     ) -> tuple[Int[np.ndarray, "b m"], Bool[np.ndarray, "b m"]]:
-        """Ids (int32, zero beyond the length) and mask.
+        """Token ids (int32, zero beyond a prompt's length) and the mask, true on its tokens.
 
-        A prompt that is too long is `cut`, its last special token kept, or raises ValueError.
+        With `cut`, a prompt of too many tokens is truncated before its final special token; without, it raises
+        ValueError.
         """
         ids = np.zeros((len(prompts), self.tokens), np.int32)
         mask = np.zeros((len(prompts), self.tokens), bool)
         for row, encoding in enumerate(self._tokenizer.encode_batch(list(prompts))):
-            found, length = encoding.ids, len(encoding.ids)
+            token_ids, length = encoding.ids, len(encoding.ids)
             if cut and length > self.tokens:
                 ending = sum(encoding.special_tokens_mask[-1:])
-                found, length = found[: self.tokens - ending] + found[length - ending :], self.tokens
+                token_ids, length = token_ids[: self.tokens - ending] + token_ids[length - ending :], self.tokens
             if length > self.tokens:
                 raise ValueError(
                     f"the prompt has {length} tokens, the model reads {self.tokens}: shorten it to about "
                     f"{len(prompts[row]) * self.tokens // length} characters"
                 )
-            ids[row, :length], mask[row, :length] = found, True
+            ids[row, :length], mask[row, :length] = token_ids, True
         return ids, mask
 
 
-def spelled_out(tokenizer: Tokenizer, text: str) -> list[str]:
-    """Words that the tokenizer has no good token for: unknown ones, and ones in pieces of under 3 letters each."""
+def unfamiliar_words(tokenizer: Tokenizer, text: str) -> list[str]:
+    """Words outside the tokenizer's vocabulary: unknown ones, and ones split into tokens of under 3 letters on average.
+
+    A model has probably not seen them in training.
+    """
     words = (word.strip(PUNCTUATION) for word in text.split())
-    return [word for word in words if word and unfamiliar(tokenizer.pieces(word), word)]
+    return [word for word in words if word and is_unfamiliar(tokenizer.pieces(word), word)]
 
 
-def unfamiliar(pieces: Sequence[str], word: str) -> bool:
+def is_unfamiliar(pieces: Sequence[str], word: str) -> bool:
     return not pieces or any(piece in UNKNOWN for piece in pieces) or (len(pieces) > 1 and len(word) < 3 * len(pieces))

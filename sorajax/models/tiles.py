@@ -1,12 +1,12 @@
-"""Decoding frames larger than memory: overlapping tiles, each a stream through time of its own, blended in pixels.
+"""Tiled decoding of large frames: overlapping tiles, each streamed through time by itself, blended in pixel space.
 
     weight of a pixel in a tile = product over both axes of clip(3 * distance to the tile's edge / overlap - 1, 0, 1),
-    where the edge is inside the frame; a pixel is the weighted mean of the tiles that show it
+    where the edge is inside the frame; a pixel is the weighted mean of the tiles that cover it
 
-so that no tile's edge is seen, and where tiles agree nothing changes. The outer third of an overlap is not shown at
-all: there convolutions see zeros beyond the tile's edge, where the whole frame has more picture. What is left is what
-reaches further, and the attention in the decoder's middle, which sees its tile alone; tests/models/test_tiles.py prints
-how far tiles are from the whole. Device memory is that of one tile, whatever the frame's size and the clip's length.
+so that there are no seams, and pixels on which tiles agree do not change. The outer third of an overlap has weight 0:
+there convolutions see zero padding beyond the tile's edge, where the frame goes on. Two differences from untiled
+decoding remain: receptive fields larger than that, and the attention in the decoder's middle, which is limited to its
+tile; tests/models/test_tiles.py prints their size. Device memory is that of one tile, for any frame size and length.
 """
 
 from functools import partial
@@ -19,23 +19,23 @@ from jaxtyping import Float, UInt8
 from sorajax.models.vae import VAE, Cache, VAEConfig
 
 TILE, OVERLAP = 320, 96  # pixels
-LARGEST = 2**18
-"""Pixels of a frame up to which it is decoded whole on any machine."""
+UNTILED_PIXELS = 2**18
+"""Largest frame, in pixels, that is decoded without tiles on any machine."""
 
 Place = tuple[int, int]
-"""The first row and column of a tile, in latents."""
+"""First row and column of a tile, in latent positions."""
 
 
-def starts(length: int, tile: int, step: int) -> list[int]:
-    """Where tiles begin that cover so much; the last one is moved in, so that all are of one size."""
+def tile_starts(length: int, tile: int, step: int) -> list[int]:
+    """Starts of the tiles that cover `length`; the last one is moved inwards, so that all have the same size."""
     return sorted({min(start, max(0, length - tile)) for start in range(0, max(1, length - tile + step), step)})
 
 
 def ramp(start: int, tile: int, length: int, overlap: int) -> Float[np.ndarray, " tile"]:
-    """A tile's weights along one axis, in pixels: 1, and falling to 0 before edges that lie inside the frame."""
-    place = np.arange(tile) + 0.5
-    rising = 3 * place / overlap - 1 if start > 0 else np.ones(tile)
-    falling = 3 * (tile - place) / overlap - 1 if start + tile < length else np.ones(tile)
+    """Weights of a tile along one axis, in pixels: 1, falling to 0 towards edges inside the frame."""
+    offset = np.arange(tile) + 0.5  # pixel centres
+    rising = 3 * offset / overlap - 1 if start > 0 else np.ones(tile)
+    falling = 3 * (tile - offset) / overlap - 1 if start + tile < length else np.ones(tile)
     return np.clip(np.minimum(rising, falling), 0.0, 1.0).astype(np.float32)
 
 
@@ -52,30 +52,31 @@ def decode_tiles(
     tile: int = TILE,
     overlap: int = OVERLAP,
 ) -> tuple[UInt8[np.ndarray, "b t2 y x 3"], dict[Place, Cache]]:
-    """The next latent frames of a stream -> (frames, what each tile remembers, on the host); `{}` begins a stream.
+    """The next latent frames of a stream -> (frames, caches of all tiles, in host memory).
 
-    `tile` and `overlap` in pixels, multiples of the autoencoder's stride.
+    `caches` are those of the previous call; `{}` starts a stream. `tile` and `overlap` are in pixels, multiples of the
+    autoencoder's stride.
     """
     time, rows, columns = config.stride
     b, t, h, w, _ = latent.shape
     high, wide = min(tile // rows, h), min(tile // columns, w)
-    begins = not caches
-    frames = t * time - (time - 1 if begins else 0)
+    is_first = not caches
+    frames = t * time - (time - 1 if is_first else 0)
     total = np.zeros((b, frames, h * rows, w * columns, 3), np.float32)
     weights = np.zeros((h * rows, w * columns, 1), np.float32)
-    left: dict[Place, Cache] = {}
-    for top in starts(h, high, (tile - overlap) // rows):
-        for first in starts(w, wide, (tile - overlap) // columns):
-            place = (top, first)
-            across = ramp(first * columns, wide * columns, w * columns, overlap)
-            weight = ramp(top * rows, high * rows, h * rows, overlap)[:, None, None] * across[None, :, None]
-            shown = np.s_[top * rows : (top + high) * rows, first * columns : (first + wide) * columns]
-            weights[shown] += weight
-            part, cache, done = latent[:, :, top : top + high, first : first + wide], caches.get(place, {}), 0
+    new_caches: dict[Place, Cache] = {}
+    for top in tile_starts(h, high, (tile - overlap) // rows):
+        for first in tile_starts(w, wide, (tile - overlap) // columns):
+            offset = (top, first)
+            horizontal = ramp(first * columns, wide * columns, w * columns, overlap)
+            weight = ramp(top * rows, high * rows, h * rows, overlap)[:, None, None] * horizontal[None, :, None]
+            region = np.s_[top * rows : (top + high) * rows, first * columns : (first + wide) * columns]
+            weights[region] += weight
+            part, cache, done = latent[:, :, top : top + high, first : first + wide], caches.get(offset, {}), 0
             for number in range(t):
-                pixels, cache = _decode_part(params, config, part[:, number : number + 1], cache)
-                made = np.asarray(pixels)
-                total[:, done : done + made.shape[1]][(slice(None), slice(None), *shown)] += made * weight
-                done += made.shape[1]
-            left[place] = jax.device_get(cache)
-    return np.round((total / weights + 1.0) * 127.5).astype(np.uint8), left
+                decoded, cache = _decode_part(params, config, part[:, number : number + 1], cache)
+                pixels = np.asarray(decoded)
+                total[:, done : done + pixels.shape[1]][(slice(None), slice(None), *region)] += pixels * weight
+                done += pixels.shape[1]
+            new_caches[offset] = jax.device_get(cache)
+    return np.round((total / weights + 1.0) * 127.5).astype(np.uint8), new_caches

@@ -2,13 +2,13 @@
 
     latent = (mean(video) - config.mean) / config.std          video = decode(latent)
 
-Every temporal convolution looks back only, so latent frame 0 stands for pixel frame 0 alone and each further one for
-the next group of frames (four, at the open models' strides): 4n+1 frames <-> n+1 latent frames. A module takes
-`(x, cache)` and returns `(y, cache)`. The cache holds the last input frames of every temporal convolution; an empty
-one (`{}`) means that x starts the video. Carrying it through `lax.scan` gives the same numbers as one whole pass.
+Temporal convolutions are causal, so latent frame 0 encodes pixel frame 0 alone and each further one the next group of
+frames (four, at the open models' strides): 4n+1 frames <-> n+1 latent frames. A module maps `(x, cache)` to
+`(y, cache)`. The cache holds the last input frames of every temporal convolution; an empty one (`{}`) means that x
+starts the video. Carrying it through `lax.scan` gives the same result as one pass over the whole video.
 
-Weight-compatible, by config, with the Wan 2.1 autoencoder (Wan team 2025, section 4.1) and the Wan 2.2 one of
-higher compression, whose shortcuts are those of Chen et al. 2024 (DC-AE, section 3.1).
+Weight-compatible, by config, with the Wan 2.1 autoencoder (Wan team 2025, section 4.1) and with the Wan 2.2 one of
+higher compression, whose shortcuts are those of DC-AE (Chen et al. 2024, section 3.1).
 """
 
 from __future__ import annotations
@@ -34,30 +34,30 @@ SAME = ((1, 1), (1, 1))
 
 @dataclasses.dataclass(frozen=True)
 class VAEConfig:
-    """An autoencoder's shape. The defaults are Wan 2.1's."""
+    """Shape of an autoencoder; the defaults are Wan 2.1. Raises ValueError where the lengths of fields do not agree."""
 
     base: int = 96
     """Channels of the first level."""
     multipliers: tuple[int, ...] = (1, 2, 4, 4)
     """Channels of each level, in units of `base`."""
     strides: tuple[tuple[int, int], ...] = ((1, 2), (2, 2), (2, 2))
-    """(temporal, spatial) reduction after each level but the last: 1 or 2 each."""
+    """(temporal, spatial) stride after each level but the last: 1 or 2 each."""
     residual_blocks: int = 2
-    """Residual blocks of an encoder level; a decoder level has one more."""
+    """Residual blocks per encoder level; a decoder level has one more."""
     decoder_base: int = 0
-    """Channels of the decoder's first level; 0: as many as `base`."""
+    """`base` of the decoder; 0: the same as `base`."""
     shortcuts: bool = False
-    """Wan 2.2's form: each level also has a path without weights, which averages going down and repeats going up; and
-    up-sampling keeps the channels, instead of halving them."""
+    """Wan 2.2's form: each level has a parameter-free shortcut, which averages in the encoder and repeats in the
+    decoder, and up-sampling keeps the number of channels instead of halving it."""
     pixel_patch: int = 1
-    """Side of the square pixel patches that are folded into channels first."""
+    """Side of the square pixel patches that are first moved into channels."""
     latent_channels: int = 16
     mean: tuple[float, ...] = ()
     """Per-channel mean of raw latents over the training data; empty: zero."""
     std: tuple[float, ...] = ()
     """Per-channel standard deviation of raw latents; empty: one."""
     dtype: str = "float32"
-    """What convolutions run in."""
+    """Compute dtype of the convolutions."""
 
     def __post_init__(self):
         if len(self.strides) != len(self.multipliers) - 1:
@@ -74,12 +74,12 @@ class VAEConfig:
 
     @property
     def stride(self) -> tuple[int, int, int]:
-        """Pixels per latent position in (time, rows, columns)."""
+        """Pixels per latent position along (time, rows, columns)."""
         time, space = (int(np.prod([s[axis] for s in self.strides])) for axis in (0, 1))
         return time, space * self.pixel_patch, space * self.pixel_patch
 
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
-        """(t, h, w, c) of the latent of a clip in pixels. Raises ValueError where the strides do not divide it."""
+        """Latent shape (t, h, w, c) of a clip of this size in pixels. Raises ValueError where strides do not fit."""
         time, rows, columns = self.stride
         if frames < 1 or (frames - 1) % time:
             near = max(round((frames - 1) / time), 0) * time + 1
@@ -94,7 +94,7 @@ class VAEConfig:
 
 
 class CausalConv(nn.Module):
-    """Convolution whose output at frame t sees input frames t - kt + 1 .. t; before the video there are zeros."""
+    """Causal convolution: output frame t depends on input frames t - kt + 1 .. t; zero padding before the first."""
 
     features: int
     kernel: tuple[int, int, int] = (3, 3, 3)
@@ -102,13 +102,13 @@ class CausalConv(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b t h w c"], cache: Array | None):
         kernel, bias = conv_parameters(self, self.kernel, x.shape[-1], self.features)
-        back = self.kernel[0] - 1
-        if back:
-            previous = jnp.zeros((x.shape[0], back, *x.shape[2:]), x.dtype) if cache is None else cache
+        padded_frames = self.kernel[0] - 1
+        if padded_frames:
+            previous = jnp.zeros((x.shape[0], padded_frames, *x.shape[2:]), x.dtype) if cache is None else cache
             x = jnp.concatenate([previous, x], 1)
         rows, columns = self.kernel[1] // 2, self.kernel[2] // 2
         y = convolve(x, kernel, padding=((rows, rows), (columns, columns))) + bias.astype(x.dtype)
-        return y, x[:, x.shape[1] - back :]
+        return y, x[:, x.shape[1] - padded_frames :]
 
 
 def conv_parameters(module: nn.Module, window: tuple[int, int, int], inputs: int, outputs: int):
@@ -118,7 +118,7 @@ def conv_parameters(module: nn.Module, window: tuple[int, int, int], inputs: int
 
 
 class FrameConv(nn.Module):
-    """Convolution of each frame by itself."""
+    """2-D convolution of each frame."""
 
     features: int
     kernel: int = 3
@@ -132,38 +132,38 @@ class FrameConv(nn.Module):
 
 
 class TimeDown(nn.Module):
-    """Halves the frame rate: frame 0 passes, each later pair becomes one frame that also sees the frame before it."""
+    """Halves the frame rate: frame 0 is unchanged; each later pair of frames, and the frame before it, give one."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "b t h w c"], cache: Array | None):
         kernel, bias = conv_parameters(self, (3, 1, 1), x.shape[-1], x.shape[-1])
-        seen = x if cache is None else jnp.concatenate([cache, x], 1)
-        pairs = [x[:, :1]] if cache is None else []
-        if seen.shape[1] > 1:
-            pairs.append(convolve(seen, kernel, (2, 1, 1)) + bias.astype(x.dtype))
-        return jnp.concatenate(pairs, 1), x[:, -1:]
+        inputs = x if cache is None else jnp.concatenate([cache, x], 1)
+        frames = [x[:, :1]] if cache is None else []
+        if inputs.shape[1] > 1:
+            frames.append(convolve(inputs, kernel, (2, 1, 1)) + bias.astype(x.dtype))
+        return jnp.concatenate(frames, 1), x[:, -1:]
 
 
 class TimeUp(nn.Module):
-    """Doubles the frame rate: the video's first frame passes, each later one becomes two."""
+    """Doubles the frame rate: the video's first frame is unchanged, each later one becomes two."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "b t h w c"], cache: Array | None):
         c = x.shape[-1]
         kernel, bias = conv_parameters(self, (3, 1, 1), c, 2 * c)
         start = cache is None
-        rest = x[:, 1:] if start else x
-        before = jnp.zeros((len(x), 2, *x.shape[2:]), x.dtype) if cache is None else cache
-        seen = jnp.concatenate([before, rest], 1)
+        later = x[:, 1:] if start else x
+        previous = jnp.zeros((len(x), 2, *x.shape[2:]), x.dtype) if cache is None else cache
+        inputs = jnp.concatenate([previous, later], 1)
         frames = [x[:, :1]] if start else []
-        if rest.shape[1]:
-            doubled = convolve(seen, kernel) + bias.astype(x.dtype)
+        if later.shape[1]:
+            doubled = convolve(inputs, kernel) + bias.astype(x.dtype)
             frames.append(rearrange(doubled, "b t h w (two c) -> b (t two) h w c", two=2))
-        return jnp.concatenate(frames, 1), seen[:, -2:]
+        return jnp.concatenate(frames, 1), inputs[:, -2:]
 
 
 class Residual(nn.Module):
-    """norm, SiLU, convolution, twice, beside a shortcut."""
+    """Residual block: norm, SiLU and causal convolution, twice, plus a shortcut."""
 
     features: int
 
@@ -193,7 +193,7 @@ class FrameAttention(nn.Module):
 
 
 class Middle(nn.Module):
-    """Residual, attention, residual, at the lowest resolution."""
+    """Residual block, attention, residual block, at the lowest resolution."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "b t h w c"], cache: Cache):
@@ -205,9 +205,10 @@ class Middle(nn.Module):
 
 
 def average_down(x: Float[Array, "b t h w c"], features: int, time: int, space: int) -> Float[Array, "b t2 h2 w2 o"]:
-    """The weightless way down: blocks of (time, space, space) become channels, neighbours of which are averaged.
+    """The encoder's parameter-free shortcut: moves blocks of (time, space, space) into channels and averages groups of
+    neighbouring channels (DC-AE, Chen et al. 2024, section 3.1).
 
-    A clip's first frame makes a block with zeros before it.
+    A clip's first frame forms a block with zeros before it.
     """
     x = jnp.pad(x, ((0, 0), (-x.shape[1] % time, 0), (0, 0), (0, 0), (0, 0)))
     x = rearrange(x, "b (t p) (h q) (w r) c -> b t h w (c p q r)", p=time, q=space, r=space)
@@ -299,7 +300,7 @@ class VAE(nn.Module):
         self.decoder = Decoder(self.config)
 
     def __call__(self, video: Float[Array, "b t y x 3"]) -> Float[Array, "b t y x 3"]:
-        """Reconstruction through the posterior's mean; touches every parameter, for `init`."""
+        """Reconstruction from the posterior's mean; uses every parameter, for `init`."""
         return self.decode(self.encode(video))
 
     def moments(self, video: Float[Array, "b t y x 3"]):
@@ -309,7 +310,7 @@ class VAE(nn.Module):
         return mean, jnp.clip(log_variance, -30.0, 20.0)
 
     def encode(self, video: Float[Array, "b t y x 3"]) -> Float[Array, "b t h w c"]:
-        """Pixels in [-1, 1], 4n+1 frames -> normalised latents (the posterior's mean), float32."""
+        """Pixels in [-1, 1], 4n+1 frames at a temporal stride of 4 -> normalised latents (posterior mean), float32."""
         return normalise(self.moments(video)[0], self.config)
 
     def decode(self, latent: Float[Array, "b t h w c"]) -> Float[Array, "b t y x 3"]:
@@ -317,18 +318,18 @@ class VAE(nn.Module):
         return self.decode_part(latent, {})[0]
 
     def encode_part(self, video, cache: Cache):
-        """One part of a streamed encoding: the first frame alone with `{}`, then groups of a temporal stride."""
+        """One step of streamed encoding: first frame 0 alone with `{}`, then groups of one temporal stride each."""
         moments, cache = self.encoder(video, cache)
         return normalise(jnp.split(moments.astype(jnp.float32), 2, -1)[0], self.config), cache
 
     def decode_part(self, latent, cache: Cache):
-        """One part of a streamed decoding: any number of latent frames; `{}` starts the video."""
+        """One step of streamed decoding: any number of latent frames; `{}` starts the video."""
         video, cache = self.decoder(denormalise(latent, self.config), cache)
         return jnp.clip(video.astype(jnp.float32), -1.0, 1.0), cache
 
 
 def normalise(raw: Float[Array, "... c"], config: VAEConfig) -> Float[Array, "... c"]:
-    """Raw latents -> zero mean, unit variance per channel."""
+    """Raw latents -> latents of zero mean and unit variance per channel, (raw - mean) / std."""
     return (raw - jnp.array(config.mean or 0.0)) / jnp.array(config.std or 1.0)
 
 
@@ -338,27 +339,27 @@ def denormalise(latent: Float[Array, "... c"], config: VAEConfig) -> Float[Array
 
 
 def stream_encode(params, config: VAEConfig, video: Float[Array, "b t y x 3"]) -> Float[Array, "b t2 h w c"]:
-    """As `VAE.encode`, one temporal stride at a time under `lax.scan`: activations of one group only."""
+    """As `VAE.encode`, one temporal stride at a time in a `lax.scan`, with the activations of one group in memory."""
     part = partial(VAE(config).apply, {"params": params}, method="encode_part")
     first, cache = part(video[:, :1], {})
     groups = rearrange(video[:, 1:], "b (n t) y x c -> n b t y x c", t=config.stride[0])
-    _, rest = jax.lax.scan(lambda cache, group: part(group, cache)[::-1], cache, groups)
-    return jnp.concatenate([first, rearrange(rest, "n b t h w c -> b (n t) h w c")], 1)
+    _, later = jax.lax.scan(lambda cache, group: part(group, cache)[::-1], cache, groups)
+    return jnp.concatenate([first, rearrange(later, "n b t h w c -> b (n t) h w c")], 1)
 
 
 def stream_decode(params, config: VAEConfig, latent: Float[Array, "b t h w c"]) -> Float[Array, "b t2 y x 3"]:
-    """As `VAE.decode`, one latent frame at a time under `lax.scan`: activations of one latent frame only."""
+    """As `VAE.decode`, one latent frame at a time in a `lax.scan`, with the activations of one in memory."""
     part = partial(VAE(config).apply, {"params": params}, method="decode_part")
     first, cache = part(latent[:, :1], {})
-    _, rest = jax.lax.scan(
+    _, later = jax.lax.scan(
         lambda cache, z: part(z[:, None], cache)[::-1], cache, rearrange(latent[:, 1:], "b t h w c -> t b h w c")
     )
-    return jnp.concatenate([first, rearrange(rest, "n b t y x c -> b (n t) y x c")], 1)
+    return jnp.concatenate([first, rearrange(later, "n b t y x c -> b (n t) y x c")], 1)
 
 
 @partial(jax.jit, static_argnums=1)
 def decode_to_bytes(params, config: VAEConfig, latent: Float[Array, "b t h w c"], cache: Cache):
-    """The next latent frames of a stream -> (uint8 frames [b t y x 3], cache); the first one of a stream goes alone."""
+    """The next latent frames of a stream -> (uint8 frames [b t y x 3], cache); the first call takes a single one."""
     video, cache = VAE(config).apply({"params": params}, latent, cache, method="decode_part")
     return jnp.round((video + 1.0) * 127.5).astype(jnp.uint8), cache
 
@@ -366,7 +367,7 @@ def decode_to_bytes(params, config: VAEConfig, latent: Float[Array, "b t h w c"]
 def decode_singly(
     params: Any, config: VAEConfig, latent: Float[Array, "b t h w c"], cache: Cache
 ) -> tuple[UInt8[np.ndarray, "b t2 y x 3"], Cache]:
-    """As `decode_to_bytes`, in the memory of one latent frame: for large ones."""
+    """As `decode_to_bytes`, one latent frame at a time: less memory, for large frames."""
     parts = []
     for number in range(latent.shape[1]):
         frames, cache = decode_to_bytes(params, config, latent[:, number : number + 1], cache)
@@ -375,7 +376,7 @@ def decode_singly(
 
 
 def decode_chunks(params, config: VAEConfig, latent: Float[Array, "b t h w c"], chunk: int = 4) -> Iterator[np.ndarray]:
-    """Yields uint8 frames [b t y x 3] of consecutive chunks of latent frames; memory does not grow with length."""
+    """Yields uint8 frames [b t y x 3], chunk by chunk of latent frames; memory does not grow with the length."""
     cache: Cache = {}
     starts = [0, *range(1, latent.shape[1], chunk)]
     for start, stop in zip(starts, [*starts[1:], latent.shape[1]], strict=True):

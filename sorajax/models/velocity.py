@@ -1,4 +1,4 @@
-"""A trained transformer as a function `velocity(x, time)`: the only place that applies one."""
+"""A transformer with its conditioning as a function `velocity(x, time)`; the only place that applies a transformer."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -12,9 +12,10 @@ Velocity = Callable[[Float[Array, "b t h w c"], Float[Array, "b t"]], Float[Arra
 
 
 class ExtraInputs(NamedTuple):
-    """What some models read beside noisy latents and text.
+    """Conditioning of some models besides the text.
 
-    image: tokens of the first frame. channels: mask and latents of known frames, concatenated to the noisy latents.
+    image: tokens of the first frame.
+    channels: mask and latents of conditioning frames, concatenated to the noisy latents.
     """
 
     image: Float[Any, "b i e"] | None = None
@@ -28,11 +29,11 @@ def velocity_of(
     extra: ExtraInputs = ExtraInputs(),  # noqa: B008 (a value)
     positions: Float[Array, " t"] | None = None,
 ) -> Velocity:
-    """The velocity noise - data of latents [b t h w c] at times [b t], given text.
+    """The function (latents [b t h w c], times [b t]) -> velocity noise - data, conditioned on text.
 
-    `variables` are Linen's: "params" and, where they train beside frozen ones, "adapters". Extra inputs are those of
-    one copy of the clips: where x holds several copies (for guidance), each gets the same ones. `positions` are the
-    latent frames' times; None means 0, 1, 2, ...
+    variables: Flax's collections: "params" and, for low-rank updates of frozen ones, "adapters".
+    extra: inputs for one copy of the clips; where x holds several copies (for guidance), they are repeated.
+    positions: temporal positions of the latent frames, see `DiT`; None: 0, 1, 2, ...
     """
 
     def velocity(x: Float[Array, "b t h w c"], time: Float[Array, "b t"]) -> Any:
@@ -45,6 +46,6 @@ def velocity_of(
 
 
 def repeated(x: Array, b: int) -> Array:
-    """Copies of a batch, one after the other, up to `b` rows."""
+    """Copies of a batch, one after the other, `b` rows in all."""
     copies = b // len(x)
     return x if copies == 1 else jnp.concatenate([x] * copies)

@@ -1,8 +1,8 @@
-"""An image -> tokens: the CLIP vision tower, as Wan 2.1's image-to-video models read it.
+"""Image -> tokens: the CLIP vision tower, with the layers that Wan 2.1's image-to-video models use.
 
     x = [class token, linear(patches)] + positions,  norm
     block:  x += attention(norm(x));  x += linear(gelu(linear(norm(x))))
-    tokens = x before the last block
+    tokens = output of the last block but one
 
 Radford et al. 2021, section 2.4 (a vision transformer, Dosovitskiy et al. 2021); weight-compatible, by config, with
 `CLIPVisionModel`.
@@ -35,12 +35,12 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 @dataclasses.dataclass(frozen=True)
 class VisionConfig:
-    """An image encoder's shape. The defaults are those of CLIP ViT-H/14."""
+    """Shape of an image encoder; the defaults are CLIP ViT-H/14."""
 
     width: int = 1280
     hidden: int = 5120
     depth: int = 32
-    """Layers of the whole tower; all but the last are used."""
+    """Layers of the tower; the last one is not used."""
     heads: int = 16
     patch: int = 14
     size: int = 224
@@ -51,7 +51,7 @@ class VisionConfig:
 
     @property
     def tokens(self) -> int:
-        """Of an image: its patches and the class token."""
+        """Number of tokens of an image: its patches and the class token."""
         return 1 + (self.size // self.patch) ** 2
 
 
@@ -77,7 +77,7 @@ class Vision(nn.Module):
 
     @nn.compact
     def __call__(self, image: Float[Array, "b y x 3"]) -> Float[Array, "b p d"]:
-        """Tokens of a normalised image (see `prepared`): the class token, then the patches row by row; float32."""
+        """Tokens of a normalised image (see `preprocess`): the class token, then the patches row by row; float32."""
         config = self.config
         patches = rearrange(
             image.astype(config.dtype), "b (h p) (w q) c -> b (h w) (p q c)", p=config.patch, q=config.patch
@@ -92,13 +92,14 @@ class Vision(nn.Module):
         return x.astype(jnp.float32)
 
 
-def prepared(image: UInt8[np.ndarray, "y x 3"], size: int) -> Float[np.ndarray, "size size 3"]:
-    """The middle of an image, its shorter side resized to `size` pixels (bicubic), normalised by CLIP's statistics."""
+def preprocess(image: UInt8[np.ndarray, "y x 3"], size: int) -> Float[np.ndarray, "size size 3"]:
+    """CLIP's preprocessing: resizes the shorter side to `size` pixels (bicubic), crops the centre, normalises by CLIP's
+    mean and standard deviation."""
     from PIL import Image
 
     y, x, _ = image.shape
     width, height = (size, int(size * y / x)) if x <= y else (int(size * x / y), size)
     resized = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
     top, left = (height - size) // 2, (width - size) // 2
-    middle = resized[top : top + size, left : left + size]
-    return ((middle / 255.0 - MEAN) / STD).astype(np.float32)
+    crop = resized[top : top + size, left : left + size]
+    return ((crop / 255.0 - MEAN) / STD).astype(np.float32)

@@ -1,6 +1,7 @@
-"""How the open Wan models are used, where their files do not say it, and what they are by name alone.
+"""Conventions of the open Wan models that their files do not state (steps, guidance, shift, frame rate), and their
+configs by name.
 
-Numbers are those of the release's own `wan/configs`, `generate.py` and autoencoders.
+The numbers are those of the release's `wan/configs`, `generate.py` and autoencoders.
 """
 
 import re
@@ -22,7 +23,7 @@ NEGATIVE = (
 )
 """`sample_neg_prompt` of the release's shared config."""
 SHAKING = "镜头晃动，"
-"""What the release's config of Wan 2.1 image to video puts before it."""
+"""Prefix of the negative prompt in the release's config of Wan 2.1 image to video."""
 MEAN = {
     16: (
         -0.7571,
@@ -163,11 +164,12 @@ STD = {
         0.7744,
     ),
 }
-"""Statistics of the raw latents of the two autoencoders, by channels: the release's `modules/vae.py`, `vae2_2.py`."""
+"""Mean and standard deviation per channel of the raw latents of the two autoencoders, by number of channels; from the
+release's `modules/vae.py` and `vae2_2.py`."""
 
 LARGE = DiTConfig(width=5120, hidden=13824, depth=40, heads=40)
 SMALL = 1536
-"""Width of the transformer up to which a model was trained at 480p only: 1.3B."""
+"""Largest width of a transformer that was trained at 480p only (1.3B)."""
 SHAPES = {
     "Wan2.1-T2V-1.3B": DiTConfig(),
     "Wan2.1-T2V-14B": LARGE,
@@ -176,42 +178,42 @@ SHAPES = {
     "Wan2.2-T2V-A14B": LARGE,
     "Wan2.2-I2V-A14B": replace(LARGE, in_channels=36),
 }
-"""Transformers of the release's `wan/configs`, for plans that are made before anything is downloaded."""
-TWO_EXPERTS = "A14B"  # how the names of models of two experts end
+"""Transformers of the release's `wan/configs`, to plan memory without downloading a model."""
+TWO_EXPERTS = "A14B"  # suffix of the names of models with two experts
 
 
 def known_name(name: str) -> str | None:
-    """Which of `SHAPES` a name of the release or of the hub means: of Wan-AI/Wan2.1-I2V-14B-720P-Diffusers the one
-    without owner, size and layout. None where it means none."""
+    """The name in `SHAPES` of a model of the release or the hub: Wan-AI/Wan2.1-I2V-14B-720P-Diffusers without owner,
+    size and layout. None for other names."""
     pattern = r"(Wan-AI/)?{}(-(480|720)P)?(-Diffusers)?"
     return next((known for known in SHAPES if re.fullmatch(pattern.format(re.escape(known)), name)), None)
 
 
 def is_known(model: Path) -> bool:
-    """Whether no folder is meant, but an open model by its name."""
+    """Whether `model` is the name of an open model, and no existing path."""
     return not model.exists() and known_name(str(model)) is not None
 
 
 def known_config(name: str, dtype: Dtype) -> SoraConfig:
-    """The config of an open model by its name alone. Raises ValueError where `known_name` knows none."""
+    """The config of an open model by its name alone. Raises ValueError for an unknown name."""
     if (known := known_name(name)) is None:
-        raise ValueError(f"{name} is no open model that is known by its name: there are {', '.join(SHAPES)}")
+        raise ValueError(f"{name} is not the name of a known open model: there are {', '.join(SHAPES)}")
     dit = replace(SHAPES[known], dtype=dtype)
     vae = VAEConfig(latent_channels=(channels := dit.out_channels), mean=MEAN[channels], std=STD[channels])
     if channels == 48:
         vae = replace(vae, base=160, decoder_base=256, shortcuts=True, pixel_patch=2)
     vision = VisionConfig(dtype=dtype) if dit.image_width else None
-    share = handover(dit.in_channels != channels) if known.endswith(TWO_EXPERTS) else None
+    share = expert_boundary(dit.in_channels != channels) if known.endswith(TWO_EXPERTS) else None
     return conventions(name, dit, vae, TextConfig(dtype=dtype), vision, share)
 
 
-def handover(image: bool) -> float:
-    """Where the two experts of Wan 2.2 share the times, of an image-to-video model and of a text-to-video one."""
+def expert_boundary(image: bool) -> float:
+    """The time at which the experts of Wan 2.2 switch: 0.9 in image to video, 0.875 in text to video."""
     return 0.9 if image else 0.875
 
 
 def released_shift(image: bool, boundary: float | None, height: int) -> float:
-    """The release's timestep shift: of an image-to-video model, or one of two experts, or one of the smaller size."""
+    """The release's timestep shift, by task, number of experts, and height in pixels."""
     if boundary:
         return 5.0 if image else 12.0
     return 3.0 if image and height == 480 else 5.0
@@ -226,8 +228,8 @@ def conventions(
     boundary: float | None = None,
     shift: float | None = None,
 ) -> SoraConfig:
-    """How these parts are used together, as the release's `wan/configs` and `generate.py` say; `shift` is what the
-    folder itself says of it, and counts more. Image to video of Wan 2.1 comes at two sizes, told apart by name only."""
+    """The model of these parts with the sampling settings of the release's `wan/configs` and `generate.py`; a `shift`
+    from the model's folder takes precedence. The two sizes of Wan 2.1 image to video differ by name only."""
     image, small = dit.in_channels != vae.latent_channels, vae.stride[1] == 16
     early_image = image and boundary is None
     sizes: tuple[tuple[int, int], ...] = ((480, 832), (832, 480), (720, 1280), (1280, 720))

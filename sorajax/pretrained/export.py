@@ -1,4 +1,4 @@
-"""A model -> a folder in the diffusers layout, which that library, and ours, opens again."""
+"""Export of a model into a folder in the diffusers layout, which diffusers and sorajax can open."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,18 +16,18 @@ from sorajax.models.text import TextConfig
 from sorajax.models.vae import VAEConfig
 from sorajax.models.vision import MEAN, STD, VisionConfig
 from sorajax.pretrained import wan
-from sorajax.pretrained.table import exported
+from sorajax.pretrained.table import export_tensors
 
-LARGEST = 4 * 10**9
-"""Bytes of a shard."""
+SHARD_BYTES = 4 * 10**9
+"""Largest size of a shard in bytes."""
 
 
 def export_diffusers(config: SoraConfig, read: Callable[[str], Any], tokenizer: str, folder: Path) -> None:
-    """Writes config, parts ("text", "dit", "vae", ..., each read in its turn) and the tokenizer's JSON;
-    `model_index.json` comes last.
+    """Writes configs, parts and the tokenizer's JSON; `model_index.json` is written last.
 
-    Tensors keep their type. Layers of an image encoder that no transformer reads are written as zeros. Raises
-    ValueError for a model that the layout cannot express, OSError where a file cannot be written.
+    `read` loads a part ("text", "dit", "vae", ...), one after another. Tensors keep their dtype. Unused layers of an
+    image encoder are written as zeros. Raises ValueError for a model without counterpart in this layout, and OSError
+    where a file cannot be written.
     """
     tables = {
         "transformer": ("dit", wan.dit_table(config.dit), dit_json(config.dit), "diffusion_pytorch_model"),
@@ -39,13 +39,13 @@ def export_diffusers(config: SoraConfig, read: Callable[[str], Any], tokenizer: 
     if config.vision is not None:
         vision = config.vision
         tables["image_encoder"] = ("vision", wan.vision_table(vision), vision_json(vision), "model")
-    for name, (part, rows, said, stem) in tables.items():
+    for name, (part, rows, content, stem) in tables.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
-        tensors: Iterable[tuple[str, np.ndarray]] = exported(rows, read(part))
+        tensors: Iterable[tuple[str, np.ndarray]] = export_tensors(rows, read(part))
         if name == "image_encoder":
-            tensors = chain(tensors, unread(config.vision))
-        write_shards(folder / name, stem, tensors, LARGEST)
-        _write_json(folder / name / "config.json", said)
+            tensors = chain(tensors, unused_tensors(config.vision))
+        write_shards(folder / name, stem, tensors, SHARD_BYTES)
+        _write_json(folder / name / "config.json", content)
     (folder / "tokenizer").mkdir(exist_ok=True)
     write_atomically(folder / "tokenizer" / "tokenizer.json", lambda path: path.write_text(tokenizer, encoding="utf-8"))
     _write_json(
@@ -75,8 +75,8 @@ def export_diffusers(config: SoraConfig, read: Callable[[str], Any], tokenizer: 
     _write_json(folder / "model_index.json", index_json(config))
 
 
-def unread(config: VisionConfig | None) -> Iterator[tuple[str, np.ndarray]]:
-    """Zeros for what other programs open of an image encoder and nobody reads: its last layer and the norm after it."""
+def unused_tensors(config: VisionConfig | None) -> Iterator[tuple[str, np.ndarray]]:
+    """Zeros for the last layer of an image encoder and the norm after it, which other programs load but do not use."""
     if config is None:
         return
     d, f, layer = config.width, config.hidden, f"vision_model.encoder.layers.{config.depth - 1}"
@@ -89,14 +89,14 @@ def unread(config: VisionConfig | None) -> Iterator[tuple[str, np.ndarray]]:
         yield f"{name}.bias", np.zeros(shape[:1], np.float32)
 
 
-def _write_json(path: Path, said: Mapping[str, Any]) -> None:
-    text = json.dumps(said, indent=2, ensure_ascii=False)
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    text = json.dumps(content, indent=2, ensure_ascii=False)
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def index_json(config: SoraConfig) -> dict[str, Any]:
     image = config.conditioning.needs_first_frame
-    said: dict[str, Any] = {
+    index: dict[str, Any] = {
         "_class_name": "WanImageToVideoPipeline" if image else "WanPipeline",
         "transformer": ["diffusers", "WanTransformer3DModel"],
         "vae": ["diffusers", "AutoencoderKLWan"],
@@ -108,9 +108,9 @@ def index_json(config: SoraConfig) -> dict[str, Any]:
         "expand_timesteps": config.conditioning.frame_clocks,
     }
     if image:
-        said["image_encoder"] = ["transformers", "CLIPVisionModel"] if config.vision else [None, None]
-        said["image_processor"] = ["transformers", "CLIPImageProcessor"] if config.vision else [None, None]
-    return said
+        index["image_encoder"] = ["transformers", "CLIPVisionModel"] if config.vision else [None, None]
+        index["image_processor"] = ["transformers", "CLIPImageProcessor"] if config.vision else [None, None]
+    return index
 
 
 def dit_json(config: DiTConfig) -> dict[str, Any]:
@@ -198,7 +198,7 @@ def vision_json(config: VisionConfig) -> dict[str, Any]:
 
 
 def processor_json(config: VisionConfig) -> dict[str, Any]:
-    """How pictures are prepared for the image encoder, see `models.vision`."""
+    """Settings of the image encoder's preprocessing, see `models.vision.preprocess`."""
     return {
         "image_processor_type": "CLIPImageProcessor",
         "do_resize": True,

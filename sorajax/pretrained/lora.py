@@ -1,19 +1,20 @@
-"""Adapters of the transformer: files of the open-model community <-> ours, and their sum with the weights.
+"""LoRA and other adapters of the transformer: import and export of their files, and merging into the weights.
 
     W' = W + scale * (alpha / rank) * B A          (Hu et al. 2021, eq. 3; our kernels are W transposed)
-    W' = W + scale * D                             where a file holds a whole difference: of a norm, a bias, modulation,
-                                                   or a Kronecker product (LoKr, see `pretrained.lokr`)
+    W' = W + scale * D                             for a full difference of a norm, a bias or the modulation, or for a
+                                                   Kronecker product (LoKr, see `pretrained.lokr`)
 
-What PEFT says beside the weights (rank and alpha of single layers, rsLoRA, DoRA) is followed, see `pretrained.peft`.
+PEFT's settings (rank and alpha of single layers, rsLoRA, DoRA) apply, see `pretrained.peft`.
 
-Names are those of diffusers and PEFT (`transformer.blocks.0.attn1.to_q.lora_A.weight`); read are also those of the
-original release and of other trainers (`diffusion_model.blocks.0.self_attn.q.lora_down.weight`, with `.alpha`, and
-`lora_unet_blocks_0_self_attn_q...`), and the differences beside them (`.diff`, `.diff_b`, `.diff_m`). Reading is
-strict: a tensor that fits no layer is named and refused. Only layers that read a picture are left out, with a note,
-where a model has none, and changes of the first layer where it reads other channels: files are used for both kinds.
+Written names are those of diffusers and PEFT (`transformer.blocks.0.attn1.to_q.lora_A.weight`). Those of the original
+release and of other trainers are read, too (`diffusion_model.blocks.0.self_attn.q.lora_down.weight`, with `.alpha`, and
+`lora_unet_blocks_0_self_attn_q...`), with full differences (`.diff`, `.diff_b`, `.diff_m`). Reading is strict: a tensor
+that matches no layer raises an error that names it. There are two exceptions, each with a note, because files are used
+for text-to-video and image-to-video models alike: updates of image layers are dropped where the model has none, and
+updates of the first layer where its number of channels differs.
 
-In memory adapters are a tree of {"a": [.. in rank], "b": [.. rank out]} for a kernel, with DoRA's "magnitude" [.. out]
-beside them, and under any other parameter's own path what is added to it.
+In memory, adapters are a tree with {"a": [.. in rank], "b": [.. rank out]} for a kernel, and "magnitude" [.. out] for
+DoRA; an additive update of any other parameter has the parameter's path.
 """
 
 import json
@@ -35,10 +36,17 @@ from sorajax.models.dit import DiTConfig
 from sorajax.models.sora import EXPERTS, init_dit
 from sorajax.pretrained import lokr
 from sorajax.pretrained.original import DIT, Names, rename
-from sorajax.pretrained.peft import Settings, adapter_weights, check_one, in_metadata, settings, unnamed
+from sorajax.pretrained.peft import (
+    Settings,
+    adapter_weights,
+    check_one,
+    json_metadata,
+    read_settings,
+    split_adapter_name,
+)
 from sorajax.pretrained.pickles import PICKLES, PickledTensors
 from sorajax.pretrained.safetensors import Tensors
-from sorajax.pretrained.table import Row, turned
+from sorajax.pretrained.table import Row, rearrange_tensor
 from sorajax.pretrained.wan import dit_table
 
 TARGETS = r"(self_attention|cross_attention)/(q|k|v|out)|feed_forward/(up|down)"
@@ -53,7 +61,7 @@ PREFIXES = (
     "lycoris_",
 )
 SECOND = "transformer_2."
-"""The prefix of adapters of the second expert."""
+"""Prefix of the tensors for the second expert."""
 ENDINGS = {
     "lora_A.weight": "a",
     "lora_down.weight": "a",
@@ -70,15 +78,15 @@ ENDINGS = {
     "diff_b": "bias",
     "diff_m": "modulation",
 }
-"""How names end, and what is meant: the two matrices, the bias of the second, their alpha, DoRA's magnitudes, the
+"""End of a tensor's name -> its role: the two matrices, the bias of the second, their alpha, DoRA's magnitudes, the
 factors of a Kronecker product, or a difference of a layer's weight, bias or modulation."""
 CHANGED = dict.fromkeys(ENDINGS.values(), ".weight") | {"b bias": ".bias", "bias": ".bias", "modulation": ""}
-"""How the open name of the tensor that each of them changes ends."""
+"""Role -> end of the diffusers name of the tensor that it updates."""
 PICTURES = re.compile(r"add_[kv]_proj|norm_added_k|image_embedder|[kv]_img|img_emb")
-"""Layers that read a picture, by whichever names."""
+"""Names of layers that attend to image tokens, in all layouts."""
 
 FIRST = "patch_in/kernel"
-"""What models of text and of pictures have of different sizes."""
+"""The parameter whose size differs between text-to-video and image-to-video models."""
 
 UNDERSCORED: Names = [
     (r"_cross_attn_([kv])_img\.", r"_attn2_add_\1_proj."),
@@ -97,11 +105,11 @@ UNDERSCORED: Names = [
     (r"^img_emb_proj_3\.", "condition_embedder_image_embedder_ff_net_2."),
     (r"^head_head\.", "proj_out."),
 ]
-"""Names of the original release whose dots some trainers replace."""
+"""Names of the original release in which some trainers replace dots by underscores."""
 
 
 class Adapter(NamedTuple):
-    """A file of adapters, what they are multiplied by, and the expert that they are for; None: both."""
+    """The file of an adapter, its scale, and the expert that it is for; None: both."""
 
     path: Path
     scale: float = 1.0
@@ -109,19 +117,19 @@ class Adapter(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a tensor of the open names goes: the row of the table, and which of a stack; None where it is no stack."""
+    """The destination of a tensor: the row of the table, and the index in the stack of layers (None: no stack)."""
 
     row: Row
     layer: int | None
 
     @property
     def module(self) -> str:
-        """The path of the layer whose kernel it is."""
+        """The path of the layer that the kernel belongs to."""
         return self.row.ours.removesuffix("/kernel")
 
 
-def places(config: DiTConfig) -> dict[str, Place]:
-    """Every tensor's open name, e.g. `blocks.0.attn1.to_q.weight`, and where it goes."""
+def adapter_places(config: DiTConfig) -> dict[str, Place]:
+    """Diffusers name of every tensor, e.g. `blocks.0.attn1.to_q.weight`, -> its destination."""
     return {
         row.theirs if layer is None else row.theirs.format(layer=layer): Place(row, layer)
         for row in dit_table(replace(config, pooled_text=False))
@@ -130,10 +138,10 @@ def places(config: DiTConfig) -> dict[str, Place]:
 
 
 def init_adapters(shapes: Any, rank: int, targets: str, key: jax.Array) -> dict:
-    """New adapters {path: {"a": [.. in rank], "b": [.. rank out]}}, nested; b is zero, so that nothing changes yet.
+    """New adapters {path: {"a": [.. in rank], "b": [.. rank out]}}, nested; b is zero: the model does not change.
 
-    shapes: the tree of the transformer's parameters. targets: a pattern that a layer's whole path below its block, or
-    from the top, must match. Raises ValueError where nothing matches, or a rank is no number of directions.
+    shapes: the tree of the transformer's parameters. targets: a regular expression for the full path of a layer within
+    its block, or from the top for other layers. Raises ValueError where no layer matches, and for ranks below 1.
     """
     if rank < 1:
         raise ValueError(f"rank {rank} is not allowed: use 1 or more, e.g. 16")
@@ -156,10 +164,12 @@ def init_adapters(shapes: Any, rank: int, targets: str, key: jax.Array) -> dict:
     return unflatten_dict({tuple(path.split("/")): pair for path, pair in chosen.items()})
 
 
-def added(name: str, leaf: jax.Array, adapters: Mapping[str, Any], scale: float, number: int = 0) -> jax.Array:
-    """The parameter `name` with `scale` times the adapters, a flat tree, in it: where it is and of its type. It may not
-    be used any more; beside it there is, of a stack, one layer's change at a time. `number` counts the adapters of a
-    model, so that each is `rounded` by chances of its own."""
+def add_adapter(name: str, leaf: jax.Array, adapters: Mapping[str, Any], scale: float, number: int = 0) -> jax.Array:
+    """The parameter `name` plus `scale` times its update in `adapters`, a flat tree; sharding and dtype do not change.
+
+    The leaf is donated, so the caller must not use it again; for a stack, only one layer's update is in memory at a
+    time. `number` is the adapter's index in the model, so that the random rounding of several adapters is independent.
+    """
     key = jax.random.fold_in(jax.random.key(number), crc32(name.encode()))
     a, b, m = (adapters.get(f"{name.removesuffix('/kernel')}/{part}") for part in ("a", "b", "magnitude"))
     if name.endswith("/kernel") and a is not None:
@@ -186,23 +196,23 @@ def _with_product(
 def _with_change(
     kernel: jax.Array, change: jax.Array, magnitude: jax.Array | None, scale: float, key: jax.Array
 ) -> jax.Array:
-    """The sum, or where there are magnitudes (DoRA, Liu et al. 2024, eq. 5) its columns with these as their norms. Of a
-    stack, layers without DoRA have zeros in their place."""
+    """The sum; with magnitudes (DoRA, Liu et al. 2024, eq. 5), its columns normalised to them. In a stack, magnitudes
+    of zero mark layers without DoRA."""
     if magnitude is None:
         return _with_sum(kernel, change, scale, key)
-    whole = kernel.astype(jnp.float32) + scale * change
-    sized = whole * (magnitude / jnp.linalg.norm(whole, axis=0))
-    return rounded(jnp.where(jnp.any(magnitude != 0), sized, whole), kernel.dtype, key)
+    updated = kernel.astype(jnp.float32) + scale * change
+    normalised = updated * (magnitude / jnp.linalg.norm(updated, axis=0))
+    return round_stochastically(jnp.where(jnp.any(magnitude != 0), normalised, updated), kernel.dtype, key)
 
 
 def _with_sum(leaf: jax.Array, change: jax.Array, scale: float, key: jax.Array) -> jax.Array:
-    return rounded(leaf.astype(jnp.float32) + scale * change, leaf.dtype, key)
+    return round_stochastically(leaf.astype(jnp.float32) + scale * change, leaf.dtype, key)
 
 
-def rounded(x: jax.Array, dtype: Any, key: jax.Array) -> jax.Array:
-    """float32 in a smaller type; bfloat16 is rounded up or down by chance, the more often the nearer (stochastic
-    rounding, Gupta et al. 2015, section 3.1). Of changes far below a weight's last bit, as an adapter's often are,
-    nothing would be left else; so their sum over many weights is right."""
+def round_stochastically(x: jax.Array, dtype: Any, key: jax.Array) -> jax.Array:
+    """float32 in another dtype, with stochastic rounding (Gupta et al. 2015, section 3.1) for bfloat16: up or down at
+    random, with the exact value as expectation. Deterministic rounding would lose updates far below a weight's last
+    bit, as an adapter's often are; with stochastic rounding their sum over many weights is right."""
     if dtype != jnp.bfloat16:
         return x.astype(dtype)
     low = jax.random.bits(key, x.shape, jnp.uint16).astype(jnp.uint32)
@@ -211,16 +221,16 @@ def rounded(x: jax.Array, dtype: Any, key: jax.Array) -> jax.Array:
 
 
 def save_lora(
-    path: Path, adapters: Any, config: DiTConfig, alpha: float, said: Mapping[str, Any] | None = None
+    path: Path, adapters: Any, config: DiTConfig, alpha: float, description: Mapping[str, Any] | None = None
 ) -> None:
-    """Writes adapters with diffusers' names. alpha / rank is multiplied into B, so that every reader agrees on it.
+    """Writes adapters with diffusers' names. alpha / rank is multiplied into B, so that all readers apply it.
 
-    `said` goes into the file's metadata as JSON. Raises OSError.
+    `description` is stored in the file's metadata as JSON. Raises OSError where the file cannot be written.
     """
     tensors: dict[str, np.ndarray] = {}
     flat = {name: np.asarray(leaf, np.float32) for name, leaf in flatten_dict(adapters, sep="/").items()}
     rank = next(iter(flat.values())).shape[-1] if flat else 0
-    for name, place in places(config).items():
+    for name, place in adapter_places(config).items():
         if not name.endswith(".weight") or f"{place.module}/a" not in flat:
             continue
         name, both = name.removesuffix(".weight"), (flat[f"{place.module}/{part}"] for part in "ab")
@@ -228,7 +238,7 @@ def save_lora(
         rank = a.shape[-1]
         tensors[f"transformer.{name}.lora_A.weight"] = np.ascontiguousarray(a.T)
         tensors[f"transformer.{name}.lora_B.weight"] = np.ascontiguousarray(b.T * np.float32(alpha / rank))
-    metadata = {"format": "pt", "rank": str(rank), "alpha": str(rank), "sorajax": json.dumps(said or {})}
+    metadata = {"format": "pt", "rank": str(rank), "alpha": str(rank), "sorajax": json.dumps(description or {})}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
 
@@ -236,70 +246,69 @@ def save_lora(
 def load_lora(
     path: str | Path, config: DiTConfig, second: bool = False, say: Callable[[str], None] = lambda note: None
 ) -> dict:
-    """The adapters in a file, alpha / rank multiplied in: the rank may differ from layer to layer (where they are
-    stacked, smaller ones are filled up with zeros).
+    """The adapters in a file, with alpha / rank multiplied into them. Ranks may differ between layers; in a stack,
+    smaller ones are padded with zeros.
 
-    `second`: those of a second expert, where the file tells the experts apart; else all serve both. `say` is told what
-    is left out. Raises FileNotFoundError, and ValueError for what fits no layer, or a layer of another shape, on one
-    line.
+    `second`: those of the second expert, where the file distinguishes experts; otherwise both experts have the same.
+    `say` prints what is dropped. Raises FileNotFoundError, and ValueError for tensors that match no layer or shape.
     """
     path = adapter_weights(Path(path))
-    tensors, known = PickledTensors(path) if path.suffix in PICKLES else Tensors(path), places(config)
+    tensors, known = PickledTensors(path) if path.suffix in PICKLES else Tensors(path), adapter_places(config)
     flattened = {(layer := name.rpartition(".")[0]).replace(".", "_"): layer for name in known}
-    two = any(name.startswith(SECOND) for name in tensors)
-    found: dict[str, dict[str, np.ndarray]] = {}
+    has_experts = any(name.startswith(SECOND) for name in tensors)
+    layers: dict[str, dict[str, np.ndarray]] = {}
     modules: dict[str, str] = {}
     unknown, unused = [], 0
-    own = [stored for stored in tensors if not two or stored.startswith(SECOND) == second]
+    own = [stored for stored in tensors if not has_experts or stored.startswith(SECOND) == second]
     check_one(path, own)
     for stored in own:
         name, part, module = _parsed(stored.removeprefix(SECOND), flattened)
         if part is not None and f"{name}{CHANGED[part]}" in known:
-            found.setdefault(name, {})[part] = np.asarray(tensors[stored], np.float32)
+            layers.setdefault(name, {})[part] = np.asarray(tensors[stored], np.float32)
             modules[name] = module
         elif part is not None and PICTURES.search(name) and not config.image_width:
             unused += 1
         else:
             unknown.append(stored)
-    if two and not own:  # all of it is for the other expert
+    if has_experts and not own:  # all tensors are for the other expert
         return {}
-    if unknown or not found:
-        shown = ", ".join(unknown[:5]) or "no adapter"
+    if unknown or not layers:
+        examples = ", ".join(unknown[:5]) or "no adapter"
         raise ValueError(
-            f"{path} holds {shown}, which fits no layer of this model: it is an adapter of another model, "
+            f"{path} holds {examples}, which fits no layer of this model: it is an adapter of another model, "
             "or of another kind"
         )
     if unused:
         say(f"{path}: {unused} tensors for layers that read a picture are left out, this model has none")
-    said = settings(path, SECOND if two and second else "transformer.")
-    _check_dora(said, found)
+    settings = read_settings(path, SECOND if has_experts and second else "transformer.")
+    _check_dora(settings, layers)
     changes = [
-        change for name, parts in found.items() for change in _changes(path, name, parts, known, said, modules[name])
+        change for name, own in layers.items() for change in _changes(path, name, own, known, settings, modules[name])
     ]
     shapes = flatten_dict(jax.eval_shape(lambda key: init_dit(config, key), jax.random.key(0)), sep="/")
     read = shapes[FIRST].shape[0]
-    if made := next((c.size[0] for c in changes if c.parameter() == FIRST and c.size[0] != read), None):
+    if made_for := next((c.size[0] for c in changes if c.parameter() == FIRST and c.size[0] != read), None):
         changes = [change for change in changes if not change.what.startswith("patch_in/")]
         say(
-            f"{path}: what it changes in the first layer is left out, it reads {made} values of a patch, and this "
+            f"{path}: what it changes in the first layer is left out, it reads {made_for} values of a patch, and this "
             f"model {read}"
         )
     for change in changes:
         change.check(path, shapes)
-    whats = dict.fromkeys(change.what for change in changes)
-    return unflatten_dict({what: _stacked(what, changes, shapes) for what in whats}, sep="/")
+    targets = dict.fromkeys(change.what for change in changes)
+    return unflatten_dict({what: _stacked(what, changes, shapes) for what in targets}, sep="/")
 
 
-def _check_dora(said: Settings, found: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-    """Raises ValueError where an adapter is said to be a DoRA and has no magnitudes."""
-    if said.said.get("use_dora") and not any("magnitude" in parts for parts in found.values()):
-        raise ValueError(f"{said.source} says use_dora, and the weights have no lora_magnitude_vector: save them again")
+def _check_dora(settings: Settings, layers: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    """Raises ValueError where the settings say DoRA and there are no magnitudes."""
+    if settings.values.get("use_dora") and not any("magnitude" in parts for parts in layers.values()):
+        raise ValueError(f"{settings.source} says use_dora, and no tensor is a lora_magnitude_vector: save it again")
 
 
 def _parsed(name: str, flattened: Mapping[str, str]) -> tuple[str, str | None, str]:
-    """A stored name as (open name of the layer, or of modulation; one of the values of ENDINGS, or None for anything
-    else; name of the layer in the model that was trained)."""
-    name, _ = unnamed(name)
+    """(diffusers name of the layer, or of the modulation; role, one of the values of ENDINGS, or None; name of the
+    layer in the model that was trained) of a stored name."""
+    name, _ = split_adapter_name(name)
     ending = next((ending for ending in ENDINGS if name.endswith(f".{ending}")), None)
     if ending is None:
         return name, None, name
@@ -313,8 +322,8 @@ def _parsed(name: str, flattened: Mapping[str, str]) -> tuple[str, str | None, s
 
 
 class Change(NamedTuple):
-    """A part of the tree that adapters are, of one layer. `what` is its path in the tree, `source` its open name, and
-    `size` that of the parameter for which it is made."""
+    """A leaf of the adapters' tree, for one layer: `what` is its path in the tree, `source` the layer's diffusers name,
+    and `size` the shape of the parameter that it is made for."""
 
     what: str
     layer: int | None
@@ -323,34 +332,39 @@ class Change(NamedTuple):
     size: tuple[int, ...]
 
     def parameter(self) -> str:
-        """The path of the parameter that it changes."""
+        """The path of the parameter that it updates."""
         return re.sub(r"/(a|b|magnitude)$", "/kernel", self.what)
 
     def check(self, path: str | Path, shapes: Mapping[str, Any]) -> None:
-        """Raises ValueError where the parameter of these shapes has another size."""
-        wanted = shapes[self.parameter()].shape[0 if self.layer is None else 1 :]
-        if self.size != wanted:
-            made, here = (" x ".join(map(str, size)) for size in (self.size, wanted))
+        """Raises ValueError where the parameter in `shapes` has another shape."""
+        expected = shapes[self.parameter()].shape[0 if self.layer is None else 1 :]
+        if self.size != expected:
+            made_for, here = (" x ".join(map(str, size)) for size in (self.size, expected))
             raise ValueError(
-                f"{path}: {self.source} is made for {made}, and this model has {here}: it is an adapter "
+                f"{path}: {self.source} is made for {made_for}, and this model has {here}: it is an adapter "
                 "of another model"
             )
 
 
 def _changes(
-    path: Path, name: str, parts: Mapping[str, np.ndarray], known: Mapping[str, Place], said: Settings, module: str
+    path: Path,
+    name: str,
+    parts: Mapping[str, np.ndarray],
+    known: Mapping[str, Place],
+    settings: Settings,
+    module: str,
 ) -> Iterator[Change]:
-    """What a layer's tensors in a file say; `module` is its name there."""
+    """The updates in a layer's tensors; `module` is the layer's name in the file."""
     strength = 1.0
     if parts.keys() & {"a", "b", "b bias", "magnitude"}:
         if not {"a", "b"} <= parts.keys():
             raise ValueError(f"{path}: {name} has only one of its two matrices: get the file again")
         (row, layer), place = known[f"{name}.weight"], known[f"{name}.weight"].module
         if place == row.ours:
-            raise ValueError(f"{path}: {name} is no matrix, and has a pair of them: it is an adapter of another model")
+            raise ValueError(f"{path}: {name} is no matrix, and has a low-rank pair: it is an adapter of another model")
         rank = len(parts["a"])
-        strength = parts["alpha"].item() / rank if "alpha" in parts else said.strength(module, rank)
-        a = turned(row, row.layout, parts["a"]) if parts["a"].ndim == 5 else parts["a"].reshape(rank, -1).T
+        strength = parts["alpha"].item() / rank if "alpha" in parts else settings.strength(module, rank)
+        a = rearrange_tensor(row, row.layout, parts["a"]) if parts["a"].ndim == 5 else parts["a"].reshape(rank, -1).T
         b = parts["b"].reshape(len(parts["b"]), -1).T * np.float32(strength)
         yield Change(f"{place}/a", layer, a, name, (len(a), b.shape[1]))
         yield Change(f"{place}/b", layer, b, name, (len(a), b.shape[1]))
@@ -363,11 +377,11 @@ def _changes(
             yield Change(f"{place}/magnitude", layer, magnitude.reshape(-1), name, (len(a), magnitude.size))
     if parts.keys() & set(lokr.NAMES):
         row, layer = known[f"{name}.weight"]
-        value = turned(row, row.layout, _kronecker(path, name, parts, said, module))
+        value = rearrange_tensor(row, row.layout, _kronecker(path, name, parts, settings, module))
         yield Change(row.ours, layer, value, name, value.shape)
     for part in parts.keys() & {"weight", "modulation"}:
         row, layer = known[f"{name}{CHANGED[part]}"]
-        value = turned(row, row.layout, parts[part])
+        value = rearrange_tensor(row, row.layout, parts[part])
         yield Change(row.ours, layer, value, name, value.shape)
     if parts.keys() & {"bias", "b bias"}:
         row, layer = known[f"{name}.bias"]
@@ -375,35 +389,35 @@ def _changes(
         yield Change(row.ours, layer, bias, name, bias.shape)
 
 
-def _kronecker(path: Path, name: str, parts: Mapping[str, np.ndarray], said: Settings, module: str) -> np.ndarray:
-    """The difference that a LoKr's factors make."""
+def _kronecker(path: Path, name: str, parts: Mapping[str, np.ndarray], settings: Settings, module: str) -> np.ndarray:
+    """The difference of the weights from the factors of a LoKr."""
     try:
-        one, two, rank = lokr.factors(parts)
+        first, second, rank = lokr.factors(parts)
     except KeyError as error:
         raise ValueError(f"{path}: {name} has no {error.args[0]}: get the file again") from error
-    if said.said.get("peft_type") == "LOKR":
-        strength = said.strength(module, rank)
+    if settings.values.get("peft_type") == "LOKR":
+        strength = settings.strength(module, rank)
     else:
         strength = parts["alpha"].item() / rank if rank and "alpha" in parts else 1.0
-    return lokr.product(one, two) * np.float32(strength)
+    return lokr.product(first, second) * np.float32(strength)
 
 
 def _stacked(what: str, changes: list[Change], shapes: Mapping[str, Any]) -> np.ndarray:
-    """One part of the tree, of all layers."""
-    own = [change for change in changes if change.what == what]
-    if own[0].layer is None:
-        return own[0].value
-    sizes = np.max([change.value.shape for change in own], 0)  # ranks may differ
-    whole = np.zeros((shapes[own[0].parameter()].shape[0], *sizes), np.float32)
-    for change in own:
-        whole[(change.layer, *map(slice, change.value.shape))] = change.value
-    return whole
+    """A leaf of the adapters' tree, stacked over all layers."""
+    layers = [change for change in changes if change.what == what]
+    if layers[0].layer is None:
+        return layers[0].value
+    sizes = np.max([change.value.shape for change in layers], 0)  # ranks may differ
+    stack = np.zeros((shapes[layers[0].parameter()].shape[0], *sizes), np.float32)
+    for change in layers:
+        stack[(change.layer, *map(slice, change.value.shape))] = change.value
+    return stack
 
 
 def parse_lora(text: str) -> Adapter:
-    """An adapter from "FILE" or "FILE:SCALE", and either after "high=" or "low=".
+    """An adapter from "FILE" or "FILE:SCALE", optionally with the prefix "high=" or "low=".
 
-    Raises ValueError for a scale that is no number.
+    Raises ValueError for a scale that is not a number.
     """
     before, _, rest = text.partition("=")
     expert, text = (before, rest) if before in EXPERTS and not Path(text).exists() else (None, text)
@@ -413,22 +427,22 @@ def parse_lora(text: str) -> Adapter:
     try:
         return Adapter(Path(name).expanduser(), float(scale), expert)
     except ValueError:
-        raise ValueError(f"{text}: {scale!r} is no scale; write FILE or FILE:SCALE, e.g. a.safetensors:0.8") from None
+        raise ValueError(f"{text}: {scale!r} is no scale: write FILE or FILE:SCALE, e.g. a.safetensors:0.8") from None
 
 
 def trained_expert(path: Path) -> str | None:
-    """The expert that a file of ours was trained for, where it was one."""
-    return in_metadata(adapter_weights(path), "sorajax").get("expert")
+    """The expert that an adapter of sorajax was trained for; None for other files."""
+    return json_metadata(adapter_weights(path), "sorajax").get("expert")
 
 
 def named_expert(path: Path, files: Collection[Path]) -> str | None:
-    """The expert that a file of others is for by its name or its folder's, as in "style_high_noise.safetensors", or by
-    being one of two among `files` that are named alike, as "style_HIGH.safetensors" and "style_LOW.safetensors" are."""
+    """The expert that an adapter is for by the name of file or folder ("style_high_noise.safetensors"), or as one of a
+    pair among `files` ("style_HIGH.safetensors", "style_LOW.safetensors"); None where names do not say."""
     name, *others = ("/".join(file.parts[-2:]).lower() for file in (path, *files))
     if named := [word for word in EXPERTS if re.search(rf"(?<![a-z]){word}[ _-]?noise", name)]:
         return named[0] if len(named) == 1 else None
     for word, other in ("high", "low"), ("low", "high"):
-        places = re.finditer(rf"(?<![a-z]){word}(?![a-z])", name)
-        if any(name[: place.start()] + other + name[place.end() :] in others for place in places):
+        matches = re.finditer(rf"(?<![a-z]){word}(?![a-z])", name)
+        if any(name[: match.start()] + other + name[match.end() :] in others for match in matches):
             return word
     return None

@@ -1,4 +1,4 @@
-"""One door to every model: a folder or a name on the hub, as parts that are read when they are used."""
+"""Opens every kind of model, from a folder or a name on the hub, as parts that are loaded on use."""
 
 import json
 import sys
@@ -12,27 +12,27 @@ import jax
 from flax.traverse_util import flatten_dict
 
 from sorajax.devices.residency import Parts, memory_of_devices
-from sorajax.devices.sharding import shardings, whole_machine
+from sorajax.devices.sharding import mesh_of_all_devices, shardings
 from sorajax.files import write_atomically
 from sorajax.models.folder import load_model
 from sorajax.models.quantized import Bits, quantized_leaf
 from sorajax.models.sora import EXPERTS, SoraConfig
 from sorajax.pretrained.conventions import Dtype
-from sorajax.pretrained.converted import CONVERTED, open_converted, stored_in, typed
-from sorajax.pretrained.hub import adapter_file, found, is_path
-from sorajax.pretrained.lora import Adapter, added, load_lora, named_expert, parse_lora, trained_expert
-from sorajax.pretrained.part import Part, each_finished
+from sorajax.pretrained.converted import CONVERTED, cast_parameters, open_converted, with_dtype
+from sorajax.pretrained.hub import adapter_file, is_path, resolve_model
+from sorajax.pretrained.lora import Adapter, add_adapter, load_lora, named_expert, parse_lora, trained_expert
+from sorajax.pretrained.part import Part, map_parameters
 from sorajax.pretrained.table import Finish
 from sorajax.pretrained.wan_folder import is_open_model, model_name, open_model
 
-BORROWED = "borrowed.json"
+EXTERNAL_PARTS = "borrowed.json"
 QUANTIZED = {"text", "dit", "dit_low"}
 Lora = str | tuple[str | Path, float]
-"""An adapter: "FILE", "FILE:SCALE" or (file, scale); of one of two experts also "high=FILE", "low=FILE:SCALE"."""
+"""An adapter: "FILE", "FILE:SCALE" or (file, scale); for one of two experts also "high=FILE", "low=FILE:SCALE"."""
 
 
 class PartSource(NamedTuple):
-    """Where a part comes from: what reads it, each parameter through a function, and how many bytes it takes then."""
+    """Loader of a part, which applies a function to each parameter, and its size in bytes after loading."""
 
     load: Callable[[Finish], Any]
     bytes: Callable[[Bits | None], int]
@@ -45,108 +45,116 @@ def open_parts(
     bits: Bits | None = None,
     limited: bool = True,
 ) -> tuple[SoraConfig, Parts, str, str]:
-    """A model's config, parts, the text of its tokenizer, and its name.
+    """A model's config, its parts, the JSON of its tokenizer, and its name.
 
-    `model` is a folder: an exported model, a training directory, open weights in either layout, or converted ones; or
-    the name of open weights on the Hugging Face hub. Adapters are merged, and with `bits` the weights of transformers
-    and text encoder become small, parameter by parameter as they are read. `limited`: parts share the memory of the
-    devices, and one that does not fit is refused; else each is read alone.
+    `model` is a folder (an exported model, a training directory, open weights in either layout, or converted ones) or
+    the name of open weights on the Hugging Face hub. Adapters are merged, and with `bits` transformers and text encoder
+    are quantized, parameter by parameter while they are loaded. `limited`: parts share the devices' memory, and a part
+    that does not fit raises ValueError; otherwise memory is not limited.
     Raises FileNotFoundError and ValueError, each on one line.
     """
-    folder = found(model)
+    folder = resolve_model(model)
     config, sources, tokenizer, name = _opened(folder, model_name(folder) if is_path(model) else str(model), dtype)
     adapters = adapters_of(config, loras)
-    small = {part: bits if part in QUANTIZED else None for part in sources}
+    quantization = {part: bits if part in QUANTIZED else None for part in sources}
     loaders = {
-        part: partial(source.load, partial(finished, adapters.get(part, ()), small[part]))
+        part: partial(source.load, partial(finish_parameter, adapters.get(part, ()), quantization[part]))
         for part, source in sources.items()
     }
-    sizes = {part: source.bytes(small[part]) for part, source in sources.items()}
+    sizes = {part: source.bytes(quantization[part]) for part, source in sources.items()}
     if bits is not None:
         config = replace(config, text=replace(config.text, quantized=True), dit=replace(config.dit, quantized=True))
     return config, Parts(loaders, sizes, memory_of_devices() if limited else None), tokenizer, name
 
 
-def finished(adapters: Sequence[tuple[Mapping[str, Any], float]], bits: Bits | None, name: str, leaf: Any) -> Any:
-    """A parameter as it is used: with every adapter in it, each times its scale, and in 8 bits where it shall be."""
+def finish_parameter(
+    adapters: Sequence[tuple[Mapping[str, Any], float]], bits: Bits | None, name: str, leaf: Any
+) -> Any:
+    """A parameter with all adapters merged, each times its scale, and quantized with `bits`."""
     for number, (adapter, scale) in enumerate(adapters):
-        leaf = added(name, leaf, adapter, scale, number)
+        leaf = add_adapter(name, leaf, adapter, scale, number)
     return leaf if bits is None else quantized_leaf(name, leaf, bits)
 
 
 def _opened(folder: Path, name: str, dtype: Dtype | None) -> tuple[SoraConfig, dict[str, PartSource], str, str]:
-    """As `open_parts`, with where parts come from in their place; `name` is what open weights are called."""
+    """As `open_parts`, with a `PartSource` for each part; `name` is the name of open weights."""
     if folder.is_file():
-        raise ValueError(f"{folder} is a file: give the folder of the whole model, and an adapter with --lora")
-    wanted: Dtype = dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
+        raise ValueError(f"{folder} is a file: give the folder of the model, and an adapter with --lora")
+    weights_dtype: Dtype = dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
     if (folder / CONVERTED).is_dir():
         opened, stored = open_converted(folder, dtype)
-        sources = {part: streamed(source, dtype or stored) for part, source in opened.parts.items()}
+        sources = {part: streamed_source(source, dtype or stored) for part, source in opened.parts.items()}
         return opened.config, sources, opened.tokenizer, folder.name
     if is_open_model(folder):
-        opened = open_model(folder, wanted, name)
-        sources = {part: streamed(source, wanted) for part, source in opened.parts.items()}
+        opened = open_model(folder, weights_dtype, name)
+        sources = {part: streamed_source(source, weights_dtype) for part, source in opened.parts.items()}
         return opened.config, sources, opened.tokenizer, name
     config, params, tokenizer = load_model(folder, SoraConfig)
     if tokenizer is None:
         raise FileNotFoundError(f"{folder} has no tokenizer.json: export the model again, with its tokenizer")
-    external_parts = borrowed(folder)
-    wanted = dtype or ("bfloat16" if config.dit.dtype == "bfloat16" else "float32")  # as what was trained beside them
-    mesh = whole_machine() if external_parts else None  # all parts of a model are on the same devices
-    sources = {part: there(stored_in(config, part, values, dtype), mesh) for part, values in params.items()}
-    for part, lender in external_parts.items():
-        if is_open_model(lender):
-            external = open_model(lender, wanted).parts[part]
-            sources[part] = streamed(external, wanted)
+    external_parts = read_external_parts(folder)
+    weights_dtype = dtype or (
+        "bfloat16" if config.dit.dtype == "bfloat16" else "float32"
+    )  # the dtype that training used for them
+    mesh = mesh_of_all_devices() if external_parts else None  # all parts of a model must be on the same devices
+    sources = {
+        part: source_in_memory(cast_parameters(config, part, values, dtype), mesh) for part, values in params.items()
+    }
+    for part, owner in external_parts.items():
+        if is_open_model(owner):
+            external = open_model(owner, weights_dtype).parts[part]
+            sources[part] = streamed_source(external, weights_dtype)
             if part == "text":
                 config = replace(config, text=external.config)
         else:
-            sources[part] = there(stored_in(config, part, load_model(lender, SoraConfig)[1][part], dtype), mesh)
-    return typed(config, dtype), sources, tokenizer, folder.name
+            sources[part] = source_in_memory(
+                cast_parameters(config, part, load_model(owner, SoraConfig)[1][part], dtype), mesh
+            )
+    return with_dtype(config, dtype), sources, tokenizer, folder.name
 
 
-def streamed(part: Part, dtype: Dtype) -> PartSource:
-    """A part of open weights, onto all devices. Raises ValueError where its tensors are not those of its config."""
+def streamed_source(part: Part, dtype: Dtype) -> PartSource:
+    """Streams a part of open weights to all devices. Raises ValueError where its tensors do not match its config."""
     part.check()
-    return PartSource(lambda finish: part.load(dtype, whole_machine(), finish), partial(part.bytes, dtype))
+    return PartSource(lambda finish: part.load(dtype, mesh_of_all_devices(), finish), partial(part.bytes, dtype))
 
 
-def there(params: Any, mesh: jax.sharding.Mesh | None = None) -> PartSource:
-    """A part that is in the host's memory, onto the devices of `mesh`, or the first one."""
+def source_in_memory(params: Any, mesh: jax.sharding.Mesh | None = None) -> PartSource:
+    """A part in host memory, put on the devices of `mesh`, or on the first device."""
 
     def load(finish: Finish) -> Any:
-        return each_finished(jax.device_put(params, None if mesh is None else shardings(params, mesh)), finish)
+        return map_parameters(jax.device_put(params, None if mesh is None else shardings(params, mesh)), finish)
 
     return PartSource(load, lambda bits: sum(leaf.nbytes for leaf in jax.tree.leaves(params)))
 
 
-def borrow(folder: Path, external_parts: Mapping[str, Path]) -> None:
-    """Says in a model folder that parts are those of other folders, which must stay where they are."""
-    said = json.dumps({part: str(lender.expanduser().absolute()) for part, lender in external_parts.items()}, indent=2)
-    write_atomically(folder / BORROWED, lambda path: path.write_text(said))
+def write_external_parts(folder: Path, external_parts: Mapping[str, Path]) -> None:
+    """Records in a model folder that parts of the model are in other folders, which must not be moved."""
+    text = json.dumps({part: str(owner.expanduser().absolute()) for part, owner in external_parts.items()}, indent=2)
+    write_atomically(folder / EXTERNAL_PARTS, lambda path: path.write_text(text))
 
 
-def borrowed(folder: Path) -> dict[str, Path]:
-    """Parts that a model folder or training directory has from another model.
+def read_external_parts(folder: Path) -> dict[str, Path]:
+    """{part: folder} of the parts of a model folder or training directory that are in other models' folders.
 
-    Raises FileNotFoundError where that is gone.
+    Raises FileNotFoundError where such a folder is missing.
     """
-    file = next((path for home in (folder, folder / "model") if (path := home / BORROWED).exists()), None)
+    file = next((path for home in (folder, folder / "model") if (path := home / EXTERNAL_PARTS).exists()), None)
     if file is None:
         return {}
-    external_parts = {name: Path(lender) for name, lender in json.loads(file.read_text()).items()}
-    for name, lender in external_parts.items():
-        if not lender.is_dir():
+    external_parts = {name: Path(owner) for name, owner in json.loads(file.read_text()).items()}
+    for name, owner in external_parts.items():
+        if not owner.is_dir():
             raise FileNotFoundError(
-                f"{file} says that {name} is in {lender}, which is gone: put that folder back, or "
-                "write where it is now into this file"
+                f"{file} says that {name} is in {owner}, which is missing: restore that folder, or "
+                "write its new path into this file"
             )
     return external_parts
 
 
 def adapters_of(config: SoraConfig, loras: Sequence[Lora]) -> dict[str, list[tuple[Mapping[str, Any], float]]]:
-    """Adapters, flat trees and their scales, by the transformer or expert that they are for. Raises FileNotFoundError
-    and ValueError."""
+    """(flat tree, scale) of the adapters of each transformer: {"dit": ..., "dit_low": ...}. Notes say for which expert
+    an adapter is used. Raises FileNotFoundError and ValueError."""
     files = [parse_lora(lora) if isinstance(lora, str) else Adapter(Path(lora[0]), lora[1]) for lora in loras]
     if named := [file for file in files if file.expert is not None and config.boundary is None]:
         raise ValueError(
@@ -160,14 +168,14 @@ def adapters_of(config: SoraConfig, loras: Sequence[Lora]) -> dict[str, list[tup
                 notes.append(f"{path} was trained for one of two experts ({trained}), and this model has no two")
         elif not expert and not (expert := trained_expert(path)):
             expert = named_expert(path, [file.path for file in files])
-            taken = f"is taken for the {expert} expert, as its name says" if expert else "serves both experts"
-            notes.append(f"{path} {taken}: else write high=FILE or low=FILE")
+            use = f"is used for the {expert} expert, by its name" if expert else "is used for both experts"
+            notes.append(f"{path} {use}: write high=FILE or low=FILE to choose another")
         files[number] = files[number]._replace(expert=expert)
     by_part = {
         which: [
             (flatten_dict(load_lora(path, config.dit, which == "dit_low", notes.append), sep="/"), scale)
-            for path, scale, meant in files
-            if meant in (None, expert)
+            for path, scale, file_expert in files
+            if file_expert in (None, expert)
         ]
         for expert, which in EXPERTS.items()
         if expert == "high" or config.boundary is not None
@@ -180,9 +188,9 @@ def adapters_of(config: SoraConfig, loras: Sequence[Lora]) -> dict[str, list[tup
 
 
 def check_dora(trees: Sequence[Mapping[str, Any]]) -> None:
-    """Raises ValueError where one of several adapters is a DoRA: it is not a sum."""
+    """Raises ValueError where one of several adapters is a DoRA, whose update is not additive."""
     if len(trees) > 1 and any(name.endswith("/magnitude") for tree in trees for name in tree):
         raise ValueError(
-            "one of the adapters is a DoRA, whose change depends on the weights that it is added to, and "
+            "one of the adapters is a DoRA, whose update depends on the weights that it is added to, and "
             "the others change them: use it by itself"
         )

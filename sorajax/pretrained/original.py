@@ -1,6 +1,6 @@
-"""The original Wan release's tensor names -> those of the diffusers layout, so that one table reads both.
+"""Tensor names of the original Wan release -> those of the diffusers layout, so that one table imports both.
 
-Names are those of the release's `WanModel`, `WanVAE_`, `T5Encoder` and `VisionTransformer`, as its files store them.
+The names are those of the release's `WanModel`, `WanVAE_`, `T5Encoder` and `VisionTransformer`, as in its files.
 """
 
 import re
@@ -83,7 +83,7 @@ VISION: Names = [
 
 
 def rename(name: str, names: Names) -> str:
-    """A name after every substitution that applies, in order."""
+    """The name after all regular-expression substitutions, in order."""
     for pattern, replacement in names:
         name = re.sub(pattern, replacement, name)
     return name
@@ -100,7 +100,7 @@ def text_tensors(tensors: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
 
 
 def vae_tensors(tensors: Mapping[str, np.ndarray], config: VAEConfig) -> Mapping[str, np.ndarray]:
-    """The release's autoencoder, renamed: its levels are flat lists, or, with shortcuts, lists of lists."""
+    """The release's autoencoder, renamed; its blocks are a flat list or, with shortcuts, a list per level."""
     return Renamed(tensors, {_vae_name(rename(name, VAE), config): (name, None) for name in tensors})
 
 
@@ -122,7 +122,7 @@ def _vae_name(name: str, config: VAEConfig) -> str:
 
 
 def vision_tensors(tensors: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-    """The release's image encoder, renamed; its joint q, k, v apart, its text side left out."""
+    """The release's image encoder, renamed, with q, k and v split, and without CLIP's text encoder."""
     places: dict[str, tuple[str, Callable | None]] = {}
     for stored in tensors:
         if stored.startswith(("textual.", "log_scale")):

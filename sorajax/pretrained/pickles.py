@@ -1,8 +1,8 @@
-"""A torch checkpoint (`.pth`, `.pt`, `.bin`) as a lazy mapping of numpy arrays, without torch and without running it.
+"""A torch checkpoint (`.pth`, `.pt`, `.bin`) as a lazy mapping of numpy arrays, without torch and without running code.
 
-Such a file is a pickle, and a pickle can call anything. Only the few names that describe tensors are understood here;
-any other is refused, named, before anything is called. Both forms are read: the zip archive (torch 1.6 and newer) and
-the older stream of pickles. Arrays are views of the file, read when they are used.
+Such a file is a pickle, and unpickling can call any function. Only the few names that describe tensors are allowed
+here; any other raises an error that names it, before anything is called. Both formats are read: the zip archive (torch
+1.6 and newer) and the older stream of pickles. Arrays are memory-mapped views of the file.
 """
 
 import pickle
@@ -33,12 +33,12 @@ TYPES = {
 }
 PICKLES = (".pth", ".pt", ".bin")
 MAGIC = 0x1950A86A20F9469CFC6C
-HEADERS = 3  # pickles before the object in the older form: magic number, protocol, the machine that wrote it
+HEADERS = 3  # pickles before the object in the older format: magic number, protocol, system information
 
 
 @dataclass(frozen=True)
 class Storage:
-    """A flat run of numbers in the file."""
+    """A flat array in the file."""
 
     key: str
     dtype: np.dtype
@@ -46,7 +46,7 @@ class Storage:
 
 @dataclass(frozen=True)
 class Tensor:
-    """Where a tensor lies in its storage; offset and strides in elements."""
+    """A tensor as a view of its storage; offset and strides in elements."""
 
     storage: Storage
     offset: int
@@ -71,7 +71,7 @@ KNOWN = {
 
 
 class _Reader(pickle.Unpickler):
-    """Understands tensors, and nothing else."""
+    """An unpickler that allows tensors only."""
 
     def __init__(self, file: Any, path: Path):
         super().__init__(file)
@@ -85,8 +85,8 @@ class _Reader(pickle.Unpickler):
             )
         return KNOWN[module, name]
 
-    def persistent_load(self, said: Any) -> Storage:
-        kind, dtype, key, *_ = said
+    def persistent_load(self, identifier: Any) -> Storage:
+        kind, dtype, key, *_ = identifier
         if kind != "storage" or not isinstance(dtype, np.dtype):
             raise ValueError(f"{self.path} holds a {kind!r} where a storage is expected: download it again")
         return Storage(str(key), dtype)
@@ -95,8 +95,8 @@ class _Reader(pickle.Unpickler):
 class PickledTensors(Mapping[str, np.ndarray]):
     """Tensors of a torch checkpoint by name, nested dicts flattened with dots.
 
-    Raises FileNotFoundError where there is no file, and ValueError, on one line, for a file that is cut short, is no
-    torch checkpoint, or would run code.
+    Raises FileNotFoundError for a missing file, and ValueError, on one line, for a file that is cut short, is no torch
+    checkpoint, or would run code.
     """
 
     def __init__(self, path: str | Path):
@@ -104,8 +104,8 @@ class PickledTensors(Mapping[str, np.ndarray]):
         if not self.path.is_file():
             raise FileNotFoundError(f"{path} does not exist: give a .pth file")
         try:
-            found, self._places = self._zipped() if zipfile.is_zipfile(self.path) else self._streamed()
-            self._tensors = dict(_flat(found))
+            content, self._places = self._zipped() if zipfile.is_zipfile(self.path) else self._streamed()
+            self._tensors = dict(_flat(content))
         except (
             pickle.UnpicklingError,
             EOFError,
@@ -144,33 +144,33 @@ class PickledTensors(Mapping[str, np.ndarray]):
         return len(self._tensors)
 
     def _zipped(self) -> tuple[Any, dict[str, int]]:
-        """The object, and where each storage begins in the file."""
+        """The unpickled object, and the offset in bytes of each storage in the file."""
         with zipfile.ZipFile(self.path) as archive, self.path.open("rb") as file:
             inner = next(info.filename for info in archive.infolist() if info.filename.endswith("data.pkl"))
             with archive.open(inner) as member:
-                found = _Reader(member, self.path).load()
+                content = _Reader(member, self.path).load()
             prefix = inner.removesuffix("data.pkl") + "data/"
             stored = [info for info in archive.infolist() if info.filename.startswith(prefix)]
-            return found, {info.filename.removeprefix(prefix): _begin(info, file) for info in stored}
+            return content, {info.filename.removeprefix(prefix): _begin(info, file) for info in stored}
 
     def _streamed(self) -> tuple[Any, dict[str, int]]:
         with self.path.open("rb") as file:
             headers = [_Reader(file, self.path).load() for _ in range(HEADERS)]
             if headers[0] != MAGIC:
                 raise ValueError(f"{self.path} is no torch checkpoint: download it again")
-            found = _Reader(file, self.path).load()
+            content = _Reader(file, self.path).load()
             keys = _Reader(file, self.path).load()
-            kinds = {tensor.storage.key: tensor.storage.dtype for _, tensor in _flat(found)}
+            kinds = {tensor.storage.key: tensor.storage.dtype for _, tensor in _flat(content)}
             places = {}
             for key in keys:
                 (count,) = struct.unpack("<q", file.read(8))
                 places[str(key)] = file.tell()
                 file.seek(count * kinds[str(key)].itemsize, 1)
-            return found, places
+            return content, places
 
 
 def _begin(info: zipfile.ZipInfo, file: BinaryIO) -> int:
-    """Where a member's bytes begin: after its local header, whose name and extra field have their own lengths."""
+    """Offset of a member's bytes: after its local header, whose name and extra field have their own lengths."""
     if info.compress_type != zipfile.ZIP_STORED:
         raise zipfile.BadZipFile(f"{info.filename} is compressed")
     file.seek(info.header_offset + 26)
@@ -178,9 +178,9 @@ def _begin(info: zipfile.ZipInfo, file: BinaryIO) -> int:
     return info.header_offset + 30 + name + extra
 
 
-def _flat(found: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    """(name, tensor) of nested dicts; what is no tensor (a step, a version) is left out."""
-    for name, value in found.items():
+def _flat(content: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    """(name, tensor) of nested dicts, without values that are no tensors (a step, a version)."""
+    for name, value in content.items():
         if isinstance(value, Tensor):
             yield f"{prefix}{name}", value
         elif isinstance(value, dict):

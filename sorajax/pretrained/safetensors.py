@@ -1,4 +1,4 @@
-"""A safetensors file, or a folder of shards, as a lazy mapping from names to numpy arrays; other names for such."""
+"""Lazy mappings from names to numpy arrays: of a safetensors file or a folder of shards, also under other names."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 
 ENDING, INDEX = ".safetensors", ".safetensors.index.json"
 CANONICAL = ("diffusion_pytorch_model", "model", "pytorch_lora_weights", "adapter_model")
-"""What diffusers, transformers and PEFT call the weights of a folder. Variants beside them (`model.fp16.safetensors`)
-hold the same tensors and are not read."""
+"""Stems of weight files in diffusers, transformers and PEFT. Variants beside them (`model.fp16.safetensors`) contain
+the same tensors and are not read."""
 TYPES = {
     "F64": np.float64,
     "F32": np.float32,
@@ -26,17 +26,17 @@ TYPES = {
     "U8": np.uint8,
     "BOOL": np.bool_,
 }
-"""Of headers; tensors of any other are no weights either, and pass for uint8."""
+"""dtypes in headers; tensors of other dtypes are no weights, and are treated as uint8."""
 
 
 class Tensors(Mapping[str, np.ndarray]):
-    """Tensors of `path`, each read from disk when it is asked for (bfloat16 arrives as ml_dtypes' bfloat16).
+    """Tensors of `path`, each read from disk on access (bfloat16 as ml_dtypes' bfloat16).
 
-    `path` is one file, or a folder with `*.safetensors` and, where they are shards, their `*.safetensors.index.json`;
-    of a folder only files whose names begin with `stem`. The index says which file a tensor is read from; without one
-    it is the file with a canonical name, where there is one, else all of them.
-    Raises FileNotFoundError where there are none or a shard is missing, ValueError where one is not a whole file or two
-    hold the same tensor.
+    `path` is a file, or a folder with `*.safetensors` and, for shards, their `*.safetensors.index.json`; only files
+    whose names begin with `stem`. With an index, it determines the file of each tensor; without one, the file with a
+    canonical name is read, or all files where there is none.
+    Raises FileNotFoundError where there are no files or a shard is missing, and ValueError for a damaged file and for a
+    tensor in two files.
     """
 
     def __init__(self, path: str | Path, stem: str = ""):
@@ -52,14 +52,14 @@ class Tensors(Mapping[str, np.ndarray]):
                         f"{path}: {other.name} and {file.name} both hold {name}, and no index says which "
                         "to read: keep one of them, or give the file itself"
                     )
-        if lost := next((name for name in index if name not in self._where), None):
-            raise ValueError(f"{Path(path) / index[lost]} has no {lost}, which the index says it has: download again")
+        if missing := next((name for name in index if name not in self._where), None):
+            raise ValueError(f"{Path(path) / index[missing]} lacks {missing}, which the index lists: download again")
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._open[self._where[name]].get_tensor(name)
 
-    def hollow(self, name: str) -> np.ndarray:
-        """An array of the tensor's shape and type, of which nothing is read."""
+    def placeholder(self, name: str) -> np.ndarray:
+        """Zeros of the tensor's shape and dtype; reads and allocates nothing."""
         header = self._open[self._where[name]].get_slice(name)
         return np.broadcast_to(np.zeros((), TYPES.get(header.get_dtype(), np.uint8)), header.get_shape())
 
@@ -71,7 +71,7 @@ class Tensors(Mapping[str, np.ndarray]):
 
 
 class Renamed(Mapping[str, np.ndarray]):
-    """Tensors under other names, each read, and changed, when it is asked for."""
+    """Tensors under other names, each read and converted on access; `places`: name -> (stored name, conversion)."""
 
     def __init__(self, tensors: Mapping[str, np.ndarray], places: Mapping[str, tuple[str, Callable | None]]):
         self._tensors, self._places = tensors, places
@@ -81,10 +81,10 @@ class Renamed(Mapping[str, np.ndarray]):
         tensor = self._tensors[stored]
         return tensor if change is None else change(tensor)
 
-    def hollow(self, name: str) -> np.ndarray:
-        """As of `Tensors`."""
+    def placeholder(self, name: str) -> np.ndarray:
+        """See `Tensors.placeholder`."""
         stored, change = self._places[name]
-        tensor = getattr(self._tensors, "hollow", self._tensors.__getitem__)(stored)
+        tensor = getattr(self._tensors, "placeholder", self._tensors.__getitem__)(stored)
         return tensor if change is None else change(tensor)
 
     def __iter__(self) -> Iterator[str]:
@@ -95,7 +95,7 @@ class Renamed(Mapping[str, np.ndarray]):
 
 
 def _files(path: Path, stem: str) -> tuple[list[Path], dict[str, str]]:
-    """The files to read, and by the index, where there is one, the name of each tensor's file."""
+    """The files to read, and the index {tensor: file name}, empty where there is none."""
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist: give a .safetensors file or a folder of them")
     if path.is_file():
@@ -112,14 +112,14 @@ def _files(path: Path, stem: str) -> tuple[list[Path], dict[str, str]]:
 
 
 def _chosen(folder: Path, stem: str, ending: str) -> list[Path]:
-    """The file of a canonical name, or else all that end so; hidden ones (`._model.safetensors`) do not count."""
-    found = [path for path in sorted(folder.glob(f"{stem}*{ending}")) if not path.name.startswith(".")]
-    return [path for path in found if path.name.removesuffix(ending) in (stem, *CANONICAL)] or found
+    """The file with a canonical name, else all files with this ending, without hidden ones (`._model.safetensors`)."""
+    files = [path for path in sorted(folder.glob(f"{stem}*{ending}")) if not path.name.startswith(".")]
+    return [path for path in files if path.name.removesuffix(ending) in (stem, *CANONICAL)] or files
 
 
 def shards(index: Path) -> dict[str, str]:
-    """Which file beside an index holds each tensor. Raises ValueError and FileNotFoundError where it is damaged or a
-    file is missing."""
+    """The name of the file of each tensor, from an index file. Raises ValueError for a damaged index and
+    FileNotFoundError for a missing file."""
     try:
         places = dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
         names = sorted(set(places.values()))
@@ -139,6 +139,6 @@ def _opened(file: Path):
     if small := next((name for name, kind in kinds.items() if kind.startswith("F8")), None):
         raise ValueError(
             f"{file}: {small} is {kinds[small]}, which numpy does not read: get these weights in float32, "
-            "bfloat16 or float16; --quantize fp8 makes them as small"
+            "bfloat16 or float16; --quantize fp8 gives them the same size in memory"
         )
     return tensors

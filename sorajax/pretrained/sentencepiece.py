@@ -1,7 +1,8 @@
-"""A SentencePiece model (`spiece.model`, `*.spm`) as the JSON of the `tokenizers` library, which then encodes the same.
+"""Conversion of a SentencePiece model (`spiece.model`, `*.spm`) into the JSON of the `tokenizers` library, with equal
+encodings.
 
-Read is the protobuf of the unigram models (Kudo 2018) that T5 and umT5 have: pieces with their log-probabilities, the
-table of characters that are replaced first, and how spaces are kept. An end of sentence follows each text, as in T5.
+Supports the unigram models (Kudo 2018) of T5 and umT5, and reads from their protobuf the pieces with log-probabilities,
+the table of character replacements, and the treatment of spaces. An end-of-sentence token follows each text, as in T5.
 """
 
 import re
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 
 ENDINGS = (".model", ".spm")
 SPACE = "▁"
-"""What SentencePiece writes for a space."""
+"""SentencePiece's symbol for a space."""
 UNIGRAM = 1
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4
 """Kinds of pieces in its protobuf."""
@@ -25,25 +26,25 @@ class Piece(NamedTuple):
 
 
 def tokenizer_in(folder: Path) -> str:
-    """The tokenizer of a folder, as JSON: its tokenizer.json or, where that is missing, its SentencePiece model.
+    """The tokenizer of a folder as JSON: its tokenizer.json or, where that is missing, its SentencePiece model.
 
-    Raises FileNotFoundError where there is neither, and ValueError as `converted` does.
+    Raises FileNotFoundError where there is neither, and ValueError as `convert` does.
     """
     if (path := folder / "tokenizer.json").is_file():
         return tokenizer_json(path)
-    found = sorted(file for file in folder.glob("*") if file.suffix in ENDINGS and not file.name.startswith("."))
-    if not found:
+    models = sorted(file for file in folder.glob("*") if file.suffix in ENDINGS and not file.name.startswith("."))
+    if not models:
         raise FileNotFoundError(f"{path} is missing: download the model again, with its tokenizer")
-    return tokenizer_json(found[0])
+    return tokenizer_json(models[0])
 
 
 def tokenizer_json(path: Path) -> str:
-    """The JSON of a tokenizer in a file of either kind."""
-    return converted(path) if path.suffix in ENDINGS else path.read_text(encoding="utf-8")
+    """The JSON of a tokenizer file of either kind."""
+    return convert(path) if path.suffix in ENDINGS else path.read_text(encoding="utf-8")
 
 
-def converted(path: Path) -> str:
-    """The JSON of a SentencePiece model. Raises ValueError for a file that is none, or no unigram model."""
+def convert(path: Path) -> str:
+    """The JSON of a SentencePiece model. Raises ValueError for other files, and for other models than unigram ones."""
     try:
         model = _fields(path.read_bytes())
         pieces = [_piece(content) for content in model[1]]
@@ -66,15 +67,15 @@ def _tokenizer(pieces: list[Piece], trained: dict[int, list[Any]], normal: dict[
     scores = [(piece.text, piece.score) for piece in pieces]
     tokenizer = Tokenizer(models.Unigram(scores, unk_id=unknown, byte_fallback=fallback))
     steps: list[Any] = [normalizers.Precompiled(table)] if (table := normal.get(2, [b""])[0]) else []
-    if _number(normal, 4, 1):  # extra spaces go, and only spaces
+    if _number(normal, 4, 1):  # removes extra spaces, but no other white space
         steps += [normalizers.Replace(Regex(r"\A +| +\z"), ""), normalizers.Replace(Regex(" {2,}"), " ")]
     if _number(normal, 5, 1):
         steps.append(normalizers.Replace(" ", SPACE))
     before: list[Any] = []
-    if _number(normal, 3, 1):  # a space before the text, also where it begins with one, which Metaspace would leave out
+    if _number(normal, 3, 1):  # prepends a space, also to a text that begins with one, for which Metaspace would not
         steps.append(normalizers.Replace(Regex(rf"\A{SPACE}"), SPACE * 2))
         before.append(pre_tokenizers.Metaspace(SPACE, prepend_scheme="always", split=False))
-    if own := [piece.text for piece in pieces if piece.kind == USER_DEFINED]:  # these stay whole
+    if own := [piece.text for piece in pieces if piece.kind == USER_DEFINED]:  # are never split
         either = "|".join(re.escape(text) for text in sorted(own, key=len, reverse=True))
         before.append(pre_tokenizers.Split(Regex(either), behavior="isolated"))
     if steps:
@@ -100,17 +101,17 @@ def _piece(content: bytes) -> Piece:
 
 
 def _number(fields: dict[int, list[Any]], number: int, usual: int) -> int:
-    """The last value of a field of numbers, which are signed; the usual one where it is left out."""
+    """The last value of a field of signed numbers; `usual` where it is missing."""
     value = fields.get(number, [usual])[-1]
     return value - 2**64 if value >= 2**63 else value
 
 
 def _fields(content: bytes) -> dict[int, list[Any]]:
-    """A protobuf message: the values of each field, by its number."""
-    found: dict[int, list[Any]] = {}
+    """The values of each field of a protobuf message, by field number."""
+    fields: dict[int, list[Any]] = {}
     for number, value in _read(content):
-        found.setdefault(number, []).append(value)
-    return found
+        fields.setdefault(number, []).append(value)
+    return fields
 
 
 def _read(content: bytes) -> Iterator[tuple[int, Any]]:

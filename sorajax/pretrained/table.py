@@ -1,7 +1,7 @@
 """Weights of another implementation <-> our parameters, by one table read in both directions.
 
-A row names a parameter of ours, a tensor of theirs and, as an einops pattern from theirs to ours, how its axes move.
-Reading is strict both ways: a tensor that no row reads and a parameter that no row fills both raise.
+A row names one of our parameters, one of their tensors, and the einops pattern that converts their axes into ours. Both
+directions are strict: a tensor that no row reads and a parameter that no row fills raise ValueError.
 """
 
 from __future__ import annotations
@@ -17,24 +17,26 @@ from einops import rearrange
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 Finish = Callable[[str, jax.Array], Any]
-"""The path and value of a parameter -> what takes its place."""
+"""(path, value) of a parameter -> its replacement."""
 
 
 class Row(NamedTuple):
-    """One parameter. `layers` > 0: ours is their stack, and `{layer}` in `theirs` counts them."""
+    """One parameter. With `layers` > 0, ours is the stack of their tensors, and `{layer}` in `theirs` is the index."""
 
     ours: str
     theirs: str
     layout: str = "d -> d"
     layers: int = 0
     sizes: tuple[tuple[str, int], ...] = ()
-    """Lengths of axes that `layout` joins, so that it can be read backwards."""
+    """Lengths of the axes that `layout` merges, for the inverse."""
 
 
 def check_tensors(rows: Sequence[Row], tensors: Mapping[str, np.ndarray], shapes: Any) -> None:
-    """Raises ValueError where names, shapes or types of tensors are not those of the parameters, as importing does;
-    reads no tensor whose mapping tells what it is without (`hollow`)."""
-    read = getattr(tensors, "hollow", tensors.__getitem__)
+    """Raises ValueError where names, shapes or dtypes of tensors do not match the parameters, as importing does.
+
+    Reads no values where the mapping has `placeholder`, which gives shape and dtype only.
+    """
+    read = getattr(tensors, "placeholder", tensors.__getitem__)
     for row, leaf in _matched(rows, tensors, shapes):
         for name in _names(row):
             _part(row, name, {name: read(name)}, leaf.shape)
@@ -46,12 +48,12 @@ def stream_parameters(
     shapes: Any,
     finish: Finish = lambda name, leaf: leaf,
 ) -> dict:
-    """Their tensors -> our parameters, tensor by tensor to where each belongs: host memory holds one tensor, not the
+    """Their tensors -> our parameters, streamed tensor by tensor to the devices: host memory holds one tensor, not the
     model.
 
-    `shapes` is the tree of our parameters, ShapeDtypeStructs with the type, and where it is wanted the sharding, that
-    each parameter shall have. Each parameter goes through `finish` as soon as it is there. Raises ValueError, naming
-    names, where a tensor is unread or missing, a parameter is unfilled or the table's own, or a shape differs.
+    `shapes` is the tree of our parameters: ShapeDtypeStructs with the dtype, and optionally the sharding, of each. Each
+    parameter is replaced by `finish(path, value)` as soon as it is loaded. Raises ValueError, with names, for tensors
+    that are missing or that no row reads, parameters that no row fills, rows without a parameter, and unequal shapes.
     """
     filled = {}
     for row, leaf in _matched(rows, tensors, shapes):
@@ -72,7 +74,7 @@ def _put_layer(stack: jax.Array, layer: int, part: jax.Array) -> jax.Array:
 
 
 def _matched(rows: Sequence[Row], tensors: Mapping[str, Any], shapes: Any) -> list[tuple[Row, Any]]:
-    """Each row with the parameter that it fills. Raises ValueError where rows, tensors and parameters do not match."""
+    """(row, its parameter) of all rows. Raises ValueError where rows, tensors and parameters do not match."""
     expected = flatten_dict(shapes, sep="/")
     theirs = {name for row in rows for name in _names(row)}
     _refuse("tensors that no parameter takes", set(tensors) - theirs)
@@ -83,32 +85,32 @@ def _matched(rows: Sequence[Row], tensors: Mapping[str, Any], shapes: Any) -> li
 
 
 def _part(row: Row, name: str, tensors: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
-    """One of their tensors with our axes; `shape` is that of the whole parameter. Raises ValueError where it differs.
-
-    A tensor of integers or booleans is no weight, and one of 8 bits has lost its scale: both are refused.
+    """One of their tensors with our axes; `shape` is that of the whole parameter. Raises ValueError where it differs,
+    and for tensors that are no weights (integers, booleans) or need a scale (8 bits).
     """
     tensor = tensors[name]
     if tensor.dtype.kind in "iub" or tensor.dtype.itemsize == 1:
         raise ValueError(
             f"{name} is {tensor.dtype}, and weights are float32, bfloat16 or float16: get these weights "
-            "in one of those types"
+            "in one of these types"
         )
-    part = turned(row, row.layout, tensor)
-    wanted = tuple(shape[1:]) if row.layers else tuple(shape)
-    if part.shape != wanted:
+    part = rearrange_tensor(row, row.layout, tensor)
+    expected = tuple(shape[1:]) if row.layers else tuple(shape)
+    if part.shape != expected:
         raise ValueError(
-            f"{name} gives {row.ours} the shape {part.shape}, the config says {wanted}: use the config of these weights"
+            f"{name} gives {row.ours} the shape {part.shape}, the config says {expected}: use the config "
+            "of these weights"
         )
     return part
 
 
 def export_parameters(rows: Sequence[Row], parameters: Any) -> dict[str, np.ndarray]:
     """The inverse of `stream_parameters`. Raises ValueError where a parameter has no row, or a row no parameter."""
-    return dict(exported(rows, parameters))
+    return dict(export_tensors(rows, parameters))
 
 
-def exported(rows: Sequence[Row], parameters: Any) -> Iterator[tuple[str, np.ndarray]]:
-    """As `export_parameters`, tensor by tensor: of arrays on devices one tensor at a time comes to the host."""
+def export_tensors(rows: Sequence[Row], parameters: Any) -> Iterator[tuple[str, np.ndarray]]:
+    """As `export_parameters`, tensor by tensor: only one tensor at a time is copied from the devices to the host."""
     ours = flatten_dict(parameters, sep="/")
     _refuse("parameters that have no tensor", set(ours) - {row.ours for row in rows})
     _refuse("parameters are missing", {row.ours for row in rows} - set(ours))
@@ -117,15 +119,15 @@ def exported(rows: Sequence[Row], parameters: Any) -> Iterator[tuple[str, np.nda
         leaf = ours[row.ours]
         for layer, name in enumerate(_names(row)):
             part = np.asarray(leaf[layer] if row.layers else leaf)
-            yield name, np.ascontiguousarray(turned(row, f"{after} -> {before}", part))
+            yield name, np.ascontiguousarray(rearrange_tensor(row, f"{after} -> {before}", part))
 
 
 def _names(row: Row) -> list[str]:
     return [row.theirs.format(layer=layer) for layer in range(row.layers)] if row.layers else [row.theirs]
 
 
-def turned(row: Row, layout: str, tensor: np.ndarray) -> np.ndarray:
-    """A tensor with the axes of `layout`, which is the row's own or that backwards. Raises ValueError."""
+def rearrange_tensor(row: Row, layout: str, tensor: np.ndarray) -> np.ndarray:
+    """A tensor rearranged by `layout`, the row's or its inverse. Raises ValueError where it does not fit."""
     try:
         return rearrange(tensor, layout, **dict(row.sizes))
     except ValueError as error:  # einops names axes, not tensors

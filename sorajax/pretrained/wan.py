@@ -1,4 +1,4 @@
-"""The open Wan models: their configs -> ours, and tables of their tensor names.
+"""The open Wan models: conversion of their configs, and tables of their tensor names.
 
 Names and shapes are those of diffusers' `WanTransformer3DModel` and `AutoencoderKLWan`, and of transformers'
 `UMT5EncoderModel` and `CLIPVisionModel`, as their repositories store them.
@@ -29,16 +29,16 @@ GAMMA_2D = "c 1 1 -> c"
 
 
 def dit_config(config: Mapping[str, Any], **changes) -> DiTConfig:
-    """`transformer/config.json` -> ours; `changes` sets what theirs does not say (remat, unroll, dtype)."""
+    """`transformer/config.json` -> ours; `changes` sets fields that theirs does not have (remat, unroll, dtype)."""
     heads = config["num_attention_heads"]
     width, image = heads * config["attention_head_dim"], config.get("image_dim")
-    wanted = {
+    required = {
         "qk_norm": "rms_norm_across_heads",
         "cross_attn_norm": True,
         "pos_embed_seq_len": None,
         "added_kv_proj_dim": width if image else None,
     }
-    _only("transformer", config, wanted, TRANSFORMER)
+    _only("transformer", config, required, TRANSFORMER)
     return DiTConfig(
         width=width,
         hidden=config["ffn_dim"],
@@ -146,15 +146,15 @@ AUTOENCODER = {
 """Fields of configs in the diffusers layout; names that begin with _ are diffusers' own."""
 
 
-def _only(what: str, config: Mapping[str, Any], wanted: Mapping[str, Any], known: Collection[str] = ()) -> None:
-    """Raises ValueError where a field has another value than the wanted one, and names fields beside the known ones."""
-    for name, value in wanted.items():
+def _only(what: str, config: Mapping[str, Any], required: Mapping[str, Any], known: Collection[str] = ()) -> None:
+    """Raises ValueError where a field differs from its required value; a note lists fields that are not known."""
+    for name, value in required.items():
         if config.get(name, value) != value:
             raise ValueError(f"this {what} has {name}={config[name]!r}, and only {value!r} can be imported")
     if unknown := [name for name in config if known and name not in known and not name.startswith("_")]:
         note(
-            f"the {what}'s config.json has {', '.join(unknown)}, which sorajax does not know: without it the model "
-            "may work otherwise"
+            f"the {what}'s config.json has {', '.join(unknown)}, which sorajax ignores: the model may behave "
+            "differently"
         )
 
 
@@ -164,7 +164,7 @@ def _linear(ours: str, theirs: str, layout: str = LINEAR, **more) -> Iterator[Ro
 
 
 def dit_table(config: DiTConfig) -> list[Row]:
-    """Rows of the transformer. Raises ValueError for a config that the open models cannot express."""
+    """The table of the transformer. Raises ValueError for a config without counterpart in the open models."""
     if config.pooled_text:
         raise ValueError("pooled_text=True has no counterpart in the open models: use pooled_text=False")
     n = config.depth
@@ -194,7 +194,7 @@ def dit_table(config: DiTConfig) -> list[Row]:
 
 
 def _image_rows(n: int) -> Iterator[Row]:
-    """What reads an image's tokens."""
+    """Rows of the layers that attend to image tokens."""
     embedder, attention = "condition_embedder.image_embedder", "blocks.{layer}.attn2"
     for ours, theirs in ("norm_in", "norm1"), ("norm_out", "norm2"):
         yield Row(f"image_in/{ours}/scale", f"{embedder}.{theirs}.weight")
@@ -207,7 +207,7 @@ def _image_rows(n: int) -> Iterator[Row]:
 
 
 def _unstacked(row: Row) -> Iterator[Row]:
-    """The row for each block, where blocks have leaves of their own."""
+    """A row per block, for blocks with leaves of their own."""
     if not row.layers:
         yield row
     for layer in range(row.layers):
@@ -216,7 +216,7 @@ def _unstacked(row: Row) -> Iterator[Row]:
 
 
 def text_table(config: TextConfig) -> list[Row]:
-    """Rows of the text encoder. Files may hold the embedding twice: see `untied`."""
+    """The table of the text encoder. Files may contain the embedding twice: see `untied`."""
     n, block = config.depth, "encoder.block.{layer}.layer"
     attention = f"{block}.0.SelfAttention"
     return [
@@ -236,14 +236,14 @@ def text_table(config: TextConfig) -> list[Row]:
     ]
 
 
-def used(tensors: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-    """A transformer's tensors without those that the reference ignores: files of Wan 2.1's image-to-video models hold a
-    norm for a second q, which nothing computes."""
+def without_ignored(tensors: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """A transformer's tensors without those that the reference ignores: files of Wan 2.1's image-to-video models
+    contain a norm of a second q, which does not exist."""
     return Renamed(tensors, {name: (name, None) for name in tensors if "norm_added_q" not in name})
 
 
 def untied(tensors: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-    """A text encoder's tensors with its embedding once, as `shared.weight`, under whichever names it was stored."""
+    """A text encoder's tensors with its embedding once, as `shared.weight`, whichever of its two names is stored."""
     names = {name: name for name in tensors}
     if alias := names.pop("encoder.embed_tokens.weight", None):
         names.setdefault("shared.weight", alias)
@@ -251,7 +251,7 @@ def untied(tensors: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
 
 
 def vision_table(config: VisionConfig) -> list[Row]:
-    """Rows of the image encoder. What comes after the layer that is read has none: see `seen`."""
+    """The table of the image encoder, without the layers that are not used: see `without_unused_layers`."""
     n, layer = config.depth - 1, "vision_model.encoder.layers.{layer}"
     rows = [
         Row("token", "vision_model.embeddings.class_embedding"),
@@ -280,9 +280,9 @@ def vision_table(config: VisionConfig) -> list[Row]:
     return rows
 
 
-def seen(tensors: Mapping[str, np.ndarray], config: VisionConfig) -> Mapping[str, np.ndarray]:
-    """Names of an image encoder's tensors that are read: without its last layer and what follows it, which the
-    transformer never sees, under one prefix (some files leave `vision_model.` out)."""
+def without_unused_layers(tensors: Mapping[str, np.ndarray], config: VisionConfig) -> Mapping[str, np.ndarray]:
+    """An image encoder's tensors without its last layer and the layers after it, whose outputs are not used, with the
+    prefix `vision_model.`, which some files omit."""
     last = f"encoder.layers.{config.depth - 1}."
     names = {name.removeprefix("vision_model."): name for name in tensors}
     unread = (last, "post_layernorm.", "visual_projection.", "embeddings.position_ids")
@@ -291,7 +291,7 @@ def seen(tensors: Mapping[str, np.ndarray], config: VisionConfig) -> Mapping[str
 
 
 def vae_table(config: VAEConfig) -> list[Row]:
-    """Rows of the autoencoder. Raises ValueError for a config that the Wan form cannot express."""
+    """The table of the autoencoder. Raises ValueError for a config without counterpart in Wan's autoencoders."""
     if any(space != 2 for _, space in config.strides) or (config.pixel_patch != 1 and not config.shortcuts):
         raise ValueError(
             f"pixel_patch={config.pixel_patch} and strides={config.strides} have no counterpart in "
@@ -333,7 +333,7 @@ def _resample(ours: str, theirs: str, time: int) -> Iterator[Row]:
 
 
 def _encoder_rows(config: VAEConfig) -> Iterator[Row]:
-    """Their encoder is one flat list of residual blocks and down-samplings, or, with shortcuts, a list of levels."""
+    """Rows of the encoder, in theirs a flat list of residual and down-sampling blocks or, with shortcuts, of levels."""
     place, features = 0, config.base
     for level, multiplier in enumerate(config.multipliers):
         for block in range(config.residual_blocks):
@@ -349,15 +349,16 @@ def _encoder_rows(config: VAEConfig) -> Iterator[Row]:
 
 
 def _decoder_rows(config: VAEConfig) -> Iterator[Row]:
-    """Their decoder counts levels from the lowest resolution; without shortcuts up-sampling halves the channels."""
+    """Rows of the decoder, whose levels in theirs count from the lowest resolution; without shortcuts up-sampling
+    halves the channels."""
     base = config.decoder_base or config.base
     features = base * config.multipliers[-1]
     for place, level in enumerate(reversed(range(len(config.multipliers)))):
         theirs = f"decoder.up_blocks.{place}"
         for block in range(config.residual_blocks + 1):
-            ours, wanted = f"decoder/level{level}_block{block}", base * config.multipliers[level]
-            yield from _residual(ours, f"{theirs}.resnets.{block}", features != wanted)
-            features = wanted
+            ours, required = f"decoder/level{level}_block{block}", base * config.multipliers[level]
+            yield from _residual(ours, f"{theirs}.resnets.{block}", features != required)
+            features = required
         if level > 0:
             sampler = "upsampler" if config.shortcuts else "upsamplers.0"
             yield from _resample(f"decoder/level{level}", f"{theirs}.{sampler}", config.strides[level - 1][0])

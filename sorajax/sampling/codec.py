@@ -12,7 +12,7 @@ from sorajax.devices.residency import Parts, memory_of_devices
 from sorajax.diffusion.looped import Cycle
 from sorajax.media.video import Frames
 from sorajax.models.sora import SoraConfig
-from sorajax.models.tiles import LARGEST, decode_tiles
+from sorajax.models.tiles import UNTILED_PIXELS, decode_tiles
 from sorajax.models.vae import VAE, decode_chunks, decode_singly, decode_to_bytes, stream_encode
 from sorajax.sampling.memory import in_tiles
 from sorajax.sampling.program import Programs, decode_whole, interruptible
@@ -72,7 +72,7 @@ class Codec:
     def decoder(self, shape: tuple[int, ...]) -> Callable:
         """What decodes latents [b t h w c], a part of a stream, in the memory of this machine."""
         (_, rows, columns), (b, *latent) = self.config.vae.stride, shape
-        if latent[1] * rows * latent[2] * columns <= LARGEST:
+        if latent[1] * rows * latent[2] * columns <= UNTILED_PIXELS:
             return decode_to_bytes
         memory = memory_of_devices() / jax.local_device_count()
         return decode_tiles if in_tiles(self.config.vae, self.params["vae"], latent, memory, b) else decode_singly

@@ -17,7 +17,7 @@ from sorajax.media.video import Frames
 from sorajax.models.conditioning import ConditioningFrames, Encoders
 from sorajax.models.sora import SoraConfig
 from sorajax.models.velocity import ExtraInputs
-from sorajax.models.vision import prepared
+from sorajax.models.vision import preprocess
 from sorajax.sampling.codec import Codec
 from sorajax.sampling.conditions import Conditions, conditions_of
 from sorajax.sampling.program import Programs, encode_image, expert_ranges, sample_latents
@@ -110,5 +110,5 @@ class Denoiser:
         """The image encoder's tokens of a picture."""
         config = self.config.vision
         assert config is not None
-        image = prepared(picture, config.size)[None]
+        image = preprocess(picture, config.size)[None]
         return self.programs("vision", partial(encode_image, config), self.params["vision"], image)[0]

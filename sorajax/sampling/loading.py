@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from sorajax.devices.compilation import claim_memory, keep_compiled
+from sorajax.devices.compilation import claim_memory, enable_compilation_cache
 from sorajax.models.folder import WORLD
 from sorajax.models.text import Tokenizer
 from sorajax.pretrained.open import Bits, Dtype, Lora, open_parts
@@ -29,7 +29,7 @@ def load(
     Raises FileNotFoundError where nothing is found and ValueError for damaged files or too little memory.
     """
     claim_memory()
-    keep_compiled()
+    enable_compilation_cache()
     embedded = str(model) == EMBEDDED
     config, params, tokenizer, name = open_parts(WORLD if embedded else model, dtype, loras, quantize)
     adapters = [lora if isinstance(lora, str) else f"{lora[0]}:{lora[1]:g}" for lora in loras]

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sorajax.devices.residency import FULLEST, Parts
+from sorajax.devices.residency import WEIGHTS_SHARE, Parts
 from sorajax.diffusion.samplers import SAMPLERS
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextConfig
-from sorajax.models.tiles import LARGEST, OVERLAP, TILE, starts
+from sorajax.models.tiles import OVERLAP, TILE, UNTILED_PIXELS, tile_starts
 from sorajax.models.vae import VAE, VAEConfig
 from sorajax.models.vision import VisionConfig
 from sorajax.sampling.conditions import abstract_conditions
@@ -122,7 +122,8 @@ def decoder_program(config: VAEConfig, weights: Any, shape: Sequence[int], tiled
     sizes = shape[1:3]
     tile = [min(TILE // stride, size) if tiled else size for size, stride in zip(sizes, strides)]
     tiles = [
-        len(starts(size, side, max(1, side - OVERLAP // stride))) for size, side, stride in zip(sizes, tile, strides)
+        len(tile_starts(size, side, max(1, side - OVERLAP // stride)))
+        for size, side, stride in zip(sizes, tile, strides)
     ]
     decode = partial(VAE(config).apply, method="decode_part")
     latent, params = array(1, 1, *tile, shape[3]), {"params": weights}
@@ -138,10 +139,10 @@ def in_tiles(config: VAEConfig, weights: Any, shape: Sequence[int], memory: floa
     """Whether so many clips of latents [t h w c] are decoded tile by tile: where frames are large, and whole ones would
     take more than what parts leave of a device's `memory`."""
     _, rows, columns = config.stride
-    if shape[1] * rows * shape[2] * columns <= LARGEST:
+    if shape[1] * rows * shape[2] * columns <= UNTILED_PIXELS:
         return False
     planned = decoder_program(config, jax.eval_shape(lambda: weights), shape, tiled=False).planned
-    return SPARE * clips * planned > (1 - FULLEST) * memory
+    return SPARE * clips * planned > (1 - WEIGHTS_SHARE) * memory
 
 
 def array(*shape: int, kind: Any = jnp.float32) -> Any:

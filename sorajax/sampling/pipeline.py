@@ -129,7 +129,7 @@ class Pipeline:
                 yield self.film(settings, shots_of(prompt, settings.frames), seed).whole()
             return
         most = 1 if jax.default_backend() == "cpu" else 8
-        batch = batch or self.params.most(most, "dit", alive(self.config, settings.latent, settings.guided))
+        batch = batch or self.params.batch_that_fits(most, "dit", alive(self.config, settings.latent, settings.guided))
         batch = min(batch, len(clips))
         groups = [clips[start : start + batch] for start in range(0, len(clips), batch)]
         times = settings.times(1.0 if conditioning is None else conditioning.strength)

@@ -79,7 +79,7 @@ def sample_latents(
         velocity = watched(velocity, report)
     state = sampler.begin(config.conditioning.initial(known, noise)) if state is None else state
     rows = jax.tree.map(lambda row: row[slice(*evaluations)], sampler.rows(times))
-    return sampler.along(velocity, state, rows)
+    return sampler.advance(velocity, state, rows)
 
 
 def expert_ranges(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from sorajax.errors import BadRequest
-from sorajax.media import LEAST_FPS, MOST_FPS
+from sorajax.media import MAX_FPS, MIN_FPS
 
 Direction = Literal["forward", "backward", "both"]
 SamplerName = Literal["unipc", "dpmpp_2m", "heun", "euler"]
@@ -22,7 +22,7 @@ CUT = re.compile(r"[.,;]?\s*\bcut to:\s*", re.IGNORECASE)
 LARGEST_SEED = 2**32 - 1
 MOST_STEPS = 1000
 MOST_SECONDS = 3600
-MOST_FRAMES = MOST_SECONDS * MOST_FPS
+MOST_FRAMES = MOST_SECONDS * MAX_FPS
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ class Request:
         self._check_whole("height", self.height, 1, None, "e.g. 64")
         self._check_whole("steps", self.steps, 1, MOST_STEPS, "e.g. 30")
         self._check_positive("fps", self.fps, "e.g. 8")
-        if self.fps is not None and not LEAST_FPS <= self.fps <= MOST_FPS:
-            raise BadRequest(f"fps {self.fps:g} is not allowed: use {LEAST_FPS} to {MOST_FPS}, e.g. 8")
+        if self.fps is not None and not MIN_FPS <= self.fps <= MAX_FPS:
+            raise BadRequest(f"fps {self.fps:g} is not allowed: use {MIN_FPS} to {MAX_FPS}, e.g. 8")
         if self.sampler not in (known := get_args(SamplerName)):
             raise BadRequest(f"sampler {self.sampler!r} is not known: use {', '.join(known)}")
         self._check_positive("shift", self.shift, "1 leaves the schedule even, 3 to 8 suits larger clips")

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from sorajax.diffusion.flow import schedule
 from sorajax.errors import BadRequest
 from sorajax.models.sora import SoraConfig
-from sorajax.models.text import Tokenizer, clean, spelled_out
+from sorajax.models.text import Tokenizer, clean, unfamiliar_words
 from sorajax.pretrained.conventions import released_shift
 from sorajax.sampling.request import Request, SamplerName
 
@@ -156,7 +156,7 @@ def notes_on(tokenizer: Tokenizer, config: SoraConfig, prompts: Sequence[str], n
                 raise ValueError(said) from error
             notes.append(f"{said}, as the rest is not read")
     if tokenizer.vocabulary <= SMALL:
-        unknown = dict.fromkeys(word for text in (*prompts, negative) for word in spelled_out(tokenizer, text))
+        unknown = dict.fromkeys(word for text in (*prompts, negative) for word in unfamiliar_words(tokenizer, text))
         words = ", ".join(f'"{word}"' for word in unknown)
         notes += [f"the model does not seem to know {words}; it may ignore such words"] if unknown else []
     return tuple(notes)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sorajax.files import write_atomically
-from sorajax.media.formats import differing, parsed
+from sorajax.media.formats import changed_settings, parse_metadata
 
 REQUEST = "request.json"
 
@@ -24,7 +24,9 @@ class WindowStore:
             return
         if not resume:
             shutil.rmtree(folder, ignore_errors=True)
-        elif (note := folder / REQUEST).exists() and (others := differing(parsed(note.read_bytes()), self.request)):
+        elif (note := folder / REQUEST).exists() and (
+            others := changed_settings(parse_metadata(note.read_bytes()), self.request)
+        ):
             raise ValueError(
                 f"{folder} holds the windows of another request ({', '.join(others[:4])}): repeat that "
                 "one, or begin anew with --overwrite and without --resume"

@@ -14,12 +14,12 @@ from jaxtyping import Float
 
 from sorajax.data.contexts import TEXT, Contexts, Embed, encode_captions
 from sorajax.data.latents import signature
-from sorajax.devices.sharding import whole_machine
+from sorajax.devices.sharding import mesh_of_all_devices
 from sorajax.models.folder import load_model
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextConfig, TextEncoder, Tokenizer, clean
 from sorajax.pretrained.conventions import Dtype
-from sorajax.pretrained.open import borrowed
+from sorajax.pretrained.open import read_external_parts
 from sorajax.pretrained.wan_folder import is_open_model, open_model
 
 
@@ -39,7 +39,7 @@ class FrozenText:
     def embed(self) -> Embed:
         """Opens the encoder. It stays in memory as long as what is returned does."""
         params, tokenizer = self.load(), Tokenizer(self.tokenizer, self.config.tokens)
-        mesh = whole_machine()
+        mesh = mesh_of_all_devices()
         apply = jax.jit(
             partial(_encoded, self.config), out_shardings=None if mesh is None else NamedSharding(mesh, P())
         )
@@ -67,7 +67,7 @@ def _encoded(config: TextConfig, params: Any, ids: jax.Array, mask: jax.Array) -
 def open_text(folder: Path, dtype: Dtype | None = None) -> FrozenText:
     """The text encoder of a model folder, a training directory or a folder of open weights, which runs in `dtype`:
     by default float32 on CPU, bfloat16 elsewhere. Raises FileNotFoundError and ValueError, each on one line."""
-    folder = borrowed(folder).get(TEXT, folder)
+    folder = read_external_parts(folder).get(TEXT, folder)
     if is_open_model(folder):
         wanted: Dtype = dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
         opened = open_model(folder, wanted)
@@ -77,7 +77,7 @@ def open_text(folder: Path, dtype: Dtype | None = None) -> FrozenText:
             opened.tokenizer,
             opened.config.clean_prompts,
             part.signature(),
-            lambda: part.load(wanted, whole_machine()),
+            lambda: part.load(wanted, mesh_of_all_devices()),
         )
     config, params, tokenizer = load_model(folder, SoraConfig)
     if tokenizer is None or TEXT not in params:

@@ -25,7 +25,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from sorajax.data.buckets import stem
-from sorajax.devices.sharding import gathered, make_mesh, place_batch, shardings
+from sorajax.devices.sharding import gather, make_mesh, place_batch, shardings
 from sorajax.training.checkpoint import Checkpoints, changes
 from sorajax.training.clock import Clock
 from sorajax.training.metrics import Meter, Reporter, Work, clips_of
@@ -328,7 +328,7 @@ class Run:
     def snapshot(self) -> None:
         """Writes the averages that `sorajax.average` combines, once every step up to them is known to be sound."""
         self.tally.settle(0)
-        averages = gathered(averages_in(self.state.opt_state))
+        averages = gather(averages_in(self.state.opt_state))
         if self.reporter.main:
             write_snapshot(self.directory, self.step, averages, self.config.optimizer.posthoc)
 
@@ -337,7 +337,7 @@ class Run:
         self.tally.settle(0)
         loss = self.tally.loss_since_save()
         self.checkpoints.save(self.step, self.state, self.experiment, self.position, loss, self.clock.seconds)
-        params = gathered(self.state.ema)
+        params = gather(self.state.ema)
         if self.reporter.main:
             method(self.stage, Stage.export)(self.directory / "model", params)
 

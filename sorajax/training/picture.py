@@ -67,7 +67,7 @@ def channels(vae: VAEConfig, encode: Callable[[Any], Any], video: Float[Array, "
 
 
 def prepared(image: Float[Array, "b y x 3"], size: int) -> Float[Array, "b size size 3"]:
-    """As `models.vision.prepared`, of pictures in [-1, 1]."""
+    """As `models.vision.preprocess`, of pictures in [-1, 1]."""
     b, y, x, _ = image.shape
     width, height = (size, int(size * y / x)) if x <= y else (int(size * x / y), size)
     resized = jnp.clip(jax.image.resize((image + 1) / 2, (b, height, width, 3), "cubic"), 0, 1)

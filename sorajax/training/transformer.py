@@ -11,10 +11,10 @@ from sorajax.data.buckets import Bucket
 from sorajax.data.contexts import TEXT
 from sorajax.data.latents import signature
 from sorajax.data.videos.encoding import EncodeClips
-from sorajax.devices.sharding import divides, whole_machine
+from sorajax.devices.sharding import check_divides, mesh_of_all_devices
 from sorajax.models.folder import TOKENIZER, Storage, export_model, load_model, model_folder
 from sorajax.models.sora import EXPERTS, Expert, SoraConfig
-from sorajax.pretrained.open import borrow
+from sorajax.pretrained.open import write_external_parts
 from sorajax.pretrained.wan_folder import is_open_model, open_model
 from sorajax.training.autoencoder import encoder
 from sorajax.training.growth import deeper, finer
@@ -49,7 +49,7 @@ class TransformerFolder:
         named = {self.part if name == "dit" else name: part for name, part in params.items()}
         export_model(directory, named, config, self.tokenizer, self.storage, self.shard_mib)
         if self.external_parts:
-            borrow(directory, dict(self.external_parts))
+            write_external_parts(directory, dict(self.external_parts))
 
     def load(self, directory: Path, config: SoraConfig) -> dict[str, Any]:
         """The parameters in an exported model, or in open weights where the text encoder is frozen.
@@ -58,7 +58,7 @@ class TransformerFolder:
         they would be used with another tokenizer.
         """
         if self.frozen_text and is_open_model(directory):
-            return {"dit": open_model(directory).parts[self.part].load("float32", whole_machine())}
+            return {"dit": open_model(directory).parts[self.part].load("float32", mesh_of_all_devices())}
         found, params, tokenizer = load_model(directory, SoraConfig)
         if self.frozen_text and self.part not in params:
             raise ValueError(f"{directory} has no trained {self.part}: begin from a run of the same --expert")
@@ -71,15 +71,15 @@ class TransformerFolder:
         return {"text": params["text"], "dit": dit}
 
 
-def check_divides(config: SoraConfig, buckets: Sequence[Bucket], mesh: Mesh) -> None:
+def check_transformer_divides(config: SoraConfig, buckets: Sequence[Bucket], mesh: Mesh) -> None:
     """Raises ValueError where heads, widths or tokens do not divide over the mesh."""
     dit = config.dit
-    divides(mesh, "tensor", "heads", dit.heads)
-    divides(mesh, "tensor", "hidden units", dit.hidden)
-    divides(mesh, "fsdp", "columns of width", dit.width)
+    check_divides(mesh, "tensor", "heads", dit.heads)
+    check_divides(mesh, "tensor", "hidden units", dit.hidden)
+    check_divides(mesh, "fsdp", "columns of width", dit.width)
     for bucket in buckets:
         tokens = tokens_of_clip(config.vae, dit, bucket)
-        divides(mesh, "seq", f"tokens of a clip of {'x'.join(map(str, bucket.window))}", tokens)
+        check_divides(mesh, "seq", f"tokens of a clip of {'x'.join(map(str, bucket.window))}", tokens)
 
 
 def clip_encoding(config: SoraConfig, vae: Any, base: Path | None) -> tuple[Callable[[], EncodeClips], str]:

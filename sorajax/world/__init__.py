@@ -1,1 +1,2 @@
-"""The world: scenes, their physics, their renderer, their captions; and `reader`, which reads clips back."""
+"""The world, a synthetic video dataset with ground truth: scenes, physics, renderer and captions; `reader/` recovers
+the attributes of a scene from a clip."""

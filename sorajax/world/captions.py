@@ -1,13 +1,13 @@
-"""Says what a scene shows, as a person types or as a captioner writes, and the one canonical way to ask for it.
+"""Captions of scenes, as a user types them or a captioner writes them, and the canonical prompt of a scene.
 
-Every word has a canonical form, chosen 60% of the time, and synonyms that share the rest. The two registers:
+Every word has a canonical form, used with probability 0.6, and synonyms that share the other 0.4. Two registers:
 
-- short:    "red ball bouncing", "a blue star moving left on grey". Size, background, pace and the like may be unsaid,
-            and what is unsaid is free;
+- short:    "red ball bouncing", "a blue star moving left on grey". Size, background, pace and others may be omitted;
+            an omitted attribute is unconstrained.
 - detailed: "A large red ball bounces up and down on a brown floor. The camera pans to the right. The style is flat."
-            Everything is said, except the defaults (a normal pace, a static camera, the flat style), said now and then.
+            All attributes, except that defaults (normal pace, static camera, flat style) are mentioned only sometimes.
 
-`describe` writes the canonical prompt of a clip's attributes, in the words both registers use most.
+`describe` writes the canonical prompt of a clip's attributes, in the most common words of both registers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -148,7 +148,7 @@ STYLE: dict[str, tuple[str, ...]] = {
 
 
 def with_article(phrase: str) -> str:
-    """Puts the indefinite article before a phrase."""
+    """A phrase with its indefinite article."""
     return ("an " if phrase[0] in "aeiou" else "a ") + phrase
 
 
@@ -157,18 +157,18 @@ def _sentence(text: str) -> str:
 
 
 class _Writer:
-    """Writes one clip's caption; holds the random numbers and how much is said."""
+    """Writes the caption of one clip, with its random generator and register."""
 
     def __init__(self, rng: np.random.Generator, detailed: bool, motion: float | None):
         self.rng = rng
         self.detailed = detailed
-        self.says_motion = self.chance((1.0 if detailed else 0.9) if motion is None else motion)
+        self.mentions_motion = self.chance((1.0 if detailed else 0.9) if motion is None else motion)
 
     def chance(self, probability: float) -> bool:
         return self.rng.random() < probability
 
     def pick(self, options: Sequence):
-        """The first option with the canonical share, one of the others otherwise."""
+        """The first option with probability `CANONICAL`, otherwise one of the others."""
         if len(options) == 1 or self.chance(CANONICAL):
             return options[0]
         return options[1 + int(self.rng.random() * (len(options) - 1))]
@@ -178,9 +178,9 @@ class _Writer:
 
     def noun(self, thing: Mapping[str, str], sized: bool = True) -> str:
         """Adjectives and noun, e.g. "large red ball"."""
-        says_size = sized and (self.detailed or self.chance(0.5))
-        says_colour = self.detailed or self.chance(0.95)
-        words = [self.word(thing["size"])] * says_size + [self.word(thing["colour"])] * says_colour
+        with_size = sized and (self.detailed or self.chance(0.5))
+        with_colour = self.detailed or self.chance(0.95)
+        words = [self.word(thing["size"])] * with_size + [self.word(thing["colour"])] * with_colour
         return " ".join([*words, self.word(thing["shape"])])
 
     def verb(self, thing: Mapping[str, str], gerund: bool) -> str:
@@ -192,7 +192,7 @@ class _Writer:
         return f"{pace} {verb}" if pace.endswith("ly") and self.chance(0.4) else f"{verb} {pace}"
 
     def place(self, background: str) -> str:
-        """Where it happens, e.g. "on a grey floor"."""
+        """The background phrase, e.g. "on a grey floor"."""
         colour = self.word(background)
         if not self.detailed and self.chance(0.3):
             return f"on {colour}"
@@ -201,11 +201,11 @@ class _Writer:
         return f"{before} {with_article(colour)} {backdrop}"
 
     def clause(self, subject: str, verb: str, place: str) -> str:
-        """Joins what is said; a clause without a verb is a noun phrase."""
+        """Subject, verb and place, without empty ones; a clause without a verb is a noun phrase."""
         return " ".join(part for part in (subject, verb, place) if part)
 
     def shot(self, words: Mapping, shot: Mapping, first: bool) -> str:
-        """One shot as a clause without its full stop."""
+        """One shot as a clause without full stop."""
         things = shot["objects"]
         finite = self.chance(0.75 if self.detailed else 0.5)
         place = self.place(shot["background"]) if self.detailed or self.chance(0.6) else ""
@@ -216,31 +216,31 @@ class _Writer:
         subject = noun if not self.detailed and self.chance(0.4) else with_article(noun)
         if len(things) == 2:
             return self.pair(words, things, subject, place, finite)
-        if words["event"] == "passes behind a wall" and (self.detailed or self.says_motion):
+        if words["event"] == "passes behind a wall" and (self.detailed or self.mentions_motion):
             both = self.detailed or self.chance(0.5)
             verb = self.verb(things[0], not finite) + " and " if both else ""
             return self.clause(subject, verb + self.word("hides" if finite else "hiding"), place)
-        verb = self.verb(things[0], not finite) if self.says_motion else ""
+        verb = self.verb(things[0], not finite) if self.mentions_motion else ""
         if not verb and self.detailed and self.chance(0.3):
             subject = self.pick(("there is ", "an image of ", "a picture of ")) + subject
         return self.clause(subject, verb, place)
 
     def pair(self, words: Mapping, things: Sequence[Mapping], subject: str, place: str, finite: bool) -> str:
-        """Two objects: a collision, or one beside the other."""
+        """Two objects: a collision, or a spatial relation."""
         other = with_article(self.noun(things[1]))
-        if words["event"] == "collides" and self.says_motion:
+        if words["event"] == "collides" and self.mentions_motion:
             if not self.detailed and self.chance(0.5):
                 return self.clause(f"{subject} and {other}", self.word("collide"), place)
             rest = f"that {self.pick(VERBS['stands still'])[0]}"
             if things[1]["motion"] != "stands still":
                 rest = self.pick(VERBS[things[1]["motion"]])[1]
-            says = self.detailed or self.chance(0.4)
-            verb = self.verb(things[0], False) + " and " if says else ""
-            return self.clause(subject, f"{verb}{self.word('collides')} {other}" + f" {rest}" * says, place)
+            with_motions = self.detailed or self.chance(0.4)
+            verb = self.verb(things[0], False) + " and " if with_motions else ""
+            return self.clause(subject, f"{verb}{self.word('collides')} {other}" + f" {rest}" * with_motions, place)
         if words["relation"] == "none":
             return self.clause(f"{subject} and {other}", "", place)
         relation = self.word(words["relation"])
-        if not self.says_motion or (not self.detailed and self.chance(0.4)):
+        if not self.mentions_motion or (not self.detailed and self.chance(0.4)):
             return self.clause(f"{subject} {relation} {other}", "", place)
         verb, other_verb = self.verb(things[0], not finite), self.pick(VERBS[things[1]["motion"]])
         if self.detailed and finite and self.chance(0.5):
@@ -251,12 +251,12 @@ class _Writer:
 
     def extras(self, words: Mapping) -> list[str]:
         """Sentences about camera and style."""
-        said = []
+        sentences = []
         for name, table, default in (("camera", CAMERA, "static"), ("style", STYLE, "flat")):
             share = (0.2 if self.detailed else 0.03) if words[name] == default else (1.0 if self.detailed else 0.75)
-            if (name != "camera" or self.says_motion) and self.chance(share):
-                said.append(self.pick(table[words[name]]))
-        return said
+            if (name != "camera" or self.mentions_motion) and self.chance(share):
+                sentences.append(self.pick(table[words[name]]))
+        return sentences
 
     def caption(self, words: Mapping) -> str:
         """The whole caption of one clip."""
@@ -277,27 +277,27 @@ def captions(
 ) -> list[str]:
     """Captions of a batch of scenes.
 
-    `motion` is the probability that the motion is said (the register's own by default): use about 0.1 for images,
-    where it cannot be seen. With it go events, which are motions, and the camera.
+    `motion` is the probability that a caption mentions the motion, and with it events and the camera (default: that of
+    the register). Use about 0.1 for images, which do not show motion. Raises ValueError for an unknown register.
     """
     if register not in ("short", "detailed", "mixed"):
         raise ValueError(f"unknown register {register!r}: choose short, detailed or mixed")
-    written = []
+    texts = []
     for words in attributes(scene):
         detailed = register == "detailed" or (register == "mixed" and rng.random() < 0.5)
-        written.append(_Writer(rng, detailed, motion).caption(words))
-    return written
+        texts.append(_Writer(rng, detailed, motion).caption(words))
+    return texts
 
 
 def corpus(rng: np.random.Generator, n: int) -> list[str]:
-    """n captions of the whole world in both registers, to train a tokenizer on; every tenth leaves the motion out."""
+    """n captions of scenes of the full mix in both registers, to train a tokenizer; a tenth omit the motion."""
     return captions(sample_scenes(rng, n - n // 10, "all", FULL), rng) + captions(
         sample_scenes(rng, n // 10, "all", FULL), rng, motion=0.0
     )
 
 
 def describe(words: Mapping) -> str:
-    """The canonical prompt of a clip's attributes (`scenes.attributes`), every one said except the defaults."""
+    """The canonical prompt of a clip's attributes (`scenes.attributes`): all of them except defaults."""
     sentences = []
     for i, shot in enumerate(words["shots"]):
         nouns = [f"{thing['size']} {thing['colour']} {thing['shape']}" for thing in shot["objects"]]

@@ -1,8 +1,8 @@
-"""Draws the world: scenes to pixels and their ground truth, in one jitted function.
+"""Renderer of the world: scenes -> pixels and ground truth, in one jitted function.
 
-Shapes are signed distances in units (negative inside); a pixel's coverage is clip(1/2 - distance/pixel, 0, 1).
-The distances to box, triangle and star follow I. Quilez, "2D distance functions". Layers are blended in sRGB.
-`scenes.py` says what exists, `physics.py` where it is; the names a caller needs are importable from here.
+Shapes are signed distance functions (negative inside); a pixel's coverage is clip(1/2 - distance/pixel, 0, 1). Those of
+box, triangle and star follow I. Quilez, "2D distance functions". Layers are alpha-blended in sRGB. `scenes.py` defines
+the scenes, `physics.py` the positions; this module re-exports the names that callers need.
 """
 
 from functools import partial
@@ -44,7 +44,7 @@ WALL_RGB = (200, 200, 192)
 
 
 class SceneFeatures(NamedTuple):
-    """Which parts of the renderer a batch needs; static, so that nobody pays for what is not there."""
+    """The features of the renderer that a batch needs; a static argument, so that unused ones are not compiled."""
 
     objects: int = 2
     shots: bool = True
@@ -57,14 +57,14 @@ EVERYTHING = SceneFeatures()
 
 
 def parts(scene: Scene) -> SceneFeatures:
-    """The parts a batch of scenes needs (reads host arrays)."""
+    """The renderer features that a batch of scenes needs (reads host arrays)."""
     two = len(scene.objects) > 0 and int(np.max(scene.objects)) == 2
     used = [bool(np.any(leaf)) for leaf in (scene.camera, scene.style, scene.event)]
     return SceneFeatures(2 if two else 1, bool(np.any(scene.shots == 2)), *used)
 
 
 def distance(shape, x, y, radius):
-    """Signed distance (units, negative inside) from (x, y), in the upright frame of a shape of this radius."""
+    """Signed distance, in units and negative inside, from (x, y) to an upright shape of this radius at the origin."""
     length = jnp.sqrt(x * x + y * y)
     ball = length - radius
     ring = jnp.abs(length - radius * (1 + HOLE) / 2) - radius * (1 - HOLE) / 2
@@ -84,7 +84,7 @@ def distance(shape, x, y, radius):
 
 
 def _triangle(ax, up, radius):
-    """Distance to the upright equilateral triangle with corners at CORNER * radius, by its mirror half."""
+    """Signed distance to the upright equilateral triangle with corners at CORNER * radius; `ax` is |x|, by symmetry."""
     k = 3.0**0.5
     r = radius * CORNER * k / 2  # half a side
     px, py = ax - r, up + r / k
@@ -95,7 +95,7 @@ def _triangle(ax, up, radius):
 
 
 def _star(x, up, radius):
-    """Distance to the five-pointed star with tips at CORNER * radius and inner corners half as far."""
+    """Signed distance to the five-pointed star with tips at CORNER * radius and inner corners half as far."""
     r = radius * CORNER
     k1x, k1y = 0.809016994375, -0.587785252292
     px = jnp.abs(x)
@@ -111,7 +111,7 @@ def _star(x, up, radius):
 
 
 def _grain(seed, frame, row, column):
-    """Deterministic noise of unit variance per pixel and frame: the bytes of an integer hash, summed."""
+    """Deterministic noise of unit variance per pixel and frame: the sum of the bytes of an integer hash."""
     h = row * jnp.uint32(0x9E3779B1) ^ column * jnp.uint32(0x85EBCA77) ^ frame * jnp.uint32(0xC2B2AE3D)
     h = h + seed * jnp.uint32(0x27D4EB2F)
     h = (h ^ (h >> 15)) * jnp.uint32(0x2C1B3C6D)
@@ -122,7 +122,7 @@ def _grain(seed, frame, row, column):
 
 
 def _grid(height: int, width: int):
-    """The x [1 1 1 w] and y [1 1 h 1] of the pixels' centres, in units."""
+    """x [1 1 1 w] and y [1 1 h 1] of the pixel centres, in units."""
     unit = min(height, width)
     return (
         ((jnp.arange(width) + 0.5 - width / 2) / unit)[None, None, None, :],
@@ -131,12 +131,12 @@ def _grid(height: int, width: int):
 
 
 def _cover(gap, scale):
-    """How much of a pixel lies inside, from its signed distance in units and the pixels per unit."""
+    """Coverage of a pixel, in [0, 1], from its signed distance in units and the number of pixels per unit."""
     return jnp.clip(0.5 - gap * scale, 0, 1)
 
 
 def backdrop(pan, zoom, height: int, width: int) -> Float[Array, "b t h w"]:
-    """How much lamp light dots and floor add for cameras [b t] (or scalars): 0 to 0.28."""
+    """Share of white, 0 to 0.28, that dots and floor mix into the background, for cameras [b t] (or scalars)."""
     unit = min(height, width)
     x, y = _grid(height, width)
     pan, zoom = (jnp.asarray(leaf)[..., None, None] for leaf in (pan, zoom))
@@ -149,13 +149,16 @@ def backdrop(pan, zoom, height: int, width: int) -> Float[Array, "b t h w"]:
 
 
 def ink(style, gap, unit):
-    """How much a shape covers pixels at a signed distance from its rim, in a style: filled, outlined, or glowing."""
+    """Opacity of a shape at a signed distance (`gap`) from its contour: filled, outlined (sketch) or glowing (neon)."""
     alpha = jnp.where(style == 1, _cover(jnp.abs(gap + STROKE / 2) - STROKE / 2, unit), _cover(gap, unit))
     return jnp.maximum(alpha, jnp.where(style == 2, 0.7 * jnp.exp(-jnp.maximum(gap, 0) / GLOW), 0.0))
 
 
 def develop(rgb: Float[Array, "*b n c"], style: Int[Array | np.ndarray, " b"], glows: bool) -> Float[Array, "b n c"]:
-    """A palette in a style: neon dims what glows not, film mutes. As blending is affine, pixels need no more."""
+    """A palette, sRGB 0..255, in a style: neon dims colours that do not glow, film mutes all colours.
+
+    Blending is affine, so it suffices to transform palettes instead of pixels.
+    """
     style = jnp.asarray(style)[:, None, None]
     grey = (rgb * jnp.array([0.299, 0.587, 0.114])).sum(-1, keepdims=True)
     film = 22 + 0.82 * (0.55 * rgb + 0.45 * grey)
@@ -166,7 +169,8 @@ def develop(rgb: Float[Array, "*b n c"], style: Int[Array | np.ndarray, " b"], g
 def draw(
     scene: Scene, frames: int, height: int, width: int, fps=8.0, first=0, needs: SceneFeatures = EVERYTHING
 ) -> tuple[Float[Array, "b t h w c"], Truth]:
-    """Renders frames `first, first + 1, ...` in [-1, 1], with their truth: pure JAX, for use inside a jitted step."""
+    """Renders frames `first, first + 1, ...` in [-1, 1], with their ground truth; pure JAX, for use in a jitted
+    step."""
     unit = min(height, width)
     times = (jnp.arange(frames) + first).astype(jnp.float32) / fps
     truth = trace(scene, times, height, width)
@@ -190,8 +194,8 @@ def draw(
         alpha = ink(style if needs.style else 0, gap, unit)
         return jnp.where(pixel(scene.objects)[:, None] > o, alpha, 0.0)
 
-    # A loop, although short: XLA on CPU would otherwise fuse the distances into every channel that reads them, and it
-    # unrolls a loop of one. With two rounds a styled clip renders 10 times as fast.
+    # A loop, although short: otherwise XLA on CPU fuses the distances into each channel and recomputes them, and it
+    # unrolls a loop of one iteration. With two iterations a styled clip renders 10 times as fast.
     alphas = jax.lax.map(cover_object, jnp.arange(2 if needs.style or needs.events else needs.objects))
     for o in reversed(range(needs.objects)):
         colour = [value + alphas[o] * (pixel(paint[:, o, c])[:, None] - value) for c, value in enumerate(colour)]
@@ -220,7 +224,8 @@ _draw = partial(jax.jit, static_argnames=("frames", "height", "width", "needs"))
 def render(
     scene: Scene, frames: int, height: int, width: int, fps: float = 8.0, window: tuple[int, int] | None = None
 ) -> tuple[Float[Array, "b t h w c"], Truth]:
-    """Renders a clip of `frames` frames, or only its `window = (first, count)`, compiled for the parts in use."""
+    """Renders a clip of `frames` frames, or its `window = (first, count)`; pixels [b t h w 3] in [-1, 1] and ground
+    truth. Raises ValueError for a window outside the clip."""
     first, count = window or (0, frames)
     if not 0 <= first < first + count <= frames:
         raise ValueError(f"window {window} lies outside the clip: it has frames 0 to {frames - 1}")

@@ -1,12 +1,12 @@
-"""Where everything in the world is at any time: closed forms, no integration, so any length shows the same physics.
+"""Positions of all objects at any time, in closed form: without integration, the physics is exact at any clip length.
 
-With tau = seconds since the shot began and fold() the reflection into an interval (a triangle wave):
+With tau = seconds since the start of the shot, and fold() the reflection into an interval (a triangle wave):
 
 - moves:    x = fold(x0 + 0.25 * rate * tau) between the frame's edges
-- bounces:  y = floor - h + g/2 * s^2, s = the time from the nearest highest point, g = 1.6 * pace^2
-- falls:    the same until the floor is reached, then rest
-- collides: equal masses exchange their velocities, so the two ghosts that pass through one another say everything:
-            the left body is at min(ghosts), the right one at max(ghosts), in coordinates with the widths taken out.
+- bounces:  y = floor - h + g/2 * s^2, s = time from the nearest highest point, g = 1.6 * pace^2
+- falls:    the same until the object reaches the floor, then rest
+- collides: equal masses exchange their velocities, so their paths are those of two ghosts that pass through each other:
+            the left body is at min(ghosts), the right one at max(ghosts), in coordinates without the bodies' widths.
 """
 
 from typing import NamedTuple
@@ -34,44 +34,45 @@ from sorajax.world.scenes import (
 
 SPEED = 0.25
 GRAVITY = 1.6
-NAMED = 11 / 8  # seconds for which a move goes the named way: 12 frames at 8 fps
-TURN, ORBIT, GROWTH = 3.0, 2.5, 4.0  # seconds for a spin, a circle, a change of size
+NAMED = 11 / 8  # seconds for which a move keeps the direction that its caption names: 12 frames at 8 fps
+TURN, ORBIT, GROWTH = 3.0, 2.5, 4.0  # seconds per spin, per circle, per change of size
 SMALLEST, LARGEST = 0.6, 1.5
 PAN, PAN_FROM, PAN_TO = 0.16, -0.18, 0.5
 ZOOM, ZOOM_TIME = 1.5, 4.0
-WALL_WIDTH, BEFORE_WALL = 0.2, 0.05  # nothing starts nearer to the wall, so that it is seen whole before
+WALL_WIDTH, BEFORE_WALL = 0.2, 0.05  # least distance to the wall at the start: the object is visible first
 FLOOR = 0.08  # above the bottom edge
 BOX, CORNER, HOLE = 0.88, 1.25, 0.5
 SIDE = np.array((1, BOX, CORNER * np.cos(np.pi / 6), CORNER * np.cos(np.pi / 10), 1), np.float32)  # half widths
-TOP = np.array((1, BOX, CORNER, CORNER, 1), np.float32)  # reach above the centre
-BASE = np.array((1, BOX, CORNER / 2, CORNER * np.cos(np.pi / 5), 1), np.float32)  # reach below it
+TOP = np.array((1, BOX, CORNER, CORNER, 1), np.float32)  # extent above the centre
+BASE = np.array((1, BOX, CORNER / 2, CORNER * np.cos(np.pi / 5), 1), np.float32)  # extent below it
 
 
 class Truth(NamedTuple):
-    """What a frame shows: on screen, in units of the shorter side, the origin at the frame's centre, y down."""
+    """Ground truth per frame, in screen coordinates: units of the shorter side, origin at the frame's centre, y
+    down."""
 
     centre: Float[Array, "b t o xy"]
     radius: Float[Array, "b t o"]
     angle: Float[Array, "b t o"]  # radians, clockwise
-    visible: Float[Array, "b t o"]  # fraction of the bounding box that is in the frame and not behind the wall
+    visible: Float[Array, "b t o"]  # fraction of the bounding box inside the frame and not behind the wall
     pan: Float[Array, "b t"]  # x of the camera's centre in the world
     zoom: Float[Array, "b t"]
     shot: Int[Array, "b t"]
 
 
 def fold(x, low, high):
-    """Reflects x into [low, high] as an elastic wall does; the middle where the interval is empty."""
+    """Reflects x elastically into [low, high]; the midpoint where the interval is empty."""
     width = jnp.maximum(high - low, 1e-6)
     return jnp.where(high > low, low + width - jnp.abs((x - low) % (2 * width) - width), (low + high) / 2)
 
 
 def _between(place, low, high):
-    """The point at a fraction of an interval; the middle where the interval is empty."""
+    """The point at a fraction `place` of an interval; the midpoint where the interval is empty."""
     return jnp.where(high > low, low + place * (high - low), (low + high) / 2)
 
 
 def _lanes(scene: Scene, half_width, half_height):
-    """The box each object may touch, [b o] for left, right, top, bottom: its own half when there is a relation."""
+    """Left, right, top and bottom limits of each object, [b o]: its half of the frame where there is a relation."""
     relation = jnp.asarray(scene.relation)[:, None]
     second = jnp.arange(2)[None, :] == 1
     is_left = ((relation == 1) & ~second) | ((relation == 2) & second)
@@ -88,7 +89,7 @@ def _lanes(scene: Scene, half_width, half_height):
 
 
 def _motion(scene: Scene, tau: Float[Array, "b t s"], half_width: float, half_height: float):
-    """World centre [b t s o 2], radius [b t s o] and angle [b t s o] of every object in every shot."""
+    """World centre [b t s o 2], radius [b t s o] and angle [b t s o] of all objects in all shots."""
     tau = tau[..., None]
     expand = lambda leaf: jnp.asarray(leaf)[:, None, None, :]  # [b o] -> [b t s o]  # noqa: E731
     shots = lambda leaf: jnp.asarray(leaf)[:, None]  # [b s o] -> [b t s o]  # noqa: E731
@@ -148,7 +149,7 @@ def _motion(scene: Scene, tau: Float[Array, "b t s"], half_width: float, half_he
 
 
 def _events(scene: Scene, x: Float[Array, "b t o"], y: Float[Array, "b t o"], tau: Float[Array, "b t"], half_width):
-    """Overrides the paths of colliding objects and of one that passes behind the wall."""
+    """Replaces the paths of colliding objects, and of an object that passes behind the wall."""
     tau = tau[..., None]
     event = jnp.asarray(scene.event)[:, None, None]
     motion, rate = jnp.asarray(scene.motion)[:, None, 0], jnp.asarray(scene.rate)[:, None, 0]
@@ -164,7 +165,7 @@ def _events(scene: Scene, x: Float[Array, "b t o"], y: Float[Array, "b t o"], ta
     moment, spot = jnp.asarray(scene.meeting)[:, 0, None], jnp.asarray(scene.meeting)[:, 1, None]
     last = jnp.minimum(4 / 3, 0.98 * room / jnp.maximum(a - b, 1e-3))
     moment = 2 / 3 + moment * jnp.maximum(last - 2 / 3, 0)
-    # Whoever is hit has 0.35 s before the frame's edge, where there is room for it.
+    # After the collision an object takes at least 0.35 s to the frame's edge, where there is room for that.
     meet = _between(
         spot,
         jnp.maximum(a * moment, -b * 0.35),
@@ -190,7 +191,7 @@ def _events(scene: Scene, x: Float[Array, "b t o"], y: Float[Array, "b t o"], ta
 
 
 def _camera(scene: Scene, times: Float[Array, " t"]):
-    """The camera's x [b t] in the world and its zoom [b t]."""
+    """x of the camera in the world [b t], and its zoom [b t]."""
     camera, drift = jnp.asarray(scene.camera)[:, None], jnp.asarray(scene.drift)[:, None]
     travel = fold(PAN_FROM + PAN * drift * times, PAN_FROM, PAN_TO)
     pan = jnp.where(camera == 1, -travel, jnp.where(camera == 2, travel, 0.0))
@@ -200,7 +201,7 @@ def _camera(scene: Scene, times: Float[Array, " t"]):
 
 
 def trace(scene: Scene, times: Float[Array, " t"], height: int, width: int) -> Truth:
-    """The ground truth at the given times (seconds) for a frame of this size."""
+    """The ground truth at `times`, in seconds, for frames of this size in pixels."""
     unit = min(height, width)
     half_width, half_height = width / unit / 2, height / unit / 2
     first = jnp.broadcast_to(times, (len(scene.cut), *times.shape))
@@ -217,12 +218,12 @@ def trace(scene: Scene, times: Float[Array, " t"], height: int, width: int) -> T
     inside = lambda low, high, edge_low, edge_high: jnp.clip(  # noqa: E731
         (jnp.minimum(high, edge_high) - jnp.maximum(low, edge_low)) / jnp.maximum(high - low, 1e-6), 0, 1
     )
-    seen_x, seen_y = (
+    visible_x, visible_y = (
         inside(x - radius, x + radius, -half_width, half_width),
         inside(y - radius, y + radius, -half_height, half_height),
     )
     wall = jnp.asarray(scene.wall)[:, None, None]
     hidden = inside(x - radius, x + radius, wall - WALL_WIDTH / 2, wall + WALL_WIDTH / 2)
-    seen_x = jnp.where(jnp.asarray(scene.event)[:, None, None] == WALL, seen_x * (1 - hidden), seen_x)
-    visible = seen_x * seen_y * (jnp.arange(2) < jnp.asarray(scene.objects)[:, None, None])
+    visible_x = jnp.where(jnp.asarray(scene.event)[:, None, None] == WALL, visible_x * (1 - hidden), visible_x)
+    visible = visible_x * visible_y * (jnp.arange(2) < jnp.asarray(scene.objects)[:, None, None])
     return Truth(jnp.stack([x, y], -1), radius, angle, visible, pan, zoom, shot)

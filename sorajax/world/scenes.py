@@ -1,28 +1,28 @@
-"""The world: a small universe with known truth. This file says what exists in it; `world.py` draws it.
+"""The world: a synthetic universe with ground truth. This file defines its scenes; `draw.py` renders them.
 
-A `Scene` is a pytree of numbers with a leading batch axis. Words are indices into the tuples below, everything else is
-what the words leave open (places, phases, jitter), drawn as fractions so that a scene fits any frame size. The unit of
-length is the frame's shorter side, the origin its centre, x to the right, y down, the unit of time the second.
+A `Scene` is a pytree of numbers with a leading batch axis. Attributes that captions name are indices into the tuples
+below; all others (positions, phases, jitter) are sampled as fractions, so that a scene fits any frame size. The unit of
+length is the frame's shorter side, the origin its centre, x points right, y down; the unit of time is the second.
 
 Held out from training: `(3 * colour + 7 * shape + motion) % 10 == 0`, a tenth of all (colour, shape, motion) triples.
-It is a Latin-square hash: every pair (colour, shape), (colour, motion), (shape, motion) is still seen in training,
-so a held-out triple measures composition and nothing else.
+This is a Latin-square hash: every pair (colour, shape), (colour, motion), (shape, motion) occurs in training, so
+held-out triples measure compositional generalisation and nothing else.
 
-What the contract left open, decided here:
+Conventions:
 
 - Extents: a shape of radius r is a ball of radius r, a box of half side 0.88 r, a triangle with corners 1.25 r and a
   star with tips 1.25 r (inner corners half of that) from the centre, a ring from 0.5 r to r. At 64x64 a small star is
   14 pixels across, so the five can be told apart. Radii vary by 5%.
-- Gravity is a constant of nature: 1.6 times the pace squared, never jittered. Heights are drawn.
-- Spins and circles run clockwise. Whatever does not spin stands upright. Bounces start at or after the highest point.
-- Things rest and bounce on the floor line; the elastic edges of `moves` are those of the frame.
-- The camera pans from 0.18 before the centre to 0.5 beyond it (4 s), then back. It never moves in events and cuts.
-- Collisions: two small things of equal size, ball, box or ring (they touch along the line of flight), heading for one
-  another, or one standing still. The wall hides small things that move sideways at a normal or quick pace (a large one
-  could never be hidden, a slow one would not come out within 2 s).
-- Two objects of a relation keep to their own half of the frame, and their motions keep the relation true; normal pace.
-- A shot of a cut lasts about one second, too short to tell a fall from a bounce: no falls, normal pace.
-- Dots and floor are mixed 12% and 28% towards white (12% of black would be invisible).
+- Gravity is 1.6 times the pace squared, without jitter. Heights are random.
+- Spins and circles are clockwise. Objects that do not spin are upright. Bounces start at or after the highest point.
+- Objects rest and bounce on the floor line; `moves` reflects elastically at the edges of the frame.
+- The camera pans from 0.18 before the centre to 0.5 beyond it (4 s), then back. It is static in events and cuts.
+- Collisions: two small objects of equal size, each a ball, box or ring (these touch along the line of flight), that
+  approach each other, or one of which stands still. The wall hides small objects that move sideways at a normal or
+  quick pace (a large one would never be fully hidden, a slow one would not reappear within 2 s).
+- Two objects of a relation stay in their halves of the frame, with motions that preserve the relation; normal pace.
+- A shot of a cut lasts about one second, too short to distinguish a fall from a bounce: no falls, normal pace.
+- Dots and floor are the background mixed with 12% and 28% white (12% black would be invisible).
 """
 
 from dataclasses import dataclass, fields
@@ -82,7 +82,8 @@ Split = Literal["train", "held_out", "all"]
 
 
 class Scene(NamedTuple):
-    """A batch of clips; `s` = 2 shots, `o` = 2 objects, always present and ignored beyond `shots` and `objects`."""
+    """A batch of clips; `s` = 2 shots and `o` = 2 objects are always stored, and ignored beyond `shots` and
+    `objects`."""
 
     colour: Int[np.ndarray, "b o"]
     shape: Int[np.ndarray, "b o"]
@@ -97,21 +98,24 @@ class Scene(NamedTuple):
     objects: Int[np.ndarray, " b"]
     shots: Int[np.ndarray, " b"]
     radius: Float[np.ndarray, "b o"]
-    rate: Float[np.ndarray, "b s o"]  # pace times jitter: scales every speed but gravity's
+    rate: Float[np.ndarray, "b s o"]  # pace times jitter: scales all speeds except gravity's
     height: Float[np.ndarray, "b s o"]  # of a bounce or fall, units
     orbit: Float[np.ndarray, "b s o"]  # radius of a circle, units
-    phase: Float[np.ndarray, "b s o"]  # in [0, 1], of whatever repeats
-    place: Float[np.ndarray, "b s o xy"]  # in [0, 1], within what the words allow
+    phase: Float[np.ndarray, "b s o"]  # in [0, 1], of periodic motions
+    place: Float[np.ndarray, "b s o xy"]  # in [0, 1], fraction of the permitted range
     cut: Float[np.ndarray, " b"]  # seconds
-    meeting: Float[np.ndarray, "b two"]  # in [0, 1]: when and where a collision happens
-    wall: Float[np.ndarray, " b"]  # its centre, units
-    drift: Float[np.ndarray, " b"]  # camera speed, times the nominal one
+    meeting: Float[np.ndarray, "b two"]  # in [0, 1]: time and place of a collision
+    wall: Float[np.ndarray, " b"]  # x of its centre, units
+    drift: Float[np.ndarray, " b"]  # camera speed relative to the nominal one
     seed: Int[np.ndarray, " b"]  # of the film grain
 
 
 @dataclass(frozen=True)
 class WorldMix:
-    """How often each part of the world appears (probabilities in [0, 1]); a curriculum is a sequence of these."""
+    """Probabilities, in [0, 1], of the attributes of sampled scenes; a curriculum is a sequence of these.
+
+    Raises ValueError for values outside [0, 1].
+    """
 
     two_objects: float = 0.25
     collides: float = 0.35  # of the scenes with two objects
@@ -121,9 +125,9 @@ class WorldMix:
     style: float = 0.25
     slowly: float = 0.25
     quickly: float = 0.25
-    held_still: float = 1 / len(MOTIONS)  # share of `stands still` among the motions
-    small_stars: float = 0.0  # share of objects made small stars, the finest shape: for autoencoders
-    turning: float = 0.0  # share of motions made spins and circles, which change a latent's frames most: for them too
+    held_still: float = 1 / len(MOTIONS)  # probability of the motion `stands still`
+    small_stars: float = 0.0  # share of small stars, the shape with the finest details: to train autoencoders
+    turning: float = 0.0  # share of spins and circles, whose frames change most within a latent: for autoencoders, too
 
     def __post_init__(self):
         for field in fields(self):
@@ -137,7 +141,7 @@ CORE = WorldMix(two_objects=0, wall=0, two_shots=0, camera=0, style=0)
 
 
 def held_out(colour, shape, motion) -> Bool[np.ndarray, "..."]:
-    """Whether a triple of word indices is kept from training (see the module's hash)."""
+    """Whether a triple of attribute indices is held out from training (the hash of the module's docstring)."""
     return (3 * np.asarray(colour) + 7 * np.asarray(shape) + np.asarray(motion)) % 10 == 0
 
 
@@ -146,7 +150,7 @@ def _choose(rng: np.random.Generator, shape, options) -> Int[np.ndarray, "..."]:
 
 
 def _draw(rng: np.random.Generator, n: int, mix: WorldMix) -> Scene:
-    """Draws n scenes from the mix, before the split is applied and before what the words forbid is removed."""
+    """Samples n scenes of a mix, of any split, including impossible ones (see `_possible`)."""
     happens = lambda probability: rng.random(n) < probability  # noqa: E731
     two = happens(mix.two_objects)
     collides = two & happens(mix.collides)
@@ -167,15 +171,15 @@ def _draw(rng: np.random.Generator, n: int, mix: WorldMix) -> Scene:
     sideways = rng.integers(0, 2, n)
     shape = np.where(collides[:, None], _choose(rng, (n, 2), (0, 1, 4)), shape)
     size = np.where((collides | wall)[:, None], 0, size)
-    if mix.small_stars:  # mixes without it draw what they always drew
+    if mix.small_stars:  # without it the random stream is unchanged
         fine = (rng.random((n, 2)) < mix.small_stars) & ~(collides | wall)[:, None]
         shape, size = np.where(fine, SHAPES.index("star"), shape), np.where(fine, SIZES.index("small"), size)
     if mix.turning:
-        turns = rng.random((n, 2, 2)) < mix.turning
-        motion = np.where(turns, _choose(rng, (n, 2, 2), (SPINS, CIRCLES)), motion)
+        is_turning = rng.random((n, 2, 2)) < mix.turning
+        motion = np.where(is_turning, _choose(rng, (n, 2, 2), (SPINS, CIRCLES)), motion)
     motion[:, 0, 0] = np.where(collides | wall, sideways, motion[:, 0, 0])
-    answer = np.where(rng.random(n) < 0.3, STILL, 1 - sideways)
-    motion[:, 0, 1] = np.where(collides, answer, motion[:, 0, 1])
+    reaction = np.where(rng.random(n) < 0.3, STILL, 1 - sideways)
+    motion[:, 0, 1] = np.where(collides, reaction, motion[:, 0, 1])
     pace[wall] = _choose(rng, (int(wall.sum()), 1, 1), (1, 1, 2))
     pace[collides] = pace[collides][:, :1, :1]
     pace[cut | (relation > 0)] = 1
@@ -186,7 +190,7 @@ def _draw(rng: np.random.Generator, n: int, mix: WorldMix) -> Scene:
     radius = RADIUS[size] * jitter(0.05, (n, 2))
     radius[:, 1] = np.where(collides, radius[:, 0], radius[:, 1])
     rate = PACE_SCALE[pace] * jitter(0.15, (n, 2, 2))
-    rate[wall] = np.maximum(rate[wall], 2 * PACE_SCALE[pace[wall]] - rate[wall])  # none so slow as not to come out
+    rate[wall] = np.maximum(rate[wall], 2 * PACE_SCALE[pace[wall]] - rate[wall])  # none too slow to reappear
     scene = Scene(
         colour=colour,
         shape=shape,
@@ -216,14 +220,15 @@ def _draw(rng: np.random.Generator, n: int, mix: WorldMix) -> Scene:
 
 
 def _present(scene: Scene) -> Bool[np.ndarray, "b s o"]:
-    """Which (shot, object) pairs the clip shows."""
+    """Mask of the (shot, object) pairs that occur in the clip."""
     shots = np.arange(2)[None, :, None] < scene.shots[:, None, None]
     objects = np.arange(2)[None, None, :] < scene.objects[:, None, None]
     return shots & objects
 
 
 def _possible(scene: Scene) -> Bool[np.ndarray, " b"]:
-    """Keeps what the words allow: round things cannot be seen spinning, a relation must last, a cut must show."""
+    """Mask of the scenes whose captions can be verified: no spinning ball or ring (the spin would be invisible), no
+    motion that breaks a relation, and in cuts no fall and a different motion in each shot."""
     motion, shape, relation = scene.motion, scene.shape[:, None, :], scene.relation[:, None, None]
     fits = ~((motion == SPINS) & np.isin(shape, (0, 4)))
     fits &= ~((relation > 0) & (motion == CIRCLES))
@@ -236,18 +241,19 @@ def _possible(scene: Scene) -> Bool[np.ndarray, " b"]:
 
 
 def sample_scenes(rng: np.random.Generator, n: int, split: Split = "train", mix: WorldMix = FULL) -> Scene:
-    """Draws n scenes: `train` contains no held-out triple, `held_out` has one in its first object and shot."""
+    """Samples n scenes. `train` contains no held-out triple; in `held_out` the first object of the first shot is one;
+    `all` has both. Raises ValueError for another split."""
     if split not in ("train", "held_out", "all"):
         raise ValueError(f"unknown split {split!r}: choose train, held_out or all")
     batches, missing = [], n
     while missing > 0:
         scene = _draw(rng, max(64, int(missing * (14 if split == "held_out" else 1.6))), mix)
-        secret = held_out(scene.colour[:, None], scene.shape[:, None], scene.motion) & _present(scene)
+        is_held_out = held_out(scene.colour[:, None], scene.shape[:, None], scene.motion) & _present(scene)
         keep = _possible(scene)
         if split == "train":
-            keep &= ~secret.any((1, 2))
+            keep &= ~is_held_out.any((1, 2))
         elif split == "held_out":
-            keep &= secret[:, 0, 0]
+            keep &= is_held_out[:, 0, 0]
         rows = np.flatnonzero(keep)[:missing]
         batches.append(jax.tree.map(lambda leaf, rows=rows: leaf[rows], scene))
         missing -= len(rows)
@@ -255,8 +261,8 @@ def sample_scenes(rng: np.random.Generator, n: int, split: Split = "train", mix:
 
 
 def attributes(scene: Scene) -> list[dict[str, Any]]:
-    """The words of every clip: one dict each, with a list of objects per shot under `shots`."""
-    described: list[dict[str, Any]] = []
+    """Attributes of every clip in words: a dict per clip, with a list of objects per shot under `shots`."""
+    clips: list[dict[str, Any]] = []
     for i in range(len(scene.objects)):
         shots = [
             {
@@ -274,7 +280,7 @@ def attributes(scene: Scene) -> list[dict[str, Any]]:
             }
             for s in range(scene.shots[i])
         ]
-        described.append(
+        clips.append(
             {
                 "shots": shots,
                 "camera": CAMERAS[scene.camera[i]],
@@ -283,4 +289,4 @@ def attributes(scene: Scene) -> list[dict[str, Any]]:
                 "event": EVENTS[scene.event[i]],
             }
         )
-    return described
+    return clips

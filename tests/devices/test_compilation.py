@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from sorajax.devices.compilation import cache_folder, claim_memory, keep_compiled, products_alone
+from sorajax.devices.compilation import cache_folder, claim_memory, enable_compilation_cache, gradient_compiler_options
 
 OPTIONS = ("compilation_cache_dir", "persistent_cache_min_entry_size_bytes", "persistent_cache_min_compile_time_secs")
 
@@ -38,7 +38,7 @@ def test_nearly_all_of_a_gpu_is_taken_unless_another_share_is_said(said, monkeyp
 @pytest.mark.skipif(sys.platform != "linux", reason="XDG is a Linux convention")
 def test_by_default_it_is_the_users_cache_folder(unset, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    keep_compiled()
+    enable_compilation_cache()
     assert jax.config.values["jax_compilation_cache_dir"] == str(tmp_path / "sorajax" / "compiled")
     assert jax.config.values["jax_persistent_cache_min_compile_time_secs"] == 0
     assert jax.config.values["jax_persistent_cache_min_entry_size_bytes"] == -1
@@ -46,14 +46,14 @@ def test_by_default_it_is_the_users_cache_folder(unset, monkeypatch, tmp_path):
 
 def test_a_folder_chosen_by_the_user_stays(unset, tmp_path):
     jax.config.update("jax_compilation_cache_dir", str(tmp_path))
-    keep_compiled()
+    enable_compilation_cache()
     assert jax.config.values["jax_compilation_cache_dir"] == str(tmp_path)
 
 
 def test_a_home_that_cannot_be_written_only_costs_time(unset, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr("sorajax.devices.compilation.cache_folder", lambda: tmp_path / "file")
-    keep_compiled()
+    enable_compilation_cache()
     assert jax.config.values["jax_compilation_cache_dir"] is None
 
 
@@ -94,9 +94,9 @@ print(int(statistics.median(faults[10:])))
 
 @pytest.fixture
 def asked_anew():
-    products_alone.cache_clear()
+    gradient_compiler_options.cache_clear()
     yield
-    products_alone.cache_clear()
+    gradient_compiler_options.cache_clear()
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="the CPU's compiler")
@@ -106,15 +106,15 @@ def test_a_sum_of_products_is_left_out_of_the_librarys_fusions(asked_anew):
         return jax.jit(lambda x, y: jnp.sum(x * y, 1), compiler_options=options).lower(x, x).compile().as_text()
 
     if "ynn" not in compiled(None):
-        pytest.skip("this jaxlib fuses no sum of products: where none does any more, products_alone can go")
-    assert "ynn" not in compiled(products_alone())
+        pytest.skip("this jaxlib fuses no sum of products: where none does any more, gradient_compiler_options can go")
+    assert "ynn" not in compiled(gradient_compiler_options())
 
 
 def test_options_that_a_compiler_does_not_know_are_left_out(asked_anew, monkeypatch):
-    monkeypatch.setattr("sorajax.devices.compilation.ALONE", {"xla_cpu_no_such_option": "1"})
-    assert products_alone() is None
+    monkeypatch.setattr("sorajax.devices.compilation.UNFUSED_PRODUCTS", {"xla_cpu_no_such_option": "1"})
+    assert gradient_compiler_options() is None
 
 
 def test_an_accelerator_has_no_options_of_the_cpu(asked_anew, monkeypatch):
     monkeypatch.setattr("sorajax.devices.compilation.jax.default_backend", lambda: "tpu")
-    assert products_alone() is None
+    assert gradient_compiler_options() is None

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from sorajax.commands.train import main
-from sorajax.devices.distributed import HEARTBEAT, Together
+from sorajax.devices.distributed import HEARTBEAT, DistributedConfig
 from tests import ROOT
 
 STEPS, SAVE = 60, 20
@@ -91,16 +91,16 @@ def fingerprints(directory):
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ({"coordinator": "here:1"}, "of --coordinator, --processes and --process all are needed"),
+        ({"coordinator": "here:1"}, "--coordinator, --processes and --process belong together"),
         ({"coordinator": "here", "processes": 2, "process": 0}, "--coordinator here is not HOST:PORT"),
         ({"coordinator": "here:1", "processes": 2, "process": 2}, "--process 2 is not among 2 processes: count from 0"),
     ],
 )
 def test_wrong_ways_to_meet_are_one_line(said, message):
     with pytest.raises(ValueError, match=message):
-        Together(**said)
+        DistributedConfig(**said)
 
 
 def test_the_command_line_refuses_half_of_a_meeting(capsys):
     assert main(["tests/configs/toy.py", "--processes", "2"]) == 2
-    assert "all are needed, or none" in capsys.readouterr().err
+    assert "give all three or none" in capsys.readouterr().err

@@ -8,31 +8,31 @@ import numpy as np
 import pytest
 
 import sorajax
-from sorajax.devices.residency import FULLEST, Parts
+from sorajax.devices.residency import WEIGHTS_SHARE, Parts
 
 
 def parts(memory, **sizes):
     """Parts that are their own names."""
-    return Parts({name: lambda name=name: name for name in sizes}, sizes, int(memory / FULLEST))
+    return Parts({name: lambda name=name: name for name in sizes}, sizes, int(memory / WEIGHTS_SHARE))
 
 
 def test_the_part_used_longest_ago_leaves_first():
     made = parts(100, text=60, dit=30, vae=30)
     assert [made[name] for name in ("text", "dit", "vae")] == ["text", "dit", "vae"]
-    assert list(made._there) == ["dit", "vae"]
+    assert list(made._loaded) == ["dit", "vae"]
     assert made["dit"] == "dit"
-    assert list(made._there) == ["vae", "dit"]
+    assert list(made._loaded) == ["vae", "dit"]
 
 
 def test_one_expert_leaves_for_the_other_before_anything_else_does():
     made = parts(100, vae=10, dit=60, dit_low=60)
     for name in ("vae", "dit", "dit_low", "dit"):
         assert made[name] == name
-        assert set(made._there) - {"vae"} <= {name}
-        assert "vae" in made._there
+        assert set(made._loaded) - {"vae"} <= {name}
+        assert "vae" in made._loaded
     both = parts(200, vae=10, dit=60, dit_low=60)
     assert [both[name] for name in ("vae", "dit", "dit_low")] == ["vae", "dit", "dit_low"]
-    assert len(both._there) == 3
+    assert len(both._loaded) == 3
 
 
 def test_a_part_that_does_not_fit_alone_is_refused_and_a_pair_need_not_fit_together():
@@ -43,8 +43,8 @@ def test_a_part_that_does_not_fit_alone_is_refused_and_a_pair_need_not_fit_toget
 
 def test_clips_made_at_once_leave_what_parts_may_take():
     made = parts(600, dit=100)  # of 1000
-    assert [made.most(8, "dit", values) for values in (50, 60, 110, 210, 900)] == [8, 4, 2, 1, 1]
-    assert Parts.of({"dit": 0}).most(8, "dit", 10**12) == 8
+    assert [made.batch_that_fits(8, "dit", values) for values in (50, 60, 110, 210, 900)] == [8, 4, 2, 1, 1]
+    assert Parts.of({"dit": 0}).batch_that_fits(8, "dit", 10**12) == 8
 
 
 @pytest.mark.parametrize("room", [True, False])
@@ -62,7 +62,7 @@ def test_what_leaves_waits_in_the_host_where_that_has_room(monkeypatch, room):
         assert isinstance(kernel, jax.Array)
         assert kernel.dtype == jnp.bfloat16
         assert kernel[0, 0] == len(name)
-        assert list(made._there) == [name]
+        assert list(made._loaded) == [name]
     assert read == ["dit", "dit_low"] * (1 if room else 3)
 
 

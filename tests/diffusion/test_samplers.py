@@ -65,7 +65,7 @@ def test_a_part_of_the_way_and_the_rest_are_the_whole(name, cut):
     sampler, noise, times = SAMPLERS[name], jax.random.normal(jax.random.key(0), SHAPE), schedule(9, 3.0)
 
     def part(state, first, stop):
-        return sampler.along(velocity, state, jax.tree.map(lambda row: row[first:stop], sampler.rows(times)))
+        return sampler.advance(velocity, state, jax.tree.map(lambda row: row[first:stop], sampler.rows(times)))
 
     state = jax.jit(part, static_argnums=(1, 2))(sampler.begin(noise), 0, cut)
     parted = jax.jit(part, static_argnums=(1, 2))(state, cut, None)[0]

@@ -39,7 +39,7 @@ def test_a_film_lasts_as_long_as_its_frames_are_shown(tmp_path, suffix, case):
 def test_a_film_that_is_cut_short_is_still_noted(tmp_path):
     path = track(tmp_path / "film.mkv", pictures(64), "libx264", "yuv420p")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.warns(Note, match="says that it lasts 8 s, and ends after .*: perhaps cut short"):
+    with pytest.warns(Note, match="states a duration of 8 s, and ends after .*: perhaps cut short"):
         Video.load(path)
 
 
@@ -92,7 +92,7 @@ def test_frames_with_stamps_out_of_order_are_all_shown(tmp_path, codec, moments)
 def test_an_odd_time_stamp_makes_no_thousands_of_frames(tmp_path):
     jump = [*range(0, 1000, 125), *range(3_600_000, 3_601_000, 125)]  # an hour
     path = track(tmp_path / "hole.mkv", pictures(16), moments=jump)
-    with pytest.warns(Note, match="holds a frame for 3599.12 s: it is made 10 s"):
+    with pytest.warns(Note, match="shows one frame for 3599.12 s: it is shortened to 10 s"):
         video = Video.load(path)
     assert video.fps == pytest.approx(8)
     assert len(video.frames) == pytest.approx(8 + 79 + 8, abs=1)
@@ -136,7 +136,7 @@ def test_a_rate_that_is_not_that_of_the_frames_makes_no_thousands(tmp_path):
     assert video.fps == pytest.approx(30, rel=0.02)
     assert numbers(video.frames) == [number % 40 for number in range(60)]
     path = track(tmp_path / "fast.mkv", pictures(500), moments=range(500), rate=1000)
-    with pytest.warns(Note, match="has 1000 frames a second: it is read at 120"):
+    with pytest.warns(Note, match="has 1000 frames per second: it is read at 120"):
         video = Video.load(path)
     assert (video.fps, len(video.frames)) == (120, pytest.approx(60, abs=2))
 

@@ -204,7 +204,7 @@ def test_bt2020_without_high_range_keeps_its_colours(tmp_path):
 def test_of_a_phones_picture_with_previews_the_first_is_read(tmp_path):
     photo, preview = Image.fromarray(corners()), Image.fromarray(np.zeros((12, 18, 3), np.uint8))
     photo.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[preview], quality=95)
-    with pytest.warns(Note, match=r"a\.jpg holds pictures besides the first, which are no animation"):
+    with pytest.warns(Note, match=r"a\.jpg has further images, which are no animation"):
         assert len(Video.load(tmp_path / "a.jpg").frames) == 1
     seen_alike(tmp_path / "a.jpg", corners())
     assert is_still(tmp_path / "a.jpg")
@@ -213,7 +213,7 @@ def test_of_a_phones_picture_with_previews_the_first_is_read(tmp_path):
 def test_of_pages_of_several_sizes_the_first_is_read(tmp_path):
     pages = [Image.fromarray(np.full((h, w, 3), 90, np.uint8)) for h, w in ((24, 36), (12, 18))]
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
-    with pytest.warns(Note, match=r"a\.tif holds pictures besides the first"):
+    with pytest.warns(Note, match=r"a\.tif has further images"):
         assert Video.load(tmp_path / "a.tif").frames.shape == (1, 24, 36, 3)
     assert is_still(tmp_path / "a.tif")
     pages[0].save(tmp_path / "b.tif", save_all=True, append_images=[pages[0], pages[0]])
@@ -243,7 +243,7 @@ def switching(path, shown=range(16)):
 
 def test_a_track_that_changes_its_size_keeps_the_first(tmp_path):
     path = switching(tmp_path / "a.webm")
-    with pytest.warns(Note, match=r"a\.webm changes its size on the way: .* as large as the first, 96x64"):
+    with pytest.warns(Note, match=r"a\.webm changes its frame size: .* to the first one's, 96x64"):
         video = Video.load(path)
     assert video.frames.shape == (16, 64, 96, 3)
     assert numbers(video.frames) == list(range(16))

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from sorajax.errors import Note
-from sorajax.media.formats import durations, evenly
+from sorajax.media.formats import durations, resample
 from sorajax.media.video import Film, Video, check_output
 
 METADATA = {"prompt": "a réd ball 🎈", "seed": 7, "settings": {"steps": 30}, "version": "0.1.0"}
@@ -84,7 +84,7 @@ def test_frames_that_are_shown_longer_take_no_others_away(tmp_path):
     assert np.array_equal(video.frames, smooth(6)[[0, 1, 2, 3, 4, *[5] * 10]])
     times["duration"] = [40] * 5 + [60_000]
     pictures[0].save(tmp_path / "minute.png", **times)
-    with pytest.warns(Note, match="holds a frame for 60 s: it is made 10 s"):
+    with pytest.warns(Note, match="shows one frame for 60 s: it is shortened to 10 s"):
         assert len(Video.load(tmp_path / "minute.png").frames) == 5 + 250
     times["append_images"], times["duration"] = pictures[1:2], [100, 300]
     pictures[0].save(tmp_path / "two.png", **times)
@@ -111,9 +111,9 @@ def encoded_at(path, moments, **stream_settings):
 
 def test_what_uneven_times_leave_out_is_said(tmp_path):
     encoded_at(tmp_path / "uneven.mp4", [*range(0, 500, 40), *range(4000, 4500, 40)])
-    with pytest.warns(Note, match=r"shows its frames for uneven times: \d+ of 26 are left out"):
+    with pytest.warns(Note, match=r"has a variable frame rate: \d+ of 26 frames are dropped"):
         Video.load(tmp_path / "uneven.mp4")
-    with pytest.warns(Note, match=r"shows its frames for uneven times: \d+ of 1\d are left out"):
+    with pytest.warns(Note, match=r"has a variable frame rate: \d+ of 1\d frames are dropped"):
         Video.load(tmp_path / "uneven.mp4", end=0.5)
 
 
@@ -126,7 +126,7 @@ def test_pixels_that_are_not_square_are_shown_as_they_should_be(tmp_path):
 def test_a_film_is_made_once_and_can_be_used_as_a_video(tmp_path):
     film = Film(iter([smooth(2), smooth(3)]), 5, 32, 48, 8.0)
     replace(film, metadata={"task": "text"}).save(tmp_path / "a.webp")
-    with pytest.raises(ValueError, match="a film is made while it is read, once: keep what its `whole"):
+    with pytest.raises(ValueError, match="a film is generated while it is read, once: use the video that its `whole"):
         film.save(tmp_path / "b.mp4")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.webp", "a.webp.json"]
     film = Film(iter([smooth(2), smooth(3)]), 5, 32, 48, 8.0)
@@ -238,10 +238,10 @@ def test_a_photograph_stands_upright(tmp_path):
 
 
 def test_uneven_times_become_even():
-    assert evenly(np.array([0.0, 0.1, 0.4]), 10.0).tolist() == [0, 1, 1, 2, 2]
-    assert evenly(np.arange(5) / 8 + 3, 8.0).tolist() == [0, 1, 2, 3, 4]
+    assert resample(np.array([0.0, 0.1, 0.4]), 10.0).tolist() == [0, 1, 1, 2, 2]
+    assert resample(np.arange(5) / 8 + 3, 8.0).tolist() == [0, 1, 2, 3, 4]
     shown = np.sort(np.random.default_rng(0).random(2500)) * 100  # a long film
-    chosen = evenly(shown, 25.0)
+    chosen = resample(shown, 25.0)
     moments = shown[0] + np.arange(len(chosen)) / 25
     assert np.array_equal(chosen, np.abs(moments[:, None] - shown).argmin(1))
 
@@ -254,9 +254,9 @@ def test_a_part_is_what_the_whole_shows_then(tmp_path, suffix, monkeypatch):
     for start, end in ((0.5, 1.25), (0.0, 0.3), (2.0, 99.0), (1.0, math.inf)):
         part = Video.load(path, start=start, end=end)
         assert np.array_equal(part.frames, whole[round(start * 8) : round(min(end, 3) * 8)])
-    with pytest.raises(ValueError, match="lasts 3 s and has nothing at 5 s: trim an earlier part"):
+    with pytest.raises(ValueError, match="lasts 3 s and has no frame at 5 s: trim an earlier part"):
         Video.load(path, start=5, end=6)
-    with pytest.raises(ValueError, match=r"no frame begins from 1 to 1.01 s, where one lasts 0.125 s: trim a longer"):
+    with pytest.raises(ValueError, match=r"no frame begins from 1 to 1.01 s, and one lasts 0.125 s: trim a longer"):
         Video.load(path, start=1, end=1.01)
 
 
@@ -293,7 +293,7 @@ def test_a_picture_of_floats_is_seen(tmp_path):
 
 
 def test_a_gif_that_viewers_would_slow_down_is_noted(tmp_path):
-    with pytest.warns(Note, match="a gif of 60 frames a second plays slowly in most viewers: use .mp4 or .webp"):
+    with pytest.warns(Note, match="a gif of 60 frames per second plays slowly in most viewers: use .mp4 or .webp"):
         Video(np.zeros((3, 8, 8, 3), np.uint8), 60.0).save(tmp_path / "a.gif")
 
 

@@ -127,18 +127,18 @@ def test_what_kernels_are_not_for_stays_plain():
 
 def test_cudnn_is_chosen_for_what_it_takes(monkeypatch):
     """With a stand-in for the kernel, which cannot be traced without CUDA."""
-    monkeypatch.setattr(attention, "cudnn_is_here", lambda: True)
+    monkeypatch.setattr(attention, "cudnn_is_available", lambda: True)
     monkeypatch.setattr(attention, "cudnn", lambda q, k, v, scale: jnp.cos(q))
     assert "cosine" in platforms_kernel("cuda")
     assert "cosine" not in platforms_kernel("cuda", jnp.float32)
     assert "cosine" not in platforms_kernel("tpu") + platforms_kernel("cpu")
-    heads = {width: attention.cudnn_takes(jnp.zeros((1, 1, 1, width), jnp.float16)) for width in (64, 100, 128, 256)}
+    heads = {width: attention.cudnn_supports(jnp.zeros((1, 1, 1, width), jnp.float16)) for width in (64, 100, 128, 256)}
     assert heads == {64: True, 100: False, 128: True, 256: False}
 
 
 @pytest.mark.skipif(jax.default_backend() != "gpu", reason="cuDNN's attention runs on a GPU only, and there is none")
 def test_cudnn_equals_plain():
-    assert attention.cudnn_is_here()
+    assert attention.cudnn_is_available()
     *qkv, weights = random(2, 700, 600, 4, 64, jnp.bfloat16)
     expected = values_and_gradients(partial(plain, bias=None, scale=SCALE), *qkv, weights)
     assert_same(values_and_gradients(partial(attend, scale=SCALE), *qkv, weights), expected, tolerance=3e-2)

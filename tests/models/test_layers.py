@@ -7,7 +7,7 @@ import pytest
 
 from sorajax.devices.sharding import make_mesh
 from sorajax.models import layers
-from sorajax.models.layers import ChannelNorm, RMSNorm, convolve, standardize, times
+from sorajax.models.layers import ChannelNorm, RMSNorm, convolve, matmul, standardize
 
 X = jax.random.normal(jax.random.key(0), (2, 3, 16)) * 3 + 1
 NORMS = {
@@ -128,14 +128,14 @@ def test_a_product_of_rows_is_the_product_and_so_is_its_gradient():
     def gradient(product):
         return jax.grad(lambda x, kernel: jnp.sum(jnp.sin(product(x, kernel))), (0, 1))(x, kernel)
 
-    np.testing.assert_allclose(times(x, kernel), x @ kernel, rtol=1e-6)
-    for ours, plain in zip(gradient(times), gradient(jnp.matmul), strict=True):
+    np.testing.assert_allclose(matmul(x, kernel), x @ kernel, rtol=1e-6)
+    for ours, plain in zip(gradient(matmul), gradient(jnp.matmul), strict=True):
         np.testing.assert_allclose(ours, plain, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("devices", "axes"), [(1, 2), (8, 3)])
 def test_rows_are_laid_together_on_one_device_alone(devices, axes):
     with jax.set_mesh(make_mesh("", jax.devices()[:devices])):
-        traced = jax.make_jaxpr(times)(X, jnp.ones((16, 4)))
+        traced = jax.make_jaxpr(matmul)(X, jnp.ones((16, 4)))
     (product,) = (equation for equation in traced.eqns if equation.primitive.name == "dot_general")
     assert product.invars[0].aval.ndim == axes

@@ -18,5 +18,5 @@ def test_guidance_away_from_what_does_not_know_needs_clocks():
 
 
 def test_a_window_keeps_no_more_than_it_makes():
-    with pytest.raises(ValueError, match="ahead -1 is not allowed: 0 keeps all"):
+    with pytest.raises(ValueError, match="redo_latents -1 is not allowed: 0 keeps all"):
         replace(TINY, redo_latents=-1)

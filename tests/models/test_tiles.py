@@ -11,7 +11,7 @@ import sorajax
 from sorajax.data.buckets import Bucket
 from sorajax.data.worlds import WorldData, clips, scene_maker
 from sorajax.models import tiles
-from sorajax.models.tiles import decode_tiles, ramp, starts
+from sorajax.models.tiles import decode_tiles, ramp, tile_starts
 from sorajax.models.vae import VAE, decode_singly
 from sorajax.training.autoencoder import load_vae
 
@@ -33,7 +33,7 @@ def whole(config, params, latent):
 @pytest.mark.parametrize(("length", "tile", "step"), [(10, 4, 3), (11, 4, 3), (4, 4, 3), (3, 4, 3), (60, 40, 32)])
 def test_tiles_cover_all_and_ramps_add_up_inside(length, tile, step):
     tile = min(tile, length)
-    places = starts(length, tile, step)
+    places = tile_starts(length, tile, step)
     total, count = np.zeros(length), np.zeros(length)
     for start in places:
         total[start : start + tile] += ramp(start, tile, length, tile - step if tile > step else 1)
@@ -55,7 +55,7 @@ def seams(made, true, overlap):
     error, found = made.astype(float) - true, []
     for axis, size in ((2, 160), (3, 192)):
         steps = np.abs(np.diff(error, axis=axis)).mean(tuple({0, 1, 2, 3, 4} - {axis}))
-        ends = {end for start in starts(size, 96, 96 - overlap) for end in (start, start + 96)} - {0, size}
+        ends = {end for start in tile_starts(size, 96, 96 - overlap) for end in (start, start + 96)} - {0, size}
         found.append(steps[np.array(sorted(ends)) - 1].max() / np.median(steps))
     return max(found)
 

@@ -3,10 +3,10 @@
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from sorajax.pretrained.lora import added
+from sorajax.pretrained.lora import add_adapter
 
 
 def adapted(params, adapters, scale=1.0):
     """The parameters, which stay, with `scale` times the adapters in them."""
     flat, changes = flatten_dict(params, sep="/"), flatten_dict(adapters, sep="/")
-    return unflatten_dict({name: added(name, jnp.array(x), changes, scale) for name, x in flat.items()}, sep="/")
+    return unflatten_dict({name: add_adapter(name, jnp.array(x), changes, scale) for name, x in flat.items()}, sep="/")

@@ -20,11 +20,11 @@ from sorajax.models.text import TextConfig
 from sorajax.pretrained.hub import adapter_file
 from sorajax.pretrained.lora import (
     TARGETS,
-    added,
+    adapter_places,
+    add_adapter,
     init_adapters,
     load_lora,
     parse_lora,
-    places,
     save_lora,
     trained_expert,
 )
@@ -93,9 +93,9 @@ def test_a_light_adapter_is_felt_by_weights_of_few_bits():
     kernel = jnp.asarray(rng.standard_normal((512, 256)), jnp.bfloat16)
     a, b = jnp.asarray(rng.standard_normal((512, 1)), jnp.float32), jnp.ones((1, 256), jnp.float32)
     light = 4e-4
-    made = added("x/kernel", kernel + 0, {"x/a": a, "x/b": b}, light)
+    made = add_adapter("x/kernel", kernel + 0, {"x/a": a, "x/b": b}, light)
     assert made.dtype == jnp.bfloat16
-    np.testing.assert_array_equal(made, added("x/kernel", kernel + 0, {"x/a": a, "x/b": b}, light))
+    np.testing.assert_array_equal(made, add_adapter("x/kernel", kernel + 0, {"x/a": a, "x/b": b}, light))
 
     def gain(changed):
         """How much of the change there is: its projection on what it should be."""
@@ -104,7 +104,7 @@ def test_a_light_adapter_is_felt_by_weights_of_few_bits():
 
     assert abs(gain(made) - 1) < 0.1
     stacked = jnp.stack([kernel, kernel])  # each layer by chances of its own
-    layers = added("x/kernel", stacked, {"x/a": jnp.stack([a, a]), "x/b": jnp.stack([b, b])}, light)
+    layers = add_adapter("x/kernel", stacked, {"x/a": jnp.stack([a, a]), "x/b": jnp.stack([b, b])}, light)
     assert (layers[0] != layers[1]).any()
     assert abs(gain((kernel + light * (a @ b)).astype(jnp.bfloat16)) - 1) > 0.1
 
@@ -269,9 +269,9 @@ def test_which_expert_a_file_is_for(tmp_path, capsys):
     two = SoraConfig(TextConfig(width=24), CONFIG, boundary=0.9)
     alike = made("low_wan_HIGH_fp16.safetensors", "low_wan_LOW_fp16.safetensors")
     assert [len(found) for found in adapters_of(two, alike).values()] == [1, 1]
-    assert "low_wan_LOW_fp16.safetensors is taken for the low expert, as its name says" in capsys.readouterr().err
+    assert "low_wan_LOW_fp16.safetensors is used for the low expert, by its name" in capsys.readouterr().err
     assert [len(found) for found in adapters_of(two, made("high_quality.safetensors")).values()] == [1, 1]
-    assert "high_quality.safetensors serves both experts: else write high=FILE" in capsys.readouterr().err
+    assert "high_quality.safetensors is used for both experts: write high=FILE" in capsys.readouterr().err
     own = init_adapters(shapes_of(CONFIG), 2, TARGETS, jax.random.key(0))
     save_lora(tmp_path / "own.safetensors", own, CONFIG, 2.0, {"expert": "low"})
     assert [len(found) for found in adapters_of(two, [str(tmp_path / "own.safetensors")]).values()] == [0, 1]
@@ -346,7 +346,7 @@ def test_what_does_not_fit_is_refused_in_one_line(tmp_path, capsys):
     with pytest.raises(ValueError, match="only one of its two matrices"):
         load_lora(tmp_path / "c.safetensors", CONFIG)
     assert parse_lora("x.safetensors:0.5")[1] == 0.5
-    with pytest.raises(ValueError, match="'half' is no scale; write FILE or FILE:SCALE"):
+    with pytest.raises(ValueError, match="'half' is no scale: write FILE or FILE:SCALE"):
         parse_lora("x.safetensors:half")
     assert main(["a red ball", "--lora", "nowhere.safetensors", "--out", str(tmp_path / "x.webp")]) == 1
     assert main(["a red ball", "--lora", str(tmp_path / "a.safetensors"), "--out", str(tmp_path / "x.webp")]) == 1
@@ -364,7 +364,7 @@ def test_an_adapter_is_added_where_a_model_is_loaded(tmp_path):
     save_lora(tmp_path / "a.safetensors", adapters, config, 2.0)
     plain, changed = (sorajax.load(loras=loras).params["dit"] for loras in ((), [f"{tmp_path / 'a.safetensors'}:0.5"]))
     jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), changed, adapted(plain, adapters, 0.5))
-    assert set(places(config)) >= {"blocks.0.attn1.to_q.weight", "blocks.5.ffn.net.2.bias"}
+    assert set(adapter_places(config)) >= {"blocks.0.attn1.to_q.weight", "blocks.5.ffn.net.2.bias"}
 
 
 def test_a_broken_header_and_other_programs_metadata_are_one_line(model, tmp_path):

@@ -95,8 +95,8 @@ def test_a_config_of_other_weights_is_not_followed(weights, tmp_path):
 @pytest.mark.parametrize(
     ("said", "refusal"),
     [
-        ({"r": 8}, r"adapter_config\.json says rank 8 of blocks\.0\.attn1\.to_q, whose matrices have 4"),
-        ({"r": 4, "use_dora": True}, "says use_dora, and the weights have no lora_magnitude_vector"),
+        ({"r": 8}, r"adapter_config\.json has rank 8 for blocks\.0\.attn1\.to_q, whose matrices have 4"),
+        ({"r": 4, "use_dora": True}, "says use_dora, and no tensor is a lora_magnitude_vector"),
         ({"r": 4, "init_lora_weights": "pissa_niter_4"}, "init_lora_weights pissa_niter_4 changes the weights"),
         ({"r": 4, "peft_type": "IA3"}, "this adapter is a IA3: sorajax reads LORA and LOKR"),
         ({"r": 4, "layer_replication": [[0, 2]]}, "layer_replication is no change of weights"),

@@ -38,7 +38,7 @@ def test_the_index_decides(tmp_path):
     assert {name: value[0] for name, value in load_weights(tmp_path).items()} == {"a": 1, "b": 2}
     places["c"] = "two.safetensors"
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
-    with pytest.raises(ValueError, match=r"two\.safetensors has no c, which the index says it has"):
+    with pytest.raises(ValueError, match=r"two\.safetensors lacks c, which the index lists"):
         Tensors(tmp_path)
 
 

@@ -5,7 +5,7 @@ import struct
 import pytest
 from tokenizers import Tokenizer
 
-from sorajax.pretrained.sentencepiece import CONTROL, NORMAL, UNKNOWN, converted, tokenizer_in
+from sorajax.pretrained.sentencepiece import CONTROL, NORMAL, UNKNOWN, convert, tokenizer_in
 
 PIECES = [
     ("<pad>", 0, CONTROL),
@@ -83,11 +83,11 @@ def test_what_is_no_unigram_model_is_one_line(tmp_path):
     path = tmp_path / "x.spm"
     path.write_bytes(model(kind=2))
     with pytest.raises(ValueError, match=r"kind 2, and only unigram models \(1\) are read: give its tokenizer\.json"):
-        converted(path)
+        convert(path)
     for content in (b"", b"junk", b"version https://git-lfs.github.com/spec/v1\n", model()[:-5], model()[:40]):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r"x\.spm is no SentencePiece model"):
-            converted(path)
+            convert(path)
 
 
 @pytest.mark.parity

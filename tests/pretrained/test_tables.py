@@ -73,7 +73,7 @@ def test_the_host_holds_a_tensor_or_two_beside_the_parameters(tmp_path):
     rows = wan.text_table(config)
     shapes = jax.eval_shape(lambda key: init_text(config, key), jax.random.key(0))
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)  # costs no memory: nobody writes them
-    write_shards(tmp_path, "model", export.exported(rows, zeros), 10**8)
+    write_shards(tmp_path, "model", export.export_tensors(rows, zeros), 10**8)
     part = Part(rows, lambda: wan.untied(Tensors(tmp_path)), init_text, config)
     assert len(list(tmp_path.glob("*.safetensors"))) > 5
     before, most, done = held(), 0, Event()
@@ -117,5 +117,5 @@ def test_fields_of_a_config_that_are_not_known_are_named():
     with warnings.catch_warnings():
         warnings.simplefilter("error", Note)
         wan.dit_config(said)
-    with pytest.warns(Note, match=r"the transformer's config\.json has windowed, colours, which sorajax does not know"):
+    with pytest.warns(Note, match=r"the transformer's config\.json has windowed, colours, which sorajax ignores"):
         wan.dit_config({**said, "windowed": True, "colours": 3})

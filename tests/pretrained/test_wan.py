@@ -14,7 +14,7 @@ from sorajax.models.dit import DiT
 from sorajax.models.sora import init_dit, init_text, init_vae, init_vision
 from sorajax.models.text import TextEncoder
 from sorajax.models.vae import VAE, denormalise, stream_decode, stream_encode
-from sorajax.models.vision import Vision, prepared
+from sorajax.models.vision import Vision, preprocess
 from sorajax.pretrained import wan
 from sorajax.pretrained.safetensors import Tensors
 from sorajax.pretrained.table import export_parameters, stream_parameters
@@ -155,12 +155,12 @@ def test_image_encoder_agrees(activation):
         )
     )
     config = wan.vision_config(model.config.to_dict())
-    state = wan.seen(numpy_state(model), config)
+    state = wan.without_unused_layers(numpy_state(model), config)
     params = imported(model, wan.vision_table(config), init_vision, config, state)
     picture = np.random.default_rng(0).integers(0, 255, (40, 61, 3)).astype(np.uint8)
     processor = transformers.CLIPImageProcessor(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28})
     pixels = processor(images=PIL.Image.fromarray(picture), return_tensors="pt").pixel_values
-    np.testing.assert_allclose(prepared(picture, 28), channels_last(pixels.numpy())[0], atol=0.02)
+    np.testing.assert_allclose(preprocess(picture, 28), channels_last(pixels.numpy())[0], atol=0.02)
     with torch.no_grad():
         theirs = model(pixel_values=pixels, output_hidden_states=True).hidden_states[-2]
     ours = jax.jit(Vision(config).apply)({"params": params}, channels_last(pixels.numpy()))

@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 import sorajax
 from sorajax import tasks
 from sorajax.commands import convert
-from sorajax.devices.residency import FULLEST
+from sorajax.devices.residency import WEIGHTS_SHARE
 from sorajax.diffusion.samplers import SAMPLERS
 from sorajax.errors import BadRequest
 from sorajax.media.video import Video
@@ -190,7 +190,7 @@ def test_a_conversion_that_did_not_end_is_said_and_done_again(saved, tmp_path, c
     with pytest.raises(FileNotFoundError, match="lacks text: convert again"):
         sorajax.load(out)
     (out / "config.json").unlink()
-    with pytest.raises(FileNotFoundError, match="the conversion did not end, run it again"):
+    with pytest.raises(FileNotFoundError, match="the conversion was not completed, run it again"):
         sorajax.load(out)
     assert convert.main([str(saved), "--out", str(out)]) == 0
     assert sorajax.load(out).name == "fast"
@@ -222,7 +222,7 @@ def test_names_are_changed_without_reading_a_tensor():
     """What a text encoder of 23 GB needs: the host holds one tensor at a time."""
     tensors = Counting({name: np.zeros((2, 2)) for name in ("encoder.embed_tokens.weight", "encoder.block.0.weight")})
     text = wan.untied(tensors)
-    vision = wan.seen(tensors, VisionConfig(depth=2))
+    vision = wan.without_unused_layers(tensors, VisionConfig(depth=2))
     assert set(text) == {"shared.weight", "encoder.block.0.weight"}
     assert len(vision) == 2
     assert tensors.reads == 0
@@ -371,7 +371,9 @@ def test_weights_of_8_bits_without_their_scales_are_refused(tmp_path):
     from safetensors.torch import save_file
 
     save_file({"a": torch.ones(2, 2).to(torch.float8_e4m3fn)}, tmp_path / "model.safetensors")
-    with pytest.raises(ValueError, match=r"model.safetensors: a is F8_E4M3, .* --quantize fp8 makes them as small"):
+    with pytest.raises(
+        ValueError, match=r"model.safetensors: a is F8_E4M3, .* --quantize fp8 gives them the same size"
+    ):
         Tensors(tmp_path)
 
 
@@ -408,9 +410,9 @@ def test_bad_folders_are_refused_in_one_line(copied, tmp_path, monkeypatch):
     refused("has a boundary_ratio and no transformer_2: download the model again")
     change(index, boundary_ratio=None)
     change(copied / "scheduler" / "scheduler_config.json", flow_shift="x")
-    refused("flow_shift 'x' is no number: download it again")
+    refused("flow_shift 'x' is not a number: download it again")
     change(copied / "scheduler" / "scheduler_config.json", flow_shift=3.0)
-    with pytest.raises(ValueError, match="is a file: give the folder of the whole model, and an adapter with --lora"):
+    with pytest.raises(ValueError, match="is a file: give the folder of the model, and an adapter with --lora"):
         sorajax.load(index)
     change(copied / "transformer" / "config.json", num_layers=3)
     refused("tensors are missing: blocks.2.attn1.norm_k.weight")
@@ -442,13 +444,13 @@ def test_one_of_two_experts_is_in_memory_at_a_time(tmp_path):
     pipeline = sorajax.load(tmp_path)
     settings = {"frames": 5, "height": HEIGHT, "width": WIDTH, "steps": STEPS}
     together = [pipeline(PROMPT, **settings, sampler=sampler)[0].frames for sampler in SAMPLERS]
-    assert {"dit", "dit_low"} < set(pipeline.params._there)
+    assert {"dit", "dit_low"} < set(pipeline.params._loaded)
     sizes = pipeline.params._sizes
     assert sizes["dit"] == sizes["dit_low"]
-    pipeline.params._memory = int(1.5 * sizes["dit"] / FULLEST)
+    pipeline.params._memory = int(1.5 * sizes["dit"] / WEIGHTS_SHARE)
     there, load = [], pipeline.params._loaders["dit_low"]
-    pipeline.params._loaders["dit_low"] = lambda: there.append(set(pipeline.params._there)) or load()
-    pipeline.params._there.clear()
+    pipeline.params._loaders["dit_low"] = lambda: there.append(set(pipeline.params._loaded)) or load()
+    pipeline.params._loaded.clear()
     alone = [pipeline(PROMPT, **settings, sampler=sampler)[0].frames for sampler in SAMPLERS]
     assert len(there) == len(SAMPLERS)
     assert not any("dit" in parts for parts in there)
@@ -466,7 +468,7 @@ def test_weights_of_8_bits_are_made_small_while_they_are_read(bits, tmp_path):
         whole.plan(Request((PROMPT,), frames=9, height=HEIGHT, width=WIDTH))
     size = whole.params._sizes["dit"]
     whole.params._memory = size + 5_000
-    assert [whole.params.most(8, "dit", values) for values in (600, 1_000, 5_000, 9_000)] == [8, 4, 1, 1]
+    assert [whole.params.batch_that_fits(8, "dit", values) for values in (600, 1_000, 5_000, 9_000)] == [8, 4, 1, 1]
     whole.params._memory = None
     settings = {"frames": 5, "height": HEIGHT, "width": WIDTH, "steps": 2}
     (one,), (other,) = whole(PROMPT, **settings), small(PROMPT, **settings)

@@ -7,7 +7,7 @@ import pytest
 
 import sorajax
 from sorajax.errors import BadRequest
-from sorajax.models.text import spelled_out
+from sorajax.models.text import unfamiliar_words
 from sorajax.sampling.pipeline import Pipeline
 from sorajax.sampling.program import interruptible
 from sorajax.sampling.request import Request
@@ -195,7 +195,7 @@ def test_words_in_small_pieces_are_unknown(tiny_model):
         def pieces(self, word):
             return {"elephant": ["e", "le", "ph", "ant"], "bouncing": ["bounc", "ing"], "ox": ["ox"]}[word]
 
-    assert spelled_out(Pieces(), "elephant bouncing, ox") == ["elephant"]
+    assert unfamiliar_words(Pieces(), "elephant bouncing, ox") == ["elephant"]
 
 
 def test_the_frame_rate_moves_the_clock_not_the_noise(pipeline):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sorajax.devices.sharding import divides, make_mesh, place_batch, shardings
+from sorajax.devices.sharding import check_divides, make_mesh, place_batch, shardings
 from sorajax.models.dit import DiT, DiTConfig
 from sorajax.models.sora import init_dit
 from sorajax.training.optimizer import OptimizerConfig, make_optimizer
@@ -131,5 +131,5 @@ def test_moments_in_bfloat16_learn_as_well(alone):
 def test_sizes_that_do_not_divide_are_named():
     mesh = make_mesh("seq=8")
     with pytest.raises(ValueError, match="mesh seq=8 does not divide 20 tokens of a clip: use seq=1, 2, 4"):
-        divides(mesh, "seq", "tokens of a clip", 20)
-    divides(mesh, "seq", "tokens of a clip", 24)
+        check_divides(mesh, "seq", "tokens of a clip", 20)
+    check_divides(mesh, "seq", "tokens of a clip", 24)

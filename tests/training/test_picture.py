@@ -19,13 +19,13 @@ from sorajax.diffusion.flow import logit_normal
 from sorajax.models.conditioning import ConditioningFrames, MaskChannels
 from sorajax.models.folder import load_model
 from sorajax.models.sora import SoraConfig
-from sorajax.models.vision import prepared as prepared_by_pillow
+from sorajax.models.vision import preprocess as prepared_by_pillow
 from sorajax.pretrained.lora import EXPERTS, parse_lora, trained_expert
-from sorajax.pretrained.open import BORROWED
+from sorajax.pretrained.open import EXTERNAL_PARTS
 from sorajax.sampling.request import Request
 from sorajax.training import loop
 from sorajax.training.experiments import load_experiment
-from sorajax.training.picture import open_encoder, prepared
+from sorajax.training.picture import open_encoder, preprocess
 from tests.data.videos.films import film, moving
 from tests.data.videos.test_preparation import in_turn
 
@@ -96,7 +96,7 @@ def test_training_reads_of_a_picture_what_sampling_reads(home):
     np.testing.assert_allclose(made["latent"], pipeline.codec.encode(clip)[None], atol=1e-3)
     for height, width in ((40, 64), (64, 40), (20, 20)):
         picture = reference.picture(height, width)
-        ours = prepared(jnp.asarray(picture[None].astype(np.float32) / 127.5 - 1), 28)[0]
+        ours = preprocess(jnp.asarray(picture[None].astype(np.float32) / 127.5 - 1), 28)[0]
         np.testing.assert_allclose(ours, prepared_by_pillow(picture, 28), atol=0.03)
 
 
@@ -124,7 +124,7 @@ def test_an_expert_learns_its_own_times_and_stands_beside_the_other(home, capsys
     stage, _ = high.build(other)
     assert stage.within == (0.9, 1.0)
     stage.export(other / "model", stage.load(home / "pair"))
-    assert json.loads((other / "model" / BORROWED).read_text())["dit_low"] == str(low)
+    assert json.loads((other / "model" / EXTERNAL_PARTS).read_text())["dit_low"] == str(low)
     both = sorajax.load(other).params
     for name, owner in (("dit", base), ("dit_low", tuned)):
         jax.tree.map(np.testing.assert_array_equal, both[name], owner.params[name])

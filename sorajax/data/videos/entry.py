@@ -1,11 +1,11 @@
-"""One line of a listing: a video and what it shows."""
+"""An entry of a listing: a video and its caption."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A video, or the part of it from `start` to `end` seconds (None: its own ends), and what it shows."""
+    """A video, or its part from `start` to `end` seconds (None: its beginning, its end), and its caption."""
 
     path: str
     caption: str = ""

@@ -1,7 +1,7 @@
-"""What of a video is worth training on: where its shots end, and why a clip is left out.
+"""Shot detection, and the filters that reject clips: dark, static, text-heavy and duplicate ones.
 
-Every number is measured on a few small frames of the clip. Shots come from PySceneDetect, perceptual hashes from
-ImageHash (the DCT hash of Zauner 2010), and what looks like writing is found by OpenCV's morphology.
+Measurements use a few small frames of a clip. Shots are detected by PySceneDetect, perceptual hashes are ImageHash's
+(the DCT hash of Zauner 2010), and text is found with OpenCV's morphology.
 """
 
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import UInt8
 
-from sorajax.data.videos.listing import opened
+from sorajax.data.videos.listing import open_video
 
-SAMPLED = 5  # frames of a clip that are looked at
-HASHED = (0, 2, 4)  # of those, in the perceptual hash
+SAMPLED = 5  # frames of a clip that are measured
+HASHED = (0, 2, 4)  # those of them in the perceptual hash
 BITS = 64 * len(HASHED)
 
 
@@ -22,16 +22,16 @@ class Filters:
     """Limits beyond which a clip is rejected."""
 
     dark: float = 0.05
-    """Least mean brightness, of 1."""
+    """Least mean brightness, in [0, 1]."""
     static: float = 0.03
-    """Least change between sampled frames, of 1, in the sixty-fourth of the picture that changes most."""
+    """Least change between sampled frames, in [0, 1], in the block of the 8 x 8 blocks of a frame that changes most."""
     duplicate: int = 6
-    """Of the 192 bits of two clips' perceptual hashes, those that may differ in duplicates; -1 keeps duplicates."""
+    """Largest Hamming distance of two duplicates' perceptual hashes of 192 bits; -1 keeps duplicates."""
     text: float = 1.0
-    """Most of the picture that writing may cover, of 1; 1 does not look for it."""
+    """Largest share of the frame that text may cover, in [0, 1]; 1 turns the filter off."""
     cuts: float = 3.0
-    """How many times more than its neighbours a frame must change to begin a shot (PySceneDetect's adaptive
-    threshold); 0 takes every video as one shot."""
+    """Ratio of a frame's change to that of its neighbours from which on it starts a shot (PySceneDetect's adaptive
+    threshold); 0: every video is one shot."""
 
     def __post_init__(self) -> None:
         for name in ("dark", "static", "text"):
@@ -42,7 +42,8 @@ class Filters:
 
 
 def shots(path: str, start: float, end: float, threshold: float) -> list[tuple[float, float]]:
-    """The shots between two moments of a video, seconds. Raises BrokenVideo's causes as they come."""
+    """The shots, as (start, end) in seconds, between two times of a video. Errors of decoding are raised as they
+    are."""
     if threshold == 0:
         return [(start, end)]
     import cv2
@@ -50,7 +51,7 @@ def shots(path: str, start: float, end: float, threshold: float) -> list[tuple[f
     from scenedetect.backends.pyav import VideoStreamAv
 
     class OneSize(VideoStreamAv):
-        """Makes all frames as large as the first: those of another size are not looked at."""
+        """Resizes all frames to the size of the first; PySceneDetect ignores frames of another size."""
 
         size: tuple[int, int] | None = None
 
@@ -62,22 +63,22 @@ def shots(path: str, start: float, end: float, threshold: float) -> list[tuple[f
             same = pixels.shape[1::-1] == self.size
             return pixels if same else cv2.resize(pixels, self.size, interpolation=cv2.INTER_AREA)
 
-    with opened(path) as file:
+    with open_video(path) as file:
         stream = OneSize(file, suppress_output=True)
         if start > 0:
             stream.seek(start)
         manager = SceneManager()
         manager.add_detector(AdaptiveDetector(adaptive_threshold=threshold, min_scene_len=4))
         manager.detect_scenes(stream, end_time=end)
-        found = [(a.seconds, b.seconds) for a, b in manager.get_scene_list()]
-    if len(found) < 2:
+        scenes = [(a.seconds, b.seconds) for a, b in manager.get_scene_list()]
+    if len(scenes) < 2:
         return [(start, end)]
-    return [(max(a, start), min(b, end)) for a, b in found[:-1]] + [(found[-1][0], end)]
+    return [(max(a, start), min(b, end)) for a, b in scenes[:-1]] + [(scenes[-1][0], end)]
 
 
 @dataclass(frozen=True)
-class Looks:
-    """What a clip measures: brightness and change in [0, 1], its perceptual hash, the share covered by writing."""
+class Measurements:
+    """Measurements of a clip: brightness and change in [0, 1], perceptual hash, and share of the frame with text."""
 
     brightness: float
     change: float
@@ -85,25 +86,25 @@ class Looks:
     text: float
 
 
-def looks(frames: UInt8[np.ndarray, "t h w 3"], with_text: bool = False) -> Looks:
-    """Measures a clip. A single frame has change 1: a picture need not move."""
+def measure(frames: UInt8[np.ndarray, "t h w 3"], with_text: bool = False) -> Measurements:
+    """The measurements of a clip. The change of a single frame is 1, so that images pass the filter."""
     import imagehash
     from PIL import Image
 
     chosen = np.linspace(0, len(frames) - 1, SAMPLED).round().astype(int)
     small = [Image.fromarray(frames[index]).resize((64, 64), Image.Resampling.BOX) for index in chosen]
-    seen = np.stack([np.asarray(image, np.float32) for image in small]) / 255
-    blocks = np.abs(np.diff(seen, axis=0)).reshape(-1, 8, 8, 8, 8, 3).mean(axis=(2, 4, 5))
+    pixels = np.stack([np.asarray(image, np.float32) for image in small]) / 255
+    blocks = np.abs(np.diff(pixels, axis=0)).reshape(-1, 8, 8, 8, 8, 3).mean(axis=(2, 4, 5))
     change = float(blocks.max()) if len(frames) > 1 else 1.0
     hashes = [imagehash.phash(small[index]).hash for index in HASHED]
     bits = np.concatenate([item.reshape(-1) for item in hashes])
     fingerprint = int("".join("01"[int(bit)] for bit in bits), 2)
-    writing = max(written(frames[index]) for index in chosen[[0, -1]]) if with_text else 0.0
-    return Looks(float(seen.mean()), change, fingerprint, writing)
+    text = max(text_coverage(frames[index]) for index in chosen[[0, -1]]) if with_text else 0.0
+    return Measurements(float(pixels.mean()), change, fingerprint, text)
 
 
-def written(frame: UInt8[np.ndarray, "h w 3"]) -> float:
-    """The share of a frame that lines of writing seem to cover: wide, dense groups of strong vertical edges."""
+def text_coverage(frame: UInt8[np.ndarray, "h w 3"]) -> float:
+    """Estimated share of a frame that text covers: wide, dense groups of strong edges."""
     import cv2
 
     grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
@@ -119,8 +120,8 @@ def written(frame: UInt8[np.ndarray, "h w 3"]) -> float:
     return min(1.0, area / grey.size)
 
 
-def rejected(clip: Looks, filters: Filters) -> str | None:
-    """Why a clip is left out, with its figure and the limit; None keeps it."""
+def rejection_reason(clip: Measurements, filters: Filters) -> str | None:
+    """The reason why a clip is rejected, with its value and the limit; None where it is accepted."""
     if clip.brightness < filters.dark:
         return f"too dark: brightness {clip.brightness:.3f}, limit {filters.dark:g}"
     if clip.change < filters.static:
@@ -131,22 +132,23 @@ def rejected(clip: Looks, filters: Filters) -> str | None:
 
 
 def duplicates(fingerprints: Sequence[int], limit: int) -> dict[int, int]:
-    """For each clip that is a duplicate of an earlier, kept one: that one's number. Exact, by the pigeonhole principle.
+    """{index of a duplicate: index of the earlier clip that it duplicates}, exact.
 
-    Of `limit` + 1 bands of bits, one at least is the same in two hashes that differ in at most `limit` bits.
+    By the pigeonhole principle, two hashes that differ in at most `limit` bits agree in at least one of `limit` + 1
+    bands of bits.
     """
     if limit < 0:
         return {}
     edges = np.linspace(0, BITS, limit + 2).astype(int)
     bands: list[dict[int, list[int]]] = [{} for _ in range(limit + 1)]
-    found: dict[int, int] = {}
+    originals: dict[int, int] = {}
     for number, value in enumerate(fingerprints):
         keys = [(value >> int(a)) & ((1 << int(b - a)) - 1) for a, b in zip(edges[:-1], edges[1:], strict=True)]
         near = {other for band, key in zip(bands, keys, strict=True) for other in band.get(key, ())}
         same = [other for other in near if (fingerprints[other] ^ value).bit_count() <= limit]
         if same:
-            found[number] = min(same)
+            originals[number] = min(same)
             continue
         for band, key in zip(bands, keys, strict=True):
             band.setdefault(key, []).append(number)
-    return found
+    return originals

@@ -1,7 +1,8 @@
-"""Lists of videos that other programs wrote: .csv (commas, semicolons or tabs), .jsonl or .parquet with a header.
+"""Manifests, the lists of videos that other programs write: .csv (commas, semicolons or tabs) with a header, .jsonl or
+.parquet.
 
-The columns are path, caption and, where only a part of a video is meant, start and end in seconds, or what others call
-them (`NAMES`, in small or capital letters). Paths are relative to the file.
+The columns are path, caption and optionally, for a part of a video, start and end in seconds, or the aliases in `NAMES`
+(upper or lower case). Paths are relative to the manifest.
 """
 
 import csv
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sorajax.data.videos.entry import Entry
-from sorajax.data.videos.plaintext import decoded
+from sorajax.data.videos.plaintext import decode_text
 
 MANIFESTS = (".csv", ".tsv", ".jsonl", ".parquet")
 NAMES = {
@@ -23,38 +24,39 @@ NAMES = {
     "start": ("start",),
     "end": ("end",),
 }
-"""What the columns of other people's manifests are called."""
+"""Aliases of the columns."""
 SEPARATORS = ",;\t|"
 NOTHING = ("", "nan", "none", "null", "<na>")
-"""How programs write that there is no value."""
-LONGEST = 2**31 - 1
-"""Characters of one field of a .csv."""
+"""Values that programs write for a missing value."""
+MAX_FIELD = 2**31 - 1
+"""Longest field of a .csv in characters."""
 
 
 def read_manifest(path: Path) -> Iterator[Entry]:
-    """Its entries, as they are in the file. Raises ValueError, naming file and line, for what cannot be read."""
+    """The entries of a manifest, in its order. Raises ValueError, naming file and line, for rows that cannot be
+    read."""
     for place, row in _rows(path):
         if (name := field(row, "path")) is None:
             raise ValueError(_without_path(path, place, row))
         start, end = (_seconds(row, which, f"{path}, {place}") for which in ("start", "end"))
         if (start or 0.0) < 0 or (end is not None and end <= (start or 0.0)):
-            raise ValueError(f"{path}, {place}: nothing lies between start {start} and end {end} (seconds)")
+            raise ValueError(f"{path}, {place}: start {start} and end {end} (seconds) are no interval")
         yield Entry(str(path.parent / Path(str(name)).expanduser()), caption_in(row), start, end)
 
 
 def has_paths(path: Path) -> bool:
-    """Whether a file has a column of paths, or no row at all."""
+    """Whether a manifest has a column of paths, or no rows at all."""
     return all(any(field({key: "x"}, "path") for key in row) for _, row in islice(_rows(path), 1))
 
 
 def field(row: dict[str, Any], name: str) -> Any:
-    """The first of a field's names that the row has a value for."""
+    """The value of a field under the first of its aliases that has one in this row; None where none has."""
     row = {str(key).strip().lower().replace(" ", "_").replace("-", "_"): value for key, value in row.items()}
     return next((row[key] for key in NAMES[name] if not _missing(row.get(key))), None)
 
 
 def caption_in(row: Any) -> str:
-    """The caption in a row or a JSON value; of several the first; empty where there is none."""
+    """The caption in a row or a JSON value, the first one of a list; empty where there is none."""
     if isinstance(row, dict):
         row = field(row, "caption")
     if isinstance(row, list | tuple):
@@ -74,7 +76,7 @@ def _seconds(row: dict[str, Any], which: str, where: str) -> float | None:
     try:
         return float(str(value).replace(",", "."))  # a decimal comma comes with semicolons
     except ValueError as error:
-        raise ValueError(f"{where}: {which} {value!r} is no number of seconds") from error
+        raise ValueError(f"{where}: {which} {value!r} is not a number of seconds") from error
 
 
 def _without_path(path: Path, place: str, row: dict[str, Any]) -> str:
@@ -82,13 +84,13 @@ def _without_path(path: Path, place: str, row: dict[str, Any]) -> str:
     if any(field({key: "x"}, "path") for key in columns):
         return f"{path}, {place}: no path; the columns are path, caption, start, end"
     return (
-        f"{path} has no column of paths: its columns are {', '.join(columns)[:200]}; call that of the files 'path' "
-        "and that of their captions 'caption'"
+        f"{path} has no column of paths: its columns are {', '.join(columns)[:200]}; name the column of files 'path' "
+        "and that of captions 'caption'"
     )
 
 
 def _rows(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
-    """Each row, and what its place is called."""
+    """(name of its place, for messages; row) of each row."""
     if path.suffix.lower() in (".csv", ".tsv"):
         yield from _csv_rows(path)
     elif path.suffix.lower() == ".parquet":
@@ -103,7 +105,7 @@ def _rows(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
             raise ValueError(f"{path} is no Parquet file ({' '.join(str(error).split())}): write it again") from error
         yield from ((f"entry {number}", row) for number, row in enumerate(table, 1))
     else:
-        for number, line in enumerate(decoded(path.read_bytes()).split("\n"), 1):
+        for number, line in enumerate(decode_text(path.read_bytes()).split("\n"), 1):
             if line.strip():
                 try:
                     row = json.loads(line)
@@ -113,8 +115,8 @@ def _rows(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    text = decoded(path.read_bytes()).replace("\0", "")
-    before, line = csv.field_size_limit(LONGEST), 1
+    text = decode_text(path.read_bytes()).replace("\0", "")
+    before, line = csv.field_size_limit(MAX_FIELD), 1
     try:
         rows = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text), strict=True)
         columns = next(rows, [])
@@ -124,17 +126,17 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             if any(value.strip() for value in row[len(columns) :]):
                 raise ValueError(
                     f"{path}, line {line} has {len(row)} columns and the header {len(columns)}: put "
-                    "captions that have a separator in them into quotation marks"
+                    "captions that contain the separator into quotation marks"
                 )
             yield f"line {line}", dict(zip(columns, row))
     except csv.Error as error:
-        raise ValueError(f"{path}, line {line} cannot be read ({error}): look at its quotation marks") from error
+        raise ValueError(f"{path}, line {line} cannot be read ({error}): check its quotation marks") from error
     finally:
         csv.field_size_limit(before)
 
 
 def _separator(text: str) -> str:
-    """What separates the columns: with it the header has a column of paths."""
+    """The separator of columns: one with which the header has a column of paths, else the one with most columns."""
 
     def columns(separator: str) -> list[str]:
         return next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), [])

@@ -1,5 +1,5 @@
-"""Text files of other programs and systems: UTF-8, UTF-16 and UTF-32, with a byte order mark or without, and Windows'
-own letters (cp1252, which holds latin-1)."""
+"""Decoding of text files from other systems: UTF-8, UTF-16 and UTF-32, with or without byte order mark, and cp1252, the
+Windows encoding that extends latin-1."""
 
 import codecs
 
@@ -10,15 +10,15 @@ MARKS = {
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
-"""In the order in which they are looked for: a mark of UTF-32 begins as one of UTF-16 does."""
+"""Byte order marks in search order: the mark of UTF-32-LE begins with that of UTF-16-LE."""
 
 
-def decoded(content: bytes) -> str:
-    """The text in a file's bytes. Lines that are no UTF-8 are read as cp1252, the others stay as they are."""
+def decode_text(content: bytes) -> str:
+    """The text in the bytes of a file. Lines that are not valid UTF-8 are read as cp1252, the others as UTF-8."""
     for mark, encoding in MARKS.items():
         if content.startswith(mark):
             return content[len(mark) :].decode(encoding, errors="replace")
-    if content[1:2] == b"\0" or content[:1] == b"\0":  # letters of UTF-16 without a mark: each second byte is zero
+    if content[1:2] == b"\0" or content[:1] == b"\0":  # UTF-16 without a mark: every other byte is zero
         return content.decode("utf-16-le" if content[1:2] == b"\0" else "utf-16-be", errors="replace")
     try:
         return content.decode()

@@ -1,16 +1,17 @@
-"""From raw files to prepared clips: shots, filters, resizing, each file on its own, so that any number may run at once.
+"""Preparation of clips from raw videos: shot detection, filters and resizing; files are independent and run in
+parallel.
 
-    FOLDER/settings.json        what was asked for; another request needs another folder
-    FOLDER/listing.jsonl        the videos, fixed when preparation began
+    FOLDER/settings.json        the settings; other settings need another folder
+    FOLDER/listing.jsonl        the list of videos, fixed when preparation starts
     FOLDER/clips/00003.json     of part 3: its clips, and every rejected clip and broken file with the reason
-    FOLDER/clips/00003.arrayrecord      the clips' pixels and captions
-    FOLDER/duplicates.json      clips that look like an earlier one
-    FOLDER/report.json          how many were kept and rejected, by reason
-    FOLDER/workers.log          what Apache Beam and its workers logged
+    FOLDER/clips/00003.arrayrecord      pixels and captions of the clips
+    FOLDER/duplicates.json      clips that duplicate an earlier one
+    FOLDER/report.json          numbers of accepted and rejected clips, by reason
+    FOLDER/workers.log          the logs of Apache Beam and its workers
 
-A part is done when its .json is there, which is written last. Killed at any moment and started again, parts that are
-not done are made anew from the same listing, so no clip is lost or doubled. Apache Beam runs the parts: on this machine
-by default, on any cluster by its own options.
+A part is complete when its .json exists, which is written last. A run that is killed at any time and started again
+repeats the incomplete parts from the same listing, so no clip is lost or duplicated. Apache Beam runs the parts: on
+this machine by default, on a cluster with Beam's options.
 """
 
 import json
@@ -28,10 +29,10 @@ from threading import Event, Thread
 from typing import Any
 
 from sorajax.data.buckets import Bucket, stem
-from sorajax.data.records import Records, packed, write_records
+from sorajax.data.records import Records, encode_frames, write_records
 from sorajax.data.videos.decode import BrokenVideo, EndsEarly, least_waste, probe, read_clip
 from sorajax.data.videos.entry import Entry
-from sorajax.data.videos.filters import Filters, duplicates, looks, rejected, shots
+from sorajax.data.videos.filters import Filters, duplicates, measure, rejection_reason, shots
 from sorajax.data.videos.listing import listing
 from sorajax.files import write_atomically
 from sorajax.models.folder import to_json
@@ -45,22 +46,22 @@ SETTINGS, LISTING, CLIPS, DUPLICATES, REPORT = (
 )
 LOG, READY = "workers.log", "ready"
 SECONDS = 15.0
-"""Between two lines that say how far preparation is."""
+"""Interval between two lines of progress."""
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """How raw videos become clips."""
+    """Settings of the preparation of clips. Raises ValueError for values out of range."""
 
     buckets: tuple[Bucket, ...] = (Bucket(),)
-    """Shapes that clips may have."""
+    """Shapes of the clips."""
     fps: float = 8.0
     """Frames per second of every clip."""
     filters: Filters = Filters()
     videos_per_part: int = 64
-    """Files that are done, or done again after a failure, together."""
+    """Number of files in a part, which is the unit of work and of repetition after a failure."""
     most_broken: float = 0.1
-    """Share of files that may be broken before the run stops."""
+    """Largest share of broken files; above it the run stops."""
 
     def __post_init__(self) -> None:
         if not self.fps > 0:
@@ -76,86 +77,87 @@ def prepare(
     runner: Sequence[str] = (),
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Prepares all of `source` into `folder` and returns the report; goes on where an earlier call ended.
+    """Prepares all videos of `source` into `folder` and returns the report; resumes an earlier call.
 
-    `runner` are Apache Beam's own options, e.g. ("--runner=FlinkRunner", ...); none runs on this machine, one process
-    for each core. Raises ValueError where the folder was made otherwise or more files are broken than allowed.
+    `runner`: options of Apache Beam, e.g. ("--runner=FlinkRunner", ...); none runs on this machine, one process per
+    core. Raises ValueError where the folder was made with other settings, where more files are broken than allowed, and
+    where no clip is accepted.
     """
     folder = Path(folder)
-    there = folder.exists()
+    existed = folder.exists()
     entries = begin(source, folder, settings, say)
     size = settings.videos_per_part
     parts = {part: len(entries[part * size : (part + 1) * size]) for part in range(-(-len(entries) // size))}
-    if left := {part: count for part, count in parts.items() if not done(folder, part)}:
-        if len(left) < len(parts):
-            say(f"{folder}: {len(parts) - len(left)} of {len(parts)} parts are there already")
+    if pending := {part: count for part, count in parts.items() if not is_done(folder, part)}:
+        if len(pending) < len(parts):
+            say(f"{folder}: {len(parts) - len(pending)} of {len(parts)} parts are there already")
         try:
-            with shown(folder, left, say):
-                run_parts(folder, list(left), runner)
+            with show_progress(folder, pending, say):
+                run_parts(folder, list(pending), runner)
         except Exception:
-            if not there and not any(done(folder, part) for part in parts):  # refused, and not begun
+            if not existed and not any(is_done(folder, part) for part in parts):  # nothing was prepared
                 shutil.rmtree(folder)
             raise
     return finish(folder, settings, say)
 
 
 def begin(source: str | Path, folder: Path, settings: Preparation, say: Callable[[str], None] = print) -> list[Entry]:
-    """The listing that the folder keeps, made now if it has none."""
-    said = {"source": str(source), **to_json(settings)}
+    """The listing of the folder, which is created on the first call. Raises ValueError for other settings than then."""
+    requested = {"source": str(source), **to_json(settings)}
     if (folder / SETTINGS).exists():
-        found = json.loads((folder / SETTINGS).read_text())
-        if wrong := [name for name in said if found.get(name) != said[name]]:
-            old, new = found.get(wrong[0]), said[wrong[0]]
-            raise ValueError(f"{folder} was made with {wrong[0]} {old}, not {new}: choose another folder")
+        recorded = json.loads((folder / SETTINGS).read_text())
+        if changed := [name for name in requested if recorded.get(name) != requested[name]]:
+            old, new = recorded.get(changed[0]), requested[changed[0]]
+            raise ValueError(f"{folder} was made with {changed[0]} {old}, not {new}: choose another folder")
     else:
         entries = listing(source, say)
         folder.mkdir(parents=True, exist_ok=True)
         lines = "".join(json.dumps(asdict(entry)) + "\n" for entry in entries)
         write_atomically(folder / LISTING, lambda path: path.write_text(lines))
-        write_atomically(folder / SETTINGS, lambda path: path.write_text(json.dumps(said, indent=2)))
+        write_atomically(folder / SETTINGS, lambda path: path.write_text(json.dumps(requested, indent=2)))
     (folder / CLIPS).mkdir(exist_ok=True)
-    return kept_listing(folder)
+    return read_listing(folder)
 
 
-def kept_listing(folder: Path) -> list[Entry]:
-    """The videos that preparation of `folder` began with."""
+def read_listing(folder: Path) -> list[Entry]:
+    """The listing of a prepared folder."""
     return [Entry(**json.loads(line)) for line in (folder / LISTING).read_text().splitlines()]
 
 
-def kept_settings(folder: Path) -> Preparation:
-    """What a folder was prepared with."""
+def read_settings(folder: Path) -> Preparation:
+    """The settings of a prepared folder."""
     from sorajax.models.folder import from_json
 
-    said = json.loads((folder / SETTINGS).read_text())
-    said.pop("source")
-    return from_json(said, Preparation, str(folder / SETTINGS))
+    settings = json.loads((folder / SETTINGS).read_text())
+    settings.pop("source")
+    return from_json(settings, Preparation, str(folder / SETTINGS))
 
 
-def kept_source(folder: Path) -> str:
-    """The folder, manifest, tar or dataset that a folder was prepared from."""
+def read_source(folder: Path) -> str:
+    """The source (folder, manifest, tar or dataset) of a prepared folder."""
     return json.loads((folder / SETTINGS).read_text())["source"]
 
 
-def done(folder: Path, part: int) -> bool:
+def is_done(folder: Path, part: int) -> bool:
     """Whether a part is complete."""
     return (folder / CLIPS / f"{part:05d}.json").exists()
 
 
 def run_parts(folder: Path, parts: Sequence[int], runner: Sequence[str]) -> None:
-    """Prepares these parts in an Apache Beam pipeline. What Beam and its workers log goes to FOLDER/workers.log."""
+    """Prepares these parts in an Apache Beam pipeline, with the logs of Beam and its workers in FOLDER/workers.log."""
     try:
-        with logged(folder / LOG):
+        with stderr_to_file(folder / LOG):
             import apache_beam as beam
             from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError as error:
         raise ValueError('preparing videos needs Apache Beam and PySceneDetect: pip install "sorajax[data]"') from error
-    said = list(runner) or [
+    options = list(runner) or [
         "--runner=DirectRunner",
         "--direct_running_mode=multi_processing",
         f"--direct_num_workers={min(os.cpu_count() or 1, len(parts))}",
         "--default_sdk_harness_log_level=WARNING",
     ]
-    with logged(folder / LOG), beam.Pipeline(options=PipelineOptions(said)) as pipeline:
+    with stderr_to_file(folder / LOG), beam.Pipeline(options=PipelineOptions(options)) as pipeline:
         _ = (
             pipeline
             | beam.Create(list(parts))
@@ -165,8 +167,8 @@ def run_parts(folder: Path, parts: Sequence[int], runner: Sequence[str]) -> None
 
 
 @contextmanager
-def logged(path: Path) -> Iterator[None]:
-    """Whatever this process and those it starts write to stderr goes to the end of a file."""
+def stderr_to_file(path: Path) -> Iterator[None]:
+    """Appends to a file what this process and its child processes write to stderr."""
     sys.stderr.flush()
     before = os.dup(2)
     try:
@@ -180,22 +182,24 @@ def logged(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def shown(folder: Path, parts: Mapping[int, int], say: Callable[[str], None]) -> Iterator[None]:
-    """Shows how many videos are done while others work on them; `parts` has how many each part has. It is a bar with
-    the time left where stderr is a terminal, else a line every `SECONDS`."""
+def show_progress(folder: Path, parts: Mapping[int, int], say: Callable[[str], None]) -> Iterator[None]:
+    """Shows the number of finished videos while the parts run; `parts` maps each part to its number of videos.
+
+    A bar with the remaining time where stderr is a terminal, else a line every `SECONDS`.
+    """
     from tqdm import tqdm
 
     over, start, total = Event(), time.monotonic(), sum(parts.values())
-    with os.fdopen(os.dup(2), "w") as terminal:  # stderr itself is taken away meanwhile, see `logged`
+    with os.fdopen(os.dup(2), "w") as terminal:  # stderr itself is redirected, see `stderr_to_file`
         bar = tqdm(total=total, desc=str(folder), unit=" videos", file=terminal, disable=None, leave=False)
 
         def watch() -> None:
             before = 0
             while not over.wait(SECONDS if bar.disable else 1.0):
-                ready = sum(ready_in(folder, part, count) for part, count in parts.items())
+                ready = sum(count_finished(folder, part, count) for part, count in parts.items())
                 if bar.disable and ready > before:
-                    left = (time.monotonic() - start) / ready * (total - ready)
-                    say(f"{folder}: {ready} of {total} videos prepared, {left / 60:.0f} min left")
+                    remaining = (time.monotonic() - start) / ready * (total - ready)
+                    say(f"{folder}: {ready} of {total} videos prepared, {remaining / 60:.0f} min left")
                 bar.update(ready - before)
                 before = ready
 
@@ -209,48 +213,48 @@ def shown(folder: Path, parts: Mapping[int, int], say: Callable[[str], None]) ->
             bar.close()
 
 
-def ready_in(folder: Path, part: int, count: int) -> int:
-    """How many of a part's videos are done."""
-    if done(folder, part):
+def count_finished(folder: Path, part: int, count: int) -> int:
+    """Number of finished videos of a part."""
+    if is_done(folder, part):
         return count
     try:
         return int((folder / CLIPS / f"{part:05d}.{READY}").read_text() or 0)
-    except FileNotFoundError:  # not begun, or done since
+    except FileNotFoundError:  # not started, or completed just now
         return 0
 
 
 def prepare_part(folder: Path, part: int) -> None:
-    """Makes the clips of one part of the listing."""
-    settings = kept_settings(folder)
-    entries = kept_listing(folder)[part * settings.videos_per_part : (part + 1) * settings.videos_per_part]
-    said: dict[str, list[dict[str, Any]]] = {"clips": [], "rejected": [], "broken": []}
+    """Prepares the clips of one part of the listing."""
+    settings = read_settings(folder)
+    entries = read_listing(folder)[part * settings.videos_per_part : (part + 1) * settings.videos_per_part]
+    outcome: dict[str, list[dict[str, Any]]] = {"clips": [], "rejected": [], "broken": []}
     ready = folder / CLIPS / f"{part:05d}.{READY}"
 
     def records() -> Iterator[dict[str, Any]]:
         for number, entry in enumerate(entries, 1):
             try:
-                yield from clips_of(entry, settings, said)
+                yield from clips_of(entry, settings, outcome)
             except BrokenVideo as error:
-                said["broken"].append({"path": entry.path, "reason": str(error)})
+                outcome["broken"].append({"path": entry.path, "reason": str(error)})
             ready.write_text(str(number))
 
     write_records(folder / CLIPS / f"{part:05d}.arrayrecord", records())
-    text = json.dumps({"videos": len(entries), **said}, indent=1)
+    text = json.dumps({"videos": len(entries), **outcome}, indent=1)
     write_atomically(folder / CLIPS / f"{part:05d}.json", lambda path: path.write_text(text))
     ready.unlink(missing_ok=True)
 
 
-def clips_of(entry: Entry, settings: Preparation, said: dict[str, list[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
-    """The records of one video's clips; what is kept and what is not is written into `said`. Raises BrokenVideo."""
+def clips_of(entry: Entry, settings: Preparation, outcome: dict[str, list[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    """The records of one video's clips; adds accepted and rejected clips to `outcome`. Raises BrokenVideo."""
     facts = probe(entry.path)
     start, end = entry.start or 0.0, min(entry.end or facts.seconds, facts.seconds)
-    made: list[tuple[dict[str, Any], dict[str, Any]]] = []
-    for first, last in found_shots(entry.path, start, end, facts.still, settings.filters.cuts):
+    accepted: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    for first, last in find_shots(entry.path, start, end, facts.still, settings.filters.cuts):
         span = {"path": entry.path, "start": round(first, 4), "end": round(last, 4)}
         chosen = least_waste(last - first, facts.height, facts.width, settings.buckets, settings.fps, facts.still)
         if chosen is None:
             shortest = min(bucket.frames for bucket in settings.buckets) / settings.fps
-            said["rejected"].append({**span, "reason": f"too short: {last - first:.2f} s, limit {shortest:.2f} s"})
+            outcome["rejected"].append({**span, "reason": f"too short: {last - first:.2f} s, limit {shortest:.2f} s"})
             continue
         bucket, count = chosen
         for number in range(count):
@@ -258,33 +262,34 @@ def clips_of(entry: Entry, settings: Preparation, said: dict[str, list[dict[str,
             try:
                 frames = read_clip(entry.path, at, bucket.frames, settings.fps, (bucket.height, bucket.width))
             except EndsEarly as error:
-                said["rejected"].append({**span, "start": round(at, 4), "reason": f"ends early: {error}"})
+                outcome["rejected"].append({**span, "start": round(at, 4), "reason": f"ends early: {error}"})
                 break
-            seen = looks(frames, settings.filters.text < 1)
+            measurements = measure(frames, settings.filters.text < 1)
             clip = {"path": entry.path, "start": round(at, 4), "bucket": stem(bucket)}
-            if reason := rejected(seen, settings.filters):
-                said["rejected"].append({**clip, "end": round(at + bucket.frames / settings.fps, 4), "reason": reason})
+            if reason := rejection_reason(measurements, settings.filters):
+                end_of_clip = round(at + bucket.frames / settings.fps, 4)
+                outcome["rejected"].append({**clip, "end": end_of_clip, "reason": reason})
                 continue
-            made.append(
+            accepted.append(
                 (
-                    {**clip, "hash": f"{seen.fingerprint:048x}"},
-                    {**clip, "caption": entry.caption, "pixels": packed(frames)},
+                    {**clip, "hash": f"{measurements.fingerprint:048x}"},
+                    {**clip, "caption": entry.caption, "pixels": encode_frames(frames)},
                 )
             )
-    # A file that breaks on the way gives nothing, so that a clip is either kept or told of.
-    said["clips"] += [line for line, _ in made]
-    for _, record in made:
+    # Only now, so that a file that turns out to be broken contributes no clips.
+    outcome["clips"] += [line for line, _ in accepted]
+    for _, record in accepted:
         yield record
 
 
-def found_shots(path: str, start: float, end: float, still: bool, threshold: float) -> list[tuple[float, float]]:
-    """The shots of a video, or the whole of it where it is a picture. Raises BrokenVideo."""
+def find_shots(path: str, start: float, end: float, still: bool, threshold: float) -> list[tuple[float, float]]:
+    """The shots of a video as (start, end) in seconds; a still image is one shot. Raises BrokenVideo."""
     if still:
         return [(start, end)]
     from av.error import FFmpegError
     from scenedetect.video_stream import VideoOpenFailure
 
-    logging.getLogger("pyscenedetect").setLevel(logging.WARNING)  # which importing it has set
+    logging.getLogger("pyscenedetect").setLevel(logging.WARNING)  # the import sets another level
 
     try:
         return shots(path, start, end, threshold)
@@ -293,19 +298,20 @@ def found_shots(path: str, start: float, end: float, still: bool, threshold: flo
 
 
 def parts_of_clips(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """The clips' files and what is said of each, in order."""
-    found = sorted((folder / CLIPS).glob("*.json"))
-    return [(path.with_suffix(".arrayrecord"), json.loads(path.read_text())) for path in found]
+    """(file of records, content of its .json) of all complete parts, in order."""
+    indices = sorted((folder / CLIPS).glob("*.json"))
+    return [(path.with_suffix(".arrayrecord"), json.loads(path.read_text())) for path in indices]
 
 
 def finish(folder: Path, settings: Preparation, say: Callable[[str], None]) -> dict[str, Any]:
-    """Looks for duplicates over all parts and writes the report."""
-    parts = [said for _, said in parts_of_clips(folder)]
-    clips = [clip for said in parts for clip in said["clips"]]
+    """Finds duplicates over all parts, and writes and returns the report. Raises ValueError for too many broken files
+    and for no clip."""
+    parts = [part for _, part in parts_of_clips(folder)]
+    clips = [clip for part in parts for clip in part["clips"]]
     same = duplicates([int(clip["hash"], 16) for clip in clips], settings.filters.duplicate)
-    reasons = Counter(clip["reason"].split(":")[0] for said in parts for clip in said["rejected"])
-    broken = [line for said in parts for line in said["broken"]]
-    videos = sum(said["videos"] for said in parts)
+    reasons = Counter(clip["reason"].split(":")[0] for part in parts for clip in part["rejected"])
+    broken = [line for part in parts for line in part["broken"]]
+    videos = sum(part["videos"] for part in parts)
     report = {
         "videos": videos,
         "clips": len(clips) - len(same),
@@ -313,20 +319,20 @@ def finish(folder: Path, settings: Preparation, say: Callable[[str], None]) -> d
         "broken": broken,
         "buckets": Counter(clip["bucket"] for number, clip in enumerate(clips) if number not in same),
     }
-    doubled = {_name(clips[number]): _name(clips[first]) for number, first in same.items()}
-    write_atomically(folder / DUPLICATES, lambda path: path.write_text(json.dumps(doubled, indent=1)))
+    duplicate_names = {_name(clips[number]): _name(clips[first]) for number, first in same.items()}
+    write_atomically(folder / DUPLICATES, lambda path: path.write_text(json.dumps(duplicate_names, indent=1)))
     write_atomically(folder / REPORT, lambda path: path.write_text(json.dumps(report, indent=1)))
-    reasons_said = "".join(f", {count} {reason}" for reason, count in report["rejected"].items())
-    say(f"{folder}: {report['clips']} clips from {videos} videos{reasons_said}, {len(broken)} broken files")
+    rejections = "".join(f", {count} {reason}" for reason, count in report["rejected"].items())
+    say(f"{folder}: {report['clips']} clips from {videos} videos{rejections}, {len(broken)} broken files")
     for line in broken[:3]:
         say(f"  broken: {line['reason']}")
     if len(broken) > settings.most_broken * videos:
         raise ValueError(
             f"{len(broken)} of {videos} videos are broken, more than the share {settings.most_broken:g} allowed; "
-            f"{folder / REPORT} names them: mend the files, or allow more with --most-broken"
+            f"{folder / REPORT} names them: repair the files, or allow more with --most-broken"
         )
     if not report["clips"]:
-        raise ValueError(f"{folder} has no clip: {folder / REPORT} says why each was rejected")
+        raise ValueError(f"{folder} has no clip: {folder / REPORT} gives the reason of each rejection")
     return report
 
 
@@ -334,25 +340,27 @@ def _name(clip: dict[str, Any]) -> str:
     return f"{clip['path']}@{clip['start']}"
 
 
-def is_duplicate(clip: dict[str, Any], doubled: dict[str, str]) -> bool:
-    """Whether a clip is one of those in duplicates.json."""
-    return _name(clip) in doubled
+def is_duplicate(clip: dict[str, Any], duplicate_names: dict[str, str]) -> bool:
+    """Whether a clip is listed in duplicates.json."""
+    return _name(clip) in duplicate_names
 
 
 def prepared_records(folder: Path, bucket: Bucket) -> tuple[Records, list[str]]:
-    """The prepared clips of a bucket that are no duplicates, in pixels, and the file that each comes from.
+    """The prepared clips of a bucket without duplicates, in pixels, and the source file of each.
 
-    A bucket of single frames has, besides stills, every film of its size, whose first frame is meant.
+    A bucket of single frames also has all videos of its size, of which the first frame is used.
     """
-    doubled = json.loads((folder / DUPLICATES).read_text())
-    found = parts_of_clips(folder)
-    records = Records([path for path, _ in found], [len(said["clips"]) for _, said in found])
-    clips = [clip for _, said in found for clip in said["clips"]]
-    kept = [i for i, clip in enumerate(clips) if fits(clip["bucket"], bucket) and not is_duplicate(clip, doubled)]
-    return records.only(kept), [clips[i]["path"] for i in kept]
+    duplicate_names = json.loads((folder / DUPLICATES).read_text())
+    parts = parts_of_clips(folder)
+    records = Records([path for path, _ in parts], [len(part["clips"]) for _, part in parts])
+    clips = [clip for _, part in parts for clip in part["clips"]]
+    selected = [
+        i for i, clip in enumerate(clips) if fits(clip["bucket"], bucket) and not is_duplicate(clip, duplicate_names)
+    ]
+    return records.only(selected), [clips[i]["path"] for i in selected]
 
 
 def fits(name: str, bucket: Bucket) -> bool:
-    """Whether clips whose bucket is called `name` can serve as `bucket`'s."""
+    """Whether clips of the bucket called `name` can be used for `bucket`: equal size, and equal length or one frame."""
     frames, height, width = (int(size) for size in name.split("x"))
     return (height, width) == (bucket.height, bucket.width) and (frames == bucket.frames or bucket.frames == 1)

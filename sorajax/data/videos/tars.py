@@ -1,4 +1,4 @@
-"""WebDataset's tars, read in place: where their members begin, and each of them as a file."""
+"""WebDataset tars, read in place: offsets of their members, and each member as a file."""
 
 import io
 import re
@@ -8,37 +8,37 @@ from pathlib import Path
 from typing import IO, Any
 
 MEMBER = "::"
-"""Between the path of a tar and the name of one of its members."""
+"""Separates the path of a tar from the name of a member."""
 
 
 def split_path(path: str) -> tuple[str, str]:
-    """An entry's path as (file, member of it): no member unless the file is a tar. Names may have `::` too."""
+    """An entry's path as (file, member), with an empty member unless the file is a tar. File names may contain `::`."""
     if MEMBER not in path or Path(path).is_file():
         return path, ""
-    found = re.search(rf"\.tar{MEMBER}", path, re.IGNORECASE)
-    return (path[: found.end() - len(MEMBER)], path[found.end() :]) if found else (path, "")
+    match = re.search(rf"\.tar{MEMBER}", path, re.IGNORECASE)
+    return (path[: match.end() - len(MEMBER)], path[match.end() :]) if match else (path, "")
 
 
-def opened_tar(path: Path) -> tarfile.TarFile:
-    """Raises ValueError where a file is no uncompressed tar."""
+def open_tar(path: Path) -> tarfile.TarFile:
+    """Opens an uncompressed tar. Raises ValueError for other files."""
     try:
         return tarfile.open(path, "r:")
     except tarfile.TarError as error:
-        raise ValueError(f"{path} is no uncompressed tar ({error}): its members could not be read in place") from error
+        raise ValueError(f"{path} is no uncompressed tar ({error}): write it again without compression") from error
 
 
 @lru_cache(maxsize=64)
-def places(path: Path) -> dict[str, tuple[int, int]]:
-    """Where each member of a tar begins and how long it is, bytes."""
-    with opened_tar(path) as tar:
+def member_spans(path: Path) -> dict[str, tuple[int, int]]:
+    """(offset, size) in bytes of each member of a tar."""
+    with open_tar(path) as tar:
         return {member.name: (member.offset_data, member.size) for member in tar.getmembers() if member.isfile()}
 
 
-def opened_member(path: str, member: str) -> IO[bytes]:
-    """A member of a tar as a seekable file. Raises FileNotFoundError where it is gone."""
-    if member not in (found := places(Path(path))):
+def open_member(path: str, member: str) -> IO[bytes]:
+    """A member of a tar as a seekable file. Raises FileNotFoundError where the tar has no such member."""
+    if member not in (spans := member_spans(Path(path))):
         raise FileNotFoundError(f"{path} has no member {member}")
-    return TarMember(open(path, "rb"), *found[member])  # type: ignore[return-value]
+    return TarMember(open(path, "rb"), *spans[member])  # type: ignore[return-value]
 
 
 class TarMember(io.RawIOBase):

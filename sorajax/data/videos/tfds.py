@@ -1,9 +1,9 @@
-"""Videos in a TensorFlow Datasets dataset, read through `tfds.data_source`: random access, and no TensorFlow.
+"""Videos in a TensorFlow Datasets dataset, read through `tfds.data_source`: random access, without TensorFlow.
 
     tfds:NAME[/CONFIG][:SPLIT][@FOLDER]     e.g. tfds:my_clips:train@/data/tfds
 
-FOLDER is TFDS's data_dir, or a folder that a builder wrote (`builder_from_directory`). An example's video is its
-feature `video`: the bytes of an encoded film, or frames uint8 [t, h, w, 3] with their rate in `fps`; its caption is
+FOLDER is TFDS's data_dir, or a folder that a builder wrote (`builder_from_directory`). The feature `video` of an
+example is the bytes of a video file, or frames uint8 [t, h, w, 3] with their frame rate in `fps`; its caption is
 `caption`, `text` or `label`. The dataset must be stored as ArrayRecord (`file_format="array_record"`).
 """
 
@@ -18,22 +18,22 @@ from typing import IO, Any
 import numpy as np
 
 from sorajax.data.videos.entry import Entry
-from sorajax.data.videos.plaintext import decoded
+from sorajax.data.videos.plaintext import decode_text
 
 TFDS = "tfds:"
 VIDEO, CAPTIONS, RATE = "video", ("caption", "text", "label"), "fps"
 
 
 def dataset_entries(source: str) -> list[Entry]:
-    """An entry for each example of `source`. Raises ValueError where it is misspelt or has no video feature."""
+    """An entry for each example of `source`. Raises ValueError where `source` is malformed or has no video feature."""
     examples, features = _dataset(source)
     if VIDEO not in features:
         raise ValueError(f"{source} has no feature '{VIDEO}', it has {', '.join(features)}")
     return [Entry(f"{source}#{index}", _caption(examples[index], features)) for index in range(len(examples))]
 
 
-def opened_record(path: str) -> IO[bytes]:
-    """The film of an entry's path (`SOURCE#INDEX`) as a file; frames are encoded without loss."""
+def open_record(path: str) -> IO[bytes]:
+    """The video of an entry's path (`SOURCE#INDEX`) as a file; frames are encoded losslessly."""
     source, _, index = path.rpartition("#")
     example = _dataset(source)[0][int(index)]
     value = example[VIDEO]
@@ -41,18 +41,18 @@ def opened_record(path: str) -> IO[bytes]:
         return io.BytesIO(value)
     if isinstance(value, np.ndarray) and value.ndim == 0:
         return io.BytesIO(value.item())
-    return io.BytesIO(lossless(np.asarray(value), float(example.get(RATE, 0) or 8.0)))
+    return io.BytesIO(encode_lossless(np.asarray(value), float(example.get(RATE, 0) or 8.0)))
 
 
 @lru_cache(maxsize=8)
 def _dataset(source: str) -> tuple[Sequence[dict[str, Any]], dict[str, Any]]:
-    """The examples of a source, and its features by name."""
+    """The examples of a source, and its features by name. Raises ValueError where they cannot be read."""
     import tensorflow_datasets as tfds
 
-    said = re.fullmatch(r"tfds:([\w/.]*)(?::([^@]+))?(?:@(.+))?", source)
-    if not said or not (said[1] or said[3]):
+    match = re.fullmatch(r"tfds:([\w/.]*)(?::([^@]+))?(?:@(.+))?", source)
+    if not match or not (match[1] or match[3]):
         raise ValueError(f"{source!r} is no dataset: write tfds:NAME:SPLIT@FOLDER, e.g. tfds:my_clips:train@/data/tfds")
-    name, split, folder = said[1], said[2] or "train", said[3]
+    name, split, folder = match[1], match[2] or "train", match[3]
     try:
         if folder and (Path(folder) / "dataset_info.json").exists():
             builder = tfds.builder_from_directory(folder)
@@ -75,11 +75,11 @@ def _caption(example: dict[str, Any], features: dict[str, Any]) -> str:
     if hasattr(features.get(name or ""), "int2str"):  # a class label
         return features[str(name)].int2str(int(value)).replace("_", " ")
     value = value.item() if isinstance(value, np.ndarray) else value
-    return decoded(value) if isinstance(value, bytes) else str(value)
+    return decode_text(value) if isinstance(value, bytes) else str(value)
 
 
-def lossless(frames: np.ndarray, fps: float) -> bytes:
-    """Frames uint8 [t, h, w, 3] as an H.264 film without loss."""
+def encode_lossless(frames: np.ndarray, fps: float) -> bytes:
+    """Frames uint8 [t, h, w, 3] as the bytes of a lossless H.264 video."""
     import av
 
     file, rate = io.BytesIO(), Fraction(fps).limit_denominator(1000)

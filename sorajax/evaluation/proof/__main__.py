@@ -11,7 +11,7 @@ from typing import Any
 
 import tyro
 
-from sorajax.devices.compilation import claim_memory, keep_compiled
+from sorajax.devices.compilation import claim_memory, enable_compilation_cache
 from sorajax.evaluation.proof.parts import SECTIONS
 
 NVIDIA = ("nvidia-cudnn-cu13", "nvidia-cudnn-cu12", "nvidia-cuda-runtime")
@@ -41,7 +41,7 @@ def main() -> int:
     part = SECTIONS[task.part]
     if "XLA_PYTHON_CLIENT_PREALLOCATE" not in part.environment:
         claim_memory()
-    keep_compiled()
+    enable_compilation_cache()
 
     import jax
 

@@ -23,7 +23,7 @@ from sorajax.diffusion.samplers import SAMPLERS
 from sorajax.evaluation.proof.figures import Figure, Piece, Setting, tolerance
 from sorajax.evaluation.proof.sizes import Heads, Sizes
 from sorajax.evaluation.speed import normal, random_on_device
-from sorajax.models.attention import KERNEL_LENGTH, attend, cudnn_takes
+from sorajax.models.attention import KERNEL_LENGTH, attend, cudnn_supports
 from sorajax.models.softmax import plain
 from sorajax.models.sora import init_dit, init_text, init_vae
 from sorajax.models.text import TextEncoder
@@ -109,7 +109,7 @@ def attention(heads: Heads) -> Iterator[Figure]:
         expected, expected_gradient = once(exact)(*(x.astype(jnp.float32) for x in (pull, *inputs)))
     yield tolerance(f"attention {named(heads)}", error(made, expected), 5e-3, kernel)
     yield tolerance(f"attention {named(heads)} gradient", error(gradient, expected_gradient), 8e-3, kernel)
-    if jax.default_backend() == "gpu" and cudnn_takes(inputs[0]) and min(queries, keys) >= KERNEL_LENGTH:
+    if jax.default_backend() == "gpu" and cudnn_supports(inputs[0]) and min(queries, keys) >= KERNEL_LENGTH:
         yield Figure(f"attention {named(heads)} is cuDNN's", float(kernel == "cuDNN"), "", 1.0, check=True)
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from sorajax.data.buckets import Bucket, balanced
+from sorajax.data.buckets import Bucket, fill_token_budget
 from sorajax.data.contexts import TEXT
 from sorajax.data.latents import latent_maker, write_latents
 from sorajax.data.loader import batches
@@ -26,12 +26,12 @@ from sorajax.data.videos.clips import (
     clip_batches,
     held_out_batches,
     latent_clips,
-    made_ready,
+    prepare_sources,
     tokens_of,
 )
 from sorajax.data.videos.encoding import EncodeClips
 from sorajax.data.worlds import WorldBatch, WorldData, caption_maker
-from sorajax.devices.distributed import say
+from sorajax.devices.distributed import print_once
 from sorajax.devices.sharding import make_mesh, path_name
 from sorajax.files import write_atomically
 from sorajax.models.dit import DiTConfig
@@ -180,15 +180,15 @@ class FlowTraining:
         mesh = make_mesh(self.loop.mesh) if mesh is None else mesh
         ways = mesh.shape["data"] * mesh.shape["fsdp"]
         tokens = partial(tokens_of_clip, vae, self.model)
-        return replace(self, data=replace(data, buckets=balanced(data.buckets, data.tokens, tokens, ways)))
+        return replace(self, data=replace(data, buckets=fill_token_budget(data.buckets, data.tokens, tokens, ways)))
 
     def batches(self, stage: FlowStage, directory: Path) -> grain.IterDataset:
         """Endless batches for `stage`, of latents wherever these were or can be encoded beforehand."""
         data, (open_encode, made_by) = self.data, encoding(stage)
         if isinstance(data, VideoData):
-            ready = made_ready(data, self.latents, open_encode, made_by)
+            ready = prepare_sources(data, self.latents, open_encode, made_by)
             text_inputs = self._text_inputs(stage.folder.tokenizer, directory, ready)
-            return clip_batches(latent_clips(ready, made_by), ready, directory, text_inputs, say)
+            return clip_batches(latent_clips(ready, made_by), ready, directory, text_inputs, print_once)
         tokens = Tokenizer(stage.folder.tokenizer, self.text.tokens).encode
         if self.latents is None:
             make = caption_maker(data, tokens)
@@ -203,7 +203,7 @@ class FlowTraining:
         data, config = stage.data, stage.config.text
         if isinstance(data, VideoData):
             open_encode, made_by = encoding(stage)
-            ready = made_ready(data, self.latents, open_encode, made_by)
+            ready = prepare_sources(data, self.latents, open_encode, made_by)
             text_inputs = replace(self, text=config)._text_inputs(stage.folder.tokenizer, directory, ready)
             return held_out_batches(latent_clips(ready, made_by, True), ready, directory, self.validation, text_inputs)
         tokens = Tokenizer(stage.folder.tokenizer, config.tokens).encode
@@ -278,7 +278,7 @@ class FlowTraining:
         if not config.conditioning.frame_clocks and any(bucket.window_frames for bucket in self.data.buckets):
             raise ValueError(
                 "a bucket shows windows of longer clips (seen), whose first frame is known at time 0 of "
-                f"its own clock, and {config.name} has one clock for all: say seen=0"
+                f"its own clock, and {config.name} has one clock for all: say window_frames=0"
             )
         for bucket in self.data.buckets:
             shape = config.vae.latent_shape(*bucket.window)

@@ -12,13 +12,13 @@ from jax.sharding import Mesh
 
 from sorajax.data.videos.clips import VideoData
 from sorajax.data.worlds import WorldBatch, WorldData
-from sorajax.devices.sharding import whole_machine
+from sorajax.devices.sharding import mesh_of_all_devices
 from sorajax.models.folder import load_model
 from sorajax.models.quantized import Bits, quantize
 from sorajax.models.sora import EXPERTS, Expert, SoraConfig, init_dit, init_text
 from sorajax.pretrained.conventions import Dtype, is_known
 from sorajax.pretrained.lora import TARGETS
-from sorajax.pretrained.open import borrowed, finished
+from sorajax.pretrained.open import finish_parameter, read_external_parts
 from sorajax.pretrained.part import abstract_parameters
 from sorajax.pretrained.wan_folder import is_open_model, open_config, open_model
 from sorajax.training.experiments.flow import FlowTraining
@@ -106,7 +106,9 @@ class LoRATraining:
             parts = open_model(self.base, self.dtype).parts
             chosen = {name: EXPERTS[self.expert or "high"] if name == "dit" else name for name in names}
             return {
-                name: parts[part].load(self.dtype, whole_machine(), partial(finished, (), self._bits(name)))
+                name: parts[part].load(
+                    self.dtype, mesh_of_all_devices(), partial(finish_parameter, (), self._bits(name))
+                )
                 for name, part in chosen.items()
             }
         params = load_model(self.base, SoraConfig)[1]
@@ -122,7 +124,7 @@ class LoRATraining:
 
     def _flow(self, config: SoraConfig) -> FlowTraining:
         """The training of the whole model that this one is part of, with the base's tokenizer."""
-        large = is_known(self.base) or is_open_model(self.base) or "text" in borrowed(self.base)
+        large = is_known(self.base) or is_open_model(self.base) or "text" in read_external_parts(self.base)
         beforehand = large and isinstance(self.data, VideoData)
         return FlowTraining(
             model=config.dit,

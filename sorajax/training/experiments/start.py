@@ -4,14 +4,14 @@ from pathlib import Path
 
 from sorajax.models.sora import SoraConfig
 from sorajax.pretrained.conventions import is_known
-from sorajax.pretrained.hub import found
+from sorajax.pretrained.hub import resolve_model
 from sorajax.pretrained.wan_folder import is_open_model
 from sorajax.training.objectives.flow import FlowObjective
 
 
 def at_hand(base: Path) -> Path:
     """The folder of weights, downloaded where their name on the hub is given. Raises FileNotFoundError."""
-    if not (folder := found(base)).exists():
+    if not (folder := resolve_model(base)).exists():
         raise FileNotFoundError(
             f"{base} does not exist: give the folder of a model, or a name on the hub, e.g. "
             "Wan-AI/Wan2.1-T2V-1.3B-Diffusers"

@@ -13,7 +13,7 @@ from sorajax.data.buckets import Bucket
 from sorajax.data.loader import Make, batches
 from sorajax.data.videos.clips import Clips, VideoData, clip_batches, held_out_batches, pixel_clips
 from sorajax.data.worlds import WorldBatch, WorldData, scene_maker
-from sorajax.devices.distributed import say
+from sorajax.devices.distributed import print_once
 from sorajax.models.folder import Storage
 from sorajax.models.vae import VAEConfig
 from sorajax.training.autoencoder import load_vae
@@ -57,7 +57,7 @@ class VAETraining:
             stage = VAEStage(self.model, self.objective, self.data, self.storage)
             return stage, self._batches(scene_maker(self.data))
         found = pixel_clips(self.data, directory)
-        made = clip_batches(found, self.data, directory, None, say)
+        made = clip_batches(found, self.data, directory, None, print_once)
         stage = VAEStage(self.model, self.objective, self.data, self.storage, self._examples(found))
         return stage, made
 

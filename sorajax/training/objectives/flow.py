@@ -20,14 +20,14 @@ from jaxtyping import Array, Float
 
 from sorajax.data.videos.clips import VideoData
 from sorajax.data.worlds import WorldBatch, WorldData, clips
-from sorajax.devices.compilation import products_alone
-from sorajax.devices.sharding import gathered
+from sorajax.devices.compilation import gradient_compiler_options
+from sorajax.devices.sharding import gather
 from sorajax.diffusion.fixed_frames import random_known, random_window
 from sorajax.diffusion.flow import interpolate, logit_normal, schedule, velocity_target
 from sorajax.models.sora import SoraConfig, init_dit, init_text
 from sorajax.training.autoencoder import encoder
 from sorajax.training.step import Stage
-from sorajax.training.transformer import TransformerFolder, check_divides
+from sorajax.training.transformer import TransformerFolder, check_transformer_divides
 from sorajax.training.velocity import PROMPTS, by_time, embed, predict, sample, tokens_of_clip
 from sorajax.training.views import frame_rows
 
@@ -126,21 +126,21 @@ class FlowStage(Stage):
         return jax.lax.stop_gradient(encoder(self.config.vae, self.vae)(clips(batch)))
 
     def compiler_options(self) -> dict[str, Any] | None:
-        return products_alone()
+        return gradient_compiler_options()
 
     def tokens(self, batch: WorldBatch) -> float:
         """Patches of all clips."""
         return float(batch.size * tokens_of_clip(self.config.vae, self.config.dit, batch.bucket))
 
     def check(self, mesh: Mesh) -> None:
-        check_divides(self.config, self.data.buckets, mesh)
+        check_transformer_divides(self.config, self.data.buckets, mesh)
 
     def preview(self, params: Any, key: jax.Array) -> np.ndarray:
         """One row of six frames for each of the objective's prompts."""
         shape = self.config.vae.latent_shape(*self.data.buckets[0].window)
         times = schedule(self.objective.sample_steps, self.objective.sample_shift)
         video = sample(self.config, shape, params, self.vae, self.prompts, key, times, self.objective.guidance_scale)
-        return frame_rows(np.asarray(gathered(video)))
+        return frame_rows(np.asarray(gather(video)))
 
     def export(self, directory: Path, params: Any) -> None:
         """The model with its autoencoder and tokenizer."""

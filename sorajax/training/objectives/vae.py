@@ -24,7 +24,7 @@ from einops import rearrange
 
 from sorajax.data.videos.clips import VideoData
 from sorajax.data.worlds import WorldBatch, WorldData, clips
-from sorajax.devices.sharding import gathered
+from sorajax.devices.sharding import gather
 from sorajax.models.critic import init_critic
 from sorajax.models.folder import Storage
 from sorajax.models.sora import init_vae
@@ -124,7 +124,7 @@ class VAEStage(Stage):
     def preview(self, params: Any, key: jax.Array) -> np.ndarray:
         """Pairs of rows: six frames of a clip, and their reconstruction."""
         video = example_clips(self.data, self.seen, 4, 1)
-        again = gathered(reconstructed(self.config, self.autoencoder(params), video))
+        again = gather(reconstructed(self.config, self.autoencoder(params), video))
         return frame_rows(rearrange(np.stack([video, again]), "two b t h w c -> (b two) t h w c"))
 
     def export(self, directory: Path, params: Any) -> None:

@@ -1,1 +1,1 @@
-"""The instrument: a clip of the world, read back into words."""
+"""The reader: recovers the attributes of a scene of the world from the pixels of a clip, by classical vision."""

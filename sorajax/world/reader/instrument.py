@@ -1,7 +1,7 @@
-"""Reads a video of the world back into words: what `scenes.attributes` says of a scene, seen from the pixels alone.
+"""Recovers the attributes (`scenes.attributes`) of a clip of the world from its pixels alone.
 
-`segmentation.py` takes the video apart, `shapes.py` looks at silhouettes, `motions.py` at tracks. Nothing is learned,
-nothing knows the prompt. A word that cannot be read is None.
+`segmentation.py` segments the video, `shapes.py` classifies silhouettes, `motions.py` tracks. Nothing is learned, and
+nothing depends on the prompt. An attribute that cannot be read is None.
 """
 
 from dataclasses import dataclass, field
@@ -11,25 +11,35 @@ from jaxtyping import Float
 
 from sorajax.world.physics import BASE, FLOOR, SIDE, TOP
 from sorajax.world.reader.motions import Motion, Track, momentum_error, read_motion
-from sorajax.world.reader.segmentation import FILM, FLAT, NEON, SKETCH, Layer, Parted, ground_colour, part, shot_starts
+from sorajax.world.reader.segmentation import (
+    FILM,
+    FLAT,
+    NEON,
+    SKETCH,
+    Layer,
+    Segmentation,
+    ground_colour,
+    segment,
+    shot_starts,
+)
 from sorajax.world.reader.shapes import FILL, FOLDS, GLOW, OUTLINE, Fit, Poses, fit, grid, poses
 from sorajax.world.scenes import BACKGROUNDS, CAMERAS, COLOURS, EVENTS, MOTIONS, PACES, SHAPES, SIZES, STILL, STYLES
 
 
 @dataclass
 class Thing:
-    """One object in one shot: words and what was measured."""
+    """One object in one shot: its attributes in words, and the measurements."""
 
     words: dict[str, str | None]
     track: Track
     motion: Motion | None
     floor: float  # y of the floor, units
-    sides: tuple[str | None, str | None] = (None, None)  # its shape on either side of the wall
+    sides: tuple[str | None, str | None] = (None, None)  # shape left and right of the wall
 
 
 @dataclass
 class Reading:
-    """What a video shows. `words` has the form of `scenes.attributes`; `relations` holds all that are true."""
+    """Attributes of a video. `words` has the form of `scenes.attributes`; `relations` are all that hold throughout."""
 
     words: dict
     things: list[list[Thing]]
@@ -40,7 +50,7 @@ class Reading:
 
 
 def to_srgb(video) -> Float[np.ndarray, "t h w c"]:
-    """uint8, or floats in [-1, 1], as floats in 0..255. Raises ValueError for anything but [t h w 3]."""
+    """A video, uint8 or floats in [-1, 1], as floats in 0..255. Raises ValueError for shapes other than [t h w 3]."""
     video = np.asarray(video)
     if video.ndim != 4 or video.shape[-1] != 3:
         raise ValueError(f"a video of shape {video.shape} cannot be read: it must be [t h w 3]")
@@ -48,52 +58,56 @@ def to_srgb(video) -> Float[np.ndarray, "t h w c"]:
 
 
 def read(video, fps: float = 8.0) -> Reading:
-    """Reads uint8 or [-1, 1] floats [t h w 3] at `fps` frames per second."""
+    """The attributes of a video [t h w 3], uint8 or floats in [-1, 1], at `fps` frames per second.
+
+    Raises ValueError for other shapes.
+    """
     frames = to_srgb(video)
     ground = ground_colour(frames)
     starts = [*shot_starts(ground), len(frames)]
     cut = len(starts) > 2
-    parted = [part(frames[a:b], ground[a:b], fps) for a, b in zip(starts[:-1], starts[1:], strict=True)]
-    looked = [[_look(layer) for layer in shot.layers] for shot in parted]
-    style = _style(parted, looked)
+    segmented = [segment(frames[a:b], ground[a:b], fps) for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    fits = [[_fit_layer(layer) for layer in shot.layers] for shot in segmented]
+    style = _style(segmented, fits)
     shots, things = [], []
-    for shot, looks, start in zip(parted, looked, starts[:-1], strict=True):
+    for shot, shot_fits, start in zip(segmented, fits, starts[:-1], strict=True):
         times = (start + np.arange(len(shot.pan))) / fps
-        seen = [
-            _thing(layer, look, shot, times, style, may_fall=not cut)
-            for layer, look in zip(shot.layers, looks, strict=True)
+        objects = [
+            _thing(layer, layer_fit, shot, times, style, may_fall=not cut)
+            for layer, layer_fit in zip(shot.layers, shot_fits, strict=True)
         ]
-        things.append(seen)
-        shots.append({"background": BACKGROUNDS[shot.background], "objects": [thing.words for thing in seen]})
-    event, momentum = _event(parted[0], things[0], fps)
+        things.append(objects)
+        shots.append({"background": BACKGROUNDS[shot.background], "objects": [thing.words for thing in objects]})
+    event, momentum = _event(segmented[0], things[0], fps)
     words = {
         "shots": shots,
-        "camera": CAMERAS[parted[0].camera],
+        "camera": CAMERAS[segmented[0].camera],
         "style": STYLES[style],
         "event": event,
         "relation": "none",
     }
-    flicker = float(np.mean([shot.flicker for shot in parted]))
+    flicker = float(np.mean([shot.flicker for shot in segmented]))
     return Reading(words, things, _relations(things[0]), flicker, momentum)
 
 
-def _look(layer: Layer) -> tuple[Poses, Fit]:
-    """Poses and template errors of one object."""
+def _fit_layer(layer: Layer) -> tuple[Poses, Fit]:
+    """Poses of one object, and its template errors."""
     pose = poses(layer.alpha, layer.present)
     usable = layer.whole if layer.whole.sum() >= 3 else layer.present
     return pose, fit(layer.alpha, pose, usable if usable.any() else np.ones_like(usable))
 
 
-def _style(parted: list[Parted], looked) -> int:
-    """Film by its colours; otherwise outlines by their templates, neon by its glow and its darkened ground."""
-    if np.mean([shot.film for shot in parted]) >= 0.5:
+def _style(segmented: list[Segmentation], fits) -> int:
+    """The style: film from its muted colours; otherwise sketch from the outline templates, neon from the glow templates
+    and the darkened background."""
+    if np.mean([shot.film for shot in segmented]) >= 0.5:
         return FILM
-    errors = [look.error.min(1) for looks in looked for _, look in looks]  # [look] each
+    errors = [layer_fit.error.min(1) for shot_fits in fits for _, layer_fit in shot_fits]  # [look] each
     error = np.mean(errors, 0) if errors else np.zeros(3)
-    ground = np.mean([shot.darkened for shot in parted], 0)
+    ground = np.mean([shot.darkened for shot in segmented], 0)
     costs = {
         FLAT: ground[0] / 300 + 8 * error[FILL],
-        SKETCH: ground[0] / 300 + 9.5 * error[OUTLINE],  # blur makes a thin ring look like an outline
+        SKETCH: ground[0] / 300 + 9.5 * error[OUTLINE],  # a blurred thin ring resembles an outline
         NEON: ground[1] / 300 + 8 * error[GLOW],
     }
     return min(costs, key=lambda style: costs[style])
@@ -102,10 +116,10 @@ def _style(parted: list[Parted], looked) -> int:
 LOOK = {FLAT: FILL, SKETCH: OUTLINE, NEON: GLOW, FILM: FILL}
 
 
-def _thing(layer: Layer, looked, shot: Parted, times, style: int, may_fall: bool) -> Thing:
-    pose, look = looked
-    shape = int(look.error[LOOK[style]].argmin())
-    radius = pose.radius[:, shape] * look.scale[LOOK[style], shape]
+def _thing(layer: Layer, layer_fit, shot: Segmentation, times, style: int, may_fall: bool) -> Thing:
+    pose, templates = layer_fit
+    shape = int(templates.error[LOOK[style]].argmin())
+    radius = pose.radius[:, shape] * templates.scale[LOOK[style], shape]
     trusted = layer.whole if layer.whole.sum() >= max(4, 0.3 * len(times)) else layer.present
     centre = pose.centre
     if shot.camera and layer.whole.sum() >= 3:
@@ -127,7 +141,7 @@ def _thing(layer: Layer, looked, shot: Parted, times, style: int, may_fall: bool
 
 
 def _complete(layer: Layer, centre, radius, shape: int, zoom):
-    """Centres (units on screen) where the frame cuts an object of constant size off: from the edges still seen."""
+    """Screen centres, in units, also where the frame crops an object of constant size: from its visible edges."""
     nominal = np.median((radius / zoom)[layer.whole])
     if np.ptp((radius / zoom)[layer.whole]) > 0.1 * nominal:
         return centre, layer.whole
@@ -158,7 +172,7 @@ def _complete(layer: Layer, centre, radius, shape: int, zoom):
 
 
 def _sides(layer: Layer, pose: Poses, style: int, wall: tuple[float, float]) -> tuple[str | None, str | None]:
-    """The shape left and right of the wall, None where it was never whole."""
+    """The shape left and right of the wall, None where it was never entirely visible."""
     _, h, w = layer.alpha.shape
     column = pose.centre[:, 0] * min(h, w) + w / 2
     shapes = []
@@ -169,8 +183,9 @@ def _sides(layer: Layer, pose: Poses, style: int, wall: tuple[float, float]) -> 
     return shapes[0], shapes[1]
 
 
-def _event(shot: Parted, things: list[Thing], fps: float) -> tuple[str, float | None]:
-    """Collision: two objects that touch and exchange their velocities. The motions before it replace what was read."""
+def _event(shot: Segmentation, things: list[Thing], fps: float) -> tuple[str, float | None]:
+    """(event, momentum error). A collision is two objects at one height that approach each other and touch; their
+    motions before it replace those read from the whole track."""
     if shot.wall:
         return EVENTS[2], None
     if len(things) != 2:
@@ -207,7 +222,7 @@ def _event(shot: Parted, things: list[Thing], fps: float) -> tuple[str, float | 
 
 
 def _relations(things: list[Thing]) -> frozenset[str]:
-    """Which relations of the first object to the second hold throughout."""
+    """The relations of the first object to the second that hold in all frames."""
     if len(things) != 2:
         return frozenset()
     both = things[0].track.trusted & things[1].track.trusted

@@ -1,7 +1,7 @@
-"""Reads motion and pace from tracks: every motion's closed form, over a grid of what the words leave open, is fitted.
+"""Motion and pace from tracks: fits every motion's closed form over a grid of its free parameters.
 
-A path is compared up to a shift (its place says nothing), so the cost of a candidate is the variance of the residual.
-The first 2.2 seconds of a shot decide. Also the physics: gravity, bounce height and momentum, fitted freely.
+Paths are compared up to a translation, so the cost of a candidate is the variance of the residual. Only the first 2.2
+seconds of a shot count. Also measures physics, with free fits: gravity, bounce height and momentum.
 """
 
 from functools import lru_cache
@@ -15,14 +15,15 @@ from sorajax.world.scenes import BOUNCES, CIRCLES, DOWN, FALLS, GROWS, LEFT, RAD
 
 SECONDS = 2.2
 RATES = np.geomspace(0.5, 2.0, 29)
-PACE_EDGES = (0.77, 1.25)  # between 0.69 and 0.85, 1.15 and 1.36: the jitter's ends
+PACE_EDGES = (0.77, 1.25)  # between the ranges of jitter: 0.69 and 0.85, 1.15 and 1.36
 SIZE_EDGE = float(np.sqrt(RADIUS[0] * RADIUS[1]))
-SPINNING = np.radians(35)  # per second; the slowest spin has 61 degrees
-RESIZING = 0.035  # relative change per second; the slowest growth has 0.08, a shrinking in its first second 0.09
+SPINNING = np.radians(35)  # per second; the slowest spin has 61 degrees per second
+RESIZING = 0.035  # relative change per second; the slowest growth has 0.08, shrinking in its first second 0.09
 
 
 class Track(NamedTuple):
-    """One object in one shot, in world units: where, how large, at what angle, and which frames to trust."""
+    """Track of one object in one shot, in world units: centre, radius, angle, and the frames where they are
+    reliable."""
 
     times: Float[np.ndarray, " t"]
     centre: Float[np.ndarray, "t two"]
@@ -33,13 +34,13 @@ class Track(NamedTuple):
 
 
 class Motion(NamedTuple):
-    """The reading: motion word, rate relative to the nominal speed (1 when still), radius at nominal size."""
+    """A motion: its index, rate relative to the nominal speed (1 when still), radius at nominal size."""
 
     motion: int
     rate: float
     radius: float
     residual: float  # root mean square, units
-    impacts: tuple[float, float] = (0.0, 0.0)  # of a bounce: seconds from the track's start to the first, and between
+    impacts: tuple[float, float] = (0.0, 0.0)  # of a bounce: seconds until the first impact, and between impacts
 
     @property
     def pace(self) -> int:
@@ -56,7 +57,7 @@ def candidates(
 ) -> tuple[
     Float[np.ndarray, "n d"], Float[np.ndarray, " n"], Int[np.ndarray, " n"], Float[np.ndarray, " n"], dict[int, tuple]
 ]:
-    """Paths that the words allow at the given times, centred: squared norms, motions, rates, and bounces' impacts."""
+    """All candidate paths at the given times: (centred paths, squared norms, motions, rates, impacts of bounces)."""
     t = np.asarray(times)
     paths, kinds, rates = [np.zeros((1, len(t), 2))], [np.array([STILL])], [np.ones(1)]
 
@@ -95,7 +96,8 @@ def candidates(
 
 
 def read_motion(track: Track, may_fall: bool = True) -> Motion | None:
-    """The motion that explains a track best; None without two frames that can be trusted."""
+    """The motion with the least residual; None with fewer than min(4, frames of the track) reliable frames, or than
+    2."""
     use = track.trusted & (track.times - track.times[0] <= SECONDS)
     if use.sum() < min(4, len(use)) or use.sum() < 2:
         return None
@@ -112,7 +114,7 @@ def read_motion(track: Track, may_fall: bool = True) -> Motion | None:
     if np.ptp(centre, axis=0).max() < 0.05:
         still = float(np.sqrt(cost[0]))
         return _in_place(t[use], track.radius[use], track.angle[use], track.fold, still)
-    close = cost <= cost[best] + 2e-6  # candidates as good as the best one: their mean rate is the steadier estimate
+    close = cost <= cost[best] + 2e-6  # near-ties, whose mean rate is a more robust estimate
     close &= kinds == kinds[best]
     return Motion(
         int(kinds[best]), float(np.exp(np.log(rates[close]).mean())), radius, error, impacts.get(best, (0.0, 0.0))
@@ -120,7 +122,7 @@ def read_motion(track: Track, may_fall: bool = True) -> Motion | None:
 
 
 def _in_place(t, radius, angle, fold: int, error: float) -> Motion:
-    """Grows, shrinks, spins or stands still."""
+    """The motion of an object whose centre does not move: grows, shrinks, spins or stands still."""
     slope, start = np.polyfit(t, radius, 1)
     middle = start + slope * t.mean()
     if abs(slope) / max(middle, 1e-6) > RESIZING:
@@ -139,10 +141,10 @@ def _in_place(t, radius, angle, fold: int, error: float) -> Motion:
 
 
 def gravity_and_heights(track: Track, motion: Motion, floor: float) -> tuple[float | None, float | None]:
-    """Fitted gravity (units / s^2) of a bounce, and how much the height changes at its first impact, relatively.
+    """Fitted gravity of a bounce, in units / s^2, and the relative change of its height at the first impact.
 
-    One acceleration for all flights, a start and a speed for each; frames within 0.08 s of an impact are left out.
-    `floor` is the y at which the object's centre is when it touches the floor.
+    A least-squares fit of one acceleration for all flights, and a start and a speed for each; frames within 0.08 s of
+    an impact are left out. `floor` is the y of the object's centre when it touches the floor.
     """
     t, y = (track.times - track.times[0])[track.trusted], track.centre[track.trusted, 1]
     first, between = motion.impacts
@@ -165,7 +167,7 @@ def gravity_and_heights(track: Track, motion: Motion, floor: float) -> tuple[flo
 
 
 def fall_gravity(track: Track) -> float | None:
-    """Fitted gravity of a fall: a parabola that ends on the floor."""
+    """Fitted gravity of a fall, in units / s^2, from the parabola until the floor; None for too few frames."""
     t, y = track.times[track.trusted], track.centre[track.trusted, 1]
     if len(t) < 6:
         return None
@@ -179,14 +181,18 @@ def fall_gravity(track: Track) -> float | None:
 
 
 def momentum_error(first: Track, second: Track) -> float | None:
-    """Change of the summed velocity through the collision, relative to the sum of speeds before it."""
+    """Change of total momentum (of equal masses) in a collision, relative to the sum of speeds before it; None where it
+    cannot be measured."""
     both = first.trusted & second.trusted
     t = first.times[both]
     gap = np.abs(first.centre[both, 0] - second.centre[both, 0])
     if len(t) < 8:
         return None
     hit = int(np.where(t < 1.6, gap, np.inf).argmin())
-    before, after = slice(max(hit - 5, 0), hit), slice(hit + 1, hit + 3)  # soon the frame's edge turns them
+    before, after = (
+        slice(max(hit - 5, 0), hit),
+        slice(hit + 1, hit + 3),
+    )  # later they may reach the frame's edge and reverse
     if hit < 2 or len(t[after]) < 2:
         return None
     speeds = [

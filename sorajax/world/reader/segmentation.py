@@ -1,8 +1,8 @@
-"""Takes a video of the world apart: shots, background, camera, wall and how much each object covers each pixel.
+"""Segmentation of a video of the world: shots, background, camera, wall, and an alpha matte of each object.
 
 A pixel is modelled as a blend: `pixel = backdrop + alpha * (paint - backdrop)`. Backdrop and paint come from the
-world's palettes in one of the styles; alpha is what remains to be explained and goes to `shapes.py`. All classical:
-medians, nearest colours, connected components, and one correlation with the dots for the camera.
+world's palettes in one of the styles; `shapes.py` classifies the alpha. The methods are classical: medians, nearest
+colours, connected components, and for the camera a correlation with the background's dots.
 """
 
 from dataclasses import dataclass, field
@@ -17,9 +17,9 @@ from sorajax.world.physics import PAN, PAN_FROM, WALL_WIDTH, ZOOM, ZOOM_TIME
 from sorajax.world.scenes import BACKGROUND_RGB, COLOUR_RGB, STYLES
 
 FLAT, SKETCH, NEON, FILM = range(4)
-DARK = 124  # no background's channel is brighter, dots included; every paint has one that is
-CORRELATED = 0.2  # below it there are no dots to tell a camera by
-VISIBLE = 30  # how far (sRGB) a pixel must be from the backdrop to belong to something
+DARK = 124  # upper bound of all channels of all backgrounds, dots included; every object colour exceeds it in one
+CORRELATED = 0.2  # least correlation of the camera; below it there are no visible dots
+VISIBLE = 30  # least distance (sRGB) of an object's pixels from the backdrop
 
 
 def _palette(rgb, glows: bool) -> Float[np.ndarray, "style n c"]:
@@ -36,7 +36,7 @@ def palettes() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
 @dataclass
 class Layer:
-    """One object: its colour word and how much it covers each pixel; what is cut off is not trusted."""
+    """One object: the index of its colour, its alpha, and the frames in which it is present and entirely visible."""
 
     colour: int
     alpha: Float[np.ndarray, "t h w"]
@@ -45,8 +45,8 @@ class Layer:
 
 
 @dataclass
-class Parted:
-    """One shot, taken apart. `style` only tells muted colours and dark grounds from plain ones; outlines come later."""
+class Segmentation:
+    """A segmented shot. `film` and `darkened` distinguish styles by their colours; outlines are classified later."""
 
     background: int
     film: bool
@@ -60,7 +60,7 @@ class Parted:
 
 
 def ground_colour(frames: Float[np.ndarray, "t h w c"]) -> Float[np.ndarray, "t c"]:
-    """The background colour of each frame: the densest dark colour, refined by the median of its neighbours."""
+    """The background colour of each frame: the most frequent dark colour, refined by the mean of similar ones."""
     colours = np.empty((len(frames), 3), np.float32)
     for i, frame in enumerate(frames.reshape(len(frames), -1, 3)):
         dark = frame[frame.max(-1) < DARK]
@@ -77,7 +77,7 @@ def ground_colour(frames: Float[np.ndarray, "t h w c"]) -> Float[np.ndarray, "t 
 
 
 def shot_starts(colours: Float[np.ndarray, "t c"]) -> list[int]:
-    """First frames of the shots: where the background's colour jumps for good."""
+    """First frame of each shot: where the background's colour changes abruptly and permanently."""
     starts = [0]
     for i in range(1, len(colours)):
         before, after = np.median(colours[starts[-1] : i], 0), np.median(colours[i : i + 3], 0)
@@ -88,7 +88,7 @@ def shot_starts(colours: Float[np.ndarray, "t c"]) -> list[int]:
 
 @lru_cache(maxsize=8)
 def camera_paths(frames: int, height: int, width: int, fps: float):
-    """Candidate cameras: class, pan and zoom [n t], the light [n t h w] each would throw, and its square."""
+    """Candidate camera paths: class [n], pan and zoom [n t], the `backdrop` [n t h w] of each, and its square."""
     times = np.arange(frames, dtype=np.float32) / fps
     kinds, pans, zooms = [0], [np.zeros_like(times)], [np.ones_like(times)]
     for drift in np.linspace(0.85, 1.15, 7):
@@ -103,7 +103,8 @@ def camera_paths(frames: int, height: int, width: int, fps: float):
 
 
 def find_camera(frames, ground, fps: float) -> int:
-    """Index of the candidate camera whose dots and floor correlate best with the light on the ground colour [c]."""
+    """Index of the candidate camera path whose dots and floor correlate best with the frames minus the background
+    colour [c]."""
     if len(frames) == 1:
         return 0
     _, _, _, light, squared = camera_paths(*frames.shape[:3], fps)
@@ -122,7 +123,7 @@ def find_camera(frames, ground, fps: float) -> int:
 
 
 def find_wall(frames: Float[np.ndarray, "t h w c"], colour: Float[np.ndarray, " c"]) -> tuple[float, float] | None:
-    """Edges (pixels) of a vertical slab of the wall's colour through every frame."""
+    """Left and right edge in pixels of a vertical slab of the wall's colour in all frames, or None."""
     near = np.linalg.norm(frames - colour, axis=-1) < 40
     full = near.mean((0, 1)) > 0.75
     runs, count = ndimage.label(full)
@@ -135,14 +136,15 @@ def find_wall(frames: Float[np.ndarray, "t h w c"], colour: Float[np.ndarray, " 
 
 
 def _misfits(excess, directions):
-    """Squared distance [n p] of pixels' excess [p c] to the segments from 0 to each direction [n c], and the alphas."""
+    """Squared distances [n p] of the pixels' excess [p c] to the segments from 0 to each direction [n c], and the
+    alphas [n p] of the nearest points."""
     alpha = np.clip(directions @ excess.T / np.square(directions).sum(-1)[:, None], 0, 1)
     left = np.square(excess).sum(-1)[None] - 2 * alpha * (directions @ excess.T)
     return left + alpha**2 * np.square(directions).sum(-1)[:, None], alpha
 
 
 def judge_film(ground, pixels) -> bool:
-    """Whether colours are muted, from the background and from how well a palette explains the brightest pixels."""
+    """Whether the style is film: whether its muted palette explains background and brightest pixels best."""
     backgrounds, paints, _, _ = palettes()
     costs = {}
     for style in (FLAT, NEON, FILM):
@@ -158,7 +160,7 @@ def judge_film(ground, pixels) -> bool:
 
 
 def _objects(energy, excess, directions, wall_columns):
-    """Colours present and where each is strong: connected components, each of one colour."""
+    """Area [colour t] and mask [colour t h w] of each colour: connected components, classified by colour."""
     t, h, w = energy.shape
     strong = (energy > max(VISIBLE, 0.3 * np.quantile(energy, 0.995))) & ~wall_columns[None, None, :]
     area = np.zeros((len(directions), t))
@@ -171,7 +173,7 @@ def _objects(energy, excess, directions, wall_columns):
                 continue
             pixels = excess[i][spot]
             misfit, alpha = _misfits(pixels, directions)
-            # Two touching things are one component: the colour of each solid pixel votes for itself.
+            # Two touching objects form one component: every solid pixel votes for its own colour.
             best = misfit.argmin(0)
             solid = np.take_along_axis(alpha, best[None], 0)[0] > 0.6
             votes = np.bincount(best[solid], minlength=len(directions))
@@ -185,28 +187,28 @@ def _objects(energy, excess, directions, wall_columns):
     return area, places
 
 
-def part(frames: Float[np.ndarray, "t h w c"], ground, fps: float) -> Parted:
-    """Takes one shot (sRGB 0..255) with background colours [t c] apart."""
+def segment(frames: Float[np.ndarray, "t h w c"], ground, fps: float) -> Segmentation:
+    """Segments one shot (sRGB 0..255), given its background colour per frame [t c]."""
     t, h, w, _ = frames.shape
     backgrounds, paints, lamps, walls = palettes()
     base = np.median(ground, 0)
     wall = None
     for style in (FLAT, NEON, FILM):
-        if np.linalg.norm(walls[style] - base) > 60:  # a dimmed wall looks like a plain grey ground
+        if np.linalg.norm(walls[style] - base) > 60:  # a dimmed wall resembles a grey background
             wall = wall or find_wall(frames, walls[style])
     wall_columns = np.zeros(w, bool)
     if wall:
         wall_columns[max(int(wall[0]) - 1, 0) : int(wall[1]) + 1] = True
-    shown = frames.copy()
-    shown[:, :, wall_columns] = base
+    without_wall = frames.copy()
+    without_wall[:, :, wall_columns] = base
     kinds, pans, zooms, light, _ = camera_paths(t, h, w, fps)
-    path = find_camera(shown, base, fps)
+    path = find_camera(without_wall, base, fps)
     light = light[path][..., None]
 
-    rough = shown - base - light * (lamps[FLAT] - base)
-    energy = np.linalg.norm(rough, axis=-1)
+    residual = without_wall - base - light * (lamps[FLAT] - base)
+    energy = np.linalg.norm(residual, axis=-1)
     bright = energy > max(VISIBLE, 0.6 * np.quantile(energy, 0.99))
-    film = judge_film(base, rough[bright][:: max(1, bright.sum() // 4000)])
+    film = judge_film(base, residual[bright][:: max(1, bright.sum() // 4000)])
     styles = (FILM,) if film else (FLAT, NEON)
     distance = np.stack([np.square(backgrounds[style] - base).sum(-1) for style in styles])
     background = int(distance.min(0).argmin())
@@ -214,14 +216,14 @@ def part(frames: Float[np.ndarray, "t h w c"], ground, fps: float) -> Parted:
     style = FILM if film else styles[int(darkened.argmin())]
 
     scenery = base + light * (lamps[style] - base)
-    excess = shown - scenery
+    excess = without_wall - scenery
     energy = np.linalg.norm(excess, axis=-1)
     directions = paints[style] - base
     area, places = _objects(energy, excess, directions, wall_columns)
     moving = np.diff(frames, axis=0)
     still = ~ndimage.binary_dilation((energy > VISIBLE).any(0), iterations=3) & ~wall_columns[None]
     flicker = float(np.abs(moving[:, still]).mean()) if t > 1 and still.any() else 0.0
-    parted = Parted(background, film, darkened, pans[path], zooms[path], int(kinds[path]), wall, [], flicker)
+    segmented = Segmentation(background, film, darkened, pans[path], zooms[path], int(kinds[path]), wall, [], flicker)
 
     mass = area.sum(1)
     order = np.argsort(-mass)
@@ -242,12 +244,12 @@ def part(frames: Float[np.ndarray, "t h w c"], ground, fps: float) -> Parted:
         edge[[0, -1]] = edge[:, [0, -1]] = True
         edge |= ndimage.binary_dilation(np.broadcast_to(wall_columns, (h, w)))
         whole = present & ~((alpha > 0.25) & edge).any((1, 2))
-        parted.layers.append(Layer(int(c), alpha, present, whole))
-    return parted
+        segmented.layers.append(Layer(int(c), alpha, present, whole))
+    return segmented
 
 
 def _gap(places: Bool[np.ndarray, "t h w"]) -> Float[np.ndarray, "t h w"]:
-    """Distance in pixels to the nearest place in the same frame; far where it has none."""
+    """Distance in pixels to the nearest place in the same frame; 1000 where the clip has none."""
     if not places.any():
         return np.full(places.shape, 1e3)
     return ndimage.distance_transform_edt(~places, sampling=(1e3, 1, 1))

@@ -1,7 +1,7 @@
-"""Reads shape, place, size and angle of one object from how much it covers each pixel.
+"""Shape, position, size and angle of one object from its alpha.
 
-Moments give a first guess (area for the radius; the phase of the 3rd, 4th or 5th angular moment for the angle of
-triangle, box and star), then the five shapes are drawn in three looks at a few radii and compared with the pixels.
+Moments give an initial pose (the area determines the radius; the phase of the 3rd, 4th or 5th angular moment the angle
+of triangle, box and star). Then templates of the five shapes in three looks at a few radii are compared with the alpha.
 """
 
 from functools import partial
@@ -18,7 +18,7 @@ from sorajax.world.physics import BOX, CORNER
 
 FILL, OUTLINE, GLOW = range(3)
 FOLDS = (0, 4, 3, 5, 0)  # rotational symmetry of ball, box, triangle, star, ring
-# Area of a shape of radius 1, its hole filled.
+# Area of a shape of radius 1, with the hole filled.
 AREAS = np.array(
     (np.pi, 4 * BOX**2, 3 * 3**0.5 / 4 * CORNER**2, 5 * CORNER**2 / 2 * np.sin(np.pi / 5), np.pi), np.float32
 )
@@ -28,7 +28,7 @@ UPRIGHT = np.array((0, np.pi / 4, -np.pi / 2, -np.pi / 2, 0), np.float32)
 
 
 class Poses(NamedTuple):
-    """Per frame and shape: what the moments say."""
+    """Poses from moments, per frame and for each shape hypothesis."""
 
     centre: Float[np.ndarray, "t two"]  # units, the origin at the frame's centre
     radius: Float[np.ndarray, "t shape"]
@@ -43,7 +43,7 @@ def grid(height: int, width: int):
 
 
 def poses(alpha: Float[np.ndarray, "t h w"], present) -> Poses:
-    """Moments of the filled silhouette in every frame."""
+    """Poses from the moments of the filled silhouettes; zero where the object is not present."""
     t, h, w = alpha.shape
     x_axis, y_axis = grid(h, w)
     unit = min(h, w)
@@ -72,7 +72,7 @@ def poses(alpha: Float[np.ndarray, "t h w"], present) -> Poses:
 
 
 def _bodies(alpha: Float[np.ndarray, "t h w"]) -> Float[np.ndarray, "t h w"]:
-    """The silhouettes with their holes filled: 1 inside, partly covered at the rim, 0 away from it."""
+    """Silhouettes with filled holes: 1 inside, fractional at the contour, 0 outside."""
     near, around = ndimage.generate_binary_structure(3, 1), np.ones((1, 3, 3), bool)
     near[[0, 2]] = False  # neighbours in the same frame only
     ranked = np.sort(np.where(alpha > 0.2, alpha, np.inf).reshape(len(alpha), -1), 1)
@@ -90,26 +90,26 @@ def _bodies(alpha: Float[np.ndarray, "t h w"]) -> Float[np.ndarray, "t h w"]:
 
 @partial(jax.jit, static_argnames=("height", "width"))
 def _errors(alpha, centre, radius, angle, height: int, width: int) -> Float[Array, "look shape scale t"]:
-    """Squared error of every look, shape and scale, relative to the object's ink, per frame."""
+    """Squared error of every template (look, shape, scale) per frame, relative to the object's squared alpha."""
     unit = min(height, width)
     x, y = (jnp.asarray(axis, jnp.float32) for axis in grid(height, width))
     alpha = jnp.clip(alpha, 0, 1)
     weight = jnp.square(alpha).sum((1, 2)) + 1e-6
     dx, dy = x[None, None, :] - centre[:, 0, None, None], y[None, :, None] - centre[:, 1, None, None]
 
-    def drawn(shape, scale):
+    def template_errors(shape, scale):
         cosine, sine = (f(angle[:, shape])[:, None, None] for f in (jnp.cos, jnp.sin))
         size = (radius[:, shape] * scale)[:, None, None]
         gap = distance(shape, cosine * dx + sine * dy, cosine * dy - sine * dx, size)
         return jnp.stack([jnp.square(alpha - ink(look, gap, unit)).sum((1, 2)) / weight for look in range(3)])
 
-    # The shape is a Python number here, so that only its own distance is computed.
-    errors = [jax.lax.map(partial(drawn, shape), jnp.asarray(SCALES)) for shape in range(len(FOLDS))]
+    # The shape is a Python number here, so that only its own distance function is computed.
+    errors = [jax.lax.map(partial(template_errors, shape), jnp.asarray(SCALES)) for shape in range(len(FOLDS))]
     return jnp.stack(errors).transpose(2, 0, 1, 3)
 
 
 class Fit(NamedTuple):
-    """How well each look and shape explains an object, and the pose of the best one per frame."""
+    """Mean error of each look and shape at its best scale, and that scale."""
 
     error: Float[np.ndarray, "look shape"]
     scale: Float[np.ndarray, "look shape"]
@@ -119,12 +119,12 @@ CHECKED = 6
 
 
 def fit(alpha: Float[np.ndarray, "t h w"], pose: Poses, usable) -> Fit:
-    """Compares up to six usable frames, spread over the clip, with all templates."""
+    """Fits all templates to six of the usable frames, spread over the clip."""
     frames = np.flatnonzero(usable)
-    # The larger it is, the better a shape can be told: half of the frames are the largest ones.
+    # Large shapes are easier to classify: uses the half of the frames where the object is largest.
     large = frames[np.argsort(-pose.radius[frames, 0])][: max(CHECKED, len(frames) // 2)]
-    picked = np.sort(large)[np.linspace(0, len(large) - 1, CHECKED).round().astype(int)]
-    arrays = (alpha[picked], pose.centre[picked], pose.radius[picked], pose.angle[picked])
+    selected = np.sort(large)[np.linspace(0, len(large) - 1, CHECKED).round().astype(int)]
+    arrays = (alpha[selected], pose.centre[selected], pose.radius[selected], pose.angle[selected])
     errors = np.asarray(_errors(*(a.astype(np.float32) for a in arrays), *alpha.shape[1:]))
     error = errors.mean(-1)  # look shape scale
     best = error.argmin(-1)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from sorajax.data.videos.clips import is_held_out
-from sorajax.data.videos.listing import check_captions, listing, opened, path_within
-from sorajax.data.videos.plaintext import decoded
+from sorajax.data.videos.listing import check_captions, listing, open_video, path_within
+from sorajax.data.videos.plaintext import decode_text
 from sorajax.devices.distributed import print_any_name
 from tests.data.videos.films import film
 
@@ -149,7 +149,7 @@ def test_text_of_any_system_is_read(tmp_path, encoding):
 
 
 def test_a_line_of_latin_letters_does_not_change_the_others():
-    assert decoded("grün\n".encode() + "grün\n".encode("latin-1") + "球".encode()) == "grün\ngrün\n球"
+    assert decode_text("grün\n".encode() + "grün\n".encode("latin-1") + "球".encode()) == "grün\ngrün\n球"
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
@@ -182,8 +182,8 @@ def test_a_table_without_values_and_a_caption_with_line_ends(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("name,caption\na.mp4,x\n", "has no column of paths: its columns are name, caption; call that of the files"),
-        ("a.mp4,a red ball\nb.mp4,a blue one\n", "has no column of paths: its columns are a.mp4, a red ball; call"),
+        ("name,caption\na.mp4,x\n", "has no column of paths: its columns are name, caption; name the column of files"),
+        ("a.mp4,a red ball\nb.mp4,a blue one\n", "has no column of paths: its columns are a.mp4, a red ball; name"),
         ("path,caption\na.mp4,red, green\n", r"line 2 has 3 columns and the header 2.*quotation marks"),
         ('path,caption\na.mp4,x\nb.mp4,"open\nc.mp4,y\n', r"line 3 cannot be read .*quotation marks"),
     ],
@@ -204,7 +204,7 @@ def test_a_film_with_two_colons_in_its_name(tmp_path):
         entries = listing(source)
         assert len(entries) == 2
         for entry in entries:
-            with opened(entry.path) as file:
+            with open_video(entry.path) as file:
                 assert file.read() == b"film"
 
 
@@ -228,7 +228,7 @@ def test_a_file_name_that_is_no_text_is_read_held_out_and_printed(tmp_path, monk
     path = film(tmp_path / "a.mp4", 9)
     os.rename(path, os.fsencode(tmp_path) + b"/caf\xe9.mp4")
     (entry,) = listing(tmp_path)
-    with opened(entry.path) as file:
+    with open_video(entry.path) as file:
         assert file.read(12)[4:8] == b"ftyp"
     is_held_out(path_within(entry.path, tmp_path), 0.5)
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from sorajax.data.buckets import Bucket, Phase, balanced
+from sorajax.data.buckets import Bucket, Phase, fill_token_budget
 from sorajax.data.videos import preparation
 from sorajax.data.videos.clips import (
     BROKEN,
@@ -19,8 +19,8 @@ from sorajax.data.videos.clips import (
     clip_batches,
     is_held_out,
     latent_clips,
-    made_ready,
     pixel_clips,
+    prepare_sources,
 )
 from sorajax.data.videos.listing import path_within
 from tests.data.videos.films import film, moving, numbers
@@ -140,7 +140,7 @@ def encoded(videos, tmp_path, monkeypatch):
     for name, source in (("a", videos), ("b", other)):
         preparation.prepare(source, tmp_path / name, settings, say=lambda text: None)
     data = VideoData(folder=tmp_path / "a", more=(Source(tmp_path / "b", 3.0),), buckets=(WIDE, IMAGE), held_out=0.0)
-    made_ready(data, None, lambda: encode, "me", say=lambda text: None)
+    prepare_sources(data, None, lambda: encode, "me", say=lambda text: None)
     return data
 
 
@@ -226,11 +226,11 @@ def test_phases_draw_other_buckets(encoded, tmp_path):
 def test_batches_of_a_token_budget_cost_the_same():
     buckets = (Bucket(17, 64, 64), Bucket(33, 64, 64), Bucket(1, 64, 64), Bucket(17, 64, 96))
     tokens = lambda bucket: ((bucket.frames - 1) // 4 + 1) * bucket.height * bucket.width // 256  # noqa: E731
-    sized = balanced(buckets, 5760, tokens, multiple=2)
+    sized = fill_token_budget(buckets, 5760, tokens, multiple=2)
     assert [bucket.batch_size for bucket in sized] == [72, 40, 360, 48]
     assert all(0.9 * 5760 < bucket.batch_size * tokens(bucket) <= 5760 for bucket in sized)
     with pytest.raises(ValueError, match=r"bucket 33x64x64 needs 288 tokens a step, and data\.tokens is 200"):
-        balanced(buckets, 200, tokens, multiple=2)
+        fill_token_budget(buckets, 200, tokens, multiple=2)
 
 
 def test_mistakes_are_one_line(encoded, videos, tmp_path):
@@ -238,8 +238,8 @@ def test_mistakes_are_one_line(encoded, videos, tmp_path):
         latent_clips(replace(encoded, fps=12.0), "me")
     with pytest.raises(FileNotFoundError, match="encode"):
         latent_clips(encoded, "you")
-    with pytest.raises(ValueError, match="holds raw videos: say --latents"):
-        made_ready(VideoData(folder=videos), None, lambda: encode, "me")
+    with pytest.raises(ValueError, match="holds raw videos: add --latents"):
+        prepare_sources(VideoData(folder=videos), None, lambda: encode, "me")
     nothing = replace(encoded, buckets=(Bucket(9, 64, 64),))
     with pytest.raises(ValueError, match="has no clip for any bucket: 9x64x64"):
         clip_batches(latent_clips(nothing, "me"), nothing, tmp_path)

@@ -7,7 +7,7 @@ import pytest
 
 from sorajax.data.videos.decode import probe, read_clip
 from sorajax.data.videos.entry import Entry
-from sorajax.data.videos.listing import listing, opened
+from sorajax.data.videos.listing import listing, open_video
 from tests.data.videos.films import film, level, numbers
 
 
@@ -53,11 +53,11 @@ def test_a_tar_is_read_in_place(folder):
     a, b = listing(folder / "shard.tar")
     assert (a.caption, b.caption) == ("the first", "the second")
     assert a.path == f"{folder / 'shard.tar'}::a.mp4"
-    assert opened(b.path).read() == (folder / "deep" / "b.mkv").read_bytes()
+    assert open_video(b.path).read() == (folder / "deep" / "b.mkv").read_bytes()
     assert probe(b.path) == probe(str(folder / "deep" / "b.mkv"))
     assert numbers(read_clip(b.path, 1.0, 5, 8.0)) == [8, 9, 10, 11, 12]
     with pytest.raises(FileNotFoundError, match="no member"):
-        opened(a.path.replace("a.mp4", "c.mp4"))
+        open_video(a.path.replace("a.mp4", "c.mp4"))
 
 
 def test_pictures_count_unless_they_are_a_films_poster(folder):
@@ -100,8 +100,8 @@ def test_pictures_that_move_are_films(tmp_path, suffix, in_tar):
     ("name", "content", "said"),
     [
         ("l.csv", "file_name,caption\n,x\n", "line 2: no path"),
-        ("l.csv", "path,start\na.mp4,soon\n", "line 2: start 'soon' is no number"),
-        ("l.jsonl", '{"path": "a.mp4", "start": 3, "end": 2}\n', "nothing lies between start 3.0 and end 2.0"),
+        ("l.csv", "path,start\na.mp4,soon\n", "line 2: start 'soon' is not a number"),
+        ("l.jsonl", '{"path": "a.mp4", "start": 3, "end": 2}\n', "start 3.0 and end 2.0 .* are no interval"),
         ("l.jsonl", "{path}\n", "line 1 is no JSON"),
         ("l.tar", "no tar", "no uncompressed tar"),
         ("l.xyz", "", "neither folder nor"),

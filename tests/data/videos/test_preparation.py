@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from sorajax.data.buckets import Bucket
-from sorajax.data.records import Records, packed, unpacked, write_records
+from sorajax.data.records import Records, decode_frames, encode_frames, write_records
 from sorajax.data.videos import preparation
 from sorajax.data.videos.decode import read_clip
 from sorajax.data.videos.encoding import encode_clips, encoded_records
-from sorajax.data.videos.filters import BITS, Filters, duplicates, looks, shots, written
+from sorajax.data.videos.filters import BITS, Filters, duplicates, measure, shots, text_coverage
 from sorajax.data.videos.preparation import Preparation, prepare, prepare_part, prepared_records
 from tests.data.videos.films import film, moving
 
@@ -79,7 +79,7 @@ def test_pixels_and_captions_survive_on_disk(videos, tmp_path, local):
     record = clips[number]
     expected = moving(2, 18)[:9]
     assert record["caption"] == "clip 2"
-    assert np.abs(unpacked(record["pixels"]).astype(int) - expected).mean() < 8  # two codecs lie between
+    assert np.abs(decode_frames(record["pixels"]).astype(int) - expected).mean() < 8  # two codecs lie between
 
 
 def test_the_same_frames_are_the_same_bytes_on_disk(videos):
@@ -88,7 +88,7 @@ def test_the_same_frames_are_the_same_bytes_on_disk(videos):
     def bytes_in_other_memory():
         dirt = [rng.integers(0, 255, rng.integers(1_000, 300_000), np.uint8) for _ in range(5)]
         del dirt
-        return packed(frames)
+        return encode_frames(frames)
 
     assert len({bytes_in_other_memory() for _ in range(100)}) == 1
 
@@ -150,7 +150,7 @@ def test_latents_are_those_of_the_clips_and_made_once(videos, tmp_path, local):
             for j in range(len(clips))
             if (clips[j]["path"], clips[j]["start"]) == (latents[i]["path"], latents[i]["start"])
         )
-        expected = encode(unpacked(pixels["pixels"])[None].astype(np.float32) / 127.5 - 1)[0]
+        expected = encode(decode_frames(pixels["pixels"])[None].astype(np.float32) / 127.5 - 1)[0]
         np.testing.assert_allclose(latents[i]["latent"], expected, atol=2e-3)
     images, _ = encoded_records(tmp_path, "me", BUCKETS[2])
     assert len(images) >= len(latents)  # every film's first frame is an image
@@ -180,7 +180,7 @@ def test_a_flipped_byte_is_an_error_and_no_wrong_data(tmp_path):
 
 def test_pixels_of_a_picture_are_exact():
     picture = moving(3, 1)
-    np.testing.assert_array_equal(unpacked(packed(picture)), picture)
+    np.testing.assert_array_equal(decode_frames(encode_frames(picture)), picture)
 
 
 def test_duplicates_are_those_within_the_limit_and_the_first_is_kept():
@@ -213,12 +213,12 @@ def test_writing_is_seen_and_other_things_are_not():
     draw = ImageDraw.Draw(lettered)
     for row in range(4):
         draw.text((10, 5 + 28 * row), "a subtitle in the way of it", fill=(255, 255, 255), font_size=20)
-    assert written(np.asarray(plain)) == 0
-    assert written(np.asarray(lettered)) > 0.2
-    assert written(moving(5, 1, (120, 240))[0]) < 0.1
+    assert text_coverage(np.asarray(plain)) == 0
+    assert text_coverage(np.asarray(lettered)) > 0.2
+    assert text_coverage(moving(5, 1, (120, 240))[0]) < 0.1
     clip = np.stack([np.asarray(lettered)] * 9)
-    assert looks(clip, True).text > 0.2
-    assert looks(clip).text == 0
+    assert measure(clip, True).text > 0.2
+    assert measure(clip).text == 0
 
 
 @pytest.mark.parametrize("wrong", [{"dark": 2}, {"duplicate": 500}, {"cuts": -1}])
@@ -236,13 +236,13 @@ def test_progress_is_said_while_others_work(tmp_path, monkeypatch):
         said.append(text)
         heard.set()
 
-    with preparation.shown(tmp_path, {0: 4, 1: 4, 2: 2}, say):
+    with preparation.show_progress(tmp_path, {0: 4, 1: 4, 2: 2}, say):
         (tmp_path / "clips" / "00001.json").write_text("{}")
         (tmp_path / "clips" / "00002.ready").write_text("1")
         assert heard.wait(10)
     assert said[-1].startswith(f"{tmp_path}: ")
     assert "of 10 videos prepared" in said[-1]
-    assert [preparation.ready_in(tmp_path, part, 4) for part in range(3)] == [0, 4, 1]
+    assert [preparation.count_finished(tmp_path, part, 4) for part in range(3)] == [0, 4, 1]
 
 
 def test_what_was_refused_leaves_no_folder(videos, tmp_path, monkeypatch):

@@ -80,4 +80,4 @@ def test_a_transformer_learns_them_encoded_and_resumes(vae, videos, tmp_path, ca
 def test_raw_videos_without_a_place_for_latents_are_one_line(vae, videos, tmp_path, capsys):
     said = [str(CONFIGS / "tiny_videos_dit.py"), "--vae", str(vae), "--data.folder", str(videos)]
     assert main([*said, "--latents", "None", "--directory", str(tmp_path / "run")]) == 1
-    assert "say --latents FOLDER" in capsys.readouterr().err
+    assert "add --latents FOLDER" in capsys.readouterr().err
