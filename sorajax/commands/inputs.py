@@ -12,7 +12,7 @@ from sorajax.commands.failures import Failure, attempt
 from sorajax.commands.requests import styled
 from sorajax.errors import BadRequest, note
 from sorajax.media.video import Video
-from sorajax.sampling.request import StoryboardScene, check_strength, existing, parse_span, read_storyboard
+from sorajax.sampling.request import StoryboardScene, check_strength, find_file, parse_span, read_storyboard
 from sorajax.tasks.table import TASKS, Task
 
 
@@ -48,7 +48,7 @@ def task_of(arguments: Arguments) -> Task:
     if arguments.strength is not None:
         check_strength(arguments.strength)
     for file in (*files_of(arguments, task), *([arguments.mask] if arguments.mask else [])):
-        if existing(Path(), str(file)) is None:
+        if find_file(Path(), str(file)) is None:
             problem = "is a folder" if os.path.isdir(os.path.expanduser(file)) else "does not exist"
             raise BadRequest(f"{file} {problem}: give the path of a picture or clip")
     return task

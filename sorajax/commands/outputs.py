@@ -76,10 +76,10 @@ class OutputStores:
     paths: Sequence[Path]
     resume: bool
 
-    def __call__(self, number: int, made_by: Any) -> "WindowStore":
+    def __call__(self, number: int, request: Any) -> "WindowStore":
         from sorajax.sampling.store import WindowStore
 
-        return WindowStore(windows_folder(self.paths[number]), made_by, self.resume)
+        return WindowStore(windows_folder(self.paths[number]), request, self.resume)
 
 
 def windows_folder(path: Path) -> Path:

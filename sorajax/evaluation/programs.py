@@ -19,7 +19,7 @@ from sorajax.models.dit import DiTConfig
 from sorajax.models.sora import init_dit, init_vae
 from sorajax.models.vae import VAE, VAEConfig
 from sorajax.models.velocity import velocity_of
-from sorajax.sampling.program import compiled, decode_whole
+from sorajax.sampling.program import compile_function, decode_whole
 from sorajax.training.flops import forward_flops, training_flops
 from sorajax.training.optimizer import make_optimizer
 from sorajax.training.step import make_begin, make_update, step_options
@@ -134,5 +134,5 @@ def ready(function: Callable[..., Any], *arguments: Any) -> Ready:
     arguments = jax.device_put(arguments)
     flops = forward_flops(function, *arguments)
     with cache_hits() as hits:
-        program, seconds = timed_compile(lambda: compiled(function, *arguments))
+        program, seconds = timed_compile(lambda: compile_function(function, *arguments))
     return Ready(lambda: program(*arguments), program, seconds, bool(hits), flops)

@@ -9,7 +9,7 @@ from sorajax.errors import BadRequest, note
 from sorajax.media.video import Frames, Video
 from sorajax.models.conditioning import ConditioningFrames
 from sorajax.sampling.pipeline import Pipeline
-from sorajax.sampling.pixels import fitted_mask
+from sorajax.sampling.pixels import fit_mask
 from sorajax.sampling.request import Request, check_strength
 from sorajax.sampling.settings import latents_for
 from sorajax.sampling.windows import overlap, window_seed
@@ -36,7 +36,7 @@ def edit(
     frames = frames_of(pipeline, request, clip)
     if mask is not None and np.ndim(mask) != 2:
         raise BadRequest(f"the mask has the shape {np.shape(mask)}: give one picture of booleans, [y x]")
-    region = None if mask is None else fitted_mask(mask, *frames.shape[2:0:-1])
+    region = None if mask is None else fit_mask(mask, *frames.shape[2:0:-1])
     yield from remade(pipeline, request, ConditioningFrames(source_clip=frames, strength=strength, region=region))
 
 

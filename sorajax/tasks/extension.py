@@ -10,7 +10,7 @@ import numpy as np
 from sorajax.errors import BadRequest
 from sorajax.media.video import Frames, Video
 from sorajax.sampling.pipeline import Pipeline
-from sorajax.sampling.pixels import in_colours_of
+from sorajax.sampling.pixels import match_colours
 from sorajax.sampling.request import CUT, Direction, Request
 from sorajax.sampling.settings import Settings
 from sorajax.sampling.shots import shots_of
@@ -56,7 +56,7 @@ def extend(pipeline: Pipeline, request: Request, clip: Video, direction: Directi
 
 def after(pipeline: Pipeline, one: Request, settings: Settings, start: Frames, wanted: int) -> Frames:
     """So many frames that follow a clip: a film of which its end is given, and whose prompt may name cuts. See
-    `in_colours_of`."""
+    `match_colours`."""
     stride = pipeline.config.vae.stride[0]
     most = overlap((pipeline.config.film_window - 1) // stride + 1)
     head = start[-(min(most, (len(start) - 1) // stride) * stride + 1) :]
@@ -65,7 +65,7 @@ def after(pipeline: Pipeline, one: Request, settings: Settings, start: Frames, w
     if CUT.match(one.prompts[0].strip()):  # at once
         shots = [replace(first, frames=len(head)), replace(first, cut=True), *others]
     film, end = pipeline.film(settings, shots, one.seed, head).whole().frames, shots[0].frames
-    return np.concatenate([in_colours_of([(len(head) - 1, head[-1])], film[:end])[len(head) :], film[end:]])
+    return np.concatenate([match_colours([(len(head) - 1, head[-1])], film[:end])[len(head) :], film[end:]])
 
 
 def before(pipeline: Pipeline, one: Request, settings: Settings, end: Frames, wanted: int) -> Frames:

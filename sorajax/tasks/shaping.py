@@ -11,7 +11,7 @@ from sorajax.errors import BadRequest, note
 from sorajax.media.video import Frames, Video
 from sorajax.models.conditioning import ConditioningFrames
 from sorajax.sampling.pipeline import Pipeline
-from sorajax.sampling.pixels import fitted
+from sorajax.sampling.pixels import fit_clip
 from sorajax.sampling.request import Request
 from sorajax.sampling.settings import Settings
 
@@ -94,10 +94,10 @@ def frames_of(pipeline: Pipeline, request: Request, video: Video) -> Frames:
     if (x, y) != (request.width, request.height):
         note(f"{what} of {x}x{y} is resized to {request.width}x{request.height}, cut where its shape differs")
     if t == 1:
-        return fitted(video, request.width, request.height, video.fps)
+        return fit_clip(video, request.width, request.height, video.fps)
     if abs(video.fps - rate(request)) > RATES_DIFFER:
         note(f"{what} has {video.fps:g} frames a second, and {rate(request):g} of them are taken")
-    return fitted(video, request.width, request.height, rate(request))
+    return fit_clip(video, request.width, request.height, rate(request))
 
 
 def frame_of(pipeline: Pipeline, request: Request, video: Video, which: Literal["first", "last"]) -> Frames:

@@ -86,7 +86,7 @@ def test_notes_say_what_was_not_asked_for(tiny_model, tmp_path, monkeypatch, cap
         (["--extend", "clip.png", "--trim", "0.1:9", "--frames", "1"], "ends before 9 s: it is taken from 0.1 s to"),
         (["--extend", "clip.png", "--fps", "8", "--frames", "1"], "has 24 frames a second, and 8 of them are taken"),
         (["--image", "clip.png"], "a clip of 6 frames is given to begin with: its first one is taken"),
-        (["--negative", "blue", "--guidance-scale", "1"], "a negative prompt does not count without guidance"),
+        (["--negative", "blue", "--guidance-scale", "1"], "the negative prompt has no effect without guidance"),
         (["--negative", "zebra"], 'does not seem to know "zebra"'),
         (["--extend", "clip.png", "--seconds", "0.1"], "0.1 s at 24 fps is rounded to 2 frames"),
         (["--blend", "clip.png", "clip.png", "--frames", "9"], "a blend of 9 frames is longer than its clips, of 6"),
@@ -227,7 +227,7 @@ def test_a_trim_takes_a_part(tiny_model, tmp_path, capsys):
     command = ["a ball", "--model", str(tiny_model), "--extend", str(source), "--frames", "2", "--out", str(out)]
     assert main([*command, "--trim", "0.5:1.25"]) == 0
     assert len(Video.load(out).frames) == 6 + 2
-    for span, said in (("2:1", "no span"), ("x", "no span"), ("9:", "lasts 2 s")):
+    for span, said in (("2:1", "not a span"), ("x", "not a span"), ("9:", "lasts 2 s")):
         assert main([*command, "--overwrite", "--trim", span]) in (1, 2)
         assert said in capsys.readouterr().err
 

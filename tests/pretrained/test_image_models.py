@@ -115,7 +115,7 @@ def test_an_image_model_makes_films_and_storyboards(name, tmp_path, monkeypatch)
         with pytest.raises(BadRequest, match="cannot make what comes before a clip: say --direction forward"):
             next(tasks.extend(pipeline, asked, film, direction))
     assert len(told) == 3
-    with pytest.raises(BadRequest, match="i2v begins from pictures, and shot 1 has none: give --image"):
+    with pytest.raises(BadRequest, match="i2v needs a first frame, and shot 1 has none: give --image"):
         tuple(tasks.text(pipeline, asked))
     still.save(tmp_path / "still.png")
     asked = dataclasses.replace(asked, seconds=None)
