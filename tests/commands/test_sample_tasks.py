@@ -34,7 +34,7 @@ from tests.tasks.test_tasks import clip
         (["--loop", "--resume"], "--loop keeps nothing: leave --resume out"),
         (["--grid", "2", "--resume"], "a grid is made at once: leave one of them out"),
         (["--extend", "."], ". is a folder: give the path of a picture or clip"),
-        (["--extend", "still.png", "--seconds", "0.03"], "has no frame: ask for 0.125 seconds or more"),
+        (["--extend", "still.png", "--seconds", "0.03"], "has no frame: use 0.125 seconds or more"),
         (["--fps", "1000"], "fps 1000 is not allowed: use 1 to 120"),
     ],
 )
@@ -84,7 +84,7 @@ def test_notes_say_what_was_not_asked_for(tiny_model, tmp_path, monkeypatch, cap
     for argv, said in (
         (["--loop", "--frames", "9"], "a loop of 9 frames is rounded to 8"),
         (["--extend", "clip.png", "--trim", "0.1:9", "--frames", "1"], "ends before 9 s: it is taken from 0.1 s to"),
-        (["--extend", "clip.png", "--fps", "8", "--frames", "1"], "has 24 frames a second, and 8 of them are taken"),
+        (["--extend", "clip.png", "--fps", "8", "--frames", "1"], "has 24 frames per second, and 8 of them are used"),
         (["--image", "clip.png"], "a clip of 6 frames is given to begin with: its first one is taken"),
         (["--negative", "blue", "--guidance-scale", "1"], "the negative prompt has no effect without guidance"),
         (["--negative", "zebra"], 'does not seem to know "zebra"'),
