@@ -189,17 +189,26 @@ def on_paper(shape):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["dit-1x1"], "dit-1x1 is neither a named config nor an experiment file: there are reference, gpu, dit-12x384"),
+        (
+            ["dit-1x1"],
+            "is neither a named config nor an experiment file: use one of reference, gpu, dit-12x384",
+        ),
         (["dit-12x384", "--repeats", "0"], "--repeats 0 is not allowed: use at least 1"),
         (["dit-12x384", "--batch", "-1"], "--batch -1 is not allowed: use at least 1"),
         (["dit-12x384", "--json", "/nowhere/at/all.json"], "--json /nowhere/at/all.json: the folder does not exist"),
         (["dit-12x384", "--json", "/"], "--json / is a folder: name a file in it"),
         (["dit-12x384", "--mesh", "width=2"], "--mesh width=2: mesh axis 'width' does not exist"),
         (["dit-12x384", "--mesh", "fsdp=-1"], "--batch 1 does not divide over the 8 devices of --mesh fsdp=-1"),
-        (["reference", "--loader"], "reference has no training: name an experiment with --remat and --loader"),
+        (
+            ["reference", "--loader"],
+            "for training, which reference has not: give an experiment",
+        ),
         ([VAE, "--remat"], "--remat is about transformers, and this experiment trains none"),
         (["dit-12x384", "--loader"], "dit-12x384 is no experiment file"),
-        (["clip", "--remat"], "clip runs the shell command: --remat, --loader, --mesh and --batch are of training"),
+        (
+            ["clip", "--remat"],
+            "--batch are for training, and clip samples: leave them out",
+        ),
         (["films", "--seconds", "4", "0"], "--seconds 0 is not allowed: use more than 0 and at most 3600"),
         (["clip", "--markdown", "README.txt"], "--markdown README.txt cannot be read"),
         (["dit-12x384", "--markdown", "README.md"], "README.md has no mark of this command, which writes no table"),

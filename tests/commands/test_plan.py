@@ -185,7 +185,7 @@ def test_the_slowest_side_of_the_roof_is_the_bound():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["configs/dit_xl.py"], "no --topology: say what to plan for"),
+        (["configs/dit_xl.py"], "--topology is missing: give the machine to plan for"),
         (["configs/dit_xl.py", "--topology"], "--topology has no value"),
         (["configs/dit_xl.py", "--topology", "v9:2x2"], "v9:2x2 is no topology: write KIND:SHAPE, e.g. v5e:2x4"),
         (["configs/world_vae.py", "--topology", "v5e:2x4"], "VAETraining cannot be planned"),
