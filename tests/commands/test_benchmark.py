@@ -123,11 +123,11 @@ def test_the_shell_command_is_timed_and_its_table_written(tmp_path, monkeypatch)
     """Cold before warm in one cache; films as they are when everything is compiled."""
     runs = []
 
-    def sampled(cache, *options):
+    def run_sample(cache, *options):
         runs.append((cache, options))
         return shell.Run(float(len(runs)), len(runs) * 2**20)
 
-    monkeypatch.setattr(shell, "sampled", sampled)
+    monkeypatch.setattr(shell, "run_sample", run_sample)
     page = tmp_path / "page.md"
     page.write_text("".join(f"<!-- measured: {name} -->\n<!-- end: {name} -->\n" for name in ("clip", "films")))
     found = measured(tmp_path, "clip", "--repeats", "3", "--markdown", str(page))
@@ -145,7 +145,7 @@ def test_the_shell_command_is_timed_and_its_table_written(tmp_path, monkeypatch)
 
 def test_a_command_that_fails_is_said(tmp_path):
     with pytest.raises(RuntimeError, match="Unrecognized options: --nothing"):
-        shell.sampled(tmp_path, "--nothing")
+        shell.run_sample(tmp_path, "--nothing")
 
 
 def test_a_training_step_counts_as_on_paper():
@@ -203,7 +203,7 @@ def on_paper(shape):
             ["reference", "--loader"],
             "for training, which reference has not: give an experiment",
         ),
-        ([VAE, "--remat"], "--remat is about transformers, and this experiment trains none"),
+        ([VAE, "--remat"], "--remat is for transformers, and this experiment trains none"),
         (["dit-12x384", "--loader"], "dit-12x384 is no experiment file"),
         (
             ["clip", "--remat"],
@@ -229,7 +229,7 @@ def test_what_the_reference_needs_is_said(capsys, monkeypatch):
     ("text", "line"),
     [
         ("config = 1", "its `config` is of type int and no experiment, e.g. FlowTraining"),
-        ("not = Python", "is no experiment file"),
+        ("not = Python", "is not an experiment file"),
         ("", "defines no `config`"),
     ],
 )
@@ -247,7 +247,7 @@ def test_the_autoencoder_of_a_whole_model_is_found():
 def test_an_autoencoder_of_which_nothing_is_known_is_said(tmp_path, capsys):
     path = tmp_path / "experiment.py"
     path.write_text((CONFIGS / "tiny_dit.py").read_text())
-    assert_refused([str(path)], "has its autoencoder in runs/tiny_vae, and neither that nor", capsys)
+    assert_refused([str(path)], "names the autoencoder runs/tiny_vae, but neither it nor", capsys)
 
 
 def assert_refused(arguments, line, capsys):
