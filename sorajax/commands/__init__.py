@@ -1,1 +1,1 @@
-"""What the command lines do."""
+"""The command lines: they parse options, call one function and print where its result is."""

@@ -1,17 +1,17 @@
-"""Average parameters: one training run's with a width chosen afterwards, or several models'. The command line.
+"""Averages parameters: of one training run, with an EMA width chosen after training, or of several models.
 
     python -m sorajax.train configs/world_dit.py --loop.optimizer.posthoc 0.05 0.1
     python -m sorajax.average runs/world_dit --sigma 0.08 --out models/world-0.08
     python -m sorajax.sample "a red ball bounces" --model models/world-0.08
     python -m sorajax.average runs/first runs/second --shares 0.4 0.6 --out models/both
 
-With --sigma RUN is a training directory that has `averages/`. The result is a model folder: the run's own, with other
-weights. (Karras et al. 2024, EDM2, section 3.) Which width is best is found by trying: make several, and evaluate each.
+With --sigma, RUN is a training directory with a folder `averages/`. The result is a model folder: the run's model with
+other weights (Karras et al. 2024, EDM2, section 3). The best width is found by evaluating several.
 
-Several runs, or exported models, are averaged as they are: where they began from the same weights, or one went on from
-the other, the average is often better than each (Wortsman et al. 2022, "Model soups", section 3).
+Several runs or exported models are averaged directly. If they began from the same weights, or one was trained on from
+another, the average is often better than each model (Wortsman et al. 2022, "Model soups", section 3).
 
-Exit codes: 0 done, 1 it failed, said in one line; 2 the command line is wrong.
+Exit codes: 0 done; 1 failed, with one line on stderr; 2 the command line is wrong.
 """
 
 import sys
@@ -23,8 +23,8 @@ from typing import Any, Literal
 
 import tyro
 
-FURTHEST = 0.1
-"""Distance from the wanted profile above which the result would be another average than the one that was asked for."""
+MAX_PROFILE_ERROR = 0.1
+"""Relative distance from the requested averaging profile above which the command refuses."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,16 @@ class Options:
     """What to average."""
 
     run: tyro.conf.Positional[tuple[Path, ...]]
-    """A training directory whose optimizer.posthoc was set; or several models, training directories or exported."""
+    """One training directory that was trained with optimizer.posthoc; or several training directories or exported
+    models."""
     out: Path
-    """The folder to write; it must not exist, or be empty."""
+    """The folder to write; it must be empty or not exist."""
     sigma: float | None = None
-    """Of one run, the average's width relative to the length of training, e.g. 0.08."""
+    """For one run: width of the average relative to the length of training, e.g. 0.08."""
     shares: tuple[float, ...] = ()
-    """Of several models, what each counts; together 1. By default they count the same."""
+    """For several models: the weight of each in the average; the sum must be 1. By default all are equal."""
     step: int | None = None
-    """The step whose average is wanted; none is the last one."""
+    """For one run: the step at which the average ends; by default the last one."""
     storage: Literal["float32", "bfloat16", "float16"] = "float32"
     """Type of the written weights."""
 
@@ -70,29 +71,29 @@ def average(options: Options) -> None:
     from sorajax.models.folder import export_model, load_model, model_kind
     from sorajax.models.sora import SoraConfig
     from sorajax.models.vae import VAEConfig
-    from sorajax.training.posthoc import check_widths, combine, read_snapshots, replaced, solve
+    from sorajax.training.posthoc import check_widths, combine, read_snapshots, solve
 
     if not options.run or options.sigma is None or options.shares:
         raise ValueError(
-            "one run is averaged with --sigma, several models without, and --shares are theirs: name a "
-            "run and its --sigma, e.g. 0.08, or two models"
+            "one run needs --sigma, and --shares are for several models: give a run and --sigma, e.g. 0.08, "
+            "or two models"
         )
     run, sigma = options.run[0], options.sigma
     check_widths("sigma", [sigma])
     snapshots = read_snapshots(run, options.step)
     if not (run / "model" / "config.json").is_file():
         raise FileNotFoundError(
-            f"{run} has no model of its own beside its averages: it trained no whole one, or never saved"
+            f"{run} has averages but no model: it did not train a whole model, or never saved one; give another run"
         )
     whole = model_kind(run) == SoraConfig.__name__
     config, params, tokenizer = load_model(run, SoraConfig if whole else VAEConfig)
     updates = max(snapshot.updates for snapshot in snapshots)
     factors, error = solve(snapshots, sigma, updates)
     widths = sorted({snapshot.sigma for snapshot in snapshots})
-    if error > FURTHEST:
-        kept = " and ".join(f"{width:g}" for width in widths)
+    if error > MAX_PROFILE_ERROR:
+        snapshot_widths = " and ".join(f"{width:g}" for width in widths)
         raise ValueError(
-            f"sigma {sigma:g} cannot be made of {len(snapshots)} snapshots of widths {kept}: its "
+            f"sigma {sigma:g} cannot be made of {len(snapshots)} snapshots of widths {snapshot_widths}: its "
             f"profile would be {error:.0%} off; use a sigma near those, or train with a smaller "
             "optimizer.snapshot_every"
         )
@@ -105,8 +106,8 @@ def average(options: Options) -> None:
 
 
 def average_models(options: Options) -> None:
-    """Writes the average of several models, with the first one's config and tokenizer. Raises OSError and ValueError,
-    each on one line."""
+    """Writes the weighted mean of several models, with the first one's config and tokenizer. Raises OSError and
+    ValueError, each on one line."""
     import jax
     import numpy as np
 
@@ -115,25 +116,27 @@ def average_models(options: Options) -> None:
     from sorajax.training.checkpoint import changes
 
     if options.sigma is not None or options.step is not None:
-        raise ValueError("--sigma and --step are of one run, and there are several models: leave one of both out")
+        raise ValueError("--sigma and --step are for one run, and several models are given: leave them out")
     shares = options.shares or (1 / len(options.run),) * len(options.run)
     if len(shares) != len(options.run) or abs(sum(shares) - 1) > 1e-6:
-        said = " ".join(f"{share:g}" for share in shares)
-        raise ValueError(f"--shares {said} of {len(options.run)} models: give one for each, and together 1")
+        values = " ".join(f"{share:g}" for share in shares)
+        raise ValueError(f"--shares {values} for {len(options.run)} models: give one per model, with a sum of 1")
     config, params, tokenizer = load_model(options.run[0], SoraConfig)
     averaged = jax.tree.map(lambda leaf: np.float32(shares[0]) * leaf, params)
     for folder, share in zip(options.run[1:], shares[1:], strict=True):
         other, params, words = load_model(folder, SoraConfig)
         if words != tokenizer:
-            raise ValueError(f"{folder} has another tokenizer than {options.run[0]}: average models of one family")
+            raise ValueError(f"{folder} has another tokenizer than {options.run[0]}: average models with the same one")
         for part in ("text", "dit", "vae"):
-            if said := changes(to_json(getattr(config, part)), to_json(getattr(other, part))):
-                raise ValueError(f"{folder} is of another shape than {options.run[0]}{said}: average such of one shape")
-        averaged = jax.tree.map(partial(weighed, share), averaged, params)
+            if differences := changes(to_json(getattr(config, part)), to_json(getattr(other, part))):
+                raise ValueError(
+                    f"{folder} has another shape than {options.run[0]}{differences}: average models of the same shape"
+                )
+        averaged = jax.tree.map(partial(add_scaled, share), averaged, params)
     export_model(options.out, averaged, config, tokenizer, options.storage)
     print(f"{options.out}: {', '.join(f'{share:g} of {run}' for share, run in zip(shares, options.run, strict=True))}")
 
 
-def weighed(share: float, total: Any, leaf: Any) -> Any:
-    """The total and a leaf's share."""
+def add_scaled(share: float, total: Any, leaf: Any) -> Any:
+    """total + share * leaf."""
     return total + leaf * share

@@ -1,28 +1,28 @@
-"""Measures speed and memory: the command line.
+"""Measures speed and memory.
 
     python -m sorajax.benchmark dit-12x384
     python -m sorajax.benchmark configs/world_dit.py --batch 8 --json speed.json
-    python -m sorajax.benchmark configs/world_dit.py --remat     the training step, by what its backward pass repeats
-    python -m sorajax.benchmark configs/videos_dit.py --loader   the experiment's data alone
+    python -m sorajax.benchmark configs/world_dit.py --remat     the training step with each remat policy
+    python -m sorajax.benchmark configs/videos_dit.py --loader   the experiment's data loader alone
     python -m sorajax.benchmark reference --part dit vae         beside diffusers and transformers
-    python -m sorajax.benchmark clip                             one clip from the shell, nothing compiled and all
-    python -m sorajax.benchmark films --seconds 4 8              films of the model in the box: time and memory
+    python -m sorajax.benchmark clip                             one clip from the shell, with a cold and a warm cache
+    python -m sorajax.benchmark films --seconds 4 8              films of the embedded model: time and memory
     python -m sorajax.benchmark gpu --minutes 4 --json gpu.json  the proof on one GPU: `gpu --help`, docs/gpu.md
 
-Measured are the training step of an experiment's first bucket (random weights and latents: nothing has to be trained or
-rendered before), a denoising step with guidance as the pipeline samples one clip, and the autoencoder on one clip.
-FLOPs are the model's, counted from the traced architecture; utilisation is their share of the device's peak, where that
-is known. Seconds are medians over --repeats calls, compile times those without the cache on disk. Other programs that
-run at the same time falsify all of them, comparisons too: the load is said.
+Three things are measured: the training step of an experiment's first bucket (weights and latents are random, so nothing
+is trained or rendered before), a denoising step with guidance as the pipeline samples one clip, and the autoencoder on
+one clip. FLOPs are the model's, counted from the traced architecture; utilisation is their share of the device's peak,
+if that is known. Seconds are medians over --repeats calls; compile times are without the cache on disk. Other programs
+that run at the same time distort all figures and comparisons, so the load is printed.
 
-`reference` (needs the extra `parity`) times the reference implementations of the open models' parts, eager and by
-torch.compile, with the same weights beside ours, call by call in turns on the CPU, once both compute the same; and with
-`--part opening`, how long files take to open, theirs, ours and converted ones.
+`reference` (needs the extra `parity`) times the reference implementations of the open models' parts, eager and with
+torch.compile, against ours with the same weights: calls alternate on the CPU, after a check that results agree. With
+`--part opening` it times how long weights take to open: the reference's loader, ours, and ours from converted files.
 
-`clip` and `films` run `python -m sorajax.sample` in processes of their own, as a person does. --markdown writes tables
-into pages, with what their figures hold for.
+`clip` and `films` run `python -m sorajax.sample` in processes of their own. --markdown writes tables into pages, and
+below each the conditions of its figures.
 
-Exit codes: 0 done, 1 it failed on the way, 2 the request makes no sense, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 the request is invalid, 130 interrupted.
 """
 
 import json
@@ -55,7 +55,7 @@ MEASURES: dict[str, Callable[[Benchmark], Measured]] = {
     "clip": shell.measure_clip,
     "films": shell.measure_films,
 }
-"""What is measured under a name; all else is an experiment or a named shape."""
+"""Measurements by name; any other name is an experiment or a named shape."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -102,7 +102,7 @@ def complain(error: Exception | str, code: int) -> int:
 
 
 def check(command: Benchmark) -> None:
-    """Raises BadRequest for what can be known to be wrong before anything is built."""
+    """Raises BadRequest for options that are wrong, before anything is built."""
     for name in ("batch", "repeats"):
         value = getattr(command, name)
         if value is not None and value < 1:
@@ -115,10 +115,10 @@ def check(command: Benchmark) -> None:
         check_reference(command)
     elif command.config not in (*MEASURES, *NAMED) and not Path(command.config).is_file():
         near = ", ".join([REFERENCE, GPU, *NAMED, "clip", "films", *map(str, sorted(Path("configs").glob("*.py")))])
-        raise BadRequest(f"{command.config} is neither a named config nor an experiment file: there are {near}")
+        raise BadRequest(f"{command.config} is neither a named config nor an experiment file: use one of {near}")
     if command.config in ("clip", "films") and (command.remat or command.loader or command.mesh or command.batch):
         raise BadRequest(
-            f"{command.config} runs the shell command: --remat, --loader, --mesh and --batch are of training"
+            f"--remat, --loader, --mesh and --batch are for training, and {command.config} samples: leave them out"
         )
     if wrong := [seconds for seconds in command.seconds if not 0 < seconds <= MOST_SECONDS]:
         raise BadRequest(f"--seconds {wrong[0]:g} is not allowed: use more than 0 and at most {MOST_SECONDS}")
@@ -126,17 +126,17 @@ def check(command: Benchmark) -> None:
 
 
 def check_reference(command: Benchmark) -> None:
-    """Raises BadRequest where the reference cannot be run, or something is asked that it has not."""
+    """Raises BadRequest if the reference cannot run here, or the options are for training."""
     if missing := [name for name in reference.LIBRARIES if find_spec(name) is None]:
         raise BadRequest(f'{REFERENCE} needs {" and ".join(missing)}: pip install "sorajax[parity]"')
     if jax.default_backend() != "cpu":
         raise BadRequest(f"{REFERENCE} compares on the CPU only: set JAX_PLATFORMS=cpu")
     if command.remat or command.loader:
-        raise BadRequest(f"{REFERENCE} has no training: name an experiment with --remat and --loader")
+        raise BadRequest(f"--remat and --loader are for training, which {REFERENCE} has not: give an experiment")
 
 
 def conditions(command: Benchmark) -> dict[str, Any]:
-    """Under which conditions it is measured, as JSON values; says where other programs run, too."""
+    """Conditions of the measurement, as JSON values; prints a note if other programs are running."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     if load and load > 0.5:
         print(f"note: other programs keep {load:.1f} processors busy; the times are not this machine's best")

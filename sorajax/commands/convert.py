@@ -1,15 +1,15 @@
-"""Converts models between layouts: the command line.
+"""Converts models between layouts.
 
-    python -m sorajax.convert Wan2.1-T2V-1.3B --out wan-1.3b                      either layout -> our own
+    python -m sorajax.convert Wan2.1-T2V-1.3B --out wan-1.3b                      either layout -> ours
     python -m sorajax.convert Wan-AI/Wan2.1-T2V-1.3B-Diffusers --out wan-1.3b     the same, from the hub
     python -m sorajax.convert wan-1.3b --to diffusers --out wan-1.3b-diffusers    and back, for other programs
     python -m sorajax.convert wan-1.3b --lora style.safetensors:0.8 --out styled  with an adapter in the weights
 
-MODEL is a folder of open Wan weights (the diffusers layout or the original release), one that this command made, a
-training run or an exported model, or a name on the Hugging Face hub. The first form writes Orbax checkpoints in the
-type that is asked for, which open without a change of layout, on any number of devices.
+MODEL is a folder of open Wan weights (the diffusers layout or the original release), a folder that this command wrote,
+a training run, an exported model, or a name on the Hugging Face hub. The first form writes Orbax checkpoints of type
+--dtype, which open without a change of layout on any number of devices.
 
-Exit codes: 0 done, 1 it failed on the way, 2 the request makes no sense, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 the request is invalid, 130 interrupted.
 """
 
 import sys
@@ -24,19 +24,19 @@ import tyro
 
 @dataclass(frozen=True)
 class Options:
-    """What to convert, and into what."""
+    """What to convert, and to which layout."""
 
     model: tyro.conf.Positional[str]
     """A folder, or a name on the hub."""
     out: Path
-    """The folder to write; it must not exist, be empty, or be what a conversion to orbax left that did not end."""
+    """The folder to write; it must be empty, not exist, or hold an unfinished conversion to orbax."""
     to: Literal["orbax", "diffusers"] = "orbax"
-    """orbax needs no change of layout here, diffusers is what other programs read."""
+    """orbax opens here without a change of layout; other programs read diffusers."""
     dtype: Literal["float32", "bfloat16"] | None = None
-    """What matrices are stored as: by default bfloat16 of open weights, and of others what they are there. The
-    autoencoder, norms and all that is small stay float32."""
+    """Type of the stored matrices: by default bfloat16 for open weights, and for other models the type that they have.
+    The autoencoder, norms and small parameters stay float32."""
     lora: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """FILE[:SCALE]: an adapter to add to the weights, as `sorajax.sample --lora` does; may be given several times."""
+    """FILE[:SCALE]: an adapter to add to the weights, as in `sorajax.sample --lora`; may be given several times."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,12 +70,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def unfinished(folder: Path) -> bool:
-    """Whether a folder is empty, or Orbax checkpoints that this command did not finish: their config comes last."""
+    """Whether a folder is empty or holds an unfinished conversion to orbax: its config is written last."""
     return folder.is_dir() and {path.name for path in folder.iterdir()} <= {"parts", "tokenizer.json"}
 
 
 def convert(options: Options) -> None:
-    """Raises OSError and ValueError, each on one line."""
+    """Converts the model and prints size and time. Raises OSError and ValueError, each on one line."""
     from sorajax.pretrained.converted import CONVERTED, save_converted
     from sorajax.pretrained.export import export_diffusers
     from sorajax.pretrained.hub import resolve_model
@@ -84,7 +84,7 @@ def convert(options: Options) -> None:
 
     start, folder, dtype = time.monotonic(), resolve_model(options.model), options.dtype
     if dtype is None and is_open_model(folder) and not (folder / CONVERTED).is_dir():
-        dtype = "bfloat16"  # of open weights: what was trained or converted keeps its own
+        dtype = "bfloat16"  # for open weights; trained and converted models keep their type
     config, parts, tokenizer, _ = open_parts(folder, dtype, options.lora, limited=False)
     if options.to == "orbax":
         save_converted(config, parts, tokenizer, options.out, options.dtype)

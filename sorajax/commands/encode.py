@@ -1,18 +1,18 @@
-"""Prepares videos for training: the command line.
+"""Prepares videos for training.
 
-    python -m sorajax.encode videos --out latents/mine                        shots, filters, resizing
-    python -m sorajax.encode videos --out latents/mine --vae runs/videos_vae  and latents, once
+    python -m sorajax.encode videos --out latents/mine                        split into shots, filtered, resized
+    python -m sorajax.encode videos --out latents/mine --vae runs/videos_vae  and encoded to latents
     python -m sorajax.encode videos --out latents/mine --vae Wan2.1-T2V-1.3B --text Wan2.1-T2V-1.3B
     python -m sorajax.encode manifest.csv --out latents/mine --buckets 17x64x64 33x64x64 1x64x64 --fps 8
     python -m sorajax.encode gs-listing.jsonl --out /mnt/shared/mine --beam runner=FlinkRunner flink_master=host:8081
 
-VIDEOS is a folder (a caption beside each film in STEM.txt or STEM.json), a .csv, .tsv, .jsonl or .parquet with columns
-path, caption, start, end, a WebDataset .tar, or tfds:NAME:SPLIT@FOLDER. The folder can be given to `sorajax.train` as
---data.folder. Killed at any moment, the same command goes on where it was. OUT/report.json counts what was kept and
-rejected, OUT/clips/*.json say why of each clip, and name each broken file.
+VIDEOS is a folder (with the caption of each video beside it in STEM.txt or STEM.json), a .csv, .tsv, .jsonl or .parquet
+with columns path, caption, start and end, a WebDataset .tar, or tfds:NAME:SPLIT@FOLDER. `sorajax.train` reads the
+folder OUT as --data.folder. After an interruption at any moment, the same command continues. OUT/report.json counts
+accepted and rejected clips; OUT/clips/*.json give the reason for each clip, and name each broken file.
 
-Needs the extra `data` (Apache Beam, PySceneDetect). Exit codes: 0 done, 1 it failed on the way, 2 the request makes no
-sense, 130 interrupted.
+Needs the extra `data` (Apache Beam, PySceneDetect). Exit codes: 0 done, 1 failed, 2 the request is invalid, 130
+interrupted.
 """
 
 import sys
@@ -35,24 +35,25 @@ class Options:
     videos: tyro.conf.Positional[str]
     """A folder, manifest, tar or TFDS dataset."""
     out: Path
-    """The folder that clips and latents go to."""
+    """The folder for clips and latents."""
     vae: Path | None = None
-    """An autoencoder to encode with: an exported one, its training directory, or a whole model. None only prepares."""
+    """The autoencoder that encodes the clips: an exported one, its training directory, or a whole model. None leaves
+    the clips as pixels."""
     text: Path | None = None
-    """A model, ours or open weights, with whose text encoder captions are encoded. None leaves them as they are."""
+    """A model, ours or open weights, whose text encoder encodes the captions. None leaves them as text."""
     buckets: tuple[str, ...] = ("17x64x64", "17x64x96", "17x96x64", "33x64x64")
-    """Clip shapes, FRAMESxHEIGHTxWIDTH; each clip goes to the one that wastes least of it."""
+    """Clip shapes, FRAMESxHEIGHTxWIDTH; each clip goes to the bucket that crops and cuts the least of it."""
     batch: int = 8
-    """Clips encoded at once."""
+    """Clips encoded together."""
     fps: float = 8.0
     """Frames per second of all clips."""
     filters: Filters = Filters()
     most_broken: float = 0.1
-    """Share of files that may be broken."""
+    """Share of files that may be broken, 0 to 1; with more the command fails."""
     videos_per_part: int = 64
-    """Files that are done, or done again after a failure, together."""
+    """Files per part; after a failure a part is prepared again as a whole."""
     beam: tuple[str, ...] = ()
-    """Apache Beam's own options as name=value, e.g. runner=DataflowRunner; none uses the cores of this machine."""
+    """Options of Apache Beam as name=value, e.g. runner=DataflowRunner; without any, all cores of this machine work."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def check(videos: str, folder: Path) -> None:
-    """Raises ValueError where no video has a caption that could be encoded."""
+    """Raises ValueError if no video has a caption."""
     from sorajax.data.videos.clips import entries_of, is_prepared
     from sorajax.data.videos.listing import check_captions
 

@@ -1,4 +1,4 @@
-"""Measures a model of the world: the command line.
+"""Evaluates a model in the world.
 
     python -m sorajax.evaluate world --model world --num 256 --json scores.json
     python -m sorajax.evaluate reconstruction --model world
@@ -7,14 +7,14 @@
     python -m sorajax.evaluate tasks --model world
     python -m sorajax.evaluate world --num 128 --markdown README.md docs/benchmarks.md
 
-`tasks` measures every way to ask: stills, extensions, edits, storyboards, a minute; `--rows extend edit` some of them.
-`world` asks for clips and reads them back; `reconstruction` measures what the autoencoder keeps; `instrument` is the
-reader's own accuracy on rendered clips, the ceiling of all others. Each prints a table with 95% intervals, and with
---json writes {split: {attribute: {accuracy, low, high, num}}}. `reconstruction` takes an autoencoder by itself too, and
-with --folder measures it on your own videos. With --markdown each writes its tables into pages, and below each table
-what its figures hold for: command, settings, commit, weights, hardware and date.
+`world` samples clips of prompts and reads them back. `reconstruction` measures the autoencoder; it takes an autoencoder
+without a transformer too, and with --folder measures it on your own videos. `instrument` measures the reader's accuracy
+on rendered clips, an upper bound for the others. `tasks` measures every task (stills, extensions, edits, storyboards, a
+minute of film); `--rows extend edit` measures some. Each prints a table with 95% intervals, and with --json writes
+{split: {attribute: {accuracy, low, high, num}}}. With --markdown each writes its tables into pages, and below each
+table the conditions of its figures: command, settings, commit, weights, hardware and date.
 
-Exit codes: 0 done, 1 a file or model failed, 2 the request makes no sense, 130 interrupted.
+Exit codes: 0 done, 1 a file or model failed, 2 the request is invalid, 130 interrupted.
 """
 
 import json
@@ -36,7 +36,7 @@ PROGRAM = "python -m sorajax.evaluate"
 
 
 class Subcommand(NamedTuple):
-    """What a subcommand takes, and the function that measures, whose module is imported once the options are right."""
+    """A subcommand's options, and the function that measures; its module is imported after the options are checked."""
 
     options: type
     module: str
@@ -78,7 +78,7 @@ def complain(error: Exception | str, code: int) -> int:
 
 
 def write(start: str, options: Common | Tasks, measured: Measured, source: str) -> None:
-    """Writes the JSON and the pages that are asked for, and says where they are."""
+    """Writes the figures to --json and the tables to --markdown, and prints their paths."""
     if options.json:
         with whole_file(options.json.expanduser()) as temporary:
             temporary.write_text(json.dumps(measured.figures, indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""What goes wrong outside a request, on one line."""
+"""Failures outside a request (files, models, memory) and notes, each on one line."""
 
 import sys
 import warnings
@@ -12,11 +12,11 @@ Result = TypeVar("Result")
 
 
 class Failure(Exception):
-    """Something outside the request failed; the message is one line."""
+    """A file, model or device failed; the message is one line."""
 
 
 def attempt(work: Callable[[], Result]) -> Result:
-    """Turns what files and folders do to us into one line."""
+    """Runs `work`. Raises Failure, of one line, for errors of files, models and memory; BadRequest passes through."""
     try:
         return work()
     except BadRequest:
@@ -27,8 +27,8 @@ def attempt(work: Callable[[], Result]) -> Result:
         if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise Failure(
-            f"the memory is full ({' '.join(str(error).split())[:200]}): ask for fewer frames or "
-            "clips or a smaller size, use more devices, or say --quantize int8"
+            f"the memory is full ({' '.join(str(error).split())[:200]}): use fewer frames or clips, a smaller size, "
+            "more devices, or --quantize int8"
         ) from error
 
 
@@ -37,13 +37,13 @@ def notes_printed() -> Iterator[None]:
     """Prints each `Note` once, on a line of its own."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", Note)
-        usual, said = warnings.showwarning, set[str]()
+        usual, printed = warnings.showwarning, set[str]()
 
         def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
             if not issubclass(category, Note):
                 usual(message, category, *where)
-            elif (text := str(message)) not in said:
-                said.add(text)
+            elif (text := str(message)) not in printed:
+                printed.add(text)
                 print(f"note: {text}", file=sys.stderr)
 
         warnings.showwarning = show  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""From options to a task and its inputs: what can be checked is checked before a model is loaded."""
+"""From options to a task and its inputs, checked as far as possible before a model is loaded."""
 
 import math
 import os
@@ -9,26 +9,26 @@ from typing import Any
 
 from sorajax.commands.arguments import Arguments
 from sorajax.commands.failures import Failure, attempt
-from sorajax.commands.requests import styled
+from sorajax.commands.requests import with_style
 from sorajax.errors import BadRequest, note
 from sorajax.media.video import Video
-from sorajax.sampling.request import StoryboardScene, check_strength, existing, parse_span, read_storyboard
+from sorajax.sampling.request import StoryboardScene, check_strength, find_file, parse_span, read_storyboard
 from sorajax.tasks.table import TASKS, Task
 
 
 def task_of(arguments: Arguments) -> Task:
-    """The task that the options ask for. Raises BadRequest where they contradict each other, or a file is missing."""
+    """The task of the options. Raises BadRequest if options contradict each other or a file is missing."""
     chosen = [task for name, task in TASKS.items() if getattr(arguments, name, None)]
     if len(chosen) > 1:
-        raise BadRequest(f"{' and '.join(f'--{task.name}' for task in chosen)} were both asked for: give one of them")
+        raise BadRequest(f"{' and '.join(f'--{task.name}' for task in chosen)} are different tasks: give one of them")
     task = chosen[0] if chosen else TASKS["text"]
     if arguments.resume and not task.resumable:
         names = " or ".join(f"--{name}" for name, other in TASKS.items() if other.resumable and other.inputs)
         raise BadRequest(
-            f"--resume goes on with long clips of text, {names}, and --{task.name} keeps nothing: leave --resume out"
+            f"--resume continues films of text, {names}, and --{task.name} cannot be resumed: leave --resume out"
         )
     if arguments.resume and arguments.grid is not None:
-        raise BadRequest("--resume goes on with files of their own, and a grid is made at once: leave one of them out")
+        raise BadRequest("--resume continues single files, and a grid cannot be resumed: leave one of them out")
     if task.own_length and (arguments.seconds or arguments.frames):
         raise BadRequest(f"{task.own_length}: leave --seconds and --frames out")
     if "scenes" in task.inputs and (arguments.prompts or arguments.prompts_file):
@@ -48,43 +48,43 @@ def task_of(arguments: Arguments) -> Task:
     if arguments.strength is not None:
         check_strength(arguments.strength)
     for file in (*files_of(arguments, task), *([arguments.mask] if arguments.mask else [])):
-        if existing(Path(), str(file)) is None:
+        if find_file(Path(), str(file)) is None:
             problem = "is a folder" if os.path.isdir(os.path.expanduser(file)) else "does not exist"
             raise BadRequest(f"{file} {problem}: give the path of a picture or clip")
     return task
 
 
 def default_of(option: str) -> Any:
-    """What a task's option is where nothing is said, if that is the same for all tasks that have it."""
+    """The default of a task's option, if all tasks that have the option share it; else None."""
     values = {task.options[option] for task in TASKS.values() if option in task.options}
     return values.pop() if len(values) == 1 else None
 
 
 def files_of(arguments: Arguments, task: Task) -> tuple[Path, ...]:
-    """The files that a task begins from."""
+    """The task's input files."""
     value = getattr(arguments, task.name, None) if task.inputs else None
     return () if value is None else value if isinstance(value, tuple) else (value,)
 
 
 def options_of(arguments: Arguments, task: Task) -> dict[str, Any]:
-    """The task's own options as they were given, or their defaults."""
-    given = {name: getattr(arguments, name) for name in task.options}
-    return {name: task.options[name] if value is None else value for name, value in given.items()}
+    """The values of the task's own options, or their defaults."""
+    values = {name: getattr(arguments, name) for name in task.options}
+    return {name: task.options[name] if value is None else value for name, value in values.items()}
 
 
 def metadata_of(arguments: Arguments, task: Task) -> dict[str, Any]:
-    """What a clip's metadata hold of its task besides the settings, in JSON values; files by name."""
+    """The task's entries in a clip's metadata, besides the settings, as JSON values; files by name."""
     files = [str(file) for file in files_of(arguments, task)]
-    found: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     if task is not TASKS["text"]:
-        found[task.name] = True if not files else files[0] if len(files) == 1 else files
-    found |= {name: str(x) if isinstance(x, Path) else x for name, x in options_of(arguments, task).items()}
-    found["trim"] = arguments.trim
-    return {name: value for name, value in found.items() if value is not None}
+        entries[task.name] = True if not files else files[0] if len(files) == 1 else files
+    entries |= {name: str(x) if isinstance(x, Path) else x for name, x in options_of(arguments, task).items()}
+    entries["trim"] = arguments.trim
+    return {name: value for name, value in entries.items() if value is not None}
 
 
 def read_inputs(arguments: Arguments, task: Task) -> list[Any]:
-    """What the task's function takes: videos, or scenes. Raises BadRequest, and Failure for a file that cannot be
+    """The inputs of the task's function: videos, or scenes. Raises BadRequest, and Failure for a file that cannot be
     read."""
     if "scenes" in task.inputs:
         return [tuple(scenes_of(arguments))]
@@ -93,7 +93,7 @@ def read_inputs(arguments: Arguments, task: Task) -> list[Any]:
 
 
 def read_options(arguments: Arguments, task: Task, inputs: list[Any]) -> dict[str, Any]:
-    """The task's options as its function takes them."""
+    """The task's options, converted to the arguments of its function."""
     options = options_of(arguments, task)
     if "gap" in options:
         options["gap"] = parse_span(options["gap"])
@@ -103,29 +103,29 @@ def read_options(arguments: Arguments, task: Task, inputs: list[Any]) -> dict[st
 
 
 def read(path: Path, trim: str | None = None) -> Video:
-    """A picture or clip, and of a clip the seconds that --trim names."""
+    """Reads a picture or clip; `trim`, e.g. "1.0:2.5", are the seconds of the clip to read."""
     start, end = (0.0, math.inf) if trim is None else parse_span(trim)
     video = attempt(lambda: Video.load(path, start=start, end=end))
     if math.inf > end > start + video.seconds + 1 / video.fps:
-        note(f"{path} ends before {end:g} s: it is taken from {start:g} s to its end")
+        note(f"{path} ends before {end:g} s: it is used from {start:g} s to its end")
     return video
 
 
 def read_mask_for(path: Path, clip: Video) -> Any:
-    """A mask of the clip's size."""
+    """Reads a mask and resizes it to the clip."""
     from sorajax.sampling.pixels import read_mask
 
     _, y, x, _ = clip.frames.shape
     count, height, width, _ = attempt(lambda: Video.load(path)).frames.shape
     if count > 1:
-        note(f"{path} has {count} frames, and the first one is the mask of all: masks do not move")
+        note(f"{path} has {count} frames: the first one masks the whole clip, masks do not move")
     if (width, height) != (x, y):
-        note(f"{path} is {width}x{height} and is resized to the clip's {x}x{y}, cut where its shape differs")
+        note(f"{path} is {width}x{height} and is resized to the clip's {x}x{y}, cropped if its aspect ratio differs")
     return attempt(lambda: read_mask(path, x, y))
 
 
 def scenes_of(arguments: Arguments) -> Iterator[StoryboardScene]:
-    """The scenes of a storyboard, whose pictures can be read."""
+    """Yields the scenes of the storyboard, after a check that their pictures can be read."""
     assert arguments.storyboard is not None
     for number, scene in enumerate(read_storyboard(arguments.storyboard), 1):
         if scene.image is not None:
@@ -133,4 +133,4 @@ def scenes_of(arguments: Arguments) -> Iterator[StoryboardScene]:
                 read(scene.image)
             except Failure as error:
                 raise Failure(f"{arguments.storyboard}, entry {number}: {error}") from error
-        yield scene if arguments.style is None else replace(scene, prompt=styled(scene.prompt, arguments.style))
+        yield scene if arguments.style is None else replace(scene, prompt=with_style(scene.prompt, arguments.style))

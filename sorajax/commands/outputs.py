@@ -1,4 +1,4 @@
-"""Where clips go: their paths, checked before anything is sampled, and what an interrupted command left there."""
+"""Output paths, checked before anything is sampled, and the files that an interrupted command left there."""
 
 import os
 import re
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 
 def output_paths(out: str, request: Request, overwrite: bool, resume: bool = False) -> list[Path]:
-    """One path per clip, each checked to be writable now; with `resume` some may be finished. Raises BadRequest for an
-    unknown suffix, else OSError."""
+    """One path per clip, each checked to be writable; with `resume` files may exist. Raises BadRequest for an unknown
+    suffix, else OSError."""
     try:
         path, count = Path(out).expanduser(), len(request.prompts) * request.num
     except RuntimeError as error:
-        raise BadRequest(f"--out {out}: there is no such home folder; write the whole path") from error
+        raise BadRequest(f"--out {out}: there is no such home folder; give the full path") from error
     if out.endswith(("/", os.sep)) or path.is_dir() or not path.suffix:
         suffix = ".png" if request.frames == 1 else ".mp4"
-        named: dict[Path, None] = {}  # in order
+        unique: dict[Path, None] = {}  # in order
         for prompt in request.prompts:
             for _ in range(request.num):
-                named[free_path(path / f"{slug(prompt)}{suffix}", named, resume)] = None
-        paths = list(named)
+                unique[free_path(path / f"{slug(prompt)}{suffix}", unique, resume)] = None
+        paths = list(unique)
     elif path.suffix.lower() not in WRITERS:
         raise BadRequest(f"{path}: unknown suffix '{path.suffix}'; use {', '.join(WRITERS)}, or end a folder with /")
     else:
@@ -42,7 +42,7 @@ def output_paths(out: str, request: Request, overwrite: bool, resume: bool = Fal
 
 
 def slug(prompt: str) -> str:
-    """A file name that reads like the prompt."""
+    """A file name made from the prompt: its letters and digits, words joined by "-", at most 60 characters."""
     return re.sub(r"[\W_]+", "-", prompt.lower()).strip("-")[:60].strip("-") or "video"
 
 
@@ -55,8 +55,8 @@ def free_path(path: Path, taken: Container[Path], resume: bool = False) -> Path:
     return free
 
 
-def check_same(path: Path, said: dict[str, Any]) -> None:
-    """Raises BadRequest where a finished file is of another request, by what is beside it, or else in it."""
+def check_same(path: Path, metadata: dict[str, Any]) -> None:
+    """Raises BadRequest if the metadata of a finished file, beside it or in it, differ from `metadata`."""
     finished = parse_metadata(sidecar(path).read_bytes()) if sidecar(path).is_file() else {}
     remedy = "name another file, or add --overwrite and leave --resume out"
     if not finished:
@@ -64,34 +64,34 @@ def check_same(path: Path, said: dict[str, Any]) -> None:
             finished = Video.load(path).metadata
         except ValueError as error:
             raise BadRequest(f"{error}; to make it anew, {remedy}") from error
-    for name in changed_settings(finished, said):
-        one, other = (str(values.get(name))[:60] for values in (finished, said))
-        raise BadRequest(f"{path} is finished, and of another request ({name} {one}, not {other}): {remedy}")
+    for name in changed_settings(finished, metadata):
+        old, new = (str(values.get(name))[:60] for values in (finished, metadata))
+        raise BadRequest(f"{path} is finished, and of another request ({name} {old}, not {new}): {remedy}")
 
 
 @dataclass(frozen=True)
 class OutputStores:
-    """Where the windows of long clips are kept until they are whole: beside their files."""
+    """The window stores of a command's films, in folders beside their files."""
 
     paths: Sequence[Path]
     resume: bool
 
-    def __call__(self, number: int, made_by: Any) -> "WindowStore":
+    def __call__(self, number: int, request: Any) -> "WindowStore":
         from sorajax.sampling.store import WindowStore
 
-        return WindowStore(windows_folder(self.paths[number]), made_by, self.resume)
+        return WindowStore(windows_folder(self.paths[number]), request, self.resume)
 
 
 def windows_folder(path: Path) -> Path:
-    """The folder of an unfinished film's windows."""
+    """The folder with the windows of an unfinished film."""
     return path.with_name(f"{path.name}.windows")
 
 
 def check_windows(paths: Sequence[Path], resume: bool, overwrite: bool) -> None:
-    """Raises BadRequest where an interrupted film would be lost."""
+    """Raises BadRequest if the command would delete the windows of an interrupted film."""
     for path in paths:
         if windows_folder(path).exists() and not (resume or overwrite):
             raise BadRequest(
-                f"{path} was interrupted, and {windows_folder(path)} has its windows: add --resume to go on with it, "
+                f"{path} was interrupted, and {windows_folder(path)} has its windows: add --resume to continue it, "
                 "or --overwrite to begin anew"
             )

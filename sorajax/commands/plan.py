@@ -1,19 +1,19 @@
-"""Fits before you rent: compiles training or sampling for machines that are not here, and says what it takes.
+"""Plans memory and time: compiles training or sampling for machines that you do not have, and prints what they need.
 
     python -m sorajax.plan configs/dit_xl.py --topology v5p:4x4x4 --mesh data=4,fsdp=16
     python -m sorajax.plan configs/world_large.py --topology v5e:2x4
     python -m sorajax.plan configs/dit_xl.py --topology h200:8 --mesh fsdp=8 --model.depth 40
     python -m sorajax.plan Wan2.1-T2V-1.3B --topology v5e:1x1 --size 832x480 --frames 81
 
-Runs on any machine. TPU kinds (v4, v5e, v5p, v6e, tpu7x) need the extra `tpu`, which brings their compiler; h200 needs
-`cuda`. Every field of an experiment is an option, as for `sorajax.train`. Of each bucket of clips it prints bytes a
-device against its memory, FLOPs, collectives and the least time that a roofline allows, which is a bound and no
-measurement. A step that does not fit is named with the compiler's own figure and the meshes that would.
+Runs on any machine. TPU kinds (v4, v5e, v5p, v6e, tpu7x) need the extra `tpu`, which contains their compiler; h200
+needs `cuda`. Every field of an experiment is an option, as for `sorajax.train`. For each bucket of clips the command
+prints bytes per device against its memory, FLOPs, collectives, and the least time by the roofline model: a bound, not a
+measurement. For a step that does not fit it prints the compiler's figure and meshes that would fit.
 
-Of a model (a folder of ours or of open weights, whose configs alone are read, or an open model's name) the stages of
-sampling one guided clip are planned: what our own arithmetic says that each takes, and the compiler.
+For a model (a folder of ours or of open weights, of which only configs are read, or the name of an open model) it plans
+the stages of sampling one clip with guidance: our own estimate for each, and the compiler's figure.
 
-Exit codes: 0 everything fits, 1 something does not, 2 the request makes no sense.
+Exit codes: 0 everything fits, 1 something does not, 2 the request is invalid.
 """
 
 import os
@@ -33,9 +33,9 @@ QUIET = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "JAX_SKIP_CUDA_CONSTRAINTS_CHECK": "1",
 }
-"""What libtpu and CUDA want to be told on a machine without TPU or GPU, so that they neither ask nor complain."""
+"""Environment of libtpu and CUDA on a machine without TPU or GPU; without it they query services or print errors."""
 UNTUNED = "--xla_gpu_enable_triton_gemm=false --xla_gpu_autotune_level=0"
-"""For XLA, of GPUs that are not here: nothing can be tried out on them, so libraries multiply matrices."""
+"""Flags of XLA for GPUs that are not here: autotuning needs the device, so libraries multiply matrices."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,16 +48,16 @@ def main(arguments: list[str] | None = None) -> int:
         os.environ.setdefault(name, value)
     os.environ["JAX_PLATFORMS"] = "cpu"
     try:
-        topology = taken(arguments, "--topology")
+        topology = pop_option(arguments, "--topology")
         if topology is None:
-            raise ValueError("no --topology: say what to plan for, e.g. --topology v5e:2x4")
+            raise ValueError("--topology is missing: give the machine to plan for, e.g. --topology v5e:2x4")
         if topology.startswith("h200"):
             os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {UNTUNED}"
         if not arguments[0].endswith(".py"):
-            asked = tyro.cli(Sampling, args=arguments, prog="python -m sorajax.plan MODEL --topology KIND:SHAPE")
+            options = tyro.cli(Sampling, args=arguments, prog="python -m sorajax.plan MODEL --topology KIND:SHAPE")
             from sorajax.evaluation.plans import plan_sampling
 
-            return plan_sampling(asked, topology)
+            return plan_sampling(options, topology)
         from sorajax.commands.train import parse
         from sorajax.evaluation.plans import plan_training
 
@@ -69,8 +69,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
 
-def taken(arguments: list[str], name: str) -> str | None:
-    """Takes an option and its value out of the arguments."""
+def pop_option(arguments: list[str], name: str) -> str | None:
+    """Removes an option and its value from the arguments, and returns the value; None if it is not there."""
     if name not in arguments:
         return None
     place = arguments.index(name)

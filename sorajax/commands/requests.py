@@ -10,16 +10,16 @@ from sorajax.sampling.request import Request, parse_size, read_storyboard
 
 
 def as_request(arguments: Arguments) -> Request:
-    """The request in the arguments. Raises BadRequest."""
+    """The request of the options. Raises BadRequest."""
     width, height = (None, None) if arguments.size is None else parse_size(arguments.size)
     file, board = arguments.prompts_file, arguments.storyboard
     prompts = arguments.prompts + (attempt(lambda: read_prompts(file)) if file else ())
     if board and not board.expanduser().is_file():
         raise BadRequest(f"{board} does not exist: give the path of a storyboard")
     if board:
-        prompts = prompts or (attempt(lambda: read_storyboard(board))[0].prompt,)  # names the file
+        prompts = prompts or (attempt(lambda: read_storyboard(board))[0].prompt,)  # for the name of the file
     if arguments.style is not None:
-        prompts = tuple(styled(prompt, arguments.style) for prompt in prompts)
+        prompts = tuple(with_style(prompt, arguments.style) for prompt in prompts)
     return Request(
         prompts=prompts,
         negative=arguments.negative,
@@ -39,23 +39,23 @@ def as_request(arguments: Arguments) -> Request:
     )
 
 
-def styled(prompt: str, style: str) -> str:
-    """The prompt with a sentence on its look, as captions say it. Raises BadRequest for no style."""
+def with_style(prompt: str, style: str) -> str:
+    """The prompt with a sentence on its style, as captions word it. Raises BadRequest for an empty style."""
     if not style.strip():
         raise BadRequest("the style is empty: name one, e.g. film")
     return f"{prompt.strip().rstrip('.')}. The style is {style.strip()}."
 
 
 def read_prompts(path: Path) -> tuple[str, ...]:
-    """One prompt a line. Raises BadRequest where the file cannot be read or holds no prompt."""
+    """Reads one prompt per line. Raises BadRequest if the file cannot be read or has no prompt."""
     try:
         text = sys.stdin.read() if str(path) == "-" else path.expanduser().read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BadRequest(f"{path} is no text in UTF-8 ({error}): save it as such") from error
+        raise BadRequest(f"{path} is not UTF-8 ({error}): save it as UTF-8") from error
     except OSError as error:
-        raise BadRequest(f"{path} cannot be read ({error.strerror}): name a text file of prompts") from error
+        raise BadRequest(f"{path} cannot be read ({error.strerror}): give a text file of prompts") from error
     lines = (line.strip() for line in text.splitlines())
     prompts = tuple(line for line in lines if line and not line.startswith("#"))
     if not prompts:
-        raise BadRequest(f"{path} holds no prompt: write one a line")
+        raise BadRequest(f"{path} has no prompt: write one per line")
     return prompts

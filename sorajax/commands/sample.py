@@ -1,9 +1,9 @@
-"""Prompts become videos: the command line.
+"""Samples videos from prompts.
 
     python -m sorajax.sample "a red ball bounces on a grey floor"
 
-Exit code 0: done; 1: something failed (a model or file that cannot be read or written); 2: the request makes no sense;
-130: interrupted. Mistakes are one line on stderr, and no file is left half-written.
+Exit codes: 0 done, 1 a model or file cannot be read or written, 2 the request is invalid, 130 interrupted. Errors are
+one line on stderr, and no file is left half-written.
 """
 
 import os
@@ -52,20 +52,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def sample(arguments: Arguments) -> None:
-    """Checks everything that can be checked early, samples, and prints the path of each file as it is finished."""
+    """Checks the options, samples, and prints the path of each file when it is finished."""
     request, task = as_request(arguments), task_of(arguments)
     if arguments.grid is not None and arguments.grid < 1:
         raise BadRequest(f"a grid of {arguments.grid} columns is not allowed: use at least 1, e.g. 4")
-    named = replace(request, prompts=request.prompts[:1], num=1) if arguments.grid else request
+    files = replace(request, prompts=request.prompts[:1], num=1) if arguments.grid else request
     if arguments.edit and is_still(arguments.edit):
-        named = replace(named, frames=1)
-    paths = attempt(lambda: output_paths(arguments.out, named, arguments.overwrite, arguments.resume))
+        files = replace(files, frames=1)
+    paths = attempt(lambda: output_paths(arguments.out, files, arguments.overwrite, arguments.resume))
     check_windows(paths, arguments.resume, arguments.overwrite)
     pipeline = attempt(lambda: load(arguments))
     for text in pipeline.plan(request if task.plans_length else replace(request, frames=None, seconds=None)).notes:
         note(text)
-    going_on = arguments.resume and any(path.exists() or windows_folder(path).exists() for path in paths)
-    stores = None if arguments.grid else OutputStores(paths, going_on)
+    resumes = arguments.resume and any(path.exists() or windows_folder(path).exists() for path in paths)
+    stores = None if arguments.grid else OutputStores(paths, resumes)
     inputs = read_inputs(arguments, task)
     videos = task.run(pipeline, request, inputs, read_options(arguments, task, inputs), stores)
     if arguments.grid:
@@ -78,25 +78,25 @@ def sample(arguments: Arguments) -> None:
                 attempt(lambda: check_same(path, {**video.described(), **more}))  # noqa: B023
                 note(f"{path} is finished, and stays as it is")
             else:
-                made = replace(video, metadata={**video.metadata, **more})
-                attempt(lambda: made.save(path, arguments.overwrite))  # noqa: B023
+                output = replace(video, metadata={**video.metadata, **more})
+                attempt(lambda: output.save(path, arguments.overwrite))  # noqa: B023
                 print(path, flush=True)
             shutil.rmtree(windows_folder(path), ignore_errors=True)
     except KeyboardInterrupt:
         if any(windows_folder(path).exists() for path in paths):
-            print("note: the finished part of the film is kept: repeat the command with --resume", file=sys.stderr)
+            print("note: the film's finished windows are stored: repeat the command with --resume", file=sys.stderr)
         raise
 
 
 def load(arguments: Arguments) -> Any:
-    """The pipeline; imported here because jax takes seconds, and a mistake should be answered at once."""
+    """Opens the pipeline. It is imported here because importing jax takes seconds, and errors are reported before."""
     from sorajax.sampling.loading import load
 
     return load(arguments.model, arguments.dtype, arguments.lora, arguments.quantize)
 
 
 def leave(code: int) -> None:
-    """Ends the process; when interrupted without waiting for what XLA still computes in other threads."""
+    """Ends the process; after an interruption without waiting for computations of XLA in other threads."""
     sys.stdout.flush()
     sys.stderr.flush()
     if code == 130:

@@ -1,17 +1,17 @@
-"""Train a model from an experiment file.
+"""Trains a model from an experiment file.
 
     python -m sorajax.train configs/world_vae.py
     python -m sorajax.train configs/world_dit.py --model.depth 24 --directory runs/deep
     python -m sorajax.train configs/world_dit.py --resume
-    python -m sorajax.train configs/world_dit.py --mesh data=2,fsdp=2,seq=2      eight devices, split three ways
+    python -m sorajax.train configs/world_dit.py --mesh data=2,fsdp=2,seq=2      eight devices on three mesh axes
     python -m sorajax.train configs/world_dit.py --coordinator 10.0.0.2:8476 --processes 2 --process 0    one of two
     python -m sorajax.train configs/world_dit.py --help      every setting of that experiment
 
-The file defines `config`, a frozen dataclass; every field of it is an option. The directory (runs/NAME by default) gets
-checkpoints, TensorBoard events, sample grids and the exported model, and can be given to `sorajax.sample --model`.
-SIGTERM and Ctrl-C save and stop; --resume continues, bit for bit.
+The file defines `config`, a frozen dataclass; every field of it is an option. Checkpoints, TensorBoard events, sample
+grids and the exported model are written to --directory (default: runs/NAME), which `sorajax.sample --model` opens.
+SIGTERM and Ctrl-C save a checkpoint and stop; --resume continues to the same bits as an uninterrupted run.
 
-Exit codes: 0 done, or stopped and saved; 1 something went wrong, said in one line; 2 the command line is wrong.
+Exit codes: 0 done, or stopped and saved; 1 failed, with one line on stderr; 2 the command line is wrong.
 """
 
 import dataclasses
@@ -24,8 +24,8 @@ from typing import Annotated, Any
 
 from sorajax.devices.distributed import DistributedConfig, exit_with, join, print_any_name
 
-MESH = "How devices split the work, e.g. data=2,fsdp=4,seq=2: data splits batches, fsdp batches and weights, seq the \
-tokens of a clip, tensor heads and hidden units; one axis may be -1, the rest."
+MESH = "Axes of the device mesh, e.g. data=2,fsdp=4,seq=2: data splits batches, fsdp batches and weights, seq the \
+tokens of a clip, tensor heads and hidden units; one axis may be -1, which is all remaining devices."
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -54,10 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parse(path: str, arguments: list[str]) -> tuple[Any, Path | None, bool, DistributedConfig]:
-    """(config with overrides, directory, resume, how processes find each other).
-
-    Exits with code 2 and a suggestion on an unknown option.
-    """
+    """Returns (config with overrides, directory, resume, how processes find each other). Exits with code 2 and a
+    suggestion for an unknown option."""
     import tyro
 
     from sorajax.training.experiments import load_experiment
@@ -68,8 +66,8 @@ def parse(path: str, arguments: list[str]) -> tuple[Any, Path | None, bool, Dist
         "Options",
         [
             ("config", Annotated[type(config), tyro.conf.arg(name="")]),
-            ("directory", Annotated[Path | None, tyro.conf.arg(help="Where the run goes; runs/NAME by default.")]),
-            ("resume", Annotated[bool, tyro.conf.arg(help="Continue from the newest whole checkpoint.")]),
+            ("directory", Annotated[Path | None, tyro.conf.arg(help="Folder of the run; runs/NAME by default.")]),
+            ("resume", Annotated[bool, tyro.conf.arg(help="Continue from the newest complete checkpoint.")]),
             ("mesh", Annotated[str | None, tyro.conf.arg(metavar="AXES", help=MESH)]),
             ("together", Annotated[DistributedConfig, tyro.conf.arg(name="")]),
         ],
@@ -90,7 +88,7 @@ def parse(path: str, arguments: list[str]) -> tuple[Any, Path | None, bool, Dist
 
 
 def train(config: Any, directory: Path, resume: bool = False) -> Any:
-    """Builds the experiment's stage and data, and fits. Returns the last state."""
+    """Builds the experiment's stage and data, and trains. Returns the last training state."""
     from sorajax.devices.compilation import enable_compilation_cache
     from sorajax.models.folder import to_json
     from sorajax.training.loop import check_mesh, fit
@@ -110,12 +108,12 @@ def train(config: Any, directory: Path, resume: bool = False) -> Any:
 
 
 def leave_nothing(directory: Path, error: BaseException) -> None:
-    """Removes a new directory where the run was refused, or the directory is empty; what an error refers to, or can be
-    resumed, stays."""
+    """Removes a new directory if the run was refused or the directory is empty. A directory with checkpoints, or with
+    the list of broken files that the error refers to, stays."""
     from sorajax.data.videos.clips import BROKEN
 
-    begun = any(directory.glob("checkpoints/*")) or (directory / BROKEN).exists()
-    if isinstance(error, ValueError | OSError) and not begun:
+    needed = any(directory.glob("checkpoints/*")) or (directory / BROKEN).exists()
+    if isinstance(error, ValueError | OSError) and not needed:
         shutil.rmtree(directory, ignore_errors=True)
     with suppress(OSError):
         directory.rmdir()

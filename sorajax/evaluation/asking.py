@@ -1,4 +1,4 @@
-"""The rows of `evaluation/tasks.py`, asked of a model: each call of a row becomes a request and a task."""
+"""Runs the rows of `evaluation/tasks.py` with a model: each call of a row becomes a request and a task."""
 
 from dataclasses import fields
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from sorajax import tasks
 from sorajax.errors import BadRequest
 from sorajax.evaluation import markdown
-from sorajax.evaluation.markdown import Measured, sampled_with
+from sorajax.evaluation.markdown import Measured, sampling_text
 from sorajax.evaluation.options import Tasks
 from sorajax.evaluation.tasks import ROWS, Ask, Clip, Figure, Row, evaluate_tasks, lines
 from sorajax.media.video import Video
@@ -15,14 +15,14 @@ from sorajax.sampling.pipeline import Pipeline
 from sorajax.sampling.request import Request, StoryboardScene
 
 DECIMALS = {"%": "{:.0f}%", "x": "{:.2f}x", "of 255": "{:.0f} of 255"}
-"""How figures of a unit are written; others have one decimal."""
+"""Formats of figures by unit; other units have one decimal."""
 
 
 def measure(options: Tasks) -> Measured:
-    """Asks, reads and prints, row by row."""
+    """Measures the rows of the options and prints each. Raises BadRequest for an unknown row."""
     names = [name for name in ROWS if not options.rows or any(part in name for part in options.rows)]
     if not names:
-        raise BadRequest(f"--rows {' '.join(options.rows)}: no such row; there are {', '.join(ROWS)}")
+        raise BadRequest(f"--rows {' '.join(options.rows)}: no such row; use some of {', '.join(ROWS)}")
     pipeline = load(options.model)
     ask, rows = asking(pipeline, options.temperature), {}
     for name, row in evaluate_tasks(ask, options.num, options.seed, pipeline.config.fps, names, options.seconds):
@@ -33,28 +33,29 @@ def measure(options: Tasks) -> Measured:
         for name, row in rows.items()
     }
     plan = pipeline.plan(Request(("a red ball",), seed=options.seed, temperature=options.temperature))
-    settings = f"num {options.num}, seed {options.seed}, {sampled_with(plan)}"
+    settings = f"num {options.num}, seed {options.seed}, {sampling_text(plan)}"
     return Measured(figures, {options.tables[0]: table(rows)}, settings, markdown.folder_of(options.model))
 
 
 def asking(pipeline: Pipeline, temperature: float | None) -> Ask:
-    """Makes the clips that the rows ask for: settings that are a request's go there, the others to the task."""
+    """The function that makes the clips of the rows: settings that are fields of a request go there, others to the
+    task."""
 
-    def ask(task: str, prompt: str, seed: int, *given: Any, **settings: Any) -> Clip:
-        asked = {field.name: settings.pop(field.name) for field in fields(Request) if field.name in settings}
-        request = Request((prompt or "storyboard",), seed=seed, temperature=temperature, **asked)
+    def ask(task: str, prompt: str, seed: int, *inputs: Any, **settings: Any) -> Clip:
+        own = {field.name: settings.pop(field.name) for field in fields(Request) if field.name in settings}
+        request = Request((prompt or "storyboard",), seed=seed, temperature=temperature, **own)
         if "scenes" in settings:
             settings["scenes"] = [
                 StoryboardScene(text, s, "cut" if cut else "continue") for text, s, cut in settings["scenes"]
             ]
-        videos = [Video(frames, pipeline.config.fps) for frames in given]
+        videos = [Video(frames, pipeline.config.fps) for frames in inputs]
         return next(getattr(tasks, task)(pipeline, request, *videos, **settings)).whole().frames
 
     return ask
 
 
 def table(rows: dict[str, Row]) -> str:
-    """The rows for a page: a line for each figure, its bar and whether that is met."""
+    """The rows as a table for a page: a line per figure, with its bar and whether it is met."""
     found = [(name, what, figure) for name, row in rows.items() for what, figure in row.items()]
     first = {name: next(iter(row)) for name, row in rows.items()}
     return markdown.table(

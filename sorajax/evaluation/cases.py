@@ -1,4 +1,4 @@
-"""What a benchmark measures: a transformer of a named shape, or a training experiment, with random weights and data."""
+"""The cases of a benchmark: a transformer of a named shape, or a training experiment, with random weights and data."""
 
 import math
 from collections.abc import Sequence
@@ -34,13 +34,13 @@ from sorajax.training.transformer import TransformerFolder
 
 @dataclass(frozen=True)
 class Shape:
-    """A transformer alone, at one size of latents and text; the text arrives embedded."""
+    """A transformer alone, at one size of latents and of embedded text."""
 
     dit: DiTConfig
     latent: tuple[int, int, int]
     """Latent frames, rows and columns."""
     tokens: int
-    """Of text."""
+    """Text tokens."""
 
 
 NAMED = {
@@ -53,9 +53,9 @@ NAMED = {
 
 
 def velocity_flops(config: DiTConfig, latent: Sequence[int], text: int) -> float:
-    """FLOPs of one velocity of one clip, on paper: two for each multiplication of a matrix product.
+    """FLOPs of one velocity of one clip by formula: two for each multiplication of a matrix product.
 
-    latent: frames, rows and columns. text: tokens.
+    latent: latent frames, rows and columns. text: text tokens.
     """
     d, t, patch = config.width, latent[0], math.prod(config.patch)
     s = math.prod(size // side for size, side in zip(latent, config.patch))
@@ -69,7 +69,8 @@ def velocity_flops(config: DiTConfig, latent: Sequence[int], text: int) -> float
 
 @dataclass(frozen=True)
 class Case:
-    """What there is to measure. A batch is one of the stage; `dit` or `vae` is None where the config has none."""
+    """One case: a training stage with a batch of it, and the parts that are measured alone. `dit` or `vae` is None if
+    the config has none."""
 
     stage: Stage
     batch: Any
@@ -79,7 +80,7 @@ class Case:
     """t, h, w and c of one clip."""
     dit: DiTConfig | None = None
     tokens: int = 0
-    """Of text."""
+    """Text tokens."""
     vae: VAEConfig | None = None
     size: tuple[int, int, int] = (0, 0, 0)
     """Frames, rows and columns of a clip in pixels."""
@@ -111,7 +112,7 @@ class TransformerStage(Stage):
 
 
 def make_case(name: str, clips: int | None) -> Case:
-    """The named shape, or the experiment in a file. Raises BadRequest for a file that holds no experiment."""
+    """The case of a named shape or of an experiment file. Raises BadRequest for a file without an experiment."""
     if name in NAMED:
         return transformer_case(NAMED[name], clips or 1)
     experiment = experiment_in(name)
@@ -121,19 +122,21 @@ def make_case(name: str, clips: int | None) -> Case:
 
 
 def experiment_in(name: str) -> FlowTraining | VAETraining:
-    """The experiment in a file. Raises BadRequest for a file that holds none."""
+    """The experiment in a file. Raises BadRequest for a file without one."""
     try:
         experiment = load_experiment(name)
     except (OSError, SyntaxError, ValueError) as error:
-        raise BadRequest(f"{name} is no experiment file: {error}") from error
+        raise BadRequest(f"{name} is not an experiment file: {error}") from error
     if not isinstance(experiment, FlowTraining | VAETraining):
-        raise BadRequest(f"{name} defines a {type(experiment).__name__}: FlowTraining and VAETraining can be measured")
+        raise BadRequest(
+            f"{name} defines a {type(experiment).__name__}, which cannot be measured: use FlowTraining or VAETraining"
+        )
     return experiment
 
 
 def with_remat(case: Case, policy: Any) -> Case:
-    """The case with another remat policy, its blocks in one scan: of unrolled ones XLA keeps on CPU what it is told to
-    compute again."""
+    """The case with another remat policy and its blocks in one scan: for unrolled blocks XLA on CPU stores the values
+    that the policy has it recompute."""
     assert case.dit is not None
     dit, stage = replace(case.dit, remat=policy, stacked=True, unroll=1), case.stage
     config = dit if isinstance(stage, TransformerStage) else replace(stage.config, dit=dit)  # type: ignore[attr-defined]
@@ -174,14 +177,14 @@ def vae_case(experiment: VAETraining, clips: int | None) -> Case:
 
 
 def autoencoder(folder: Path, experiment: Path) -> VAEConfig:
-    """The autoencoder that an experiment names by its folder: the config of the experiment of that name beside it, so
-    that none has to be trained, or else of the trained one. Raises BadRequest where there is neither."""
+    """Config of the autoencoder that an experiment names by its folder: from the experiment file of that name beside
+    it, so that no autoencoder has to be trained, else from the trained one. Raises BadRequest if neither exists."""
     beside = experiment.with_name(f"{folder.name}.py")
     if beside.is_file():
         model = experiment_in(str(beside)).model
         if not isinstance(model, VAEConfig):
-            raise BadRequest(f"{experiment} has its autoencoder in {folder}, and {beside} trains a transformer")
+            raise BadRequest(f"{experiment} names the autoencoder {folder}, but {beside} trains a transformer")
         return model
     if folder.is_dir():
         return load_vae(folder)[0]
-    raise BadRequest(f"{experiment} has its autoencoder in {folder}, and neither that nor {beside} exists: train it")
+    raise BadRequest(f"{experiment} names the autoencoder {folder}, but neither it nor {beside} exists: train it")

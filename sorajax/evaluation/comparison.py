@@ -1,4 +1,4 @@
-"""Our parts beside the reference implementations', measured and printed line by line: `evaluation.reference` and
+"""Compares our parts with the reference implementations, and prints each: see `evaluation.reference` and
 `evaluation.opening`."""
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ OPENING = "opening"
 
 
 def measure(options: Benchmark) -> Measured:
-    """Compares the parts that the options name."""
+    """Compares the parts of the options."""
     found = comparison(options.part, options.repeats, options.eager)
     versions = ", ".join(f"{name} {value}" for name, value in found["reference"]["versions"].items())
     settings = f"medians of {options.repeats} calls, {found['reference']['threads']} threads, {versions}"
@@ -20,7 +20,7 @@ def measure(options: Benchmark) -> Measured:
 
 
 def comparison(parts: Sequence[str], repeats: int, eager: bool) -> dict[str, Any]:
-    """Ours and the reference's, part by part."""
+    """Times of ours and of the reference, part by part, as JSON values."""
     found = reference.conditions()
     libraries = ", ".join(f"{name} {value}" for name, value in found["versions"].items())
     print(f"{libraries}, {found['threads']} thread(s); medians of {repeats} calls each, in turns, milliseconds")
@@ -41,7 +41,7 @@ def comparison(parts: Sequence[str], repeats: int, eager: bool) -> dict[str, Any
 
 
 def openings(repeats: int) -> dict[str, Any]:
-    """How long it takes to open a transformer of real width."""
+    """Seconds to open a transformer of full width with 8 blocks."""
     found = opening.opening(repeats, depth=8)
     print(
         f"{OPENING}: {opening.MODEL}, 8 of 30 blocks, {found['bytes'] / 1e9:.2f} GB in {opening.DTYPE}, "
@@ -53,7 +53,7 @@ def openings(repeats: int) -> dict[str, Any]:
 
 
 def table(found: dict[str, Any]) -> str:
-    """For a page: milliseconds of each part, and how long opening takes."""
+    """A table for a page: milliseconds of each part, and of opening."""
     rows = [
         [
             f"{one['shape']}: {name.replace('_', ' + ')}",

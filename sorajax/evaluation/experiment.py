@@ -1,8 +1,8 @@
-"""The speed and memory of an experiment or a named transformer, measured and printed line by line.
+"""Measures speed and memory of an experiment or a named transformer, and prints each figure.
 
-Measured are the training step of the first bucket, a denoising step with guidance as the pipeline samples one clip, the
-autoencoder on one clip, and the loader alone. See `evaluation.programs` for what runs and `evaluation.speed` for how it
-is timed.
+The measurements are the training step of the first bucket, a denoising step with guidance as the pipeline samples one
+clip, the autoencoder on one clip, and the loader alone. `evaluation.programs` has the programs, `evaluation.speed` the
+timing.
 """
 
 import tempfile
@@ -30,19 +30,19 @@ from sorajax.models.sora import init_vae
 from sorajax.models.vae import VAEConfig, decode_chunks
 
 STREAMED = (33, 481)
-"""Frames of the clips whose decoding's memory is compared."""
+"""Frames of the short and the long clip whose memory in decoding is compared."""
 MEMORY_BAR = 1.5
-"""By how much the longer one may take more."""
+"""Largest allowed ratio of the long clip's memory to the short one's."""
 
 
 def measure(options: Benchmark) -> Measured:
-    """Measures and prints what the options say."""
+    """Measures the case of the options and prints its figures."""
     settings = f"medians of {options.repeats} calls"
     if options.loader:
         return Measured(loading(options), {}, settings, RANDOM_WEIGHTS)
     case = make_case(options.config, options.batch)
     mesh = training_mesh(options, case)
-    figures = described(options.config, case, mesh)
+    figures = print_case(options.config, case, mesh)
     figures |= (policies if options.remat else speeds)(case, mesh, options.repeats)
     tables = {"remat": remat_table(figures["remat"])} if options.remat else {}
     if "streamed_decoding" in figures:
@@ -51,7 +51,8 @@ def measure(options: Benchmark) -> Measured:
 
 
 def training_mesh(options: Benchmark, case: Case) -> jax.sharding.Mesh:
-    """The mesh of the training step. Raises BadRequest where none is such, or the batch does not divide over it."""
+    """The mesh of the training step. Raises BadRequest for a mesh that does not exist here, or over which the batch
+    does not divide."""
     try:
         mesh = make_mesh(options.mesh) if options.mesh else make_mesh("", jax.devices()[:1])
     except ValueError as error:
@@ -62,8 +63,8 @@ def training_mesh(options: Benchmark, case: Case) -> jax.sharding.Mesh:
     return mesh
 
 
-def described(name: str, case: Case, mesh: jax.sharding.Mesh) -> dict[str, Any]:
-    """Says what is measured."""
+def print_case(name: str, case: Case, mesh: jax.sharding.Mesh) -> dict[str, Any]:
+    """Prints the case's shape and returns it as JSON values."""
     count = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(case.stage.init, jax.random.key(0))))
     print(
         f"{name}: {count / 1e6:.2f} M parameters, latents {'x'.join(map(str, case.latent))}, {case.dtype}, "
@@ -81,11 +82,13 @@ def described(name: str, case: Case, mesh: jax.sharding.Mesh) -> dict[str, Any]:
 
 
 def speeds(case: Case, mesh: jax.sharding.Mesh, repeats: int) -> dict[str, Any]:
-    """Seconds, FLOPs and memory of each thing that the case can do."""
+    """Seconds, FLOPs and memory of each program of the case."""
     print(HEADER, flush=True)
     figures: dict[str, Any] = {}
     if case.vae is not None:
-        figures["streamed_decoding"] = streamed_decoding(case.vae)  # first: the system remembers the peak of all
+        figures["streamed_decoding"] = streamed_decoding(
+            case.vae
+        )  # first: the system reports the peak of the whole process
     parts: dict[str, Callable[[], Figures]] = {}
     if case.dit is not None:
         parts["denoising_step"] = partial(denoising_step, case.dit, case, repeats)
@@ -119,9 +122,10 @@ def row(name: str, found: Figures) -> str:
 
 
 def policies(case: Case, mesh: jax.sharding.Mesh, repeats: int) -> dict[str, Any]:
-    """The training step with each remat policy: seconds, memory, and how far its losses are from the first one's."""
+    """The training step with each remat policy: seconds, memory, and the largest relative difference of its losses from
+    the first policy's."""
     if case.dit is None:
-        raise BadRequest("--remat is about transformers, and this experiment trains none")
+        raise BadRequest("--remat is for transformers, and this experiment trains none: leave it out")
     print(f"{'remat':16}{'compile s':>10}{'seconds':>10}{'MB':>9}{'losses differ by':>18}", flush=True)
     rows, first = {}, None
     for policy in get_args(get_type_hints(DiTConfig)["remat"]):
@@ -135,12 +139,12 @@ def policies(case: Case, mesh: jax.sharding.Mesh, repeats: int) -> dict[str, Any
 
 
 def loading(options: Benchmark) -> dict[str, Any]:
-    """Batches of an experiment as its training reads them, without the training; the first ones are not counted."""
+    """Speed of an experiment's data loader alone; the first batches, which were prefetched, are not counted."""
     experiment = experiment_in(options.config)
     with tempfile.TemporaryDirectory() as directory:
         _, batches = experiment.build(Path(directory))
         data, clips = iter(batches), 0
-        for _ in range(experiment.data.prefetch + 1):  # made before anybody asked
+        for _ in range(experiment.data.prefetch + 1):  # prefetched before the clock starts
             next(data)
         start = time.perf_counter()
         for _ in range(options.repeats):
@@ -155,7 +159,7 @@ def loading(options: Benchmark) -> dict[str, Any]:
 
 
 def streamed_decoding(config: VAEConfig) -> dict[str, Any]:
-    """Peaks of the process's memory after decoding a short and then a long clip of 96x64 as streams."""
+    """Peak memory of the process in bytes after decoding a short and then a long clip of 96x64 as streams."""
     params, found = jax.device_put(random_parameters(partial(init_vae, config))), {}
     for frames in STREAMED:
         latent = jnp.asarray(normal(1, *config.latent_shape(frames, 64, 96)))
@@ -168,13 +172,13 @@ def streamed_decoding(config: VAEConfig) -> dict[str, Any]:
 def streamed_line(found: dict[str, Any]) -> str:
     short, long = found.values()
     if short is None:
-        return "streamed decoding: this system does not say how much memory a process has held"
+        return "streamed decoding: this system does not report the peak memory of a process"
     sizes = f"{long / 1e6:,.0f} MB after {STREAMED[1]} frames of 96x64, {short / 1e6:,.0f} MB after {STREAMED[0]}"
-    return f"streamed decoding: the process has held {sizes}, {long / short:.2f}x"
+    return f"streamed decoding: peak memory {sizes}, {long / short:.2f}x"
 
 
 def streamed_table(found: dict[str, Any]) -> str:
-    """For a page."""
+    """A table for a page."""
     short, long = (found[str(frames)] for frames in STREAMED)
     what = f"memory held after decoding {STREAMED[1]} / {STREAMED[0]} frames of 96x64 as a stream"
     value = "-" if short is None else f"{long / 1e6:,.0f} / {short / 1e6:,.0f} MB, {long / short:.2f}x"
@@ -182,7 +186,7 @@ def streamed_table(found: dict[str, Any]) -> str:
 
 
 def remat_table(found: dict[str, Any]) -> str:
-    """For a page."""
+    """A table for a page."""
     rows = [
         [f"`{policy}`", f"{one['seconds']:.2f} s", f"{(one['bytes'] or 0) / 1e6:,.0f} MB", f"{one['difference']:.0e}"]
         for policy, one in found.items()

@@ -8,8 +8,8 @@ A page has a table between two marks, which the command replaces:
     <sub>`command`; settings; commit; weights; hardware; date</sub>
     <!-- end: NAME -->
 
-The line in small type says what the figures hold for: weights by the first digits of their SHA-256, the commit with a
-`+` where the code has changes that are not committed. Importing this file is light.
+The line in small type states the conditions of the figures: weights by the first digits of their SHA-256, the commit
+with a `+` if the code has uncommitted changes. Importing this file does not import jax.
 """
 
 import os
@@ -33,22 +33,22 @@ MARK = re.compile(r"<!-- measured: (?P<name>[\w-]+) -->\n(?P<text>.*?)<!-- end: 
 OPEN = re.compile(r"<!-- measured: ([\w-]+) -->")
 WEIGHTS = re.compile(r"^<sub>`python -m [^`]+`; .*; weights ([0-9a-f]{12}|random|none); .*</sub>$", re.MULTILINE)
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
-"""Of files that hold weights."""
+"""Suffixes of files of weights."""
 NO_WEIGHTS, RANDOM_WEIGHTS = "none", "random"
 OUTPUTS = ("json", "markdown")
-"""Options that change no figure."""
+"""Options that do not affect figures."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a command has measured."""
+    """The result of a measuring command."""
 
     figures: Mapping[str, Any]
-    """As JSON values."""
+    """JSON values."""
     tables: Mapping[str, str]
-    """Markdown by the name of the mark."""
+    """Markdown tables by the name of their mark."""
     settings: str = ""
-    """What decides the figures, e.g. "num 128, seed 0, 30 steps"."""
+    """Settings that determine the figures, e.g. "num 128, seed 0, 30 steps"."""
     weights: Path | str = NO_WEIGHTS
     """The folder of the model, or "random" or "none"."""
 
@@ -60,18 +60,18 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def blocks(text: str) -> dict[str, str]:
-    """What stands between the marks of a page, by name."""
+    """The text between the marks of a page, by name."""
     return {found["name"]: found["text"] for found in MARK.finditer(text)}
 
 
 def weights_of(block: str) -> str | None:
-    """The fingerprint in the small line of a marked table, "random" or "none"; None where there is no such line."""
+    """The fingerprint of weights in the small line of a marked table, "random" or "none"; None without such a line."""
     found = WEIGHTS.search(block)
     return found[1] if found else None
 
 
 def check_pages(pages: Iterable[Path], names: Sequence[str]) -> None:
-    """Raises BadRequest for a page that is not there, or has none of the marks, or one that does not end."""
+    """Raises BadRequest for a page that cannot be read, has none of the marks, or has a mark without an end."""
     for page in pages:
         text = read(page)
         whole = blocks(text)
@@ -83,22 +83,22 @@ def check_pages(pages: Iterable[Path], names: Sequence[str]) -> None:
 
 
 def read(page: Path) -> str:
-    """The text of a page. Raises BadRequest where it cannot be read."""
+    """The text of a page. Raises BadRequest if it cannot be read."""
     try:
         return page.expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise BadRequest(f"--markdown {page} cannot be read ({type(error).__name__}): name a Markdown file") from error
+        raise BadRequest(f"--markdown {page} cannot be read ({type(error).__name__}): give a Markdown file") from error
 
 
 def write_pages(pages: Iterable[Path], tables: Mapping[str, str], line: str) -> None:
-    """Replaces the tables of these names in each page, which appears whole or not at all."""
+    """Replaces the tables of these names in each page. A page is written completely or not at all."""
     for page in pages:
-        text = replaced(read(page), tables, line)
+        text = replace_tables(read(page), tables, line)
         write_atomically(page.expanduser().resolve(), lambda path, text=text: path.write_text(text, encoding="utf-8"))
 
 
-def replaced(text: str, tables: Mapping[str, str], line: str) -> str:
-    """The text of a page with these tables, each above the line in small type."""
+def replace_tables(text: str, tables: Mapping[str, str], line: str) -> str:
+    """The text of a page with these tables, each followed by the line in small type."""
 
     def one(found: re.Match[str]) -> str:
         name = found["name"]
@@ -110,15 +110,15 @@ def replaced(text: str, tables: Mapping[str, str], line: str) -> str:
 
 
 def small_line(command: str, measured: Measured, source: str) -> str:
-    """The line below a table; `source` is what `commit` said when the command began."""
+    """The line below a table; `source` is the result of `commit` when the command began."""
     weights = measured.weights if isinstance(measured.weights, str) else fingerprint(measured.weights)
     parts = [f"`{command}`", measured.settings, source, f"weights {weights}", hardware(), time.strftime("%F")]
     return f"<sub>{'; '.join(part for part in parts if part)}</sub>"
 
 
 def command_line(start: str, options: Any) -> str:
-    """The command with those of its options that differ from their defaults; options that change no figure are left
-    out. A field without a default is an argument without a name."""
+    """The command with its options that differ from their defaults, without those that do not affect figures. A field
+    without a default is a positional argument."""
     words = [start]
     for field in fields(options):
         value = getattr(options, field.name)
@@ -133,8 +133,8 @@ def command_line(start: str, options: Any) -> str:
     return " ".join(words)
 
 
-def sampled_with(settings: Any) -> str:
-    """What decides how a model answers a prompt, of its `sampling.settings.Settings`, in words."""
+def sampling_text(settings: Any) -> str:
+    """The sampler's settings, of a `sampling.settings.Settings`, in words."""
     return (
         f"{settings.steps} steps, guidance {settings.guidance_scale:g}, temperature {settings.temperature:g}, "
         f"sampler {settings.sampler}"
@@ -142,12 +142,12 @@ def sampled_with(settings: Any) -> str:
 
 
 def fingerprint(folder: Path) -> str:
-    """The first twelve digits of the SHA-256 of a model's files of weights. Raises BadRequest where it has none."""
+    """The first twelve digits of the SHA-256 of a model's files of weights. Raises BadRequest if it has none."""
     if (folder / "model" / "config.json").is_file():  # a training directory
         folder /= "model"
     files = sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES)
     if not files:
-        raise BadRequest(f"{folder} holds no weights ({', '.join(SUFFIXES)}), of which a page says the fingerprint")
+        raise BadRequest(f"{folder} has no weights ({', '.join(SUFFIXES)}) for the page's fingerprint: give a model")
     total = sha256()
     for path in files:
         with path.open("rb") as file:
@@ -157,7 +157,7 @@ def fingerprint(folder: Path) -> str:
 
 
 def folder_of(model: str) -> Path:
-    """Where the files of a model lie that was loaded by this name."""
+    """The folder of the model that `load` opens by this name."""
     from sorajax.models.folder import WORLD
     from sorajax.pretrained.hub import resolve_model
 
@@ -165,7 +165,7 @@ def folder_of(model: str) -> Path:
 
 
 def commit() -> str:
-    """The commit that the code stands at, with a + where the code has changes; the release where there is no git."""
+    """The code's commit, with a + if there are uncommitted changes; without git the release."""
     folder = str(PACKAGE.parent)
     code = ["sorajax", "configs", ":(exclude)*.md"]  # pages change with each table that is written
     try:
@@ -183,7 +183,7 @@ def git(folder: str, *arguments: str) -> str:
 
 
 def hardware() -> str:
-    """Cores that this process may use, the processor's model, and the accelerator where there is one."""
+    """Cores that this process may use, the processor's model, and the accelerator if there is one."""
     import jax
 
     device = jax.devices()[0].device_kind
@@ -192,7 +192,7 @@ def hardware() -> str:
 
 
 def processor() -> str:
-    """The model of the CPU, as the system says it."""
+    """The CPU's model, as the system reports it."""
     listing = Path("/proc/cpuinfo")
     if listing.is_file() and (found := re.search(r"^model name\s*:\s*(.+)$", listing.read_text(), re.MULTILINE)):
         return found[1].strip()

@@ -1,4 +1,4 @@
-"""How long a transformer takes to come into memory: by the reference, from the same files by ours, and converted.
+"""Times the loading of a transformer: by the reference, by ours from the same files, and by ours from converted files.
 
 Needs the extra `parity`; its libraries are imported where they are used.
 """
@@ -31,11 +31,11 @@ SHARD = "500MB"
 
 
 def opening(repeats: int, **changes: Any) -> dict[str, Any]:
-    """Median seconds of each of `WAYS` to bring Wan 2.1's small transformer into memory in bfloat16, in turns, from
-    float32 shards that the reference has written; beside them the `bytes` that it takes then.
+    """Median seconds of each of `WAYS` to load Wan 2.1's small transformer in bfloat16, in turns, from float32 shards
+    that the reference has written; and its `bytes` in memory.
 
-    `changes` are fields of the transformer. Files are in the system's cache, so that this is the time without the
-    disk's. Raises RuntimeError where two of them do not hold the same values.
+    `changes` are fields of the transformer's config. Files are in the system's cache, so the disk's time is excluded.
+    Raises RuntimeError if converted and original files open with different values.
     """
     known = known_config(MODEL, DTYPE)
     config = replace(known, dit=replace(known.dit, **changes))
@@ -49,7 +49,7 @@ def opening(repeats: int, **changes: Any) -> dict[str, Any]:
         ways = {name: partial(source.load, lambda name, leaf: leaf) for name, source in sources.items()}
         same = jax.tree.map(np.array_equal, ways["ours"](), ways["converted"]())
         if not all(jax.tree.leaves(same)):
-            raise RuntimeError("what was converted opens with other values: nothing is timed")
+            raise RuntimeError("converted files open with other values than the originals: nothing is timed")
         seconds = alternating({"reference": partial(_theirs, shards), **ways}, repeats)
         return {**seconds, "bytes": part.bytes(DTYPE)}
 

@@ -1,4 +1,4 @@
-"""What the command lines of measurements take. Importing this file is light: a mistake is answered at once."""
+"""Options of the measuring command lines. This file does not import jax, so errors in options are reported at once."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,44 +16,44 @@ CORE = {"seen", "held_out"}
 
 @dataclass(frozen=True)
 class Common:
-    """What all measurements share."""
+    """Options that all measurements share."""
 
     num: int = 256
-    """Clips of the splits seen and held_out each; the other splits get a quarter of it."""
+    """Clips for each of the splits seen and held_out; the other splits get a quarter of it."""
     seed: int = 0
-    """Chooses the prompts, and the noise they are made from."""
+    """Seed of the prompts and of the noise, 0 or more."""
     splits: tuple[str, ...] = SPLITS
-    """Which parts of the world to measure; `--splits seen held_out` is the single-object core."""
+    """Splits to measure; `--splits seen held_out` is the single-object core."""
     json: Path | None = None
-    """Also write the figures to this file; an existing one is replaced."""
+    """A file for the figures; an existing one is replaced."""
     markdown: tuple[Path, ...] = ()
-    """Also write the tables into these pages, in place of what stands there between the lines
-    `<!-- measured: NAME -->` and `<!-- end: NAME -->`."""
+    """Pages for the tables, which replace the text between the lines `<!-- measured: NAME -->` and
+    `<!-- end: NAME -->`."""
 
     @property
     def tables(self) -> tuple[str, ...]:
-        """Names of the tables that it can write into pages."""
+        """Names of the tables that the command can write into pages."""
         return ()
 
 
 @dataclass(frozen=True)
 class World(Common):
-    """Asks a model for clips and reads them back."""
+    """Samples clips of a model and reads them back."""
 
     model: str = "world"
-    """`world`, which comes with sorajax, or the folder of a training run or an exported model."""
+    """`world`, the embedded model, or the folder of a training run or an exported model."""
     frames: int = 17
-    """Length of the clips: 17 frames are 2 seconds at 8 per second."""
+    """Frames per clip; 17 are 2 seconds at 8 per second."""
     size: tuple[int, int] = (64, 64)
     """Width and height in pixels."""
     steps: int | None = None
     """Denoising steps; the model's own by default."""
     guidance_scale: float | None = None
-    """How closely to follow the prompt; the model's own by default."""
+    """Scale of classifier-free guidance; the model's own by default."""
     temperature: float | None = None
-    """Of the noise that clips begin from; the model's own by default."""
+    """Factor of the initial noise; the model's own by default."""
     batch: int | None = None
-    """Clips made at once: 1 on CPU and 8 on accelerators by default."""
+    """Clips per sampling call; by default 1 on CPU and 8 on accelerators."""
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -63,21 +63,21 @@ class World(Common):
 
 @dataclass(frozen=True)
 class Reconstruction(Common):
-    """PSNR, SSIM and flicker of the autoencoder on unseen clips, and what can still be read through it."""
+    """Measures PSNR, SSIM and flicker of the autoencoder on unseen clips, and the reader's accuracy on its output."""
 
     num: int = 64
-    """Clips of the splits seen and held_out each, the other splits get a quarter of it; or videos of --folder."""
+    """Clips for each of the splits seen and held_out, a quarter of it for other splits; or videos of --folder."""
     model: str = "world"
-    """`world`, which comes with sorajax, or the folder of a training run, an exported model or an open one, each whole
-    or an autoencoder alone."""
+    """`world`, the embedded model, or the folder of a training run, an exported model or open weights; a whole model or
+    an autoencoder alone."""
     folder: Path | None = None
-    """Videos to measure it on instead of the world's: a folder, manifest or tar. The first clip of each is read."""
+    """Your own videos instead of the world's: a folder, manifest or tar. The first clip of each video is measured."""
     frames: int = 17
-    """Length of the clips."""
+    """Frames per clip."""
     size: tuple[int, int] = (64, 64)
-    """Width and height in pixels that clips of --folder are cut to."""
+    """Width and height in pixels to which clips of --folder are resized and cropped."""
     fps: float = 8.0
-    """Frames per second that clips of --folder are read at."""
+    """Frames per second at which clips of --folder are read."""
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -87,7 +87,7 @@ class Reconstruction(Common):
 
 @dataclass(frozen=True)
 class Instrument(Common):
-    """The reader's own accuracy on rendered clips."""
+    """Measures the reader's accuracy on rendered clips."""
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -96,25 +96,25 @@ class Instrument(Common):
 
 @dataclass(frozen=True)
 class Tasks:
-    """Asks a model in every way it can be asked, and measures each in the world."""
+    """Measures every task of a model in the world."""
 
     model: str = "world"
-    """`world`, which comes with sorajax, or the folder of a training run or an exported model."""
+    """`world`, the embedded model, or the folder of a training run or an exported model."""
     num: int = 8
-    """Clips of each row."""
+    """Clips per row."""
     rows: tuple[str, ...] = ()
-    """Rows whose names contain one of these; all by default."""
+    """Measure only rows whose names contain one of these words."""
     seconds: float = 60
-    """Length of the film in the row `minute`."""
+    """Length of the film in the row `minute`, in seconds."""
     seed: int = 0
-    """Chooses what is given, and the noise."""
+    """Seed of the input clips and of the noise, 0 or more."""
     temperature: float | None = None
-    """Of the noise that clips begin from; the model's own by default."""
+    """Factor of the initial noise; the model's own by default."""
     json: Path | None = None
-    """Also write the figures to this file; an existing one is replaced."""
+    """A file for the figures; an existing one is replaced."""
     markdown: tuple[Path, ...] = ()
-    """Also write the table into these pages, between the lines `<!-- measured: tasks -->` and `<!-- end: tasks -->`; of
-    some rows alone the name is that of --rows, too, e.g. `tasks-extend`."""
+    """Pages for the table, which replaces the text between the lines `<!-- measured: tasks -->` and
+    `<!-- end: tasks -->`; with --rows the name has the rows too, e.g. `tasks-extend`."""
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -122,7 +122,7 @@ class Tasks:
 
 
 def check(options: Common | Tasks) -> None:
-    """Raises BadRequest for what can be known to be wrong before anything is loaded."""
+    """Raises BadRequest for options that are wrong, before anything is loaded."""
     if options.num < 1:
         raise BadRequest(f"--num {options.num} is not allowed: use at least 1, e.g. 256")
     if options.seed < 0:
@@ -139,37 +139,37 @@ def check(options: Common | Tasks) -> None:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What to measure, and how often."""
+    """What to measure, and how many times."""
 
     config: tyro.conf.Positional[str]
     """`reference`, `gpu`, `clip`, `films`, `dit-12x384`, `wan2.1-1.3b`, or an experiment file, e.g.
     configs/world_dit.py."""
     batch: int | None = None
-    """Clips of a training step; the experiment's own by default, 1 for a named shape."""
+    """Clips per training step; by default the experiment's own, 1 for a named shape."""
     repeats: int = 10
-    """Calls that are timed, after one that is not."""
+    """Timed calls, after one untimed call."""
     part: tuple[Literal["dit", "dit12", "vae", "vae22", "text", "opening"], ...] = ("dit", "vae", "vae22", "text")
-    """Of `reference`, what to compare: Wan's transformer of 4 or 12 blocks, its autoencoders (2.1 and 2.2), UMT5; or
-    how long a transformer of 8 whole blocks takes to open (3 GB of temporary files)."""
+    """For `reference`, the parts to compare: Wan's transformer with 4 or 12 blocks, its autoencoders (2.1 and 2.2),
+    UMT5; or the time to open a transformer of full width with 8 blocks (3 GB of temporary files)."""
     eager: bool = False
-    """Of `reference`, only eager mode: torch.compile takes minutes."""
+    """For `reference`: only eager mode, because torch.compile takes minutes."""
     remat: bool = False
-    """Only the training step, with each remat policy of the transformer, whose blocks are scanned for that."""
+    """Measure only the training step, with each remat policy of the transformer; its blocks are scanned."""
     loader: bool = False
-    """Only the experiment's batches as training reads them; what they are made of must be there."""
+    """Measure only the experiment's data loader; its data must exist."""
     mesh: str = ""
     """Mesh axes of the training step, e.g. data=2,fsdp=4; one device by default."""
     seconds: tuple[float, ...] = (4, 8, 15, 30, 60)
-    """Of `films`, how long they are."""
+    """For `films`: their lengths in seconds."""
     json: Path | None = None
-    """Also write the figures to this file; an existing one is replaced."""
+    """A file for the figures; an existing one is replaced."""
     markdown: tuple[Path, ...] = ()
-    """Also write the tables into these pages, in place of what stands there between the lines
-    `<!-- measured: NAME -->` and `<!-- end: NAME -->`."""
+    """Pages for the tables, which replace the text between the lines `<!-- measured: NAME -->` and
+    `<!-- end: NAME -->`."""
 
     @property
     def tables(self) -> tuple[str, ...]:
-        """Names of the tables that it can write into pages."""
+        """Names of the tables that the command can write into pages."""
         if self.config in ("clip", "films"):
             return (self.config,)
         if self.config == "reference":
@@ -179,7 +179,7 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class Sampling:
-    """What is sampled."""
+    """The sampling to plan."""
 
     model: tyro.conf.Positional[str]
     """A model's folder, or Wan2.1-T2V-1.3B, Wan2.1-T2V-14B, Wan2.1-I2V-14B, Wan2.2-TI2V-5B, Wan2.2-T2V-A14B or
@@ -187,11 +187,13 @@ class Sampling:
     size: str = ""
     """WIDTHxHEIGHT in pixels; the model's own by default."""
     frames: int = 0
-    """0: the model's own."""
+    """Frames of the clip; 0 is the model's own length."""
     steps: int = 0
-    """0: the model's own."""
+    """Denoising steps; 0 is the model's own number."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    """Type of the weights and matrix products."""
     quantize: Literal["int8", "fp8"] | None = None
+    """Plan with the weights of transformer and text encoder in 8 bits."""
     stages: tuple[Literal["text", "vision", "encoder", "transformer", "decoder"], ...] = (
         "text",
         "vision",
@@ -199,4 +201,4 @@ class Sampling:
         "transformer",
         "decoder",
     )
-    """Which to compile, of those that the model has; the decoder takes longest, minutes."""
+    """Stages to compile, if the model has them; the decoder takes longest, minutes."""

@@ -1,5 +1,6 @@
-"""What training and sampling take on machines that are not here, printed: each bucket of an experiment, each stage of
-sampling a model. The compiler's own figures come from `training.ahead`, our arithmetic from `sampling.memory`."""
+"""Prints the memory and time of training and sampling on machines that are not here: for each bucket of an experiment,
+and for each stage of sampling a model. The compiler's figures come from `training.ahead`, our own estimates from
+`sampling.memory`."""
 
 import dataclasses
 from typing import Any
@@ -34,15 +35,16 @@ from sorajax.training.ahead import (
     plan_step,
 )
 
-MOST_TRIED = 4
-"""Meshes that are tried where a step does not fit."""
+MAX_ALTERNATIVES = 4
+"""Meshes that are tried if a step does not fit."""
 
 
-def plan_sampling(asked: Sampling, name: str) -> int:
-    """Prints the plan of each stage of sampling. Raises ValueError and FileNotFoundError."""
-    config, weights = described(asked)
-    width, height = parse_size(asked.size) if asked.size else config.sizes[0][::-1]
-    request = Request(("a",), width=width, height=height, frames=asked.frames or None, steps=asked.steps or None)
+def plan_sampling(options: Sampling, name: str) -> int:
+    """Prints the plan of each stage of sampling on the topology `name`, e.g. "v5e:2x4". Returns the exit code: 0 if all
+    fits, else 1. Raises ValueError and FileNotFoundError."""
+    config, weights = config_and_weights(options)
+    width, height = parse_size(options.size) if options.size else config.sizes[0][::-1]
+    request = Request(("a",), width=width, height=height, frames=options.frames or None, steps=options.steps or None)
     try:
         settings = settings_for(request, config)
     except BadRequest as error:
@@ -55,12 +57,12 @@ def plan_sampling(asked: Sampling, name: str) -> int:
         f"{topology.kind} of {memory / GIB:.0f} GiB; GiB a device:"
     )
     for stage in sampling_programs(config, weights, settings.latent, settings.steps, memory):
-        if stage.name.partition(",")[0] not in asked.stages:
+        if stage.name.partition(",")[0] not in options.stages:
             continue
-        weighs = nbytes(stage.arguments[0])
-        held = weighs / mesh.size  # devices share the weights; of one clip each has all values
-        planned = held + stage.planned - weighs
-        line = f"  {stage.name:<16} weights {held / GIB:6.2f}   planned {planned / GIB:6.2f}"
+        weight_bytes = nbytes(stage.arguments[0])
+        share = weight_bytes / mesh.size  # weights are spread over devices, activations of one clip are on each
+        planned = share + stage.planned - weight_bytes
+        line = f"  {stage.name:<16} weights {share / GIB:6.2f}   planned {planned / GIB:6.2f}"
         try:
             peak = peak_of(compile_program(stage, mesh).memory_analysis())
         except TooLarge as error:
@@ -71,26 +73,26 @@ def plan_sampling(asked: Sampling, name: str) -> int:
         least = stage.calls * stage.flops / mesh.size / topology.chip.flops
         print(f"{line}   compiled {peak / GIB:6.2f}" + (f"   at least {least:.1f} s" if least else ""))
     if not fits:
-        print("does not fit: take more devices, --quantize int8, fewer --frames or a smaller --size")
+        print("does not fit: use more devices, --quantize int8, fewer --frames or a smaller --size")
     return 0 if fits else 1
 
 
-def described(asked: Sampling) -> tuple[Any, dict[str, Any]]:
-    """A model's config, and its weights' shapes by part. Raises ValueError and FileNotFoundError."""
-    if known_name(asked.model):
-        config = known_config(asked.model, asked.dtype)
-    elif is_open_model(folder := resolve_model(asked.model)):
-        config = open_model(folder, asked.dtype).config
+def config_and_weights(options: Sampling) -> tuple[Any, dict[str, Any]]:
+    """A model's config, and the shapes of its weights by part. Raises ValueError and FileNotFoundError."""
+    if known_name(options.model):
+        config = known_config(options.model, options.dtype)
+    elif is_open_model(folder := resolve_model(options.model)):
+        config = open_model(folder, options.dtype).config
     else:
         config = load_model(folder, SoraConfig)[0]
     weights = {
-        "text": abstract_parameters(init_text, config.text, asked.dtype),
-        "dit": abstract_parameters(init_dit, config.dit, asked.dtype),
+        "text": abstract_parameters(init_text, config.text, options.dtype),
+        "dit": abstract_parameters(init_dit, config.dit, options.dtype),
         "vae": abstract_parameters(init_vae, config.vae, "float32"),
     }
     if config.vision is not None:
-        weights["vision"] = abstract_parameters(init_vision, config.vision, asked.dtype)
-    if bits := asked.quantize:
+        weights["vision"] = abstract_parameters(init_vision, config.vision, options.dtype)
+    if bits := options.quantize:
         small = [name for name in weights if name not in ("vae", "vision")]
         weights |= {name: jax.eval_shape(lambda x: quantize(x, bits), weights[name]) for name in small}
         config = dataclasses.replace(
@@ -102,9 +104,10 @@ def described(asked: Sampling) -> tuple[Any, dict[str, Any]]:
 
 
 def plan_training(config: Any, name: str) -> int:
-    """Prints the plan of every bucket. Raises ValueError."""
+    """Prints the plan of each bucket of an experiment on the topology `name`. Returns the exit code: 0 if all fit, else
+    1. Raises ValueError."""
     if not hasattr(config, "planned"):
-        raise ValueError(f"{type(config).__name__} cannot be planned: give a training of a transformer")
+        raise ValueError(f"{type(config).__name__} cannot be planned: give an experiment that trains a transformer")
     topology = Topology(name)
     mesh = mesh_on(topology, parse_axes(config.loop.mesh))
     sizes = {axis: size for axis, size in mesh.shape.items() if size > 1}
@@ -112,27 +115,27 @@ def plan_training(config: Any, name: str) -> int:
         f"{mesh.size} x {topology.kind} as {axes_text(sizes)}: {topology.chip.memory / GIB:.0f} GiB and "
         f"{topology.chip.flops / 1e12:.0f} TFLOP/s each"
     )
-    if not (too_large := planned(config, topology, mesh)):
+    if not (too_large := plan_buckets(config, topology, mesh)):
         return 0
     print(f"does not fit: {too_large}")
     heads = config.planned(mesh)[0].config.dit.heads
-    tried = [other for other in alternatives(mesh.size, heads) if other != dict(mesh.shape)]
+    others = [other for other in alternatives(mesh.size, heads) if other != dict(mesh.shape)]
     fitting = []
-    for other in tried[:MOST_TRIED]:
+    for other in others[:MAX_ALTERNATIVES]:
         changed = dataclasses.replace(config, loop=dataclasses.replace(config.loop, mesh=axes_text(other)))
         try:
-            if not planned(changed, topology, mesh_on(topology, other), quiet=True):
+            if not plan_buckets(changed, topology, mesh_on(topology, other), quiet=True):
                 fitting.append(axes_text(other))
         except ValueError:  # this model does not divide over this mesh
             continue
     remedy = "--quantize int8" if hasattr(config, "quantize") else "--model.remat full, of open weights --remat full"
-    nothing = f"no mesh that was tried: take more devices, fewer --data.tokens, or {remedy}"
+    nothing = f"no mesh that was tried: use more devices, fewer --data.tokens, or {remedy}"
     print(f"would fit: {', '.join(f'--mesh {text}' for text in fitting) or nothing}")
     return 1
 
 
-def planned(config: Any, topology: Topology, mesh: Mesh, quiet: bool = False) -> str:
-    """Plans each bucket; what does not fit, as one line, or nothing."""
+def plan_buckets(config: Any, topology: Topology, mesh: Mesh, quiet: bool = False) -> str:
+    """Plans each bucket and prints it unless `quiet`. Returns a line on the first one that does not fit, else ""."""
     stage, batches = config.planned(mesh)
     stage.check(mesh)
     for batch in batches:
@@ -152,7 +155,7 @@ def planned(config: Any, topology: Topology, mesh: Mesh, quiet: bool = False) ->
 
 
 def report(step: StepPlan, chip: Chip, devices: int, what: str) -> None:
-    """Prints one step's plan."""
+    """Prints the plan of one training step."""
     sides = step.seconds(chip, devices)
     slowest = max(sides, key=lambda name: sides[name])
     print(f"{what}, {step.parameters / 1e6:.0f} M parameters")

@@ -1,4 +1,4 @@
-"""The programs that a benchmark times: a training step, a denoising step, decoding and encoding, as they run in use."""
+"""The programs that a benchmark times: a training step, a denoising step, decoding and encoding, compiled as in use."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +19,7 @@ from sorajax.models.dit import DiTConfig
 from sorajax.models.sora import init_dit, init_vae
 from sorajax.models.vae import VAE, VAEConfig
 from sorajax.models.velocity import velocity_of
-from sorajax.sampling.program import compiled, decode_whole
+from sorajax.sampling.program import compile_function, decode_whole
 from sorajax.training.flops import forward_flops, training_flops
 from sorajax.training.optimizer import make_optimizer
 from sorajax.training.step import Stage, make_begin, make_update, method
@@ -35,7 +35,7 @@ class Ready(NamedTuple):
     program: Any
     compile_seconds: float
     cached: bool
-    """The compiler's result was read from the cache on disk."""
+    """Whether the compiled program was read from the cache on disk."""
     flops: float
 
     def timed(self, repeats: int, devices: int = 1) -> Figures:
@@ -43,7 +43,7 @@ class Ready(NamedTuple):
 
 
 def training_step(case: Case, mesh: jax.sharding.Mesh, repeats: int) -> tuple[Figures, list[float]]:
-    """The figures of a training step, and each step's loss."""
+    """Figures of a training step, and the loss of each step."""
     losses: list[Any] = []
     found = ready_training(case, mesh, losses).timed(repeats, mesh.size)
     return found, [float(loss) for loss in losses]
@@ -52,9 +52,9 @@ def training_step(case: Case, mesh: jax.sharding.Mesh, repeats: int) -> tuple[Fi
 def ready_training(
     case: Case, mesh: jax.sharding.Mesh, losses: list[Any], random: Callable[..., Any] = random_parameters
 ) -> Ready:
-    """Loss, gradient, update and average, as the training loop runs them; each step appends its loss.
+    """A training step as the loop runs it: loss, gradient, update and average. Each call appends its loss to `losses`.
 
-    `random` makes the parameters of an initialiser.
+    random: draws random parameters with the structure of an initialiser's.
     """
     optimizer, key, whole = make_optimizer(case.optimizer, 1000), jax.random.key(0), np.float32(1)
     with jax.set_mesh(mesh):
@@ -83,8 +83,8 @@ def ready_training(
 
 
 def guided_step(config: DiTConfig) -> Callable[..., Any]:
-    """(parameters, x, contexts with and without the prompt, times) -> x after one guided Euler step: both velocities
-    come from one batch of two, as in the pipeline."""
+    """(parameters, x, contexts with and without the prompt, times) -> x after one Euler step with classifier-free
+    guidance. Both velocities come from one batch of two, as in the pipeline."""
 
     def step(params: Any, x: Float[Array, "b t h w c"], context: Float[Array, "2b m e"], times: Float[Array, "2"]):
         def pair(x: Array, clock: Array) -> tuple[Array, Array]:
@@ -99,40 +99,40 @@ def guided_step(config: DiTConfig) -> Callable[..., Any]:
 
 
 def denoising_step(config: DiTConfig, case: Case, repeats: int) -> Figures:
-    """One guided step of one clip."""
+    """Figures of one denoising step of one clip with guidance."""
     config = replace(config, unroll=1)  # the pipeline's choice: it compiles sooner
     params = jax.device_put(random_parameters(partial(init_dit, config)))
     latent, context = normal(1, *case.latent), normal(2, case.tokens, config.text_width)
-    return called(guided_step(config), repeats, params, latent, context, np.array(TIMES, np.float32))
+    return measure_function(guided_step(config), repeats, params, latent, context, np.array(TIMES, np.float32))
 
 
 def decoding(config: VAEConfig, case: Case, repeats: int) -> Figures:
-    """Latents of one clip to frames, as in the pipeline."""
+    """Figures of decoding one clip, as in the pipeline."""
     params = jax.device_put(random_parameters(partial(init_vae, config)))
-    found = called(partial(decode_whole, config), repeats, params, normal(1, *case.latent))
+    found = measure_function(partial(decode_whole, config), repeats, params, normal(1, *case.latent))
     return replace(found, frames_per_second=case.size[0] / found.seconds)
 
 
 def encoding(config: VAEConfig, case: Case, repeats: int) -> Figures:
-    """Frames of one clip to latents."""
+    """Figures of encoding one clip."""
 
     def encode(params: Any, video: Float[Array, "b t y x 3"]) -> Any:
         return VAE(config).apply({"params": params}, video, method="encode")
 
     params = jax.device_put(random_parameters(partial(init_vae, config)))
-    found = called(encode, repeats, params, np.tanh(normal(1, *case.size, 3)))
+    found = measure_function(encode, repeats, params, np.tanh(normal(1, *case.size, 3)))
     return replace(found, frames_per_second=case.size[0] / found.seconds)
 
 
-def called(function: Callable[..., Any], repeats: int, *arguments: Any) -> Figures:
-    """The figures of a function on one device."""
+def measure_function(function: Callable[..., Any], repeats: int, *arguments: Any) -> Figures:
+    """Figures of a function on one device."""
     return ready(function, *arguments).timed(repeats)
 
 
 def ready(function: Callable[..., Any], *arguments: Any) -> Ready:
-    """A function compiled as the pipeline compiles, on one device."""
+    """Compiles a function as the pipeline does, on one device."""
     arguments = jax.device_put(arguments)
     flops = forward_flops(function, *arguments)
     with cache_hits() as hits:
-        program, seconds = timed_compile(lambda: compiled(function, *arguments))
+        program, seconds = timed_compile(lambda: compile_function(function, *arguments))
     return Ready(lambda: program(*arguments), program, seconds, bool(hits), flops)

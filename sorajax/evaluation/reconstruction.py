@@ -1,5 +1,5 @@
-"""What the autoencoder keeps: PSNR, SSIM and flicker on unseen clips, and what the instrument can still read through it
-(the ceiling)."""
+"""Evaluates the autoencoder: PSNR, SSIM and flicker on unseen clips, and the reader's accuracy on reconstructions, an
+upper bound for clips of the model."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -26,12 +26,12 @@ from sorajax.world.scenes import FULL, WorldMix, sample_scenes
 
 Clips = Float[np.ndarray, "b t h w c"]
 BAR, BAR_POINTS = 32, 1
-"""What the project set out to reach: PSNR in dB, and by how many points reading may become worse."""
+"""Targets of the project: least PSNR in dB, and most points of reading accuracy lost."""
 
 
 @dataclass(frozen=True)
 class Quality:
-    """How near reconstructions are to their clips: means over `num` clips."""
+    """Quality of reconstructions: means over `num` clips."""
 
     psnr: float
     """In dB."""
@@ -46,7 +46,7 @@ class Quality:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Quality on clips of all kinds and by split, and accuracies read from the pixels and through the autoencoder."""
+    """Quality on all kinds of clips and by split, and the reader's accuracies on original and reconstructed clips."""
 
     all: Quality
     splits: dict[str, Quality]
@@ -61,7 +61,7 @@ def psnr(original: Clips, made: Clips) -> Float[np.ndarray, " b"]:
 
 
 def quality(pairs: Sequence[tuple[Clips, Clips]]) -> Quality:
-    """Of pairs of clips [b t h w 3] in [-1, 1] and their reconstructions, whose shapes may differ from pair to pair."""
+    """Quality over pairs of clips [b t h w 3] in [-1, 1] and their reconstructions; shapes may differ between pairs."""
     measures: tuple[Callable[..., Any], ...] = (psnr, _ssim, _flicker)
     ratios, similar, unsteady = (
         np.concatenate([np.asarray(measure(*pair)) for pair in pairs]).astype(np.float64) for measure in measures
@@ -75,18 +75,18 @@ _ssim, _flicker = jax.jit(ssim), jax.jit(flicker)
 
 
 class Autoencoder:
-    """Encodes and decodes clips in batches of one size, so that it compiles once; large ones as a stream."""
+    """Encodes and decodes clips in batches of one size, so that it compiles once; large clips are streamed."""
 
     def __init__(self, config: VAEConfig, params: Any, batch: int = 8):
         self._config, self._params, self._batch = config, params, batch
 
     def __call__(self, video: Clips) -> Clips:
-        made = []
+        parts = []
         for start in range(0, len(video), self._batch):
             part = video[start : start + self._batch]
             padded = np.concatenate([part, np.repeat(part[-1:], self._batch - len(part), 0)])
-            made.append(np.asarray(reconstructed(self._config, self._params, padded))[: len(part)])
-        return np.concatenate(made)
+            parts.append(np.asarray(reconstructed(self._config, self._params, padded))[: len(part)])
+        return np.concatenate(parts)
 
 
 def evaluate_reconstruction(
@@ -99,10 +99,10 @@ def evaluate_reconstruction(
     frames: int = 17,
     size: tuple[int, int] = (64, 64),
 ) -> Reconstruction:
-    """Renders clips with held-out triples, which no training saw, and those of the splits, and compares them with what
-    comes back. `size` is (height, width)."""
+    """Renders clips of held-out triples, which training never saw, and of the splits, and compares them with their
+    reconstructions. `size` is (height, width). Raises ValueError for `num` below 1."""
     if num < 1:
-        raise ValueError(f"{num} clips cannot be evaluated: ask for at least 1, e.g. 64")
+        raise ValueError(f"{num} clips cannot be evaluated: use at least 1, e.g. 64")
     autoencoder = Autoencoder(config, params)
     scene = sample_scenes(np.random.default_rng([seed, 7]), num, "held_out", mix)
     video = np.asarray(render(scene, frames, *size)[0])
@@ -113,11 +113,11 @@ def evaluate_reconstruction(
     for split in splits:
         pairs: list[tuple[Clips, Clips]] = []
 
-        def kept(video: Clips, pairs: list[tuple[Clips, Clips]] = pairs) -> Clips:
+        def reconstruct(video: Clips, pairs: list[tuple[Clips, Clips]] = pairs) -> Clips:
             pairs.append((video, autoencoder(video)))
             return pairs[-1][1]
 
-        through |= read(kept, splits=(split,))
+        through |= read(reconstruct, splits=(split,))
         qualities[split] = quality(pairs)
     return Reconstruction(overall, qualities, pixels=read(None, splits=splits), through=through)
 
@@ -131,10 +131,10 @@ def evaluate_videos(
     size: tuple[int, int] = (64, 64),
     fps: float = 8.0,
 ) -> tuple[Quality, dict[str, str]]:
-    """Quality on the first clip of the first `num` videos of a folder, manifest or tar, and why others were left out.
+    """Quality on the first clip of the first `num` videos of a folder, manifest or tar, and a reason per skipped video.
 
-    Clips are resized to cover `size` (height, width) and cut. A file that cannot be read or is too short is left out;
-    raises ValueError where none is left or the autoencoder does not take the shape.
+    Clips are resized to cover `size` (height, width) and cropped. A video that cannot be read or is too short is
+    skipped. Raises ValueError if none is left, or the autoencoder does not take the shape.
     """
     config.latent_shape(frames, *size)
     autoencoder = Autoencoder(config, params, batch=1)
@@ -152,39 +152,41 @@ def evaluate_videos(
         pairs.append((video, autoencoder(video)))
     if not pairs:
         example = next(iter(left_out.values()))
-        raise ValueError(f"{source} has no clip of {frames} frames at {fps:g} per second, e.g. {example}: ask for less")
+        raise ValueError(f"{source} has no clip of {frames} frames at {fps:g} per second, e.g. {example}: use fewer")
     return quality(pairs), left_out
 
 
 def table(qualities: dict[str, Quality]) -> str:
-    """Qualities as text, a line each."""
+    """Qualities as text, one line each."""
     lines = [f"{'clips of':10} {'PSNR dB':>8} {'worst':>6} {'SSIM':>7} {'flicker':>8} {'clips':>6}"]
     for name, q in qualities.items():
         lines.append(f"{name:10} {q.psnr:8.2f} {q.worst:6.2f} {q.ssim:7.4f} {q.flicker:8.5f} {q.num:6d}")
     return "\n".join(lines)
 
 
-def measure(asked: options.Reconstruction) -> Measured:
-    """Encodes and decodes clips, and prints how near they are and what can still be read."""
-    config, params = autoencoder(asked.model)
-    settings, weights = f"num {asked.num}, seed {asked.seed}", markdown.folder_of(asked.model)
-    if asked.folder is not None:
+def measure(command: options.Reconstruction) -> Measured:
+    """Reconstructs clips, and prints their quality and the reader's accuracies."""
+    config, params = autoencoder(command.model)
+    settings, weights = f"num {command.num}, seed {command.seed}", markdown.folder_of(command.model)
+    if command.folder is not None:
         found, left_out = evaluate_videos(
-            config, params, asked.folder, asked.num, asked.frames, asked.size[::-1], asked.fps
+            config, params, command.folder, command.num, command.frames, command.size[::-1], command.fps
         )
         print(table({"videos": found}) + "".join(f"\nleft out: {reason}" for reason in left_out.values()))
         return Measured(asdict(found) | {"left_out": left_out}, {}, settings, weights)
-    made = evaluate_reconstruction(config, params, asked.num, asked.seed, splits=asked.splits, frames=asked.frames)
+    made = evaluate_reconstruction(
+        config, params, command.num, command.seed, splits=command.splits, frames=command.frames
+    )
     print(f"PSNR {made.all.psnr:.2f} dB (worst clip {made.all.worst:.2f})\n")
     print(f"{table({'all kinds': made.all, **made.splits})}\n\nfrom pixels\n{accuracies(made.pixels)}")
     print(f"\nthrough the autoencoder\n{accuracies(made.through)}")
     figures = {"psnr": made.all.psnr, "worst": made.all.worst, "pixels": made.pixels, "through": made.through}
     figures |= {"quality": {name: asdict(one) for name, one in {"all": made.all, **made.splits}.items()}}
-    return Measured(figures, {name: TABLES[name](made) for name in asked.tables}, settings, weights)
+    return Measured(figures, {name: TABLES[name](made) for name in command.tables}, settings, weights)
 
 
 def autoencoder(model: str) -> tuple[VAEConfig, Any]:
-    """Config and parameters of the autoencoder that a model is or has."""
+    """Config and parameters of a model's autoencoder; the model may be an autoencoder alone."""
     if model != EMBEDDED and is_autoencoder(Path(model).expanduser()):
         return load_vae(Path(model).expanduser())
     pipeline = load(model)
@@ -206,7 +208,7 @@ def whole_table(made: Reconstruction) -> str:
 
 
 def short_table(made: Reconstruction) -> str:
-    """What has a bar."""
+    """The figures that have a bar."""
     points = [f"{word} {lost(made, 'seen', word):.1f} / {lost(made, 'held_out', word):.1f}" for word in WORDS]
     return markdown.table(
         ["the autoencoder on unseen clips", "measured", "bar"],
@@ -218,7 +220,7 @@ def short_table(made: Reconstruction) -> str:
 
 
 def lost(made: Reconstruction, split: str, word: str) -> float:
-    """Points of accuracy that reading through the autoencoder loses; a gain counts as none."""
+    """Percentage points of reading accuracy that the autoencoder costs, at least 0."""
     before, after = (results[split][word]["accuracy"] for results in (made.pixels, made.through))
     return max(0.0, 100 * (before - after))
 

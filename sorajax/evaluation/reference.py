@@ -1,7 +1,7 @@
-"""The reference implementations beside ours, in turns: diffusers' Wan transformer and autoencoders, transformers' UMT5.
+"""Compares ours with the reference implementations: diffusers' Wan transformer and autoencoders, transformers' UMT5.
 
-Theirs run in PyTorch's eager mode and as compiled by torch.compile, ours as compiled by XLA; weights and inputs are the
-same. Needs the extra `parity`; its libraries are imported where they are used.
+The references run in PyTorch's eager mode and with torch.compile, ours with XLA; weights and inputs are the same, and
+calls alternate. Needs the extra `parity`; its libraries are imported where they are used.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,24 +27,26 @@ from sorajax.pretrained.wan import dit_table, text_table, vae_table
 LIBRARIES = ("torch", "diffusers", "transformers")
 WAYS = ("ours", "eager", "compiled")
 AGREEMENT = 1e-3
-"""Largest difference, relative to the largest value, of two float32 implementations that compute the same."""
+"""Largest allowed difference of two float32 implementations, relative to the largest value."""
 
 
 class Call(NamedTuple):
-    """One thing to compute, without arguments. Each returns numpy-like values under names, laid out as theirs."""
+    """One computation in three ways, without arguments. `eager` and `compiled` return tensors by name, in the
+    reference's layout."""
 
     ours: Callable[[], Any]
     eager: Callable[[], Any]
     compiled: Callable[[], Any]
     read: Callable[[Any], Mapping[str, np.ndarray]]
-    """What `ours` returns, under the names and in the layout of what the others return."""
+    """Converts the result of `ours` to the reference's names and layout."""
 
 
 def compare(name: str, call: Call, repeats: int, eager: bool = False) -> dict[str, Any]:
-    """Median seconds of a call in three ways, and `ratio`, above 1 where ours is faster than the faster of theirs.
+    """Median seconds of a call in three ways, and `ratio`: the faster reference's seconds over ours.
 
-    `eager` leaves torch.compile out, which takes minutes. Where that fails, `compiled` is None, `failure` says why, and
-    the ratio is to eager. Raises RuntimeError where ours and theirs disagree, before anything is timed.
+    eager: leave out torch.compile, which takes minutes. If torch.compile fails, `compiled` is None, `failure` is the
+    reason, and the ratio is to eager. Raises RuntimeError, before anything is timed, if the results differ by more than
+    `AGREEMENT`.
     """
     apart = difference(call.read(call.ours()), {key: value.numpy() for key, value in call.eager().items()})
     if not apart < AGREEMENT:
@@ -64,20 +66,20 @@ def compare(name: str, call: Call, repeats: int, eager: bool = False) -> dict[st
 
 
 def difference(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> float:
-    """Largest difference of values of the same name, relative to the largest value of theirs."""
+    """Largest difference of values of the same name, relative to the reference's largest value."""
     largest = max(float(np.abs(value).max()) for value in theirs.values())
     return max(float(np.abs(ours[name] - value).max()) for name, value in theirs.items()) / largest
 
 
 def conditions() -> dict[str, Any]:
-    """Versions of the libraries, and the threads that theirs run on."""
+    """Versions of the libraries, and PyTorch's number of threads."""
     import torch
 
     return {"versions": {name: version(name) for name in LIBRARIES}, "threads": torch.get_num_threads()}
 
 
 def transformer(config: DiTConfig, clips: int, latent: Sequence[int], tokens: int) -> dict[str, Call]:
-    """Forward, and forward with backward; `latent` is (t, h, w) of one clip, `tokens` those of its text."""
+    """Forward, and forward with backward. latent: (t, h, w) of one clip. tokens: its text tokens."""
     import torch
 
     params = random_parameters(partial(init_dit, config))
@@ -104,8 +106,8 @@ def transformer(config: DiTConfig, clips: int, latent: Sequence[int], tokens: in
         return {name: parameter.grad for name, parameter in model.named_parameters()}
 
     fast, rows = torch.compile(model), dit_table(config)
-    forward = compiled(apply, params, x, context)
-    backward = compiled(jax.grad(loss), params, x, context, target, options=gradient_compiler_options())
+    forward = compile_call(apply, params, x, context)
+    backward = compile_call(jax.grad(loss), params, x, context, target, options=gradient_compiler_options())
     return {
         "forward": Call(
             forward,
@@ -120,7 +122,8 @@ def transformer(config: DiTConfig, clips: int, latent: Sequence[int], tokens: in
 
 
 def autoencoder(config: VAEConfig, size: tuple[int, int, int]) -> dict[str, Call]:
-    """Encoding and decoding one clip of (frames, height, width): both give raw values, latents or unclipped pixels."""
+    """Encoding and decoding one clip of (frames, height, width), to latents that are not normalised and pixels that are
+    not clipped."""
     import torch
 
     params = random_parameters(partial(init_vae, config))
@@ -147,13 +150,13 @@ def autoencoder(config: VAEConfig, size: tuple[int, int, int]) -> dict[str, Call
         return {"": np.moveaxis(np.asarray(made), -1, 1)}
 
     return {
-        "encode": Call(compiled(encode, params, video), their_encode, torch.compile(their_encode), read),
-        "decode": Call(compiled(decode, params, latent), their_decode, torch.compile(their_decode), read),
+        "encode": Call(compile_call(encode, params, video), their_encode, torch.compile(their_encode), read),
+        "decode": Call(compile_call(decode, params, latent), their_decode, torch.compile(their_decode), read),
     }
 
 
 def text_encoder(config: TextConfig, prompts: int) -> dict[str, Call]:
-    """Embedding prompts, padded to the config's length; the embeddings of the prompts' own tokens are compared."""
+    """Encoding prompts, padded to the config's length; only the embeddings of the prompts' own tokens are compared."""
     import torch
 
     params = random_parameters(partial(init_text, config))
@@ -172,7 +175,7 @@ def text_encoder(config: TextConfig, prompts: int) -> dict[str, Call]:
             made = model(input_ids=their_ids, attention_mask=their_mask).last_hidden_state
             return {"": made * their_mask[..., None]}
 
-    forward, fast = compiled(apply, params, ids, mask), torch.compile(model)
+    forward, fast = compile_call(apply, params, ids, mask), torch.compile(model)
     return {
         "forward": Call(
             forward, partial(their_apply, model), partial(their_apply, fast), lambda made: {"": np.asarray(made)}
@@ -180,8 +183,10 @@ def text_encoder(config: TextConfig, prompts: int) -> dict[str, Call]:
     }
 
 
-def compiled(function: Callable[..., Any], *arguments: Any, options: dict[str, str] | None = None) -> Callable[[], Any]:
-    """Ours, compiled for these arguments, which wait on the device."""
+def compile_call(
+    function: Callable[..., Any], *arguments: Any, options: dict[str, str] | None = None
+) -> Callable[[], Any]:
+    """Our function, compiled for these arguments, which are placed on the device."""
     arguments = jax.device_put(arguments)
     program = jax.jit(function, compiler_options=options).lower(*arguments).compile()
     return lambda: jax.block_until_ready(program(*arguments))
@@ -195,7 +200,7 @@ def channels_first(x: np.ndarray) -> Any:
 
 def reference_transformer(config: DiTConfig, params: Any) -> Any:
     """diffusers' WanTransformer3DModel of this config, with our weights, in float32."""
-    return filled(empty_transformer(config), dit_table(config), params)
+    return with_weights(empty_transformer(config), dit_table(config), params)
 
 
 def empty_transformer(config: DiTConfig) -> Any:
@@ -237,7 +242,7 @@ def reference_autoencoder(config: VAEConfig, params: Any) -> Any:
         out_channels=pixels,
         patch_size=config.pixel_patch if config.pixel_patch > 1 else None,
     )
-    return filled(model, vae_table(config), params)
+    return with_weights(model, vae_table(config), params)
 
 
 def reference_text_encoder(config: TextConfig, params: Any) -> Any:
@@ -256,11 +261,12 @@ def reference_text_encoder(config: TextConfig, params: Any) -> Any:
         relative_attention_max_distance=config.max_distance,
         layer_norm_epsilon=config.epsilon,
     )
-    return filled(UMT5EncoderModel(theirs), text_table(config), params)
+    return with_weights(UMT5EncoderModel(theirs), text_table(config), params)
 
 
-def filled(model: Any, rows: Sequence[Row], params: Any) -> Any:
-    """Their model with our weights, every one of them; names under which it holds a tensor twice are left out."""
+def with_weights(model: Any, rows: Sequence[Row], params: Any) -> Any:
+    """The reference's model with all of our weights; second names of a shared tensor are ignored. Raises RuntimeError
+    if names differ."""
     import torch
 
     state = {name: torch.from_numpy(value) for name, value in export_parameters(rows, params).items()}
@@ -272,7 +278,7 @@ def filled(model: Any, rows: Sequence[Row], params: Any) -> Any:
 
 
 def dit(depth: int = 4) -> tuple[str, dict[str, Call]]:
-    """Blocks have leaves of their own, as training on CPU has them."""
+    """Blocks are not stacked, as in training on CPU."""
     config = DiTConfig(width=384, hidden=1536, depth=depth, heads=6, stacked=False, remat="none")
     return f"Wan's transformer, width 384 of 1536, {depth} of 30 blocks, latents 7x16x16, 64 text tokens", transformer(
         config, clips=1, latent=(7, 16, 16), tokens=64
@@ -301,4 +307,4 @@ PARTS: dict[str, Callable[[], tuple[str, dict[str, Call]]]] = {
     "vae22": vae22,
     "text": text,
 }
-"""What can be compared, by name: (its shape in words, calls). Real structure; widths and depths that two cores bear."""
+"""Parts to compare, by name: (shape in words, calls). Structures are real; widths and depths suit two cores."""

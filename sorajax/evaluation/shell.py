@@ -1,5 +1,5 @@
-"""How long the shell command takes, and how much memory it holds: `python -m sorajax.sample`, each time in a process of
-its own that is measured from its start to its end, the model in the box."""
+"""Times `python -m sorajax.sample` with the embedded model and measures its peak memory: each run is a process of its
+own, measured from start to end."""
 
 import os
 import statistics
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sorajax.evaluation import markdown
-from sorajax.evaluation.markdown import Measured, sampled_with
+from sorajax.evaluation.markdown import Measured, sampling_text
 from sorajax.evaluation.options import Benchmark
 from sorajax.models.folder import WORLD, load_model
 from sorajax.models.sora import SoraConfig
@@ -19,7 +19,7 @@ from sorajax.sampling.settings import settings_for
 
 PROMPT = "a red ball bounces on a grey floor"
 BARS = {"cold": 60, "warm": 20}
-"""What the project set out to reach in seconds, by what the compilation cache holds."""
+"""Targets of the project in seconds, with an empty (cold) and a full (warm) compilation cache."""
 LAUNCHER = """
 import subprocess, sys, time
 start = time.perf_counter()
@@ -33,7 +33,7 @@ except ImportError:
 print(seconds, memory)
 sys.exit(code)
 """
-"""A small process that starts the command: the system counts to a process the memory of the one that it came from."""
+"""A small process that starts the command, because the system counts the parent's memory in a child's peak."""
 
 
 class Run(NamedTuple):
@@ -41,27 +41,27 @@ class Run(NamedTuple):
 
     seconds: float
     bytes: int
-    """Most memory held; 0 where the system does not say."""
+    """Peak memory; 0 if the system does not report it."""
 
 
-def sampled(cache: Path, *options: str) -> Run:
-    """Samples with a folder of compiled programs. Raises RuntimeError where the command fails."""
+def run_sample(cache: Path, *options: str) -> Run:
+    """Runs the command with a folder as compilation cache. Raises RuntimeError if the command fails."""
     environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache)}
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "sorajax.sample", PROMPT, "--out", f"{folder}/film.mp4", *options]
-        launched = [sys.executable, "-c", LAUNCHER, *command]
-        run = subprocess.run(launched, env=environment, capture_output=True, text=True)
+        launcher = [sys.executable, "-c", LAUNCHER, *command]
+        run = subprocess.run(launcher, env=environment, capture_output=True, text=True)
     if run.returncode:
         raise RuntimeError(f"python -m sorajax.sample failed: {run.stderr.strip()[-300:]}")
-    seconds, held = run.stdout.split()
-    return Run(float(seconds), int(held))
+    seconds, peak = run.stdout.split()
+    return Run(float(seconds), int(peak))
 
 
 def measure_clip(options: Benchmark) -> Measured:
-    """One clip with an empty cache of compiled programs, and the median of several with a full one."""
+    """Seconds of one clip with an empty compilation cache, and the median of several with a full one."""
     with tempfile.TemporaryDirectory() as cache:
-        cold = sampled(Path(cache)).seconds
-        warm = statistics.median(sampled(Path(cache)).seconds for _ in range(options.repeats))
+        cold = run_sample(Path(cache)).seconds
+        warm = statistics.median(run_sample(Path(cache)).seconds for _ in range(options.repeats))
     found = {"cold": cold, "warm": warm}
     print(f"one clip: {cold:.1f} s with an empty compilation cache, {warm:.1f} s with a full one")
     rows = [[f"{name} compilation cache", f"{found[name]:.1f} s", f"at most {bar} s"] for name, bar in BARS.items()]
@@ -70,13 +70,13 @@ def measure_clip(options: Benchmark) -> Measured:
 
 
 def measure_films(options: Benchmark) -> Measured:
-    """Films of each length, with a full cache: each is made twice, and the second one counts."""
+    """Seconds and peak memory of films of each length with a full cache: each is made twice, the second run counts."""
     found: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as cache:
         for length in options.seconds:
             arguments = ("--seconds", f"{length:g}")
-            sampled(Path(cache), *arguments)
-            run = sampled(Path(cache), *arguments)
+            run_sample(Path(cache), *arguments)
+            run = run_sample(Path(cache), *arguments)
             found[f"{length:g}"] = run._asdict()
             print(f"{length:g} s of film: {run.seconds:.1f} s, {memory(run.bytes)} MiB at most", flush=True)
     rows = [
@@ -87,10 +87,10 @@ def measure_films(options: Benchmark) -> Measured:
     return Measured({"films": found}, tables, f"second of two runs, {settings()}", WORLD)
 
 
-def memory(held: int) -> str:
-    return f"{held / 2**20:,.0f}" if held else "-"
+def memory(peak: int) -> str:
+    return f"{peak / 2**20:,.0f}" if peak else "-"
 
 
 def settings() -> str:
-    """What the model in the box is sampled with."""
-    return f"seed 0, {sampled_with(settings_for(Request((PROMPT,)), load_model(WORLD, SoraConfig)[0]))}"
+    """The sampler's settings of the embedded model."""
+    return f"seed 0, {sampling_text(settings_for(Request((PROMPT,)), load_model(WORLD, SoraConfig)[0]))}"

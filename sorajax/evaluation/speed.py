@@ -1,7 +1,7 @@
-"""Instruments for speed and memory.
+"""Timing and memory.
 
-FLOPs are the model's own, counted from the traced function; seconds are medians; compile times are those without the
-persistent cache; memory is what the device says it held, or where it says nothing what the compiler planned.
+FLOPs are the model's, counted from the traced function; seconds are medians; compile times are without the persistent
+cache; memory is the device's reported peak, or the compiler's plan if the device reports none.
 """
 
 import statistics
@@ -26,12 +26,12 @@ from sorajax.devices.sharding import path_name
 from sorajax.training.metrics import peak_flops
 
 HIT = "/jax/compilation_cache/cache_hits"
-PAUSE = 0.05  # seconds before each call in turns: threads of another library still spin after its own
+PAUSE = 0.05  # seconds before each alternating call: threads of the other library still spin after its call
 
 
 @dataclass(frozen=True)
 class Figures:
-    """One function: `seconds` is the median; `bytes` the compiler's plan; None is what is not known or has no sense."""
+    """Figures of one function: `seconds` is the median, `bytes` the compiler's plan; None is unknown or undefined."""
 
     compile_seconds: float
     seconds: float
@@ -45,9 +45,10 @@ class Figures:
 
 @contextmanager
 def compiling_anew() -> Iterator[None]:
-    """Without the persistent compilation cache, which would make compile times those of reading a file."""
+    """Turns off the persistent compilation cache inside the block, so that compile times are not those of reading a
+    file."""
     before = jax.config.values["jax_enable_compilation_cache"]
-    reset_cache()  # jax decides once whether there is one
+    reset_cache()  # jax checks only once whether there is a cache
     jax.config.update("jax_enable_compilation_cache", False)
     try:
         yield
@@ -57,14 +58,14 @@ def compiling_anew() -> Iterator[None]:
 
 
 def timed_compile(work: Callable[[], Any]) -> tuple[Any, float]:
-    """(what it makes, seconds it took): tracing and lowering count."""
+    """Returns (the result of `work`, seconds), tracing and lowering included."""
     start = time.perf_counter()
     return work(), time.perf_counter() - start
 
 
 @contextmanager
 def cache_hits() -> Iterator[list[str]]:
-    """Programs that are read from the compilation cache while the block runs."""
+    """A list with one entry per program that is read from the compilation cache inside the block."""
     found: list[str] = []
     listening = True
 
@@ -72,7 +73,7 @@ def cache_hits() -> Iterator[list[str]]:
         if listening and event == HIT:
             found.append(event)
 
-    jax.monitoring.register_event_listener(listen)  # for ever: not every version of jax lets one go
+    jax.monitoring.register_event_listener(listen)  # stays registered: not every version of jax can remove it
     try:
         yield found
     finally:
@@ -80,7 +81,7 @@ def cache_hits() -> Iterator[list[str]]:
 
 
 def timed(call: Callable[[], Any], repeats: int) -> list[float]:
-    """Seconds of each call, after one that is not counted."""
+    """Seconds of each call, after one untimed call."""
     jax.block_until_ready(call())
     seconds = []
     for _ in range(repeats):
@@ -91,7 +92,7 @@ def timed(call: Callable[[], Any], repeats: int) -> list[float]:
 
 
 def summary(program: Any, compile_seconds: float, seconds: list[float], flops: float, devices: int = 1) -> Figures:
-    """Figures of a compiled program that ran on so many devices."""
+    """Figures of a compiled program that ran on `devices` devices."""
     median = statistics.median(seconds)
     peak = peak_flops()
     share = flops / median / (peak * devices / len(jax.devices())) if peak else None
@@ -99,18 +100,18 @@ def summary(program: Any, compile_seconds: float, seconds: list[float], flops: f
 
 
 def planned_bytes(program: Any) -> int | None:
-    """Most bytes that the compiler's plan holds on one device at once, arguments and results included."""
+    """Peak bytes on one device in the compiler's plan, arguments and results included."""
     plan = program.memory_analysis()
     if plan is None:
         return None
     whole = plan.argument_size_in_bytes + plan.output_size_in_bytes + plan.temp_size_in_bytes - plan.alias_size_in_bytes
-    if jax.default_backend() == "cpu":  # whose own peak leaves temporary values out
+    if jax.default_backend() == "cpu":  # its reported peak leaves out temporary values
         return int(whole)
     return int(getattr(plan, "peak_memory_in_bytes", 0) or whole)
 
 
 def peak_memory(planned: Sequence[int | None]) -> dict[str, Any]:
-    """Most bytes on one device so far, as the device tells it where it does, else the largest of the plans."""
+    """Peak bytes on one device so far, as the device reports it, else the largest of the compiler's plans."""
     stats = [device.memory_stats() or {} for device in jax.local_devices()]
     if all("peak_bytes_in_use" in found for found in stats):
         return {"bytes": max(found["peak_bytes_in_use"] for found in stats), "source": "measured by the device"}
@@ -118,19 +119,20 @@ def peak_memory(planned: Sequence[int | None]) -> dict[str, Any]:
 
 
 def resident() -> int | None:
-    """Most bytes of main memory that this process has held so far; None where the system does not say."""
+    """Peak bytes of main memory of this process so far; None if the system does not report them."""
     if resource is None:
         return None
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
-    """float32 values of mean 0 and variance 1."""
+    """float32 values from the standard normal distribution."""
     return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
 
 def random_parameters(init: Callable[[jax.Array], Any]) -> Any:
-    """Parameters of that structure, random everywhere, also where a fresh model has zeros; nothing is compiled."""
+    """Random parameters with the structure of an initialiser's, also where the initialiser has zeros; nothing is
+    compiled."""
     rng = np.random.default_rng(0)
 
     def one(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
@@ -141,10 +143,10 @@ def random_parameters(init: Callable[[jax.Array], Any]) -> Any:
 
 
 def random_on_device(init: Callable[[jax.Array], Any], dtype: str = "float32") -> Any:
-    """As `random_parameters`, but an accelerator draws them itself: billions in a second, and nothing is copied."""
-    if jax.default_backend() == "cpu":  # where programs that draw take longer to compile than numpy takes to draw
+    """As `random_parameters`, but drawn on the accelerator: billions per second, and nothing is copied."""
+    if jax.default_backend() == "cpu":  # compiling the drawing takes longer than drawing with numpy
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), random_parameters(init))
-    key = jax.random.key(0, impl="rbg")  # the device's own generator, many times as fast
+    key = jax.random.key(0, impl="rbg")  # the device's own generator, many times faster
 
     def draw(number: int, mean: float, deviation: float, shape: tuple[int, ...]) -> Any:
         return jax.random.normal(jax.random.fold_in(key, number), shape, dtype) * deviation + mean
@@ -156,13 +158,13 @@ def random_on_device(init: Callable[[jax.Array], Any], dtype: str = "float32") -
 
 
 def distribution(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> tuple[float, float]:
-    """Mean and standard deviation of a random parameter: what keeps values of about one size."""
+    """Mean and standard deviation of a random parameter, such that activations have about unit size."""
     inputs = leaf.shape[-2] if leaf.ndim > 1 else 4
     return float(path_name(path).endswith(("scale", "gamma"))), float(inputs) ** -0.5
 
 
 def alternating(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Median seconds of each call, made in turns; the first of each does not count."""
+    """Median seconds of each call; calls alternate, and the first of each is not counted."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats + 1):
         for name, call in calls.items():

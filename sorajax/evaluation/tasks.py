@@ -1,15 +1,14 @@
-"""Every way to ask, measured in the world: what is given is rendered, what is made is read back by the instrument.
+"""Evaluates every task in the world: inputs are rendered clips, and results are read back by the reader.
 
-    held       the given frames are in the result: PSNR in dB, or the largest difference of a pixel value
-    seam       the change from the last given frame to the first new one is at most a quarter larger than the largest
-               of its neighbours
-    drift      the channels' means and standard deviations, four frames before and after a seam: the largest difference
-               in percent of the range
-    velocity   before and after a seam, of what moves left or right, and does not turn at the frame's edge: within 20%
-    monotone   what moves left or right never goes back
-    words      as in `sorajax.evaluation.world`: the share of clips where the instrument reads what was asked for
-
-A quarter, because aliasing makes the changes of even motion differ by less.
+held       input frames in the result: PSNR in dB, or the largest difference of a pixel value
+seam       the change from the last input frame to the first new one is at most a quarter larger than the largest
+           of its neighbours; by aliasing, changes of even motion differ by less
+drift      largest difference of the channels' means and standard deviations between the four frames before and
+           after a seam, in percent of the range
+velocity   of objects that move left or right and do not turn at the frame's edge, before and after a seam: the two
+           differ by at most 20%
+monotone   objects that move left or right never move back
+words      as in `sorajax.evaluation.world`: the share of clips in which the reader finds the prompt's words
 """
 
 import time
@@ -29,7 +28,7 @@ from sorajax.world.scenes import COLOURS, CORE, Scene, attributes, sample_scenes
 
 Clip = UInt8[np.ndarray, "t h w 3"]
 SEAM = 4  # frames on either side
-GIVEN = 9  # frames of a clip that is handed over
+GIVEN = 9  # frames of an input clip
 LENGTH = 17
 SIDEWAYS = ("moves left", "moves right")
 SAME_SPEED = 0.2
@@ -37,13 +36,13 @@ RANGE = 1.25
 
 
 class Ask(Protocol):
-    """Makes one clip: `ask("extend", prompt, seed, clip, direction="forward", frames=8)`; see `sorajax.tasks`."""
+    """Samples one clip: `ask("extend", prompt, seed, clip, direction="forward", frames=8)`; see `sorajax.tasks`."""
 
-    def __call__(self, task: str, prompt: str, seed: int, *given: Any, **settings: Any) -> Clip: ...
+    def __call__(self, task: str, prompt: str, seed: int, *inputs: Any, **settings: Any) -> Clip: ...
 
 
 class Figure(NamedTuple):
-    """One measured value; `bar` is what the project set out to reach, `least` whether it is a lower bound."""
+    """One measured value; `bar` is the project's target, `least` whether it is a lower bound."""
 
     value: float
     unit: str
@@ -60,7 +59,7 @@ Row = dict[str, Figure]
 
 
 class Case(NamedTuple):
-    """A rendered clip, the words that are true of it, and its prompt."""
+    """A rendered clip with its attributes and its prompt."""
 
     words: dict
     prompt: str
@@ -68,22 +67,22 @@ class Case(NamedTuple):
 
 
 def cases(num: int, seed: int, frames: int = LENGTH, motions: tuple[str, ...] = ()) -> list[Case]:
-    """Rendered clips of one object, in motions of these names where some are named."""
+    """Rendered clips [t 64 64 3] of one object; with `motions` only of these motions."""
     scene = sample_scenes(np.random.default_rng([seed, 7]), 16 * num if motions else num, "train", CORE)
     words = attributes(scene)
-    chosen = [i for i, one in enumerate(words) if not motions or thing(one)["motion"] in motions][:num]
+    chosen = [i for i, one in enumerate(words) if not motions or object_words(one)["motion"] in motions][:num]
     scene = Scene(*jax.tree.map(lambda leaf: leaf[np.array(chosen)], tuple(scene)))
     clips = np.clip(np.round((np.asarray(render(scene, frames, 64, 64)[0]) + 1) * 127.5), 0, 255).astype(np.uint8)
     return [Case(words[i], describe(words[i]), clip) for i, clip in zip(chosen, clips, strict=True)]
 
 
-def thing(words: dict) -> dict:
-    """The words of the only object."""
+def object_words(words: dict) -> dict:
+    """The attributes of the only object."""
     return words["shots"][0]["objects"][0]
 
 
-def seen(reading: Reading, word: str, shot: int = 0) -> str | None:
-    """What was read of the first object, or of the background."""
+def read_word(reading: Reading, word: str, shot: int = 0) -> str | None:
+    """The reader's word for an attribute of a shot's first object or of its background; None if it saw none."""
     shots = reading.words["shots"]
     if len(shots) <= shot:
         return None
@@ -93,12 +92,12 @@ def seen(reading: Reading, word: str, shot: int = 0) -> str | None:
 
 
 def share(values: Iterable[bool], bar: float = 100) -> Figure:
-    """The percentage of what is true; it should always be."""
+    """The percentage of true values."""
     values = list(values)
     return Figure(100 * float(np.mean(values or [False])), "%", len(values), bar)
 
 
-def middle(values: Iterable[float], unit: str, bar: float | None = None, least: bool = True) -> Figure:
+def median(values: Iterable[float], unit: str, bar: float | None = None, least: bool = True) -> Figure:
     values = list(values)
     return Figure(float(np.median(values)), unit, len(values), bar, least)
 
@@ -113,21 +112,22 @@ def changes(clip: Clip) -> Float[np.ndarray, " t-1"]:
 
 
 def no_jump(clip: Clip, seam: int) -> bool:
-    """Whether the change from frame seam - 1 to frame seam is in the range of its neighbours."""
+    """Whether the change from frame seam - 1 to frame seam is at most `RANGE` times the largest change near it."""
     change = changes(clip)
     neighbours = [*change[max(0, seam - 1 - SEAM) : seam - 1], *change[seam : seam + SEAM]]
     return bool(change[seam - 1] <= RANGE * max(neighbours))
 
 
 def drift(clip: Clip, seam: int) -> float:
-    """Percent of the range by which a channel's mean or standard deviation differs between the sides of a seam."""
+    """Largest difference of a channel's mean or standard deviation between the sides of a seam, in percent of the
+    range."""
     sides = [clip[seam - SEAM : seam].astype(np.float32), clip[seam : seam + SEAM].astype(np.float32)]
     figures = [np.concatenate([side.mean((0, 1, 2)), side.std((0, 1, 2))]) for side in sides]
     return float(np.abs(figures[0] - figures[1]).max() / 2.55)
 
 
 def speed(clip: Clip, fps: float) -> float | None:
-    """Units per second along x of the only object; None where it is not seen."""
+    """Velocity along x of the only object, in the world's units per second; None if the reader does not find it."""
     things = read(clip, fps).things[0]
     if not things or things[0].track.trusted.sum() < 3:
         return None
@@ -136,13 +136,13 @@ def speed(clip: Clip, fps: float) -> float | None:
 
 
 def same_speed(clip: Clip, seam: int, fps: float) -> bool:
-    """Whether what moves goes on as fast, in the same direction."""
+    """Whether the object's velocity after the seam is within 20% of that before it."""
     before, after = speed(clip[:seam], fps), speed(clip[seam:], fps)
     return before is not None and after is not None and abs(after - before) <= SAME_SPEED * abs(before)
 
 
 def one_way(clip: Clip, motion: str, fps: float) -> bool:
-    """Whether the only object moves to the side that the word says, and never back."""
+    """Whether the only object moves in the direction of `motion`, and never back."""
     things = read(clip, fps).things[0]
     way = -1 if motion == "moves left" else 1
     steps = np.diff(things[0].track.centre[things[0].track.trusted, 0]) if things else np.zeros(0)
@@ -152,9 +152,9 @@ def one_way(clip: Clip, motion: str, fps: float) -> bool:
 def animate(ask: Ask, num: int, seed: int, fps: float) -> Row:
     pairs = [(case, ask("animate", case.prompt, seed + i, case.clip[:1])) for i, case in enumerate(cases(num, seed))]
     readings = [(case, read(clip, fps)) for case, clip in pairs]
-    row = {"still held": middle((decibels(case.clip[:1], clip[:1]) for case, clip in pairs), "dB", 30)}
+    row = {"still held": median((decibels(case.clip[:1], clip[:1]) for case, clip in pairs), "dB", 30)}
     for word in ("colour", "shape", "motion"):
-        row[word] = share(seen(reading, word) == thing(case.words)[word] for case, reading in readings)
+        row[word] = share(read_word(reading, word) == object_words(case.words)[word] for case, reading in readings)
     return row
 
 
@@ -168,7 +168,7 @@ def extend(ask: Ask, num: int, seed: int, fps: float, direction: str = "forward"
     return {
         "given frames changed": Figure(float(max(change for _, _, change, _ in found)), "of 255", len(found), 0, False),
         "no jump at the seam": share(no_jump(clip, seam) for clip, seam, *_ in found),
-        "colour drift at the seam": middle((drift(clip, seam) for clip, seam, *_ in found), "% of range", 1, False),
+        "colour drift at the seam": median((drift(clip, seam) for clip, seam, *_ in found), "% of range", 1, False),
         "same velocity": share(
             same_speed(clip, seam, fps) for clip, seam, _, truth in found if same_speed(truth, seam, fps)
         ),
@@ -180,7 +180,7 @@ def extend_backward(ask: Ask, num: int, seed: int, fps: float) -> Row:
 
 
 def remix(ask: Ask, num: int, seed: int, fps: float) -> Row:
-    """The best part of a clip, grown both ways."""
+    """A part of a clip, extended on both sides."""
     new, found, change = 8, [], 0
     for i, case in enumerate(cases(num, seed, GIVEN + 2 * new, SIDEWAYS)):
         part = case.clip[new : new + GIVEN]
@@ -193,11 +193,11 @@ def remix(ask: Ask, num: int, seed: int, fps: float) -> Row:
 
 
 def seams(where: Iterable[tuple[Clip, int]]) -> Row:
-    """What two seams of each clip show."""
+    """Figures of the seams of clips, each a (clip, seam)."""
     where = list(where)
     return {
         "no jump at the seams": share(no_jump(clip, seam) for clip, seam in where),
-        "colour drift at the seams": middle((drift(clip, seam) for clip, seam in where), "% of range", 1, False),
+        "colour drift at the seams": median((drift(clip, seam) for clip, seam in where), "% of range", 1, False),
     }
 
 
@@ -207,12 +207,12 @@ def between(ask: Ask, num: int, seed: int, fps: float) -> Row:
         ends = case.clip[:1], case.clip[-1:]
         clip = ask("between", case.prompt, seed + i, *ends, frames=14)
         held.append(min(decibels(ends[0], clip[:1]), decibels(ends[1], clip[-1:])))
-        monotone.append(one_way(clip, thing(case.words)["motion"], fps))
-    return {"both ends held": middle(held, "dB", 30), "monotone motion": share(monotone)}
+        monotone.append(one_way(clip, object_words(case.words)["motion"], fps))
+    return {"both ends held": median(held, "dB", 30), "monotone motion": share(monotone)}
 
 
 def fill(ask: Ask, num: int, seed: int, fps: float) -> Row:
-    """A clip with a gap of eight frames, through which the object goes on (where it does not turn at the edge)."""
+    """A gap of eight frames in a clip; the object must move on through it (unless it turns at the frame's edge)."""
     found, change, around = [], 0, slice(GIVEN - 2, GIVEN + 10)
     for i, case in enumerate(cases(num, seed, 2 * GIVEN + 8, SIDEWAYS)):
         gapped = case.clip.copy()
@@ -225,9 +225,9 @@ def fill(ask: Ask, num: int, seed: int, fps: float) -> Row:
         "given frames changed": Figure(float(change), "of 255", len(found), 0, False),
         **seams((clip, seam) for clip, _ in found for seam in (GIVEN, len(clip) - GIVEN)),
         "monotone motion": share(
-            one_way(clip[around], thing(case.words)["motion"], fps)
+            one_way(clip[around], object_words(case.words)["motion"], fps)
             for clip, case in found
-            if one_way(case.clip[around], thing(case.words)["motion"], fps)
+            if one_way(case.clip[around], object_words(case.words)["motion"], fps)
         ),
     }
 
@@ -246,12 +246,12 @@ def connect(ask: Ask, num: int, seed: int, fps: float) -> Row:
 
 
 def blend(ask: Ask, num: int, seed: int, fps: float) -> Row:
-    """One clip becomes the other: its ground at the beginning, the other's at the end, nothing sudden between."""
+    """One clip turns into another: it begins with the first one's background, ends with the other's, without a jump."""
     ends, smooth = [], []
     for i, (first, second) in enumerate(zip(cases(num, seed), cases(num, seed + 1), strict=True)):
         clip = ask("blend", second.prompt, seed + i, first.clip, second.clip, strength=0.6)
         for case, part in (first, clip[:SEAM]), (second, clip[-SEAM:]):
-            ends.append(seen(read(part, fps), "background") == case.words["shots"][0]["background"])
+            ends.append(read_word(read(part, fps), "background") == case.words["shots"][0]["background"])
         smooth.append(all(no_jump(clip, seam) for seam in range(SEAM, len(clip) - SEAM)))
     return {"each end stands on its clip's ground": share(ends), "no jump within": share(smooth)}
 
@@ -261,14 +261,16 @@ def loop(ask: Ask, num: int, seed: int, fps: float) -> Row:
     twice = [np.concatenate([clip, clip]) for _, clip in pairs]
     return {
         "no jump from the last frame to the first": share(no_jump(both, len(both) // 2) for both in twice),
-        "colour": share(seen(read(clip, fps), "colour") == thing(case.words)["colour"] for case, clip in pairs),
+        "colour": share(
+            read_word(read(clip, fps), "colour") == object_words(case.words)["colour"] for case, clip in pairs
+        ),
     }
 
 
 def edit(ask: Ask, num: int, seed: int, fps: float) -> Row:
     wanted, readings, same, outside, free = [], [], [], 0, []
     for i, case in enumerate(cases(num, seed)):
-        words = thing(case.words)
+        words = object_words(case.words)
         colour = COLOURS[(COLOURS.index(words["colour"]) + 1 + i % (len(COLOURS) - 1)) % len(COLOURS)]
         prompt = case.prompt.replace(f" {words['colour']} ", f" {colour} ", 1)
         wanted.append((case, colour))
@@ -283,22 +285,24 @@ def edit(ask: Ask, num: int, seed: int, fps: float) -> Row:
             outside = max(outside, int(np.abs(masked.astype(int) - case.clip)[:, ~mask].max()))
     pairs = list(zip(wanted, readings, strict=True))
     return {
-        "colour as asked": share(seen(reading, "colour") == colour for (_, colour), reading in pairs),
-        "motion kept": share(seen(reading, "motion") == thing(case.words)["motion"] for (case, _), reading in pairs),
-        "background kept": share(
-            seen(reading, "background") == case.words["shots"][0]["background"] for (case, _), reading in pairs
+        "colour as asked": share(read_word(reading, "colour") == colour for (_, colour), reading in pairs),
+        "motion kept": share(
+            read_word(reading, "motion") == object_words(case.words)["motion"] for (case, _), reading in pairs
         ),
-        "strength 0 keeps the clip": middle(same, "dB", 30),
+        "background kept": share(
+            read_word(reading, "background") == case.words["shots"][0]["background"] for (case, _), reading in pairs
+        ),
+        "strength 0 keeps the clip": median(same, "dB", 30),
         "strength 1 ignores it": share(free),
         "changed outside the mask": Figure(float(outside), "of 255", len(same), 0, False),
     }
 
 
 def storyboard(ask: Ask, num: int, seed: int, fps: float) -> Row:
-    """Two scenes that continue, of 2 s each, and a cut to a third with the same object."""
+    """Two scenes of 2 s without a cut between them, and a cut to a third one with the same object."""
     followed, seams, drifts, same = [], [], [], []
     for i, case in enumerate(cases(num, seed, motions=SIDEWAYS)):
-        words = thing(case.words)
+        words = object_words(case.words)
         noun, place = f"{words['size']} {words['colour']} {words['shape']}", case.words["shots"][0]["background"]
         motions = words["motion"], "stands still", "bounces"
         board = [(f"a {noun} {motions[0]} on a {place} floor", 17), (f"a {noun} {motions[1]} on a {place} floor", 16)]
@@ -307,23 +311,25 @@ def storyboard(ask: Ask, num: int, seed: int, fps: float) -> Row:
         clip = ask("storyboard", "", seed + i, scenes=scenes)
         parts = clip[:17], clip[17:33], clip[33:]
         readings = [read(part, fps) for part in parts]
-        followed += [seen(reading, "motion") == motion for reading, motion in zip(readings, motions, strict=True)]
+        followed += [read_word(reading, "motion") == motion for reading, motion in zip(readings, motions, strict=True)]
         seams.append(no_jump(clip, 17))
         drifts.append(drift(clip, 17))
-        same.append(all(seen(readings[2], word) == seen(readings[0], word) for word in ("colour", "shape")))
+        same.append(all(read_word(readings[2], word) == read_word(readings[0], word) for word in ("colour", "shape")))
     return {
         "each scene moves as it says": share(followed),
         "no jump where it continues": share(seams),
-        "colour drift where it continues": middle(drifts, "% of range", 1, False),
+        "colour drift where it continues": median(drifts, "% of range", 1, False),
         "the same object after the cut": share(same),
     }
 
 
 def cut_to(ask: Ask, num: int, seed: int, fps: float) -> Row:
-    """Two shots from one prompt."""
+    """Two shots from one prompt with "Cut to:"."""
     readings = [read(ask("text", text, seed + i), fps) for i, text in enumerate(prompts("shots", 4 * num, seed)[2])]
     two = [len(reading.words["shots"]) == 2 for reading in readings]
-    same = [both and seen(reading, "colour") == seen(reading, "colour", 1) for both, reading in zip(two, readings)]
+    same = [
+        both and read_word(reading, "colour") == read_word(reading, "colour", 1) for both, reading in zip(two, readings)
+    ]
     return {"two shots": share(two), "the same colour in both": share(same)}
 
 
@@ -337,15 +343,15 @@ def style(ask: Ask, num: int, seed: int, fps: float) -> Row:
 
 
 def image(ask: Ask, num: int, seed: int, fps: float) -> Row:
-    """One frame, in four sizes."""
+    """Still images in four sizes."""
     sizes, found = ((64, 64), (96, 64), (64, 96), (96, 96)), []
     for i, case in enumerate(cases(num, seed)):
-        words, (width, height) = thing(case.words) | case.words["shots"][0], sizes[i % len(sizes)]
+        words, (width, height) = object_words(case.words) | case.words["shots"][0], sizes[i % len(sizes)]
         prompt = f"a {words['size']} {words['colour']} {words['shape']} on a {words['background']} floor"
         picture = ask("text", prompt, seed + i, frames=1, width=width, height=height)
         found.append((words, read(picture, fps)))
     return {
-        word: share(seen(reading, word) == words[word] for words, reading in found)
+        word: share(read_word(reading, word) == words[word] for words, reading in found)
         for word in ("colour", "shape", "background")
     }
 
@@ -354,32 +360,33 @@ def negative(ask: Ask, num: int, seed: int, fps: float) -> Row:
     """A prompt that leaves the colour open is made once, and again with the colour that came in the negative prompt."""
     other = []
     for i, case in enumerate(cases(num, seed)):
-        shape = thing(case.words)["shape"]
-        prompt = f"a {shape} {thing(case.words)['motion']}"
-        colour = seen(read(ask("text", prompt, seed + i), fps), "colour")
+        shape = object_words(case.words)["shape"]
+        prompt = f"a {shape} {object_words(case.words)['motion']}"
+        colour = read_word(read(ask("text", prompt, seed + i), fps), "colour")
         again = ask("text", prompt, seed + i, negative=f"a {colour} {shape}")
-        other.append(seen(read(again, fps), "colour") not in (colour, None))
+        other.append(read_word(read(again, fps), "colour") not in (colour, None))
     return {"another colour than the one named": share(other)}
 
 
 def minute(ask: Ask, num: int, seed: int, fps: float, seconds: float = 60) -> Row:
-    """One film of a bouncing ball: words of every second, the background's colour, and whether cost grows linearly."""
+    """One film of a bouncing ball: attributes in each stretch of `LENGTH` frames, drift of the background's colour, and
+    the time relative to a film of half the length."""
 
-    def made(length: float) -> tuple[Clip, float]:
+    def film(length: float) -> tuple[Clip, float]:
         started = time.perf_counter()
         return ask("text", "a red ball bounces on a grey floor", seed, seconds=length), time.perf_counter() - started
 
-    made(seconds / 2)  # compiles all that the other two need
-    clip, spent = made(seconds)
-    half = made(seconds / 2)[1]
+    film(seconds / 2)  # compiles the programs of the other two
+    clip, spent = film(seconds)
+    half = film(seconds / 2)[1]
     parts = [clip[start : start + LENGTH] for start in range(0, len(clip) - LENGTH + 1, LENGTH - 1)]
     readings = [read(part, fps) for part in parts]
     ground = np.median(clip.astype(np.float32), (1, 2))
     first = ground[: round(fps)].mean(0)
     return {
-        "colour kept": share((seen(reading, "colour") == "red" for reading in readings), 95),
-        "shape kept": share((seen(reading, "shape") == "ball" for reading in readings), 95),
-        "still bouncing": share(seen(reading, "motion") == "bounces" for reading in readings),
+        "colour kept": share((read_word(reading, "colour") == "red" for reading in readings), 95),
+        "shape kept": share((read_word(reading, "shape") == "ball" for reading in readings), 95),
+        "still bouncing": share(read_word(reading, "motion") == "bounces" for reading in readings),
         "background drift": Figure(float(np.abs(ground - first).max() / 2.55), "% of range", len(clip), 3, False),
         "time of the whole / of its half": Figure(spent / half, "x", 1, 2.2, False),
     }
@@ -408,13 +415,13 @@ ROWS: dict[str, Callable[..., Row]] = {
 def evaluate_tasks(
     ask: Ask, num: int, seed: int, fps: float, names: Iterable[str] = tuple(ROWS), seconds: float = 60
 ) -> Iterator[tuple[str, Row]]:
-    """The rows one by one, as they are measured; each of `num` clips, the minute of one of so many seconds."""
+    """Yields (name, row) as they are measured. Each row has `num` clips; `minute` has one film of `seconds` seconds."""
     for name in names:
         yield name, minute(ask, num, seed, fps, seconds) if name == "minute" else ROWS[name](ask, num, seed, fps)
 
 
 def lines(name: str, row: Row) -> Iterator[str]:
-    """A row as text, a line for each figure."""
+    """A row as text, one line per figure."""
     for what, figure in row.items():
         bar = "" if figure.bar is None else f"bar {figure.bar:g}, {'met' if figure.met else 'NOT MET'}"
         yield f"{name:16} {what:40} {figure.value:8.2f} {figure.unit:10} {figure.num:4d}  {bar}".rstrip()

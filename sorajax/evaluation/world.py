@@ -1,16 +1,17 @@
-"""How well a model of the world does what it is asked: accuracy per attribute with Wilson's 95% intervals.
+"""Evaluates how well a model of the world follows prompts: accuracy per attribute with Wilson's 95% intervals.
 
-Every clip is asked for in the canonical words (`captions.describe`), made, and read back by the instrument
-(`instrument.read`), which does not know the prompt. The splits:
+Each prompt is in canonical words (`captions.describe`). Its clip is sampled and read back by the reader
+(`instrument.read`), which does not see the prompt. The splits:
 
-- seen, held_out: one object, one shot, static camera, flat style, every attribute said; triples of colour, shape and
-  motion that training has seen, and those it never has
-- camera, style, relation, event, shots: the parts of the world that these prompts add, in training's triples
+- seen, held_out: one object, one shot, static camera, flat style, every attribute in the prompt; triples of colour,
+  shape and motion that occur in training, and those that never do
+- camera, style, relation, event, shots: prompts that add this part of the world, with triples of training
 
-Beside the words: `binding`, two objects keep their own colours and shapes; `left-right`, whoever is to go left does
-not go right and the reverse; `permanence`, the same object before and after the wall or the cut; `gravity`, `bounce
-height` and `momentum`, the share of clips whose relative error is below 15%, with the median `error` beside; `steady`,
-the share whose still background changes by less than 1/255 from frame to frame. `prompt` is everything said at once.
+Besides the attributes: `binding`, two objects have the colours and shapes of the prompt, each its own; `left-right`, an
+object that should move left does not move right, and the reverse; `permanence`, the object is the same before and after
+the wall or the cut; `gravity`, `bounce height` and `momentum`, the share of clips whose relative error is below 15%,
+with the median `error`; `steady`, the share whose still background changes by less than 1/255 from frame to frame.
+`prompt` is the share of clips in which every word of the prompt is right.
 """
 
 import math
@@ -24,7 +25,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from sorajax.evaluation import markdown
-from sorajax.evaluation.markdown import Measured, sampled_with
+from sorajax.evaluation.markdown import Measured, sampling_text
 from sorajax.evaluation.options import CORE as CORE_SPLITS
 from sorajax.evaluation.options import Instrument, World
 from sorajax.sampling.loading import load
@@ -42,7 +43,7 @@ Results = dict[str, dict[str, dict[str, float]]]
 
 OBJECT_WORDS = ("colour", "shape", "size", "motion", "pace")
 BARS = {"colour": 95, "background": 95, "shape": 85, "motion": 85}
-"""What the project set out to reach, in percent of the clips."""
+"""Targets of the project, in percent of the clips."""
 TOLERANCE = 0.15
 STEADY = 1.0
 OPPOSITES = {"moves left": "moves right", "moves right": "moves left", "left of": "right of", "right of": "left of"}
@@ -50,7 +51,7 @@ OPPOSITES = {"moves left": "moves right", "moves right": "moves left", "left of"
 
 @dataclass(frozen=True)
 class Group:
-    """Prompts of one kind: what they are drawn from and the share of `num` clips they get."""
+    """Prompts of one split: the distribution of their scenes, and the share of `num` clips."""
 
     mix: WorldMix
     split: Split
@@ -74,14 +75,14 @@ GROUPS = {
 
 @dataclass(frozen=True)
 class Score:
-    """One attribute of one clip: right or not, and where it is a quantity, its relative error or its size."""
+    """One attribute of one clip: whether it is right, and for a quantity its relative error or its size."""
 
     right: bool
     error: float | None = None
 
 
 def wilson(right: int, num: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's score interval of a proportion (Wilson 1927); the whole range where nothing was counted."""
+    """Wilson's score interval of a proportion (Wilson 1927); (0, 1) for `num` 0."""
     if num == 0:
         return 0.0, 1.0
     share, spread = right / num, z * z / num
@@ -90,38 +91,38 @@ def wilson(right: int, num: int, z: float = 1.96) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def match(asked: Sequence[dict], seen: Sequence[Thing]) -> list[Thing | None]:
-    """Who in the video was meant by whom in the prompt: the assignment with most words right, colours first."""
-    padded = [*seen, *[None] * max(0, len(asked) - len(seen))]
+def match(expected: Sequence[dict], things: Sequence[Thing]) -> list[Thing | None]:
+    """Assigns objects of the video to the prompt's objects such that most attributes agree; colours weigh most."""
+    padded = [*things, *[None] * max(0, len(expected) - len(things))]
 
     def agreement(order):
-        pairs = [(wish, thing) for wish, thing in zip(asked, order, strict=False) if thing]
+        pairs = [(wish, thing) for wish, thing in zip(expected, order, strict=False) if thing]
         return sum(
             (1.5 if word == "colour" else 1) * (wish[word] == t.words[word])
             for wish, t in pairs
             for word in OBJECT_WORDS
         )
 
-    return list(max(permutations(padded, len(asked)), key=agreement))
+    return list(max(permutations(padded, len(expected)), key=agreement))
 
 
 def score(wish: dict, reading: Reading) -> dict[str, Score]:
-    """Every attribute that the prompt's words (`scenes.attributes`) decide, read or missed."""
+    """Scores of every attribute that the prompt determines; `wish` are its attributes (`scenes.attributes`)."""
     scores: dict[str, list[Score]] = defaultdict(list)
-    said = wish["shots"]
-    seen = [*reading.things, *[[]] * max(0, len(said) - len(reading.things))]
-    scores["shots"].append(Score(len(reading.things) == len(said)))
-    for shot, things, words in zip(said, seen, [*reading.words["shots"], *[{}] * len(said)], strict=False):
+    shots = wish["shots"]
+    padded = [*reading.things, *[[]] * max(0, len(shots) - len(reading.things))]
+    scores["shots"].append(Score(len(reading.things) == len(shots)))
+    for shot, things, words in zip(shots, padded, [*reading.words["shots"], *[{}] * len(shots)], strict=False):
         scores["background"].append(Score(words.get("background") == shot["background"]))
         meant = match(shot["objects"], things)
         scores["objects"].append(Score(len(things) == len(shot["objects"])))
-        for asked, thing in zip(shot["objects"], meant, strict=True):
+        for expected, thing in zip(shot["objects"], meant, strict=True):
             for word in OBJECT_WORDS:
-                scores[word].append(Score(thing is not None and thing.words[word] == asked[word]))
-            if asked["motion"] in ("moves left", "moves right"):
-                confused = thing is not None and thing.words["motion"] == OPPOSITES[asked["motion"]]
+                scores[word].append(Score(thing is not None and thing.words[word] == expected[word]))
+            if expected["motion"] in ("moves left", "moves right"):
+                confused = thing is not None and thing.words["motion"] == OPPOSITES[expected["motion"]]
                 scores["left-right"].append(Score(not confused))
-        if len(said) == 1 and len(shot["objects"]) == 1 and wish["camera"] == "static" and wish["event"] == "none":
+        if len(shots) == 1 and len(shot["objects"]) == 1 and wish["camera"] == "static" and wish["event"] == "none":
             for name, value in _physics(shot["objects"][0], meant[0]).items():
                 scores[name].append(value)
     for word in ("camera", "style", "event"):
@@ -142,14 +143,14 @@ def _merge(values: Sequence[Score]) -> Score:
     return Score(all(value.right for value in values), float(np.mean(errors)) if errors else None)
 
 
-def _physics(asked: dict, thing: Thing | None) -> dict[str, Score]:
-    """Gravity and bounce height of what falls or bounces; counted only where that motion was seen at all."""
+def _physics(wish: dict, thing: Thing | None) -> dict[str, Score]:
+    """Gravity and bounce height of an object that falls or bounces; only if the reader finds that motion."""
     if thing is None or thing.motion is None:
         return {}
-    if asked["motion"] not in ("bounces", "falls") or thing.words["motion"] != asked["motion"]:
+    if wish["motion"] not in ("bounces", "falls") or thing.words["motion"] != wish["motion"]:
         return {}
-    expected = GRAVITY * float(PACE_SCALE[PACES.index(asked["pace"])]) ** 2
-    if asked["motion"] == "falls":
+    expected = GRAVITY * float(PACE_SCALE[PACES.index(wish["pace"])]) ** 2
+    if wish["motion"] == "falls":
         gravity, change = fall_gravity(thing.track), None
     else:
         reach = BASE[SHAPES.index(thing.words["shape"])] * thing.motion.radius
@@ -164,16 +165,16 @@ def _physics(asked: dict, thing: Thing | None) -> dict[str, Score]:
 
 
 def _together(wish: dict, reading: Reading) -> dict[str, Score]:
-    """What concerns two objects, or one object at two times."""
+    """Scores that concern two objects, or one object at two times."""
     scores = {}
     things = reading.things[0]
-    asked = wish["shots"][0]["objects"]
-    if len(asked) == 2:
-        wanted = sorted((thing["colour"], thing["shape"]) for thing in asked)
-        scores["binding"] = Score(sorted((t.words["colour"], t.words["shape"]) for t in things) == wanted)
+    objects = wish["shots"][0]["objects"]
+    if len(objects) == 2:
+        pairs = sorted((thing["colour"], thing["shape"]) for thing in objects)
+        scores["binding"] = Score(sorted((t.words["colour"], t.words["shape"]) for t in things) == pairs)
     if wish["relation"] != "none":
         true = reading.relations
-        meant = match(asked, things)
+        meant = match(objects, things)
         if len(things) == 2 and meant[0] is things[1]:
             flip = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
             true = frozenset(flip[name] for name in true)
@@ -187,15 +188,15 @@ def _together(wish: dict, reading: Reading) -> dict[str, Score]:
         scores["permanence"] = Score(before is not None and before == after)
     if len(wish["shots"]) == 2:
         both = len(reading.things) == 2 and all(reading.things)
-        kept = both and all(
+        same = both and all(
             reading.things[0][0].words[word] == reading.things[1][0].words[word] for word in ("colour", "shape")
         )
-        scores["permanence"] = Score(bool(kept))
+        scores["permanence"] = Score(bool(same))
     return scores
 
 
 def summarise(scores: Iterable[dict[str, Score]]) -> dict[str, dict[str, float]]:
-    """{attribute: accuracy, low, high, num, and the median error of quantities}."""
+    """Returns {attribute: {accuracy, low, high, num}}, with the median `error` for quantities."""
     by_name: dict[str, list[Score]] = defaultdict(list)
     for clip in scores:
         for name, value in clip.items():
@@ -212,7 +213,8 @@ def summarise(scores: Iterable[dict[str, Score]]) -> dict[str, dict[str, float]]
 
 
 def prompts(split: str, num: int, seed: int = 0) -> tuple[Scene, list[dict], list[str]]:
-    """Scenes, their attributes and their canonical prompts for one split: the same for the same seed."""
+    """Scenes of one split, their attributes and their canonical prompts; the seed determines them. Raises ValueError
+    for an unknown split."""
     if split not in GROUPS:
         raise ValueError(f"unknown split {split!r}: choose from {', '.join(GROUPS)}")
     group = GROUPS[split]
@@ -226,9 +228,10 @@ def prompts(split: str, num: int, seed: int = 0) -> tuple[Scene, list[dict], lis
 def evaluate_world(
     generate: Generate, num: int = 256, seed: int = 0, splits: Sequence[str] = tuple(GROUPS), fps: float = 8.0
 ) -> Results:
-    """Scores a function from prompts to clips. `seen` and `held_out` get `num` clips each, the others a quarter."""
+    """Scores a function from prompts to clips (uint8 [t h w 3], at `fps`). The splits `seen` and `held_out` have `num`
+    clips each, the others a quarter. Raises ValueError for `num` below 1."""
     if num < 1:
-        raise ValueError(f"{num} clips cannot be evaluated: ask for at least 1, e.g. 256")
+        raise ValueError(f"{num} clips cannot be evaluated: use at least 1, e.g. 256")
     results = {}
     for split in splits:
         _, wishes, texts = prompts(split, num, seed)
@@ -246,7 +249,8 @@ def evaluate_truth(
     size: tuple[int, int] = (64, 64),
     fps: float = 8.0,
 ) -> Results:
-    """The instrument's own accuracy on rendered clips, or on what `through` (an autoencoder) makes of them."""
+    """The reader's accuracy on rendered clips, or on their reconstructions by `through`, an autoencoder. `size` is
+    (height, width)."""
     results = {}
     for split in splits:
         scene, wishes, _ = prompts(split, num, seed)
@@ -258,7 +262,7 @@ def evaluate_truth(
 
 
 def table(results: Results) -> str:
-    """The results as text: a line per split and attribute, with interval, number of clips and median error."""
+    """The results as text: one line per split and attribute, with interval, number of clips and median error."""
     lines = [f"{'split':10} {'attribute':14} {'accuracy':>8}  {'95% interval':15} {'clips':>5}  median error"]
     for split, summary in results.items():
         for name, value in summary.items():
@@ -270,7 +274,7 @@ def table(results: Results) -> str:
 
 
 def measure(options: World) -> Measured:
-    """Asks a model for clips, reads them back and prints the accuracies."""
+    """Samples clips of a model, reads them back and prints the accuracies."""
     pipeline = load(options.model)
     batch = options.batch or (1 if jax.default_backend() == "cpu" else 8)
 
@@ -287,7 +291,7 @@ def measure(options: World) -> Measured:
         )
 
     def generate(prompts: list[str]) -> Iterator[Clip]:
-        # A request gives all its prompts the same noise: each batch is a request with a seed of its own.
+        # All prompts of a request have the same noise, so each batch is a request with its own seed.
         for start in range(0, len(prompts), batch):
             one = request(prompts[start : start + batch], options.seed + start)
             for video in pipeline.stream(one, pipeline.plan(one), batch):
@@ -296,7 +300,7 @@ def measure(options: World) -> Measured:
     results = evaluate_world(generate, options.num, options.seed, options.splits, pipeline.config.fps)
     print(table(results))
     plan = pipeline.plan(request(["a red ball"], options.seed))
-    settings = f"num {options.num}, seed {options.seed}, {sampled_with(plan)}"
+    settings = f"num {options.num}, seed {options.seed}, {sampling_text(plan)}"
     return Measured(results, tables(results, options.tables), settings, markdown.folder_of(options.model))
 
 
@@ -328,7 +332,7 @@ def core_table(results: Results) -> str:
 
 
 def short_table(results: Results) -> str:
-    """Those that have a bar."""
+    """The attributes that have a bar."""
     rows = [
         [name, *(percent(results[split][name], interval=False) for split in ("seen", "held_out")), f"at least {bar}%"]
         for name, bar in BARS.items()
@@ -337,7 +341,7 @@ def short_table(results: Results) -> str:
 
 
 def parts_table(results: Results) -> str:
-    """The other splits: the attribute that each is named after, the number of objects, and the whole prompt."""
+    """The other splits: accuracy of the attribute that names the split, of the number of objects, and of the prompt."""
     rows = [
         [split, *(percent(summary.get(name)) for name in (split, "objects", "prompt"))]
         for split, summary in results.items()

@@ -1,4 +1,5 @@
-"""Frames to latents and back: in one piece where that is small, else as a stream, or tile by tile."""
+"""The autoencoder in use: small clips are encoded and decoded in one call, longer ones as a stream, and frames that do
+not fit into memory tile by tile."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,12 +18,12 @@ from sorajax.models.vae import VAE, decode_chunks, decode_singly, decode_to_byte
 from sorajax.sampling.memory import in_tiles
 from sorajax.sampling.program import Programs, decode_whole, interruptible
 
-WHOLE = 2**20
-"""Pixels in all frames of a batch up to which one piece takes little memory."""
+MAX_WHOLE_PIXELS = 2**20
+"""Pixels in all frames of a batch up to which one call takes little memory; above it, clips are streamed."""
 
 
 class Codec:
-    """The autoencoder of a model."""
+    """A model's autoencoder, with frames in uint8 on one side and normalised latents on the other."""
 
     def __init__(self, config: SoraConfig, params: Parts, programs: Programs):
         self.config, self.params, self.programs = config, params, programs
@@ -30,13 +31,16 @@ class Codec:
     def encode(
         self, frames: UInt8[np.ndarray, "t y x 3"] | Float[np.ndarray, "t y x 3"]
     ) -> Float[np.ndarray, "t2 h w c"]:
-        """Latents of frames, bytes or floats in [-1, 1]. Edges are repeated to whole patches."""
+        """Encodes stride * n + 1 frames, uint8 or floats in [-1, 1], to n + 1 normalised latent frames.
+
+        The last rows and columns are repeated until height and width are whole patches of the transformer.
+        """
         (_, rows, columns), (_, ph, pw) = self.config.vae.stride, self.config.dit.patch
         _, height, width, _ = frames.shape
-        more = (0, 0), (0, -height % (rows * ph)), (0, -width % (columns * pw)), (0, 0)
-        frames = np.pad(frames, more, "edge")
+        padding = (0, 0), (0, -height % (rows * ph)), (0, -width % (columns * pw)), (0, 0)
+        frames = np.pad(frames, padding, "edge")
         video = (frames.astype(np.float32) / 127.5 - 1.0 if frames.dtype == np.uint8 else frames)[None]
-        config, large = self.config.vae, np.prod(frames.shape[:3]) > WHOLE
+        config, large = self.config.vae, np.prod(frames.shape[:3]) > MAX_WHOLE_PIXELS
 
         def encode(params: Any, video: Float[Array, "1 t y x 3"]) -> Any:
             if large:
@@ -48,29 +52,31 @@ class Codec:
     def decode(
         self, latents: Float[Array, "b t h w c"], height: int, width: int, cycle: Cycle | None = None
     ) -> UInt8[np.ndarray, "b t y x 3"]:
-        """Frames of whole clips, cut to the size that is shown; of a loop, whose latents are a cycle, one turn."""
+        """Decodes whole clips and cuts off the padding beyond `height` and `width`. With a cycle the latents are those
+        of a loop, and the frames are one turn of it: stride * cycle.size."""
         if cycle is not None:
             turn = cycle.size * self.config.vae.stride[0]
             return self.decode(cycle.unrolled(latents), height, width)[:, -turn:]
-        params, config, shown = self.params["vae"], self.config.vae, np.s_[:, :, :height, :width]
+        params, config, crop = self.params["vae"], self.config.vae, np.s_[:, :, :height, :width]
         decode = self.decoder(latents.shape)
         if decode is not decode_to_bytes:
-            return interruptible(lambda: decode(params, config, latents, {}))[0][shown]
-        if latents.shape[0] * latents.shape[1] * config.stride[0] * height * width > WHOLE:
-            return np.concatenate([part[shown] for part in decode_chunks(params, config, latents)], 1)
-        whole = self.programs(("decoder", latents.shape), partial(decode_whole, config), params, latents)
-        return np.asarray(whole)[shown]
+            return interruptible(lambda: decode(params, config, latents, {}))[0][crop]
+        if latents.shape[0] * latents.shape[1] * config.stride[0] * height * width > MAX_WHOLE_PIXELS:
+            return np.concatenate([part[crop] for part in decode_chunks(params, config, latents)], 1)
+        frames = self.programs(("decoder", latents.shape), partial(decode_whole, config), params, latents)
+        return np.asarray(frames)[crop]
 
     def decode_next(
         self, latents: Float[np.ndarray, "t h w c"], cache: Any, height: int, width: int
     ) -> tuple[Frames, Any]:
-        """The next frames of a stream, and what the stream remembers; `{}` begins one."""
+        """Decodes the next latents of a stream. Returns their frames and the decoder's cache; the cache `{}` begins a
+        stream."""
         decode, params = self.decoder((1, *latents.shape)), self.params["vae"]
         frames, cache = interruptible(lambda: decode(params, self.config.vae, latents[None], cache))
         return np.asarray(frames)[0, :, :height, :width], cache
 
     def decoder(self, shape: tuple[int, ...]) -> Callable:
-        """What decodes latents [b t h w c], a part of a stream, in the memory of this machine."""
+        """The function that decodes a part of a stream, latents of shape [b t h w c], within this machine's memory."""
         (_, rows, columns), (b, *latent) = self.config.vae.stride, shape
         if latent[1] * rows * latent[2] * columns <= UNTILED_PIXELS:
             return decode_to_bytes

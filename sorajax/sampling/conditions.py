@@ -1,4 +1,4 @@
-"""What sampling takes besides parameters: made here, and nowhere else."""
+"""The inputs of the compiled sampling program besides parameters. Pipeline, plan and tests all build them here."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -15,21 +15,23 @@ from sorajax.sampling.settings import Settings
 
 
 class Conditions(NamedTuple):
-    """All that sampling takes beside the parameters of a transformer, of numpy or on the device: what is compiled once
-    for its shapes."""
+    """All inputs of sampling besides the transformer's parameters, in numpy or on the device. Sampling is compiled once
+    for their shapes."""
 
     context: Float[Any, "prompts m e"]
-    """Of b prompts and, when guided, b negative ones after them."""
+    """Text embeddings of b prompts; with guidance followed by those of b negative prompts."""
     seeds: UInt32[Any, " b"]
+    """One for the noise of each clip."""
     times: Float[Any, " steps+1"]
+    """The sampler's times, from the start (at most 1, noise) to 0 (data)."""
     guidance_scale: Float[Any, ""]
     temperature: Float[Any, ""]
-    """Standard deviation of the noise that sampling begins from: 1 in training; below it clips vary less (Kingma &
-    Dhariwal 2018; for diffusion Popov et al. 2021)."""
+    """Standard deviation of the initial noise: 1 in training; clips vary less below 1 (Kingma & Dhariwal 2018; for
+    diffusion Popov et al. 2021)."""
     positions: Float[Any, " t"]
-    """Times of a clip's latent frames; with a cycle, of a view's."""
+    """Temporal rotary positions of a clip's latent frames; for a loop, those of one view."""
     known: Known
-    """With a cycle, of a view: nothing of it is known."""
+    """The fixed latents [b t h w c]; for a loop, those of one view, in which no frame is fixed."""
     extra: ExtraInputs = ExtraInputs()
 
 
@@ -40,11 +42,13 @@ def conditions_of(
     times: Float[np.ndarray, " steps+1"],
     known: Known,
     extra: ExtraInputs,
-    second: int = 1,
+    anchor_gap: int = 1,
 ) -> Conditions:
-    """The conditions of clips whose second latent frame comes `second` latent frames after the first.
+    """The conditions of clips of the settings.
 
-    `contexts` are those of the clips' prompts and then, when guided, of as many negative ones.
+    contexts: text embeddings of the clips' prompts and, with guidance, of as many negative prompts after them.
+    anchor_gap: distance from a clip's first latent frame to its second, in latent frames; above 1 the first is an
+    anchor from earlier in a film.
     """
     config = settings.model
     step = config.fps / settings.fps
@@ -54,19 +58,20 @@ def conditions_of(
         times=times,
         guidance_scale=np.asarray(settings.guidance_scale, np.float32),
         temperature=np.asarray(settings.temperature, np.float32),
-        positions=np.asarray(anchored(second, settings.latent[0], config.max_anchor_gap, step)),
+        positions=np.asarray(anchored(anchor_gap, settings.latent[0], config.max_anchor_gap, step)),
         known=known,
         extra=extra,
     )
 
 
 def abstract_conditions(config: SoraConfig, shape: tuple[int, ...], steps: int) -> Conditions:
-    """The shapes of one guided clip's conditions, of latents [t h w c]: what a plan compiles for."""
+    """Shapes, without arrays, of the conditions of one clip with guidance, for latents of shape [t h w c]; a plan
+    compiles for these."""
 
     def array(*size: int, kind: Any = jnp.float32) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(size, kind)
 
-    more = config.dit.in_channels - shape[-1]
+    extra_channels = config.dit.in_channels - shape[-1]
     image = None if config.vision is None else array(1, config.vision.tokens, config.vision.width)
     return Conditions(
         context=array(2, config.text.tokens, config.text.width),
@@ -76,5 +81,5 @@ def abstract_conditions(config: SoraConfig, shape: tuple[int, ...], steps: int) 
         temperature=array(),
         positions=array(shape[0]),
         known=jax.eval_shape(lambda: nothing_known((1, *shape))),
-        extra=ExtraInputs(image, array(1, *shape[:-1], more) if more else None),
+        extra=ExtraInputs(image, array(1, *shape[:-1], extra_channels) if extra_channels else None),
     )

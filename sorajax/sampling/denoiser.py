@@ -1,4 +1,5 @@
-"""Settings and conditions to latents: the transformer, or two experts one after the other."""
+"""The transformer in use: it samples latents from settings and conditions. A model of two experts runs one after the
+other."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,7 +28,7 @@ from sorajax.sampling.settings import Settings
 
 
 class Denoiser:
-    """The transformer of a model, with the inputs that condition it."""
+    """A model's transformer and the inputs that condition it."""
 
     def __init__(
         self, config: SoraConfig, params: Parts, prompts: Prompts, codec: Codec, programs: Programs, bar: Bar, name: str
@@ -43,12 +44,14 @@ class Denoiser:
         times: Float[np.ndarray, " steps+1"],
         known: Known,
         extra: ExtraInputs,
-        second: int = 1,
+        anchor_gap: int = 1,
         cycle: Cycle | None = None,
     ) -> Float[Array, "b t h w c"]:
-        """Latents of clips given as (prompt, seed), whose second latent frame comes `second` latent frames after the
-        first. Where there are two experts, one is in memory at a time and hands its state to the other."""
-        conditions, state = self.conditions(clips, settings, times, known, extra, second), None
+        """Samples latents of clips, each a (prompt, seed); see `conditions_of` for `anchor_gap`.
+
+        A model of two experts has one of them in memory at a time; the second continues from the sampler's state.
+        """
+        conditions, state = self.conditions(clips, settings, times, known, extra, anchor_gap), None
         for part, evaluations in expert_ranges(self.config, SAMPLERS[settings.sampler], times).items():
             if part == "dit_low":
                 conditions = conditions._replace(guidance_scale=np.asarray(settings.guidance_scale_low, np.float32))
@@ -64,12 +67,12 @@ class Denoiser:
         times: Float[np.ndarray, " steps+1"],
         known: Known,
         extra: ExtraInputs,
-        second: int = 1,
+        anchor_gap: int = 1,
     ) -> Conditions:
-        """All that sampling these clips takes besides parameters."""
+        """The inputs of sampling these clips besides parameters."""
         prompts = [prompt for prompt, _ in clips] + [settings.negative] * (len(clips) if settings.guided else 0)
         contexts = [self.prompts.context(prompt) for prompt in prompts]
-        return conditions_of(settings, contexts, [seed for _, seed in clips], times, known, extra, second)
+        return conditions_of(settings, contexts, [seed for _, seed in clips], times, known, extra, anchor_gap)
 
     def _evaluated(
         self,
@@ -80,9 +83,9 @@ class Denoiser:
         evaluations: tuple[int, int | None],
         cycle: Cycle | None,
     ) -> State:
-        """The state after a transformer's evaluations; compiled once for these shapes."""
+        """The sampler's state after one transformer's evaluations, a program that is compiled once for these shapes."""
         config = replace(self.config, dit=replace(self.config.dit, unroll=1))  # a loop compiles sooner, runs as fast
-        report = self.bar.report if self.bar.watched else None
+        report = self.bar.report if self.bar.visible else None
         function = partial(
             sample_latents,
             config,
@@ -103,11 +106,11 @@ class Denoiser:
         return self.config.conditioning.inputs(frames, shape, self.config.vae.stride[0], self.encoders, self.name)
 
     def window_inputs(self, known: Known, frames: Frames) -> tuple[Known, ExtraInputs]:
-        """The same for a window of a film, whose fixed latents and their frames exist."""
+        """The same for a window of a film, where both the fixed latents and their frames exist already."""
         return self.config.conditioning.window_inputs(known, frames, self.config.vae.stride[0], self.encoders)
 
     def image_tokens(self, picture: UInt8[np.ndarray, "y x 3"]) -> Float[Array, "i e"]:
-        """The image encoder's tokens of a picture."""
+        """Tokens of a picture from the image encoder, for models that have one."""
         config = self.config.vision
         assert config is not None
         image = preprocess(picture, config.size)[None]

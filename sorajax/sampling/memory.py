@@ -1,4 +1,4 @@
-"""What sampling runs one after the other, as shapes without arrays: what fits can be asked before anything is there."""
+"""Memory and FLOPs of sampling, estimated from shapes alone: whether a clip fits is known before weights are loaded."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -20,42 +20,45 @@ from sorajax.sampling.conditions import abstract_conditions
 from sorajax.sampling.program import encode_image, encode_text, sample_latents
 
 SPARE = 1.25
-"""By how much compiled programs may take more than planned."""
+"""Factor by which a compiled program may exceed its estimate."""
 
 
 class PlannedProgram(NamedTuple):
-    """A program that sampling runs, and what it takes, as shapes: the first argument holds the weights."""
+    """A program that sampling runs, with the shapes of its arguments."""
 
     name: str
     function: Callable
     arguments: tuple
+    """Shapes without arrays; the first argument holds the weights."""
     planned: int
-    """Bytes of memory by our own arithmetic: weights, and the largest values that are alive together."""
+    """Estimated memory in bytes: weights plus the largest activations that exist at the same time."""
     calls: int
-    """How often one clip runs it."""
+    """Calls per clip."""
     flops: float
-    """Of one call."""
+    """FLOPs per call."""
 
 
 def sampling_programs(
     config: SoraConfig, weights: Mapping[str, Any], shape: tuple[int, ...], steps: int, memory: float = 0
 ) -> list[PlannedProgram]:
-    """The stages of sampling one guided clip of latents [t h w c]; `weights` are shapes of "text", "dit" and "vae", and
-    by model of "vision". Of two experts, which are alike, one is there at a time. Frames are decoded whole where they
-    are small, or a device's `memory` in bytes has room for it.
+    """The programs of sampling one clip with guidance, in order, for latents of shape [t h w c].
+
+    weights: shapes of "text", "dit" and "vae", and of "vision" for a model with an image encoder. A model of two
+    experts, equal in size, has one in memory at a time. memory: bytes of a device; frames are decoded whole if they are
+    small or fit into it, else in tiles.
     """
-    made = [text_program(config.text, weights["text"])]
+    programs = [text_program(config.text, weights["text"])]
     if config.vision is not None:
-        made.append(vision_program(config.vision, weights["vision"]))
+        programs.append(vision_program(config.vision, weights["vision"]))
     if config.conditioning.needs_first_frame:
-        made.append(encoder_program(config.vae, weights["vae"], shape))
-    made.append(transformer_program(config, weights["dit"], shape, steps))
+        programs.append(encoder_program(config.vae, weights["vae"], shape))
+    programs.append(transformer_program(config, weights["dit"], shape, steps))
     tiled = in_tiles(config.vae, weights["vae"], shape, memory)
-    return [*made, decoder_program(config.vae, weights["vae"], shape, tiled)]
+    return [*programs, decoder_program(config.vae, weights["vae"], shape, tiled)]
 
 
 def text_program(config: TextConfig, weights: Any) -> PlannedProgram:
-    """The prompt, and the negative one."""
+    """The text encoder, called for the prompt and for the negative prompt."""
     m, item = config.tokens, jnp.dtype(config.dtype).itemsize
     scores, values = 8 * config.heads * m * m, m * (3 * config.hidden + 6 * config.width) * item
     arguments = weights, array(1, m, kind=jnp.int32), array(1, m, kind=bool)
@@ -64,7 +67,7 @@ def text_program(config: TextConfig, weights: Any) -> PlannedProgram:
 
 
 def vision_program(config: VisionConfig, weights: Any) -> PlannedProgram:
-    """The tokens of the first frame."""
+    """The image encoder, called for the first frame."""
     tokens, item = config.tokens, jnp.dtype(config.dtype).itemsize
     values = 8 * config.heads * tokens * tokens + tokens * (2 * config.hidden + 6 * config.width) * item
     function = partial(encode_image, config)
@@ -73,39 +76,39 @@ def vision_program(config: VisionConfig, weights: Any) -> PlannedProgram:
 
 
 def transformer_program(config: SoraConfig, weights: Any, shape: tuple[int, ...], steps: int) -> PlannedProgram:
-    """All steps, each of both prompts in one batch."""
+    """The sampler with all its steps; each step evaluates both guidance branches in one batch."""
     config = replace(config, dit=replace(config.dit, unroll=1))  # as the pipeline does
     dit, m, tokens = config.dit, config.text.tokens, tokens_of(config, shape)
     conditions = abstract_conditions(config, shape, steps)
-    read = tokens + m + (0 if config.vision is None else config.vision.tokens)
-    attention = 4 * tokens * read * dit.width * dit.depth
+    keys = tokens + m + (0 if config.vision is None else config.vision.tokens)
+    attention = 4 * tokens * keys * dit.width * dit.depth
     flops = steps * 2 * (2 * tokens * matrices(weights) + attention)
     function = partial(sample_latents, config, SAMPLERS["unipc"], True, None)
-    return PlannedProgram(
-        "transformer", function, (weights, conditions), nbytes(weights) + alive(config, shape), 1, flops
-    )
+    planned = nbytes(weights) + activation_bytes(config, shape)
+    return PlannedProgram("transformer", function, (weights, conditions), planned, 1, flops)
 
 
-def alive(config: SoraConfig, shape: tuple[int, ...], guided: bool = True) -> int:
-    """Bytes of the values that are there together in a block: its tokens and hidden units, before and after."""
-    each = 2 * (config.dit.width + config.dit.hidden) * jnp.dtype(config.dit.dtype).itemsize
-    return (2 if guided else 1) * tokens_of(config, shape) * each
+def activation_bytes(config: SoraConfig, shape: tuple[int, ...], guided: bool = True) -> int:
+    """Bytes of a block's largest activations at the same time: input and output of the tokens and the hidden units."""
+    per_token = 2 * (config.dit.width + config.dit.hidden) * jnp.dtype(config.dit.dtype).itemsize
+    return (2 if guided else 1) * tokens_of(config, shape) * per_token
 
 
 def check_fits(params: Parts, config: SoraConfig, shape: tuple[int, ...], guided: bool) -> None:
-    """Raises ValueError where the transformer and what it makes of latents [t h w c] at once do not fit."""
+    """Raises ValueError if the transformer's weights and its activations for latents of shape [t h w c] do not fit into
+    memory."""
     stride, rows, columns = config.vae.stride
     what = f"{shape[2] * columns}x{shape[1] * rows}, {1 + (shape[0] - 1) * stride} frames at once,"
-    params.check("dit", alive(config, shape, guided), what)
+    params.check("dit", activation_bytes(config, shape, guided), what)
 
 
 def tokens_of(config: SoraConfig, shape: tuple[int, ...]) -> int:
-    """Patches of a clip of latents."""
+    """Spacetime tokens of a clip whose latents have shape [t h w c]."""
     return math.prod(size // patch for size, patch in zip(shape, config.dit.patch))
 
 
 def encoder_program(config: VAEConfig, weights: Any, shape: tuple[int, ...]) -> PlannedProgram:
-    """The frames of one latent frame after the first, of the clip that says what is known."""
+    """The encoder, called for the frames of one latent frame after the first; it encodes the conditioning clip."""
     time, rows, columns = config.stride
     height, width = shape[1] * rows, shape[2] * columns
     encode = partial(VAE(config).apply, method="encode_part")
@@ -117,7 +120,7 @@ def encoder_program(config: VAEConfig, weights: Any, shape: tuple[int, ...]) -> 
 
 
 def decoder_program(config: VAEConfig, weights: Any, shape: Sequence[int], tiled: bool) -> PlannedProgram:
-    """One latent frame after the first, of the whole frame or of a tile."""
+    """The decoder, called for one latent frame after the first, or for one tile of it."""
     time, *strides = config.stride
     sizes = shape[1:3]
     tile = [min(TILE // stride, size) if tiled else size for size, stride in zip(sizes, strides)]
@@ -136,8 +139,8 @@ def decoder_program(config: VAEConfig, weights: Any, shape: Sequence[int], tiled
 
 
 def in_tiles(config: VAEConfig, weights: Any, shape: Sequence[int], memory: float, clips: int = 1) -> bool:
-    """Whether so many clips of latents [t h w c] are decoded tile by tile: where frames are large, and whole ones would
-    take more than what parts leave of a device's `memory`."""
+    """Whether `clips` clips, each of latents [t h w c], are decoded tile by tile: if frames are large, and decoding
+    whole ones takes more memory than the weights leave of a device's `memory` in bytes."""
     _, rows, columns = config.stride
     if shape[1] * rows * shape[2] * columns <= UNTILED_PIXELS:
         return False
@@ -146,15 +149,15 @@ def in_tiles(config: VAEConfig, weights: Any, shape: Sequence[int], memory: floa
 
 
 def array(*shape: int, kind: Any = jnp.float32) -> Any:
-    """A shape without an array."""
+    """A shape and dtype without an array."""
     return jax.ShapeDtypeStruct(shape, kind)
 
 
 def nbytes(tree: Any) -> int:
-    """Bytes of all arrays, or of their shapes."""
+    """Bytes of all arrays in a tree, or of arrays of its shapes."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def matrices(tree: Any) -> int:
-    """Weights that every token is multiplied by: those of the blocks' matrices."""
+    """Number of weights in the blocks' matrices, by which every token is multiplied."""
     return sum(leaf.size for leaf in jax.tree.leaves(tree["blocks"]) if leaf.ndim == 3)

@@ -1,9 +1,9 @@
-"""From a request to videos: prompts, denoiser and codec, put together.
+"""The pipeline: text encoder, denoiser and autoencoder put together, from a request to videos.
 
     tokens -> context -> velocity(x, time) -> sampler -> latents -> frames
 
-Clips longer than the model was trained on are films, made window by window (`film`). A clip's noise depends on its own
-seed alone, not on its batch.
+Clips longer than the model's window are films, sampled window by window (`film`). A clip's noise depends on its seed
+alone, not on its batch.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,20 +23,20 @@ from sorajax.models.text import Tokenizer
 from sorajax.sampling.codec import Codec
 from sorajax.sampling.denoiser import Denoiser
 from sorajax.sampling.film import film_frames
-from sorajax.sampling.memory import alive, check_fits
-from sorajax.sampling.pixels import put_back
+from sorajax.sampling.memory import activation_bytes, check_fits
+from sorajax.sampling.pixels import restore_fixed_pixels
 from sorajax.sampling.program import Programs
 from sorajax.sampling.progress import Bar
 from sorajax.sampling.prompts import Prompts
 from sorajax.sampling.request import Request, SamplerName
 from sorajax.sampling.settings import Settings, metadata, notes_on, settings_for
-from sorajax.sampling.shots import Shot, check_first_frames, described, shots_of
+from sorajax.sampling.shots import Shot, check_first_frames, shots_metadata, shots_of
 from sorajax.sampling.store import WindowStore
 from sorajax.sampling.windows import Windows, windows_for
 
 
 class Pipeline:
-    """A model in use. `pipeline("a red ball bounces")` gives videos that show themselves in a notebook."""
+    """A model ready to sample. `pipeline("a red ball bounces")` returns videos, which a notebook displays."""
 
     def __init__(
         self,
@@ -44,10 +44,11 @@ class Pipeline:
         params: dict[str, Any] | Parts,
         tokenizer: Tokenizer,
         name: str,
-        opened: Mapping[str, Any] | None = None,
+        load_options: Mapping[str, Any] | None = None,
     ):
-        """`opened` holds, in JSON values for the metadata of clips, how the model was changed when it was opened."""
-        self.config, self.tokenizer, self.name, self.opened = config, tokenizer, name, dict(opened or {})
+        """`load_options`: how the model was changed when it was opened (dtype, adapters, quantize), as JSON values; the
+        metadata of each clip record them."""
+        self.config, self.tokenizer, self.name, self.load_options = config, tokenizer, name, dict(load_options or {})
         self.params = params if isinstance(params, Parts) else Parts.of(jax.device_put(params))
         self.bar, programs = Bar(), Programs()
         self.prompts = Prompts(config, self.params, tokenizer, programs)
@@ -73,7 +74,7 @@ class Pipeline:
         guidance_scale_low: float | None = None,
         temperature: float | None = None,
     ) -> Videos:
-        """Makes `num` videos of each prompt, in order; see `Request` for the settings. Raises BadRequest."""
+        """Samples `num` videos of each prompt, in order. `Request` describes the settings. Raises BadRequest."""
         prompts = (prompts,) if isinstance(prompts, str) else tuple(prompts)
         request = Request(
             prompts,
@@ -98,8 +99,8 @@ class Pipeline:
         return Videos(video.whole() for video in self.stream(request, settings))
 
     def plan(self, request: Request, at_once: bool = False) -> Settings:
-        """The settings of a request with this model; `at_once`: in one window, however long. Raises BadRequest where it
-        cannot be met."""
+        """Settings of a request for this model, with defaults filled in. at_once: the clip is sampled in one window,
+        however long it is. Raises BadRequest where the model or the memory does not allow the request."""
         try:
             settings = settings_for(request, self.config, at_once)
             notes = notes_on(self.tokenizer, self.config, request.prompts, settings.negative)
@@ -117,19 +118,20 @@ class Pipeline:
         conditioning: ConditioningFrames | None = None,
         cycle: Cycle | None = None,
     ) -> Iterator[Video]:
-        """The videos one after another: `num` of the first prompt, then of the next.
+        """Yields the videos in order: `num` of the first prompt, then of the next.
 
-        batch: clips made at once, by default 1 on CPU, up to 8 on accelerators. conditioning: frames that are fixed in
-        each clip. cycle: each clip is a loop, and the settings are those of one view of it. Settings `in_windows` make
-        films.
+        batch: clips per sampling call; the default is 1 on CPU, and as many as fit, at most 8, on accelerators.
+        conditioning: frames that are fixed in each clip. cycle: each clip is a loop, and the settings are those of one
+        view of it. With settings `in_windows` each clip is a film.
         """
         clips = [(prompt, request.seed + index) for prompt in request.prompts for index in range(request.num)]
         if settings.in_windows:
             for prompt, seed in clips:
                 yield self.film(settings, shots_of(prompt, settings.frames), seed).whole()
             return
-        most = 1 if jax.default_backend() == "cpu" else 8
-        batch = batch or self.params.batch_that_fits(most, "dit", alive(self.config, settings.latent, settings.guided))
+        limit = 1 if jax.default_backend() == "cpu" else 8
+        clip_bytes = activation_bytes(self.config, settings.latent, settings.guided)
+        batch = batch or self.params.batch_that_fits(limit, "dit", clip_bytes)
         batch = min(batch, len(clips))
         groups = [clips[start : start + batch] for start in range(0, len(clips), batch)]
         times = settings.times(1.0 if conditioning is None else conditioning.strength)
@@ -143,7 +145,7 @@ class Pipeline:
                 self.bar.hide()
                 pixels = self.codec.decode(latents, settings.height, settings.width, cycle)
                 if conditioning is not None:
-                    pixels = put_back(conditioning, pixels)
+                    pixels = restore_fixed_pixels(conditioning, pixels)
                 for (prompt, seed), frames in zip(group, pixels, strict=False):
                     yield Video(frames, settings.fps, self.metadata(settings, prompt, seed))
 
@@ -155,9 +157,9 @@ class Pipeline:
         head: Frames | None = None,
         store: WindowStore | None = None,
     ) -> Film:
-        """A clip of any length, made while it is read. Raises BadRequest.
+        """A clip of any length, sampled while its frames are read. Raises BadRequest.
 
-        head: the first stride * n + 1 frames, where they are fixed. store: windows on disk, until the film is saved.
+        head: the first stride * n + 1 frames, if they are fixed. store: the film's windows on disk, until it is saved.
         """
         if self.config.conditioning.needs_first_frame:
             check_first_frames(shots, head, self.name)
@@ -171,13 +173,11 @@ class Pipeline:
                 model = Windows(self.denoiser, self.codec, settings)
                 yield from film_frames(model, shots, settings.latent, seed, head, store)
 
-        made_by = self.metadata(settings, shots[0].prompt, seed)
+        values = self.metadata(settings, shots[0].prompt, seed) | shots_metadata(shots)
         count = sum(shot.frames for shot in shots)
-        made_by |= described(shots)
-        return Film(frames(), count, settings.height, settings.width, settings.fps, made_by)
+        return Film(frames(), count, settings.height, settings.width, settings.fps, values)
 
     def metadata(self, settings: Settings, prompt: str, seed: int) -> dict[str, Any]:
-        """What it takes to make the clip again, in JSON values."""
-        return metadata(settings, prompt, seed, {"model": self.name, **self.opened}) | {
-            "version": f"sorajax {__version__}"
-        }
+        """Model, version and settings that reproduce the clip, as JSON values."""
+        values = metadata(settings, prompt, seed, {"model": self.name, **self.load_options})
+        return values | {"version": f"sorajax {__version__}"}

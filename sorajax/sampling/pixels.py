@@ -1,4 +1,4 @@
-"""Pixels that a person hands over: brought to a size and rate, and put back into the clip that is made of them."""
+"""The user's pixels: resized and resampled for the model, and pasted into the sampled clip where they are fixed."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,64 +9,68 @@ from jaxtyping import Bool, UInt8
 from sorajax.media.video import Frames, Video
 from sorajax.models.conditioning import ConditioningFrames
 
-STILL = 12.0  # of 255: a pixel that changes by much less stands still,
-LOST = 32.0  # of 255: what the autoencoder does to a pixel is less; more is an object that lies elsewhere
-AROUND = 5  # if so do all in a square of this side around it: the edge of what moves away changes little
+STILL = 12.0  # of 255: a pixel is still if it and all pixels around it change by much less
+NEIGHBOURHOOD = 5  # side of that square in pixels: the edge of an object that moves away changes little by itself
+RECONSTRUCTION_ERROR = 32.0  # of 255: the autoencoder changes a pixel by less; a larger difference is another object
 
 
-def put_back(
+def restore_fixed_pixels(
     conditioning: ConditioningFrames, frames: UInt8[np.ndarray, "b t y x 3"]
 ) -> UInt8[np.ndarray, "b t y x 3"]:
-    """The sampled frames with the given pixels in their places, and the others in the given ones' colours."""
+    """Pastes the fixed pixels into sampled frames, and matches the colours of the generated pixels to them.
+
+    Without `conditioning.exact`, frames are returned unchanged.
+    """
     if not conditioning.exact:
         return frames
-    said = np.zeros(frames.shape[1:4], bool)
+    fixed = np.zeros(frames.shape[1:4], bool)
     pixels = np.zeros(frames.shape[1:], np.uint8)
     if conditioning.head is not None:
-        said[: len(conditioning.head)], pixels[: len(conditioning.head)] = True, conditioning.head
+        fixed[: len(conditioning.head)], pixels[: len(conditioning.head)] = True, conditioning.head
     if conditioning.tail is not None:
-        said[-len(conditioning.tail) :], pixels[-len(conditioning.tail) :] = True, conditioning.tail
+        fixed[-len(conditioning.tail) :], pixels[-len(conditioning.tail) :] = True, conditioning.tail
     if conditioning.source_clip is not None and conditioning.region is not None:
-        pixels = np.where(said[..., None], pixels, conditioning.source_clip)
-        said |= ~conditioning.region
-    if not said.any():
+        pixels = np.where(fixed[..., None], pixels, conditioning.source_clip)
+        fixed |= ~conditioning.region
+    if not fixed.any():
         return frames
     if conditioning.region is not None:
-        shift = pixels[said].mean(0) - frames[:, said].mean(1)
+        shift = pixels[fixed].mean(0) - frames[:, fixed].mean(1)
         matched = np.clip(np.round(frames + shift[:, None, None, None]), 0, 255).astype(np.uint8)
-        return np.where(said[..., None], pixels, matched)
+        return np.where(fixed[..., None], pixels, matched)
     ends = [] if conditioning.head is None else [(len(conditioning.head) - 1, conditioning.head[-1])]
     ends += [] if conditioning.tail is None else [(len(pixels) - len(conditioning.tail), conditioning.tail[0])]
-    return np.where(said[..., None], pixels, np.stack([in_colours_of(ends, clip) for clip in frames]))
+    return np.where(fixed[..., None], pixels, np.stack([match_colours(ends, clip) for clip in frames]))
 
 
-def in_colours_of(ends: Sequence[tuple[int, UInt8[np.ndarray, "y x 3"]]], clip: Frames) -> Frames:
-    """A decoded clip without what the autoencoder did to the given frames, (number in the clip, pixels), at its ends.
+def match_colours(ends: Sequence[tuple[int, UInt8[np.ndarray, "y x 3"]]], clip: Frames) -> Frames:
+    """Corrects a decoded clip by the autoencoder's error on fixed frames; `ends` are (index in the clip, pixels).
 
-    The mean difference of each channel is taken back everywhere, and that of each pixel where the picture around it
-    stands still since the given frame, so that neither a seam nor a still background shows where the given frames end.
-    A difference far beyond what the autoencoder makes is not taken back: it would paste a ghost of the given object.
-    Between two ends the nearer one counts more.
+    The mean error of each channel is subtracted everywhere. The error of each pixel is subtracted where the picture
+    around it has not changed since the fixed frame. So neither a seam nor a still background shows where the fixed
+    frames end. An error far beyond the autoencoder's is kept: to subtract it would paste a ghost of the fixed object.
+    Between two ends the nearer one weighs more, by the inverse distance in frames.
     """
     from scipy import ndimage
 
-    moved, weights = [], []
-    for number, conditioning in ends:
-        difference = conditioning.astype(np.float32) - clip[number]
+    corrections, weights = [], []
+    for number, pixels in ends:
+        difference = pixels.astype(np.float32) - clip[number]
         shift = difference.mean((0, 1))
         change = np.abs(clip.astype(np.float32) - clip[number]).max(-1, keepdims=True)
-        change = ndimage.maximum_filter(change, (1, AROUND, AROUND, 1))
-        own = difference - shift
-        own *= np.exp(-np.square(np.abs(own).max(-1, keepdims=True) / LOST))
-        moved.append(shift + own * np.exp(-np.square(change / STILL)))
+        change = ndimage.maximum_filter(change, (1, NEIGHBOURHOOD, NEIGHBOURHOOD, 1))
+        local = difference - shift
+        local *= np.exp(-np.square(np.abs(local).max(-1, keepdims=True) / RECONSTRUCTION_ERROR))
+        corrections.append(shift + local * np.exp(-np.square(change / STILL)))
         weights.append(1 / np.maximum(np.abs(np.arange(len(clip)) - number), 0.5))
     share = np.stack(weights) / np.sum(weights, 0)
-    corrected = clip + np.einsum("et,etyxc->tyxc", share, np.stack(moved))
+    corrected = clip + np.einsum("et,etyxc->tyxc", share, np.stack(corrections))
     return np.clip(np.round(corrected), 0, 255).astype(np.uint8)
 
 
-def fitted(video: Video, width: int, height: int, fps: float) -> Frames:
-    """Frames of a clip at another size and rate: resized to cover, cut at the middle, the nearest frame in time."""
+def fit_clip(video: Video, width: int, height: int, fps: float) -> Frames:
+    """Frames of a clip at another size and rate: scaled to cover the size, cropped at the centre; in time, the nearest
+    frame."""
     from PIL import Image
 
     count = max(1, round(len(video.frames) * fps / video.fps))
@@ -85,12 +89,12 @@ def fitted(video: Video, width: int, height: int, fps: float) -> Frames:
 
 
 def read_mask(path: str | Path, width: int, height: int) -> Bool[np.ndarray, "y x"]:
-    """White is true, what is transparent is not. A mask of another size is resized as the clip is. Raises OSError or
-    ValueError."""
-    return fitted_mask(Video.load(path, behind="black").frames[0].mean(-1) > 127, width, height)
+    """Reads a mask from a picture: white is true, black and transparent are false. It is resized as `fit_clip` does.
+    Raises OSError or ValueError."""
+    return fit_mask(Video.load(path, behind="black").frames[0].mean(-1) > 127, width, height)
 
 
-def fitted_mask(mask: Bool[np.ndarray, "y x"], width: int, height: int) -> Bool[np.ndarray, "y2 x2"]:
-    """A mask at another size, resized and cut as `fitted` does."""
+def fit_mask(mask: Bool[np.ndarray, "y x"], width: int, height: int) -> Bool[np.ndarray, "y2 x2"]:
+    """A mask at another size, resized and cropped as `fit_clip` does."""
     white = np.repeat((mask[None, :, :, None] > 0) * np.uint8(255), 3, -1)
-    return fitted(Video(white, 1.0), width, height, 1.0)[0].mean(-1) > 127
+    return fit_clip(Video(white, 1.0), width, height, 1.0)[0].mean(-1) > 127

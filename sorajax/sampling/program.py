@@ -1,4 +1,4 @@
-"""What is compiled when a clip is made: prompts to context, context to latents, latents to frames."""
+"""The compiled programs of sampling: prompts to context, context to latents, latents to frames."""
 
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
@@ -23,7 +23,7 @@ from sorajax.models.vae import VAE, VAEConfig
 from sorajax.models.velocity import velocity_of
 from sorajax.models.vision import Vision, VisionConfig
 from sorajax.sampling.conditions import Conditions
-from sorajax.sampling.progress import watched
+from sorajax.sampling.progress import reporting
 
 Result = TypeVar("Result")
 
@@ -31,13 +31,13 @@ Result = TypeVar("Result")
 def encode_text(
     config: TextConfig, params: dict[str, Any], ids: Int[Array, "b m"], mask: Bool[Array, "b m"]
 ) -> Float[Array, "b m e"]:
-    """Tokens to context."""
+    """Encodes token ids to a text context; `mask` is true for tokens of the prompt, false for padding."""
     context: Any = TextEncoder(config).apply({"params": params}, ids, mask)
     return context
 
 
 def encode_image(config: VisionConfig, params: dict[str, Any], image: Float[Array, "b y x 3"]) -> Float[Array, "b i e"]:
-    """A prepared first frame to tokens."""
+    """Encodes a first frame, prepared by `models.vision.prepared`, to tokens of the image encoder."""
     tokens: Any = Vision(config).apply({"params": params}, image)
     return tokens
 
@@ -54,10 +54,11 @@ def sample_latents(
     cycle: Cycle | None = None,
     evaluations: tuple[int, int | None] = (0, None),
 ) -> State:
-    """Conditions to latents, which are the first of the sampler's state.
+    """Samples latents; returns the sampler's state, whose first entry they are.
 
-    params: of the transformer, or of one of two experts, which makes some of the `evaluations` (first, and before
-    which); the next one begins with the `state`.
+    params: of the transformer, or of one of two experts. evaluations: (first, stop) of the sampler's evaluations that
+    these parameters make. state: of the sampler after the expert before. report: called with the time of each
+    evaluation.
     """
     context, seeds, times, scale, temperature, positions, known, extra = conditions
     transformer = velocity_of(config.dit, {"params": params}, context, extra, positions)
@@ -66,17 +67,16 @@ def sample_latents(
         return transformer(x, whole_times(time) if config.whole_times else time)
 
     def pair(x: Float[Array, "b t h w c"], time: Float[Array, "b t"]) -> tuple[Array, Array]:
-        blind = (
-            drop_conditioning(known, noise, x, time) if config.drop_conditioning_in_cfg and cycle is None else (x, time)
-        )
-        velocity, velocity_null = jnp.split(model(*map(jnp.concatenate, zip((x, time), blind, strict=True))), 2)
+        drop = config.drop_conditioning_in_cfg and cycle is None
+        unconditional = drop_conditioning(known, noise, x, time) if drop else (x, time)
+        velocity, velocity_null = jnp.split(model(*map(jnp.concatenate, zip((x, time), unconditional, strict=True))), 2)
         return velocity, velocity_null
 
     noise = jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), known.latent.shape[1:]))(seeds) * temperature
-    follow = guided_pair(pair, scale) if guided else model
-    velocity = config.conditioning.hold_fixed(follow, known, noise) if cycle is None else looped(follow, cycle)
+    velocity = guided_pair(pair, scale) if guided else model
+    velocity = config.conditioning.hold_fixed(velocity, known, noise) if cycle is None else looped(velocity, cycle)
     if report is not None:
-        velocity = watched(velocity, report)
+        velocity = reporting(velocity, report)
     state = sampler.begin(config.conditioning.initial(known, noise)) if state is None else state
     rows = jax.tree.map(lambda row: row[slice(*evaluations)], sampler.rows(times))
     return sampler.advance(velocity, state, rows)
@@ -85,29 +85,28 @@ def sample_latents(
 def expert_ranges(
     config: SoraConfig, sampler: Sampler, times: Float[np.ndarray, " steps+1"]
 ) -> dict[str, tuple[int, int | None]]:
-    """Which evaluations each transformer of a model makes, one after the other: the first, and before which."""
+    """The evaluations (first, stop) that each transformer of a model makes, in order. With two experts, "dit" makes
+    those at times of at least `config.boundary`, and "dit_low" the rest."""
     if config.boundary is None:
         return {"dit": (0, None)}
     at = sampler.rows(jnp.asarray(times))[0]
     at = whole_times(at) if config.whole_times else at
     count = int((np.asarray(at) >= np.float32(config.boundary)).sum())
-    found = {"dit": (0, count), "dit_low": (count, len(at))}
-    return {part: (first, stop) for part, (first, stop) in found.items() if first < stop}
+    ranges = {"dit": (0, count), "dit_low": (count, len(at))}
+    return {part: (first, stop) for part, (first, stop) in ranges.items() if first < stop}
 
 
 def decode_whole(
     config: VAEConfig, params: dict[str, Any], latents: Float[Array, "b t h w c"]
 ) -> UInt8[Array, "b t y x 3"]:
-    """Latents to frames at once."""
+    """Decodes the latents of short clips to uint8 frames in one call."""
     video: Any = VAE(config).apply({"params": params}, latents, method="decode")
     return jnp.round((video + 1.0) * 127.5).astype(jnp.uint8)
 
 
-def compiled(function: Callable, *arguments: Any) -> Callable:
-    """The function compiled for these arguments; on CPU without optimisations that cost more time than they save.
-
-    Raises ValueError where the parameters among them are not those of the model's config.
-    """
+def compile_function(function: Callable, *arguments: Any) -> Callable:
+    """Compiles a function for arguments of these shapes; on CPU without the optimisations that cost more time than they
+    save. Raises ValueError where the parameters among the arguments do not fit the model's config."""
     options: dict[str, Any] = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else {}
     try:
         lowered = jax.jit(function).lower(*arguments)
@@ -117,20 +116,21 @@ def compiled(function: Callable, *arguments: Any) -> Callable:
 
 
 class Programs:
-    """What has been compiled, by kind: each is compiled when it first runs."""
+    """A cache of compiled programs; each is compiled when it first runs."""
 
     def __init__(self) -> None:
-        self.known: dict[Hashable, Callable] = {}
+        self.compiled: dict[Hashable, Callable] = {}
 
     def __call__(self, kind: Hashable, function: Callable, *arguments: Any) -> Any:
-        """What the function, compiled for arguments of these shapes, makes of them. `kind` must tell shapes apart."""
-        if kind not in self.known:
-            self.known[kind] = compiled(function, *arguments)
-        return interruptible(lambda: jax.block_until_ready(self.known[kind](*arguments)))
+        """Runs the function, compiled at the first call of its kind. `kind` must contain all that the program depends
+        on, the shapes of its arguments included."""
+        if kind not in self.compiled:
+            self.compiled[kind] = compile_function(function, *arguments)
+        return interruptible(lambda: jax.block_until_ready(self.compiled[kind](*arguments)))
 
 
 def interruptible(work: Callable[[], Result]) -> Result:
-    """Does the work in a thread, so that Ctrl-C is answered at once; XLA would not let go of the main thread."""
+    """Runs `work` in a thread, so that Ctrl-C takes effect at once: a call of XLA blocks the thread that makes it."""
     future: Future[Result] = Future()
 
     def do() -> None:

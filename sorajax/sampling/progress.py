@@ -1,8 +1,8 @@
-"""Progress for the person who waits, told from inside a jitted sampler without its knowledge.
+"""A progress bar for a jitted sampler, which needs no argument for it.
 
-A velocity is wrapped so that each evaluation reports its time; the bar knows the schedule, and turns that time into the
-number of steps done. A report is a host callback: it is compiled in only when somebody looks, because XLA programs with
-callbacks are not kept in jax's persistent cache.
+A wrapper of the velocity reports the time of each evaluation. The bar has the schedule, and turns that time into the
+number of finished steps. A report is a host callback; it is compiled only if stderr is a terminal, because jax's
+persistent cache does not store programs with callbacks.
 """
 
 import sys
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 
-def watched(velocity: Velocity, report: Callable[[Float[np.ndarray, ""]], None]) -> Velocity:
-    """The same velocity; each evaluation calls `report(time)` on the host, with the latest clock of any frame."""
+def reporting(velocity: Velocity, report: Callable[[Float[np.ndarray, ""]], None]) -> Velocity:
+    """The same velocity, whose evaluations call `report(time)` on the host with the largest time of any frame."""
 
     def wrapped(x: Latent, time: Float[Array, "b t"]) -> Latent:
         jax.debug.callback(report, time.max())
@@ -31,7 +31,7 @@ def watched(velocity: Velocity, report: Callable[[Float[np.ndarray, ""]], None])
 
 
 class Bar:
-    """Steps done and time left on stderr, over one or several samplings in turn."""
+    """A bar on stderr with finished steps and remaining time, over one or several samplings in turn."""
 
     def __init__(self) -> None:
         self.lines: tqdm | None = None
@@ -40,13 +40,13 @@ class Bar:
         self.begun = False
 
     @property
-    def watched(self) -> bool:
-        """Whether somebody sees it."""
+    def visible(self) -> bool:
+        """Whether stderr is a terminal."""
         return sys.stderr.isatty()
 
     def open(self, samplings: int, times: Float[np.ndarray, " steps+1"]) -> None:
-        """Draws an empty bar for that many samplings along the same times. What is compiled before the first report
-        does not count as time that they take."""
+        """Draws an empty bar for that many samplings along the same times. Compilation before the first report does not
+        count in its times."""
         from tqdm import tqdm
 
         self.times, self.before, self.begun = np.asarray(times), 0, False
@@ -56,8 +56,8 @@ class Bar:
 
     @contextmanager
     def over(self, samplings: int, times: Float[np.ndarray, " steps+1"]) -> Iterator[None]:
-        """Opened, where somebody sees it, and closed at the end."""
-        if self.watched:
+        """Opens the bar if it is visible, and closes it at the end."""
+        if self.visible:
             self.open(samplings, times)
         try:
             yield
@@ -65,24 +65,24 @@ class Bar:
             self.close()
 
     def report(self, time: Float[np.ndarray, ""]) -> None:
-        """Moves the bar to the step that begins at `time`; never back, since reports may overtake each other."""
+        """Moves the bar to the step that begins at `time`, never back: reports may arrive out of order."""
         if self.lines is not None and not self.begun:
             self.lines.reset()
             self.begun = True
         self._move(self.before + int((self.times > np.asarray(time)).sum()))
 
     def finish_sampling(self) -> None:
-        """Moves the bar to the end of the present sampling."""
+        """Moves the bar to the end of the current sampling."""
         self.before += len(self.times) - 1
         self._move(self.before)
 
     def hide(self) -> None:
-        """Clears the line, for others to print on; the next report draws the bar again."""
+        """Clears the line, so that other output can be printed; the next report draws the bar again."""
         if self.lines is not None:
             self.lines.clear()
 
     def close(self) -> None:
-        """Wipes the bar away."""
+        """Removes the bar."""
         if self.lines is not None:
             self.lines.close()
         self.lines = None

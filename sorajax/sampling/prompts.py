@@ -1,4 +1,4 @@
-"""Prompts to context: the text encoder is asked once for each, and its answers are kept."""
+"""The text encoder in use: it encodes each prompt once, and its contexts are cached."""
 
 from collections.abc import Iterable
 from functools import partial
@@ -9,33 +9,33 @@ from sorajax.devices.residency import Parts
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import Tokenizer
 from sorajax.sampling.program import Programs, encode_text
-from sorajax.sampling.settings import encoded
+from sorajax.sampling.settings import tokenize
 
-MOST = 64
-"""Prompts whose context is kept."""
+MAX_CONTEXTS = 64
+"""Prompts whose context is cached."""
 
 
 class Prompts:
-    """The contexts of prompts, on the device."""
+    """A model's text encoder and a cache of contexts on the device."""
 
     def __init__(self, config: SoraConfig, params: Parts, tokenizer: Tokenizer, programs: Programs):
         self.config, self.params, self.tokenizer, self.programs = config, params, tokenizer, programs
         self.contexts: dict[str, Float[Array, "m e"]] = {}
 
     def encode(self, prompts: Iterable[str]) -> None:
-        """Brings the contexts of all prompts of a request to the device, before anything else is there. Those of other
-        requests leave where there are too many."""
-        wanted = dict.fromkeys(prompts)
-        for prompt in wanted:
+        """Caches the contexts of all prompts of a request, before other parts of the model are loaded. If there are
+        more than `MAX_CONTEXTS`, the oldest ones of other requests are dropped."""
+        current = dict.fromkeys(prompts)
+        for prompt in current:
             self.context(prompt)
-        others = [prompt for prompt in self.contexts if prompt not in wanted]
-        for prompt in others[: max(0, len(self.contexts) - MOST)]:
+        others = [prompt for prompt in self.contexts if prompt not in current]
+        for prompt in others[: max(0, len(self.contexts) - MAX_CONTEXTS)]:
             del self.contexts[prompt]
 
     def context(self, prompt: str) -> Float[Array, "m e"]:
-        """What the text encoder makes of a prompt."""
+        """The text encoder's output for a prompt."""
         if prompt not in self.contexts:
-            ids, mask = encoded(self.tokenizer, self.config, [prompt], cut=True)
+            ids, mask = tokenize(self.tokenizer, self.config, [prompt], cut=True)
             encode = partial(encode_text, self.config.text)
             self.contexts[prompt] = self.programs("text", encode, self.params["text"], ids, mask)[0]
         return self.contexts[prompt]

@@ -1,4 +1,4 @@
-"""A request becomes settings: what it leaves open is filled in from the model that is to meet it."""
+"""Settings: a request for one model, with the model's defaults filled in."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,14 +14,14 @@ from sorajax.models.text import Tokenizer, clean, unfamiliar_words
 from sorajax.pretrained.conventions import released_shift
 from sorajax.sampling.request import Request, SamplerName
 
-LATEST = 1 - 1e-6  # where the open models' schedulers begin
+LATEST = 1 - 1e-6  # time at which the open models' schedulers begin
 SMALL = 10_000  # tokens of a vocabulary that does not know every word
-LEAST_STRENGTH = 1e-3  # of an edit: where sampling begins so close to time 0, nothing that can be seen changes
+LEAST_STRENGTH = 1e-3  # of an edit: sampling that begins so close to time 0 changes nothing visible
 
 
 @dataclass(frozen=True)
 class Settings:
-    """A request with every setting decided for one model."""
+    """A request for one model, with a value for every setting; units and ranges are those of `Request`."""
 
     frames: int
     height: int
@@ -30,30 +30,33 @@ class Settings:
     steps: int
     guidance_scale: float
     guidance_scale_low: float
-    """That of the expert for the low noise levels, where there are two."""
+    """For the expert of the low noise levels, in a model of two experts."""
     temperature: float
     negative: str
     sampler: SamplerName
     shift: float
     model: SoraConfig
     latent: tuple[int, int, int, int]
-    """t, h, w, c: whole patches, so that there may be more rows and columns than `height` and `width` show."""
+    """Shape t, h, w, c of the latents. h and w are whole patches, so they may exceed `height` and `width`."""
     notes: tuple[str, ...]
+    """Lines for the user on values that were rounded or may look worse."""
     in_windows: bool = False
-    """The clip is longer than the model makes at once: a film, made window by window."""
+    """Whether the clip is a film: longer than the model's window, sampled window by window."""
 
     @property
     def guided(self) -> bool:
+        """Whether classifier-free guidance applies."""
         return self.guidance_scale != 1 or self.guidance_scale_low != 1
 
     def of_window(self) -> "Settings":
-        """The same for one window of a film, which has the length that the model knows best."""
+        """The settings of one window of a film; a window has the model's first trained length."""
         frames = self.model.frames[0]
         latents = latents_for(frames, self.model.vae.stride[0])
         return replace(self, frames=frames, latent=(latents, *self.latent[1:]), in_windows=False)
 
     def times(self, start: float = 1.0) -> Float[np.ndarray, " steps+1"]:
-        """The sampler's times, from `start` to 0."""
+        """The sampler's times, from `start` (1 is noise) to 0; with a start below 1 there are fewer steps in
+        proportion."""
         steps = max(1, round(self.steps * start))
         times = np.array(schedule(steps, self.shift, max(start, LEAST_STRENGTH), self.model.last_time))
         times[0] = min(times[0], LATEST if self.model.whole_times else 1.0)
@@ -61,8 +64,8 @@ class Settings:
 
 
 def settings_for(request: Request, config: SoraConfig, at_once: bool = False) -> Settings:
-    """Fills in the model's defaults; `at_once`: the clip is not made in windows, however long. Raises BadRequest for a
-    size or length that the strides do not allow."""
+    """Fills in the model's defaults. at_once: the clip is sampled in one window, however long it is. Raises BadRequest
+    for a size or length that the strides do not allow."""
     stride, rows, columns = config.vae.stride
     _, ph, pw = config.dit.patch
     fps = request.fps or config.fps
@@ -76,30 +79,30 @@ def settings_for(request: Request, config: SoraConfig, at_once: bool = False) ->
     window = config.window
     if frames > window > 1 and not at_once:
         parts = f"overlapping windows of {config.frames[0]}"
-        notes += (f"{frames} frames are more than the {window} that the model makes at once: they are made in {parts}",)
+        notes += (f"{frames} frames are more than the model's window of {window}: they are made in {parts}",)
     largest = max(h * w for h, w in config.sizes) if config.free_aspect else 0
     if (height, width) not in config.sizes and height * width > largest:
         trained = ", ".join(f"{w}x{h}" for h, w in config.sizes)
         notes += (f"the model was trained at {trained}; {width}x{height} may look worse",)
     if fps != config.fps and frames > 1:
         notes += (f"the model was trained at {config.fps:g} fps; {fps:g} fps may look worse",)
-    scale = low = request.guidance_scale  # what is asked for serves both experts, as in the reference
+    scale = low = request.guidance_scale  # the requested scale is for both experts, as in the reference
     if scale is None:
         scale, low = config.guidance_scale, config.guidance_scale_low
     if request.guidance_scale_low is not None:
         if config.boundary is None:
             raise BadRequest(
-                f"a second guidance scale, {request.guidance_scale_low:g}, is for models of two experts: leave it out"
+                f"guidance_scale_low {request.guidance_scale_low:g} is for models of two experts: leave it out"
             )
         low = request.guidance_scale_low
     released = released_shift(config.conditioning.needs_first_frame, config.boundary, config.sizes[0][0])
     if config.clean_prompts and request.shift is None and not 0.5 < config.shift / released < 2:  # of an open model
         notes += (
-            f"the model's files have a shift of {config.shift:g}, which is used; its release samples with "
+            f"the model's files set the shift {config.shift:g}, which is used; its release samples with "
             f"{released:g}: --shift {released:g}",
         )
     if scale == 1 and low in (None, 1) and request.negative:
-        notes += ("a negative prompt does not count without guidance: ask for a guidance scale above 1",)
+        notes += ("the negative prompt has no effect without guidance: use a guidance scale above 1",)
     return Settings(
         frames=frames,
         height=height,
@@ -124,17 +127,17 @@ def settings_for(request: Request, config: SoraConfig, at_once: bool = False) ->
     )
 
 
-def metadata(settings: Settings, prompt: str, seed: int, made_by: Mapping[str, Any]) -> dict[str, Any]:
-    """What it takes to make a clip again, `made_by` a model, in JSON values."""
-    two = {} if settings.model.boundary is None else {"guidance_scale_low": settings.guidance_scale_low}
+def metadata(settings: Settings, prompt: str, seed: int, model: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that reproduce a clip, as JSON values; `model` are the entries that name the model."""
+    low = {} if settings.model.boundary is None else {"guidance_scale_low": settings.guidance_scale_low}
     return {
         "prompt": prompt,
         "negative": settings.negative,
         "seed": seed,
-        **made_by,
+        **model,
         "steps": settings.steps,
         "guidance_scale": settings.guidance_scale,
-        **two,
+        **low,
         "temperature": settings.temperature,
         "sampler": settings.sampler,
         "shift": settings.shift,
@@ -142,19 +145,19 @@ def metadata(settings: Settings, prompt: str, seed: int, made_by: Mapping[str, A
 
 
 def notes_on(tokenizer: Tokenizer, config: SoraConfig, prompts: Sequence[str], negative: str) -> tuple[str, ...]:
-    """What the model does not read of the prompts. Raises ValueError for one that is too long, where the model's
-    reference does not cut it."""
+    """Notes on the parts of prompts that the model does not read. Raises ValueError for a prompt that is too long, for
+    a model whose reference does not truncate it."""
     notes = []
     for number, text in enumerate([*prompts, negative], 1):
         try:
-            encoded(tokenizer, config, [text])
+            tokenize(tokenizer, config, [text])
         except ValueError as error:
             several = f'prompt {number}, "{text[:40]}...",' if len(prompts) > 1 else "the prompt"
             name = "the negative prompt" if number > len(prompts) else several
-            said = str(error).replace("the prompt", name, 1)
+            problem = str(error).replace("the prompt", name, 1)
             if not config.clean_prompts:
-                raise ValueError(said) from error
-            notes.append(f"{said}, as the rest is not read")
+                raise ValueError(problem) from error
+            notes.append(f"{problem}, as the rest is not read")
     if tokenizer.vocabulary <= SMALL:
         unknown = dict.fromkeys(word for text in (*prompts, negative) for word in unfamiliar_words(tokenizer, text))
         words = ", ".join(f'"{word}"' for word in unknown)
@@ -162,17 +165,17 @@ def notes_on(tokenizer: Tokenizer, config: SoraConfig, prompts: Sequence[str], n
     return tuple(notes)
 
 
-def encoded(
+def tokenize(
     tokenizer: Tokenizer, config: SoraConfig, prompts: Sequence[str], cut: bool = False
 ) -> tuple[Int[np.ndarray, "b m"], Bool[np.ndarray, "b m"]]:
-    """Ids and mask of prompts as the model reads them; `cut`: also of those that are too long, where its reference cuts
-    them. Raises ValueError else."""
+    """Token ids and mask of prompts as the model reads them. cut: a prompt that is too long is truncated, for models
+    whose reference does so. Raises ValueError for any other prompt that is too long."""
     texts = [clean(prompt) if config.clean_prompts else prompt for prompt in prompts]
     return tokenizer.encode(texts, cut and config.clean_prompts)
 
 
 def clip_length(request: Request, config: SoraConfig, fps: float) -> tuple[int, tuple[str, ...]]:
-    """Frames of the clip, and a note where seconds had to be rounded. Raises BadRequest for a length not allowed."""
+    """Frames of the clip, stride * n + 1, and a note if seconds are rounded. Raises BadRequest for other frames."""
     stride = config.vae.stride[0]
     if request.seconds is not None:
         frames = max(round((request.seconds * fps - 1) / stride), 0) * stride + 1
@@ -188,5 +191,6 @@ def clip_length(request: Request, config: SoraConfig, fps: float) -> tuple[int, 
 
 
 def latents_for(frames: int, stride: int) -> int:
-    """Latent frames that hold so many frames."""
+    """Latent frames of a clip of so many frames: the first frame alone, then groups of `stride`, the last one filled
+    up."""
     return 1 + -(-(frames - 1) // stride)

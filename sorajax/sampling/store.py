@@ -1,4 +1,4 @@
-"""The windows of a film on disk, so that it can go on after an interruption."""
+"""The windows of a film on disk, from which an interrupted film continues."""
 
 import json
 import shutil
@@ -15,10 +15,12 @@ REQUEST = "request.json"
 
 
 class WindowStore:
-    """The windows of one film on disk, so that it can go on after an interruption; in no folder nothing is kept."""
+    """The sampled windows of one film on disk, from which an interrupted film continues. Without a folder nothing is
+    stored."""
 
     def __init__(self, folder: Path | None = None, request: dict[str, Any] | None = None, resume: bool = False):
-        """`request` are JSON values that make the film. Raises ValueError where the folder holds another one."""
+        """request: JSON values that define the film. resume: windows in the folder are used; else they are deleted.
+        Raises ValueError if they are of another request."""
         self.folder, self.request = folder, request or {}
         if folder is None:
             return
@@ -28,12 +30,12 @@ class WindowStore:
             others := changed_settings(parse_metadata(note.read_bytes()), self.request)
         ):
             raise ValueError(
-                f"{folder} holds the windows of another request ({', '.join(others[:4])}): repeat that "
-                "one, or begin anew with --overwrite and without --resume"
+                f"{folder} has the windows of another request, with another {', '.join(others[:4])}: repeat that "
+                "request, or begin anew with --overwrite and without --resume"
             )
 
     def get(self, number: int) -> Float[np.ndarray, "t h w c"] | None:
-        """A window; None where there is none, or it is damaged, and is to be made again."""
+        """Latents of a window; None if it is missing or damaged, and must be sampled again."""
         path = self._path(number)
         try:
             return np.load(path) if path is not None and path.exists() else None
@@ -41,10 +43,11 @@ class WindowStore:
             return None
 
     def put(self, number: int, latents: Float[np.ndarray, "t h w c"]) -> None:
+        """Writes the latents of a window."""
         path = self._path(number)
         if path is None:
             return
-        if not (note := path.with_name(REQUEST)).exists():  # with the first one: nothing is there before
+        if not (note := path.with_name(REQUEST)).exists():  # the folder is made with its first window
             note.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(note, lambda temporary: temporary.write_text(json.dumps(self.request, indent=2)))
         write_atomically(path, lambda temporary: np.save(temporary, latents))
@@ -54,13 +57,13 @@ class WindowStore:
 
 
 class WindowStores(Protocol):
-    """Where the windows of films are kept until the films are whole."""
+    """Opens the window store of each film of a request."""
 
     @property
     def resume(self) -> bool:
-        """Whether some videos may be finished already, and need not be made."""
+        """Whether some videos may be finished already and are not sampled again."""
         ...
 
-    def __call__(self, number: int, made_by: Any) -> WindowStore:
-        """The store of the film of that number; `made_by`, JSON values, is the request that makes it."""
+    def __call__(self, number: int, request: Any) -> WindowStore:
+        """The store of film number `number`; `request` are the JSON values that define the film."""
         ...

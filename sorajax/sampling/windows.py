@@ -1,4 +1,4 @@
-"""How a film is cut into overlapping windows, and how a model makes one."""
+"""The overlapping windows of a film, and how a model samples one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,21 +16,24 @@ from sorajax.sampling.shots import Shot, runs
 
 
 class Past(NamedTuple):
-    """What a window knows of its run: latents, how many latents its second one lies after its first, and the frames
-    of what is known, stride * n + 1; none where nothing is."""
+    """The fixed part of a window, from the run before it."""
 
     known: Known
-    second: int
+    """Its latents [1 t h w c]: the anchor, then the overlap."""
+    anchor_gap: int
+    """Distance from the window's first latent to its second, in latents; above 1 the first is an anchor."""
     frames: Frames
+    """Frames of the fixed latents, stride * n + 1; none if nothing is fixed."""
 
 
 def overlap(window: int) -> int:
-    """Kept latents at the beginning of a window of so many: two at least where one is left to make, to show a pace."""
+    """Latents that a window of `window` latents shares with the window before: a third of it, at least two, which show
+    the speed of motion, as long as one new latent is left."""
     return max(0, min(max(2, (window - 1) // 3), window - 2))
 
 
 def prompts_of(run: Sequence[Shot], stride: int) -> list[str]:
-    """The prompt of each latent frame of a run; shots change at the latent frame that is nearest."""
+    """The prompt of each latent frame of a run; shots change at the nearest latent frame."""
     ends = [1 + round((end - 1) / stride) for end in np.cumsum([shot.frames for shot in run])]
     ends[-1] = latents_for(sum(shot.frames for shot in run), stride)
     starts = [0, *ends[:-1]]
@@ -38,7 +41,8 @@ def prompts_of(run: Sequence[Shot], stride: int) -> list[str]:
 
 
 def windows_for(shots: Sequence[Shot], window: int, stride: int, head: int = 0, redo_latents: int = 0) -> int:
-    """How many windows of so many latents are sampled; `head` latents of the first run are given. See `new_latents`."""
+    """Number of windows, each of `window` latents, that a film samples; `head` latents of the first run are fixed. See
+    `new_latents`."""
     count = 0
     for index, run in enumerate(runs(shots)):
         prompts = prompts_of(run, stride)
@@ -50,25 +54,25 @@ def windows_for(shots: Sequence[Shot], window: int, stride: int, head: int = 0, 
 
 
 def new_latents(prompts: Sequence[str], done: int, window: int, redo_latents: int = 0) -> int:
-    """How many latents the window after `done` latents adds, at least one: as many as fit and have one prompt, without
-    the last `redo_latents`, which the next window makes again."""
-    coming = prompts[done : done + max(1, window - known_before(done, window) - redo_latents)]
-    return next((i for i, prompt in enumerate(coming) if prompt != coming[0]), len(coming))
+    """Number of latents that a window adds after `done` latents, at least one: as many as fit and share one prompt,
+    without the last `redo_latents`, which the next window samples again."""
+    following = prompts[done : done + max(1, window - known_before(done, window) - redo_latents)]
+    return next((i for i, prompt in enumerate(following) if prompt != following[0]), len(following))
 
 
 def known_before(done: int, window: int) -> int:
-    """Latents at the beginning of a window that are known when `done` are there."""
+    """Fixed latents at the beginning of the window after `done` latents: anchor and overlap."""
     return min(done, 1 + overlap(window))
 
 
 def window_seed(seed: int, number: int) -> int:
-    """Every window has noise of its own; the first one's is that of a clip alone."""
+    """The seed of a window's noise; the first window has that of a clip of one window."""
     return seed if number == 0 else int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
 
 
 @dataclass(frozen=True)
 class Windows:
-    """The `film.WindowModel` of one request: its settings are those of a window."""
+    """The `film.WindowModel` of one request; `settings` are those of a window."""
 
     denoiser: Denoiser
     codec: Codec
@@ -89,7 +93,7 @@ class Windows:
     def sample(self, prompt: str, seed: int, past: Past) -> Float[np.ndarray, "t h w c"]:
         known, extra = self.denoiser.window_inputs(past.known, past.frames)
         clips, times = [(prompt, seed)], self.settings.times()
-        return np.asarray(self.denoiser.sample(clips, self.settings, times, known, extra, past.second))[0]
+        return np.asarray(self.denoiser.sample(clips, self.settings, times, known, extra, past.anchor_gap))[0]
 
     def encode(self, frames: Frames) -> Float[np.ndarray, "t h w c"]:
         return self.codec.encode(frames)

@@ -1,14 +1,14 @@
-"""Every way to ask, as one table: a task fixes frames of a clip, and the model generates the rest.
+"""The tasks, in one table: each fixes some frames of a clip, and the model generates the rest.
 
-A task yields one video per prompt and seed, in the request's order; what is longer than the model's window, or perhaps
-finished already, comes as a `Film`, made while it is saved. None of them adds an argument to the model or to a sampler:
-see `models.conditioning`, `sampling.film` and, of loops, `diffusion.looped`. The functions are attributes of this
-package, imported when they are asked for: `tasks.extend(pipeline, request, clip, "forward")`.
+A task yields one video per prompt and seed, in the request's order. A clip longer than the model's window, or one that
+may be finished already, is a `Film`, sampled while it is saved. No task adds an argument to the model or to a sampler:
+see `models.conditioning`, `sampling.film` and, for loops, `diffusion.looped`. The functions are attributes of this
+package, imported on first use: `tasks.extend(pipeline, request, clip, "forward")`.
 """
 
 from typing import TYPE_CHECKING, Any
 
-from sorajax.tasks.table import TASKS, Task, called
+from sorajax.tasks.table import TASKS, Task, load_function
 
 if TYPE_CHECKING:
     from sorajax.tasks.bridge import between, connect, fill
@@ -22,7 +22,7 @@ FUNCTIONS = {task.function.partition(":")[2]: task.function for task in TASKS.va
 
 def __getattr__(name: str) -> Any:
     if name in FUNCTIONS:
-        return called(FUNCTIONS[name])
+        return load_function(FUNCTIONS[name])
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -1,4 +1,4 @@
-"""The table of tasks, which command lines and evaluations read. Importing it is light."""
+"""The table of tasks, which command lines and evaluations read. Importing it does not import jax."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,11 +18,11 @@ Input = Literal["picture", "clip", "scenes"]
 class Task:
     """A row of the table.
 
-    name: of the option that asks for it, and of the field in a clip's metadata. function: MODULE:NAME in this package;
-    it takes (pipeline, request, *inputs, **options). inputs: what its files hold. options: its own settings and their
-    defaults; `required` is one that it cannot do without. trims: its first clip may be cut in time. own_length: why
-    seconds and frames cannot be chosen, "" where they can. resumable: whether it takes `stores` for unfinished films.
-    summary and example: for the manual.
+    name: the option of the command line, and the field in a clip's metadata. function: MODULE:NAME in this package; it
+    takes (pipeline, request, *inputs, **options). inputs: kinds of its files. options: its own settings and their
+    defaults. required: an option that must be set, "" if none. trims: whether --trim applies to its first clip.
+    own_length: why the request cannot set seconds and frames, "" if it can. resumable: whether it takes `stores`, with
+    which an interrupted film continues. summary and example: for the manual.
     """
 
     name: str
@@ -38,12 +38,12 @@ class Task:
 
     @property
     def plans_length(self) -> bool:
-        """Whether seconds and frames are those of the whole clip, and not of what is added to one."""
+        """Whether the request's seconds and frames are the length of the whole clip, not of frames added to one."""
         return self.resumable and not self.own_length
 
     @property
     def usage(self) -> str:
-        """The option as it is written on a command line."""
+        """The option as written on a command line, e.g. "--between FILE FILE"."""
         return " ".join((f"--{self.name}", *["FILE"] * len(self.inputs)))
 
     def run(
@@ -54,14 +54,15 @@ class Task:
         options: Mapping[str, Any] | None = None,
         stores: "WindowStores | None" = None,
     ) -> "Iterator[Video | Film]":
-        """The task's videos. Raises BadRequest."""
+        """Yields the task's videos, one per prompt and seed. Raises BadRequest."""
         more = {"stores": stores} if self.resumable else {}
-        videos: Iterator[Video | Film] = called(self.function)(pipeline, request, *inputs, **(options or {}), **more)
+        function = load_function(self.function)
+        videos: Iterator[Video | Film] = function(pipeline, request, *inputs, **(options or {}), **more)
         return videos
 
 
-def called(function: str) -> Any:
-    """The function MODULE:NAME of this package."""
+def load_function(function: str) -> Any:
+    """Imports the function MODULE:NAME of this package."""
     module, _, name = function.partition(":")
     return getattr(import_module(f"{__package__}.{module}"), name)
 
@@ -72,14 +73,14 @@ TASKS = {
         Task(
             "text",
             "clips:text",
-            "the prompt alone, of any length",
+            "text to video, of any length",
             '"a red ball bounces on a grey floor" --seconds 60 --out minute.mp4 --resume',
             resumable=True,
         ),
         Task(
             "image",
             "clips:animate",
-            "begin with a picture",
+            "image to video: a clip that begins with a picture",
             '"a red ball bounces" --image ball.png',
             inputs=("picture",),
             resumable=True,
@@ -87,7 +88,7 @@ TASKS = {
         Task(
             "extend",
             "extension:extend",
-            "go on where a clip ends, or before it begins",
+            "extend a clip after its end or before its beginning",
             '"a red ball bounces" --extend clip.mp4 --seconds 2 --direction backward',
             inputs=("clip",),
             options={"direction": "forward"},
@@ -96,7 +97,7 @@ TASKS = {
         Task(
             "between",
             "bridge:between",
-            "from a first picture to a last one",
+            "a clip from a first picture to a last one",
             '"a red ball falls" --between first.png last.png',
             inputs=("picture", "picture"),
         ),
@@ -111,28 +112,28 @@ TASKS = {
         Task(
             "fill",
             "bridge:fill",
-            "make a gap of a clip anew",
+            "fill a gap in a clip",
             '"a red ball falls" --fill clip.mp4 --gap 1.0:1.5',
             inputs=("clip",),
             options={"gap": None},
             required="gap",
             own_length="a gap is as long as --gap says",
         ),
-        Task("loop", "loops:loop", "end where it begins", '"a green ring spins" --loop --out ring.gif'),
+        Task("loop", "loops:loop", "a loop without a seam", '"a green ring spins" --loop --out ring.gif'),
         Task(
             "edit",
             "editing:edit",
-            "change a clip by words, everywhere or where a mask is white",
+            "edit a clip by a prompt, everywhere or where a mask is white",
             '"a blue ball bounces on a grey floor" --edit clip.mp4 --strength 0.75',
             inputs=("clip",),
-            options={"strength": 0.75, "mask": None},  # at 0.6 the model in the box often leaves the colour
+            options={"strength": 0.75, "mask": None},  # at 0.6 the embedded model often keeps the colour
             trims=True,
             own_length="an edit is as long as its clip",
         ),
         Task(
             "blend",
             "editing:blend",
-            "a clip that becomes another",
+            "turn one clip into another",
             '"a red ball falls" --blend a.mp4 b.mp4',
             inputs=("clip", "clip"),
             options={"strength": 0.6},
@@ -140,7 +141,7 @@ TASKS = {
         Task(
             "storyboard",
             "clips:storyboard",
-            "several prompts in time",
+            "a film of several scenes",
             "--storyboard board.json --out story.mp4",
             inputs=("scenes",),
             own_length="a storyboard has its own prompts and seconds",
@@ -148,4 +149,4 @@ TASKS = {
         ),
     )
 }
-"""By name. The first is what a request is that names no other."""
+"""Tasks by name. The first is the default."""

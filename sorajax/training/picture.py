@@ -57,7 +57,7 @@ def _read(
     made = {"latent": encode(video), "channels": channels(vae, encode, video)}
     if vision is None:
         return made
-    return made | {"image": Vision(vision).apply({"params": vision_params}, prepared(video[:, 0], vision.size))}
+    return made | {"image": Vision(vision).apply({"params": vision_params}, preprocess(video[:, 0], vision.size))}
 
 
 def channels(vae: VAEConfig, encode: Callable[[Any], Any], video: Float[Array, "b t y x 3"]) -> Any:
@@ -66,7 +66,7 @@ def channels(vae: VAEConfig, encode: Callable[[Any], Any], video: Float[Array, "
     return mask_channels(encode(first), jnp.zeros(video.shape[1]).at[0].set(1.0), vae.stride[0])
 
 
-def prepared(image: Float[Array, "b y x 3"], size: int) -> Float[Array, "b size size 3"]:
+def preprocess(image: Float[Array, "b y x 3"], size: int) -> Float[Array, "b size size 3"]:
     """As `models.vision.preprocess`, of pictures in [-1, 1]."""
     b, y, x, _ = image.shape
     width, height = (size, int(size * y / x)) if x <= y else (int(size * x / y), size)

@@ -84,10 +84,10 @@ def test_models_are_averaged_by_their_shares(run, tiny_model, tmp_path, capsys):
     deeper = replace(config, dit=replace(config.dit, depth=3))
     export_model(wide, params, deeper, tokenizer, "float32")
     for arguments, said in (
-        ([*models, "--shares", "0.5", "0.6"], "--shares 0.5 0.6 of 2 models: give one for each, and together 1"),
-        ([*models, "--sigma", "0.1"], "--sigma and --step are of one run"),
-        ([str(tiny_model)], "one run is averaged with --sigma, several models without"),
-        ([str(tiny_model), str(wide)], "is of another shape than"),
+        ([*models, "--shares", "0.5", "0.6"], "--shares 0.5 0.6 for 2 models: give one per model, with a sum of 1"),
+        ([*models, "--sigma", "0.1"], "--sigma and --step are for one run"),
+        ([str(tiny_model)], "one run needs --sigma, and --shares are for several models"),
+        ([str(tiny_model), str(wide)], "has another shape than"),
     ):
         assert main([*arguments, "--out", str(tmp_path / "no")]) == 1
         assert said in (line := capsys.readouterr().err)
@@ -102,4 +102,4 @@ def test_another_model_is_refused(run, tmp_path, capsys):
     assert "holds no averages" in capsys.readouterr().err
     (other / "model" / "config.json").unlink()
     assert main([str(other), "--sigma", "0.1", "--out", str(tmp_path / "out")]) == 1
-    assert "has no model of its own" in capsys.readouterr().err
+    assert "has averages but no model" in capsys.readouterr().err

@@ -123,11 +123,11 @@ def test_the_shell_command_is_timed_and_its_table_written(tmp_path, monkeypatch)
     """Cold before warm in one cache; films as they are when everything is compiled."""
     runs = []
 
-    def sampled(cache, *options):
+    def run_sample(cache, *options):
         runs.append((cache, options))
         return shell.Run(float(len(runs)), len(runs) * 2**20)
 
-    monkeypatch.setattr(shell, "sampled", sampled)
+    monkeypatch.setattr(shell, "run_sample", run_sample)
     page = tmp_path / "page.md"
     page.write_text("".join(f"<!-- measured: {name} -->\n<!-- end: {name} -->\n" for name in ("clip", "films")))
     found = measured(tmp_path, "clip", "--repeats", "3", "--markdown", str(page))
@@ -145,7 +145,7 @@ def test_the_shell_command_is_timed_and_its_table_written(tmp_path, monkeypatch)
 
 def test_a_command_that_fails_is_said(tmp_path):
     with pytest.raises(RuntimeError, match="Unrecognized options: --nothing"):
-        shell.sampled(tmp_path, "--nothing")
+        shell.run_sample(tmp_path, "--nothing")
 
 
 def test_a_training_step_counts_as_on_paper():
@@ -189,17 +189,26 @@ def on_paper(shape):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["dit-1x1"], "dit-1x1 is neither a named config nor an experiment file: there are reference, gpu, dit-12x384"),
+        (
+            ["dit-1x1"],
+            "is neither a named config nor an experiment file: use one of reference, gpu, dit-12x384",
+        ),
         (["dit-12x384", "--repeats", "0"], "--repeats 0 is not allowed: use at least 1"),
         (["dit-12x384", "--batch", "-1"], "--batch -1 is not allowed: use at least 1"),
         (["dit-12x384", "--json", "/nowhere/at/all.json"], "--json /nowhere/at/all.json: the folder does not exist"),
         (["dit-12x384", "--json", "/"], "--json / is a folder: name a file in it"),
         (["dit-12x384", "--mesh", "width=2"], "--mesh width=2: mesh axis 'width' does not exist"),
         (["dit-12x384", "--mesh", "fsdp=-1"], "--batch 1 does not divide over the 8 devices of --mesh fsdp=-1"),
-        (["reference", "--loader"], "reference has no training: name an experiment with --remat and --loader"),
-        ([VAE, "--remat"], "--remat is about transformers, and this experiment trains none"),
+        (
+            ["reference", "--loader"],
+            "for training, which reference has not: give an experiment",
+        ),
+        ([VAE, "--remat"], "--remat is for transformers, and this experiment trains none"),
         (["dit-12x384", "--loader"], "dit-12x384 is no experiment file"),
-        (["clip", "--remat"], "clip runs the shell command: --remat, --loader, --mesh and --batch are of training"),
+        (
+            ["clip", "--remat"],
+            "--batch are for training, and clip samples: leave them out",
+        ),
         (["films", "--seconds", "4", "0"], "--seconds 0 is not allowed: use more than 0 and at most 3600"),
         (["clip", "--markdown", "README.txt"], "--markdown README.txt cannot be read"),
         (["dit-12x384", "--markdown", "README.md"], "README.md has no mark of this command, which writes no table"),
@@ -220,7 +229,7 @@ def test_what_the_reference_needs_is_said(capsys, monkeypatch):
     ("text", "line"),
     [
         ("config = 1", "its `config` is of type int and no experiment, e.g. FlowTraining"),
-        ("not = Python", "is no experiment file"),
+        ("not = Python", "is not an experiment file"),
         ("", "defines no `config`"),
     ],
 )
@@ -238,7 +247,7 @@ def test_the_autoencoder_of_a_whole_model_is_found():
 def test_an_autoencoder_of_which_nothing_is_known_is_said(tmp_path, capsys):
     path = tmp_path / "experiment.py"
     path.write_text((CONFIGS / "tiny_dit.py").read_text())
-    assert_refused([str(path)], "has its autoencoder in runs/tiny_vae, and neither that nor", capsys)
+    assert_refused([str(path)], "names the autoencoder runs/tiny_vae, but neither it nor", capsys)
 
 
 def assert_refused(arguments, line, capsys):

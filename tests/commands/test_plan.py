@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 from sorajax.commands.plan import main
 from sorajax.devices.sharding import make_mesh
 from sorajax.evaluation.options import Sampling
-from sorajax.evaluation.plans import described
+from sorajax.evaluation.plans import config_and_weights
 from sorajax.models.conditioning import MaskChannels
 from sorajax.models.sora import init_dit, init_text, init_vae, init_vision
 from sorajax.models.vision import VisionConfig
@@ -111,7 +111,7 @@ def test_trainings_of_open_weights_are_planned_by_name():
 def test_what_is_planned_for_sampling_is_about_what_the_compiler_plans(bits):
     """Of the model in the box, for one CPU device; nothing is computed, so no weights are there."""
     asked = Sampling("sorajax/assets/world", dtype="float32", quantize=bits)
-    config, weights = described(asked)
+    config, weights = config_and_weights(asked)
     mesh = make_mesh({}, jax.devices()[:1])
     found = sampling_programs(config, weights, config.vae.latent_shape(17, 64, 64), 30)
     assert [stage.name for stage in found] == ["text", "transformer", "decoder"]
@@ -120,13 +120,13 @@ def test_what_is_planned_for_sampling_is_about_what_the_compiler_plans(bits):
         compiled = compile_program(stage, mesh).memory_analysis()
         assert compiled.argument_size_in_bytes > (held if stage.name != "decoder" else held / 2)  # half is the encoder
         assert 0.4 < stage.planned / (held + compiled.temp_size_in_bytes) < 2.5
-    whole = described(Sampling("sorajax/assets/world", dtype="float32"))[1]
+    whole = config_and_weights(Sampling("sorajax/assets/world", dtype="float32"))[1]
     assert (nbytes(weights["dit"]) < 0.4 * nbytes(whole["dit"])) == (bits is not None)
 
 
 def test_a_picture_and_one_of_two_experts_are_planned_too():
     """Of a small model that has all parts an open one may have; of experts one is there at a time."""
-    base = described(Sampling("sorajax/assets/world", dtype="float32"))[0]
+    base = config_and_weights(Sampling("sorajax/assets/world", dtype="float32"))[0]
     vision = VisionConfig(width=32, hidden=64, depth=3, heads=4, patch=14, size=56)
     channels = base.vae.latent_channels
     dit = replace(base.dit, in_channels=2 * channels + 4, image_width=vision.width, pooled_text=False)
@@ -149,7 +149,7 @@ def test_a_picture_and_one_of_two_experts_are_planned_too():
 
 
 def test_open_models_are_known_by_name():
-    config, weights = described(Sampling("Wan2.1-T2V-1.3B"))
+    config, weights = config_and_weights(Sampling("Wan2.1-T2V-1.3B"))
     assert sum(leaf.size for leaf in jax.tree.leaves(weights["dit"])) == 1_418_996_800
     assert sum(leaf.size for leaf in jax.tree.leaves(weights["text"])) == 5_680_910_336
     large = sampling_programs(config, weights, config.vae.latent_shape(81, 480, 832), 50)[2]
@@ -162,13 +162,13 @@ def test_open_models_are_known_by_name():
     ]
     assert [stage.name for stage in whole] == ["decoder, a tile", "decoder"]
     assert whole[1].calls == 21
-    assert described(Sampling("Wan2.2-TI2V-5B"))[0].vae.stride == (4, 16, 16)
+    assert config_and_weights(Sampling("Wan2.2-TI2V-5B"))[0].vae.stride == (4, 16, 16)
     for name, sizes in (("Wan2.1-I2V-14B-480P", (480, 832)), ("Wan-AI/Wan2.1-I2V-14B-720P-Diffusers", (720, 1280))):
-        assert described(Sampling(name))[0].sizes[0] == sizes
-    picture, experts = (described(Sampling(name)) for name in ("Wan2.1-I2V-14B", "Wan2.2-I2V-A14B"))
+        assert config_and_weights(Sampling(name))[0].sizes[0] == sizes
+    picture, experts = (config_and_weights(Sampling(name)) for name in ("Wan2.1-I2V-14B", "Wan2.2-I2V-A14B"))
     assert (picture[0].vision.tokens, picture[0].boundary, set(picture[1])) == (257, None, {*weights, "vision"})
     assert (experts[0].vision, experts[0].boundary, set(experts[1])) == (None, 0.9, set(weights))
-    assert described(Sampling("Wan2.2-T2V-A14B"))[0].boundary == 0.875
+    assert config_and_weights(Sampling("Wan2.2-T2V-A14B"))[0].boundary == 0.875
 
 
 def test_the_slowest_side_of_the_roof_is_the_bound():
@@ -185,7 +185,7 @@ def test_the_slowest_side_of_the_roof_is_the_bound():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["configs/dit_xl.py"], "no --topology: say what to plan for"),
+        (["configs/dit_xl.py"], "--topology is missing: give the machine to plan for"),
         (["configs/dit_xl.py", "--topology"], "--topology has no value"),
         (["configs/dit_xl.py", "--topology", "v9:2x2"], "v9:2x2 is no topology: write KIND:SHAPE, e.g. v5e:2x4"),
         (["configs/world_vae.py", "--topology", "v5e:2x4"], "VAETraining cannot be planned"),

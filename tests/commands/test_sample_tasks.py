@@ -31,10 +31,10 @@ from tests.tasks.test_tasks import clip
         (["--edit", "still.png", "--seconds", "1"], "an edit is as long as its clip"),
         (["--fill", "still.png"], "--fill FILE and --gap go together: give both"),
         (["--fill", "still.png", "--gap", "0.2:0.5"], "is not within the clip"),
-        (["--loop", "--resume"], "--loop keeps nothing: leave --resume out"),
-        (["--grid", "2", "--resume"], "a grid is made at once: leave one of them out"),
+        (["--loop", "--resume"], "--loop cannot be resumed: leave --resume out"),
+        (["--grid", "2", "--resume"], "a grid cannot be resumed: leave one of them out"),
         (["--extend", "."], ". is a folder: give the path of a picture or clip"),
-        (["--extend", "still.png", "--seconds", "0.03"], "has no frame: ask for 0.125 seconds or more"),
+        (["--extend", "still.png", "--seconds", "0.03"], "has no frame: use 0.125 seconds or more"),
         (["--fps", "1000"], "fps 1000 is not allowed: use 1 to 120"),
     ],
 )
@@ -83,14 +83,14 @@ def test_notes_say_what_was_not_asked_for(tiny_model, tmp_path, monkeypatch, cap
     clip(6, fps=24.0).save("clip.png")
     for argv, said in (
         (["--loop", "--frames", "9"], "a loop of 9 frames is rounded to 8"),
-        (["--extend", "clip.png", "--trim", "0.1:9", "--frames", "1"], "ends before 9 s: it is taken from 0.1 s to"),
-        (["--extend", "clip.png", "--fps", "8", "--frames", "1"], "has 24 frames a second, and 8 of them are taken"),
-        (["--image", "clip.png"], "a clip of 6 frames is given to begin with: its first one is taken"),
-        (["--negative", "blue", "--guidance-scale", "1"], "a negative prompt does not count without guidance"),
+        (["--extend", "clip.png", "--trim", "0.1:9", "--frames", "1"], "ends before 9 s: it is used from 0.1 s to"),
+        (["--extend", "clip.png", "--fps", "8", "--frames", "1"], "has 24 frames per second, and 8 of them are used"),
+        (["--image", "clip.png"], "a clip of 6 frames is given as a picture: its first frame is used"),
+        (["--negative", "blue", "--guidance-scale", "1"], "the negative prompt has no effect without guidance"),
         (["--negative", "zebra"], 'does not seem to know "zebra"'),
         (["--extend", "clip.png", "--seconds", "0.1"], "0.1 s at 24 fps is rounded to 2 frames"),
         (["--blend", "clip.png", "clip.png", "--frames", "9"], "a blend of 9 frames is longer than its clips, of 6"),
-        (["--edit", "clip.png", "--mask", "clip.png"], "clip.png has 6 frames, and the first one is the mask of all"),
+        (["--edit", "clip.png", "--mask", "clip.png"], "clip.png has 6 frames: the first one masks the whole clip"),
     ):
         assert main(["a red ball", "--model", str(tiny_model), "--out", "out.png", "--overwrite", *argv]) == 0
         assert capfd.readouterr().err.count(said) == 1
@@ -227,7 +227,7 @@ def test_a_trim_takes_a_part(tiny_model, tmp_path, capsys):
     command = ["a ball", "--model", str(tiny_model), "--extend", str(source), "--frames", "2", "--out", str(out)]
     assert main([*command, "--trim", "0.5:1.25"]) == 0
     assert len(Video.load(out).frames) == 6 + 2
-    for span, said in (("2:1", "no span"), ("x", "no span"), ("9:", "lasts 2 s")):
+    for span, said in (("2:1", "not a span"), ("x", "not a span"), ("9:", "lasts 2 s")):
         assert main([*command, "--overwrite", "--trim", span]) in (1, 2)
         assert said in capsys.readouterr().err
 

@@ -8,7 +8,15 @@ import pytest
 from sorajax import __version__
 from sorajax.errors import BadRequest
 from sorajax.evaluation import asking, markdown
-from sorajax.evaluation.markdown import Measured, blocks, command_line, replaced, small_line, weights_of, write_pages
+from sorajax.evaluation.markdown import (
+    Measured,
+    blocks,
+    command_line,
+    replace_tables,
+    small_line,
+    weights_of,
+    write_pages,
+)
 from sorajax.evaluation.options import Benchmark, Reconstruction, Tasks, World
 from sorajax.evaluation.tasks import Figure
 
@@ -16,9 +24,9 @@ PAGE = "a\n<!-- measured: one -->\nold\n<!-- end: one -->\nb\n<!-- measured: two
 
 
 def test_only_tables_of_the_command_are_replaced():
-    made = replaced(PAGE, {"one": "| new \\1 |\n", "three": "| none |\n"}, "line")
+    made = replace_tables(PAGE, {"one": "| new \\1 |\n", "three": "| none |\n"}, "line")
     assert made == PAGE.replace("old", "| new \\1 |\n\nline")
-    assert replaced(made, {"one": "| new \\1 |\n"}, "line") == made
+    assert replace_tables(made, {"one": "| new \\1 |\n"}, "line") == made
     assert blocks(made)["two"] == "kept\n"
 
 
@@ -87,7 +95,7 @@ def test_the_line_has_settings_commit_weights_and_hardware(tmp_path):
     assert line.startswith("<sub>`python -m sorajax.evaluate world`; seed 0; commit abc; weights ")
     assert " CPU cores (" in line
     (tmp_path / "model.safetensors").rename(tmp_path / "renamed")
-    with pytest.raises(BadRequest, match="holds no weights"):
+    with pytest.raises(BadRequest, match="has no weights"):
         markdown.fingerprint(tmp_path)
 
 

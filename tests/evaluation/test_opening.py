@@ -40,5 +40,7 @@ def test_nothing_is_timed_where_values_differ(monkeypatch):
         return source._replace(load=lambda finish: jax.tree.map(lambda leaf: leaf + 1, source.load(finish)))
 
     monkeypatch.setattr(opening, "streamed", otherwise)
-    with pytest.raises(RuntimeError, match="what was converted opens with other values: nothing is timed"):
+    with pytest.raises(
+        RuntimeError, match="converted files open with other values than the originals: nothing is timed"
+    ):
         opening.opening(1, **TINY)

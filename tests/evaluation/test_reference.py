@@ -82,4 +82,4 @@ def test_a_reference_with_other_weights_is_refused():
     del params["norm_out"]
     model = reference.reference_text_encoder(TEXT, reference.random_parameters(partial(reference.init_text, TEXT)))
     with pytest.raises(RuntimeError, match=r"do not have the same weights: encoder.final_layer_norm.weight"):
-        reference.filled(model, rows, params)
+        reference.with_weights(model, rows, params)

@@ -16,8 +16,8 @@ def moving():
 
 def test_cases_are_what_their_words_say(moving):
     assert len(moving) == 3
-    assert all(tasks.thing(case.words)["motion"] in case.prompt for case in moving)
-    assert all(tasks.thing(case.words)["motion"] in SIDEWAYS for case in moving)
+    assert all(tasks.object_words(case.words)["motion"] in case.prompt for case in moving)
+    assert all(tasks.object_words(case.words)["motion"] in SIDEWAYS for case in moving)
     assert moving[0].clip.shape == (GIVEN + 8, 64, 64, 3)
 
 
@@ -98,7 +98,7 @@ def test_images_and_negative_prompts():
 
     def truth(task, prompt, seed, frames, width, height):
         case = next(drawn)
-        words = tasks.thing(case.words)
+        words = tasks.object_words(case.words)
         assert words["colour"] in prompt
         assert words["shape"] in prompt
         return case.clip[:frames]
@@ -106,7 +106,7 @@ def test_images_and_negative_prompts():
     assert [figure.value for figure in tasks.image(truth, 4, 4, FPS).values()] == [100, 100, 100]
 
     red, blue = (
-        next(case.clip for case in cases(32, 5) if tasks.thing(case.words)["colour"] == colour)
+        next(case.clip for case in cases(32, 5) if tasks.object_words(case.words)["colour"] == colour)
         for colour in ("red", "blue")
     )
 

@@ -13,7 +13,7 @@ from sorajax.data.videos.decode import probe, read_clip
 from sorajax.errors import Note
 from sorajax.media.decoding import in_order
 from sorajax.media.video import Video
-from sorajax.sampling.pixels import fitted
+from sorajax.sampling.pixels import fit_clip
 from tests.data.videos.films import numbers, pictures, track
 
 # how long a film lasts
@@ -113,7 +113,7 @@ def test_a_clip_is_not_held_twice(tmp_path, suffix):
     tracemalloc.start()
     video = Video.load(path)
     most = tracemalloc.get_traced_memory()[1]
-    fitted_clip = fitted(video, 128, 96, 8.0)
+    fitted_clip = fit_clip(video, 128, 96, 8.0)
     after = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert most < 1.5 * clip.nbytes

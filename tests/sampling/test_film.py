@@ -70,12 +70,12 @@ class Recorder:
 
     def __init__(self, max_anchor_gap=0, redo_latents=0):
         self.max_anchor_gap, self.redo_latents = max_anchor_gap, redo_latents
-        self.known, self.prompts, self.seeds, self.seconds, self.shown = [], [], [], [], []
+        self.known, self.prompts, self.seeds, self.gaps, self.shown = [], [], [], [], []
 
     def sample(self, prompt, seed, past):
         known = past.known
         self.known.append(known)
-        self.seconds.append(past.second)
+        self.gaps.append(past.anchor_gap)
         self.shown.append(past.frames)
         self.prompts.append(prompt)
         self.seeds.append(seed)
@@ -124,8 +124,8 @@ def test_a_window_knows_how_the_film_began_where_the_model_was_trained_to():
     shots = [Shot("a", 41), Shot("b", 33, cut=True)]
     played(without, shots)
     played(model, shots)
-    assert without.seconds == [1] * 7
-    assert model.seconds == [1, 3, 5, 7, 1, 3, 5]
+    assert without.gaps == [1] * 7
+    assert model.gaps == [1, 3, 5, 7, 1, 3, 5]
     assert [known.latent[0, 0, 0, 0, 0] for known in model.known] == [0, 1, 1, 1, 0, 5, 5]
     assert [known.latent[0, 1, 0, 0, 0] for known in model.known] == [0, 1, 2, 3, 0, 5, 6]
 

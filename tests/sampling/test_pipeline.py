@@ -11,7 +11,7 @@ from sorajax.models.text import unfamiliar_words
 from sorajax.sampling.pipeline import Pipeline
 from sorajax.sampling.program import interruptible
 from sorajax.sampling.request import Request
-from sorajax.sampling.settings import encoded, notes_on, settings_for
+from sorajax.sampling.settings import notes_on, settings_for, tokenize
 from sorajax.sampling.shots import Shot
 from tests.conftest import TINY
 
@@ -89,7 +89,7 @@ def test_guidance_scale_one_ignores_the_negative_prompt(pipeline):
 
 
 def test_more_prompts_than_are_kept_leave_those_that_are_used(pipeline, monkeypatch):
-    monkeypatch.setattr("sorajax.sampling.prompts.MOST", 2)
+    monkeypatch.setattr("sorajax.sampling.prompts.MAX_CONTEXTS", 2)
     settings = pipeline.plan(Request(("a red ball",)))
     shots = [Shot(f"a {colour} ball", 5, cut=True) for colour in ("red", "blue", "green", "red")]
     assert len(pipeline.film(pipeline.plan(Request(("a red ball",))), shots, 0).whole().frames) == 20
@@ -97,7 +97,7 @@ def test_more_prompts_than_are_kept_leave_those_that_are_used(pipeline, monkeypa
     assert prompts <= set(pipeline.prompts.contexts)
     asked = []
     monkeypatch.setattr(
-        "sorajax.sampling.prompts.encoded", lambda *told, cut: asked.extend(told[2]) or encoded(*told, cut=cut)
+        "sorajax.sampling.prompts.tokenize", lambda *told, cut: asked.extend(told[2]) or tokenize(*told, cut=cut)
     )
     request = Request(("a box", "a star", "a ring", "a box falls"), steps=1)
     assert len(list(pipeline.stream(request, settings))) == 4
@@ -111,7 +111,7 @@ def test_a_prompt_that_is_too_long_is_named(pipeline):
     cutting = dataclasses.replace(pipeline.config, clean_prompts=True)  # as the open models' reference does
     notes = notes_on(pipeline.tokenizer, cutting, ("ball " * 20,), "")
     assert notes[0].endswith("shorten it to about 59 characters, as the rest is not read")
-    ids, _ = encoded(pipeline.tokenizer, cutting, ["ball " * 20], cut=True)
+    ids, _ = tokenize(pipeline.tokenizer, cutting, ["ball " * 20], cut=True)
     assert ids.shape == (1, 12)
 
 
@@ -141,7 +141,7 @@ def test_any_size_and_length_the_strides_allow(pipeline, settings, shape):
         ({"steps": 0}, "steps 0"),
         ({"guidance_scale": -1.0}, "guidance scale -1.0"),
         ({"guidance_scale": float("nan")}, "guidance scale nan"),
-        ({"guidance_scale_low": 2.0}, "a second guidance scale, 2, is for models of two experts: leave it out"),
+        ({"guidance_scale_low": 2.0}, "guidance_scale_low 2 is for models of two experts: leave it out"),
         ({"frames": 5, "seconds": 1.0}, "give one of them"),
         ({"seconds": 0.0}, "seconds 0.0"),
         ({"fps": -8.0}, "fps -8.0"),
@@ -206,7 +206,7 @@ def test_the_frame_rate_moves_the_clock_not_the_noise(pipeline):
 
 def test_a_clip_decoded_in_chunks_is_the_same(pipeline, monkeypatch):
     whole = frames_of(pipeline)[0]
-    monkeypatch.setattr("sorajax.sampling.codec.WHOLE", 0)
+    monkeypatch.setattr("sorajax.sampling.codec.MAX_WHOLE_PIXELS", 0)
     assert close(whole, frames_of(pipeline)[0])
 
 

@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from sorajax.media.video import Video
 from sorajax.models.conditioning import ConditioningFrames
-from sorajax.sampling.pixels import fitted, in_colours_of, put_back, read_mask
+from sorajax.sampling.pixels import fit_clip, match_colours, read_mask, restore_fixed_pixels
 
 
 def frames(count: int) -> np.ndarray:
@@ -16,7 +16,7 @@ def frames(count: int) -> np.ndarray:
 def test_seams_have_the_given_colours():
     start = frames(5) // 2 + 40
     made = np.concatenate([start, start])[None] + np.uint8(9)
-    back = put_back(ConditioningFrames(head=start), made)
+    back = restore_fixed_pixels(ConditioningFrames(head=start), made)
     assert np.array_equal(back[0, :5], start)
     assert np.array_equal(back[0, 5:], start)
 
@@ -28,24 +28,24 @@ def test_what_moves_away_leaves_no_outline():
     start = np.where(disc[..., None], 200, 90).astype(np.uint8) * np.ones(3, np.uint8)
     blurred = ndimage.gaussian_filter(start.astype(float), (1.5, 1.5, 0)) - 4
     gone = np.full((4, 32, 32, 3), 86.0)
-    back = in_colours_of([(0, start)], np.concatenate([blurred[None], gone]).round().astype(np.uint8))
+    back = match_colours([(0, start)], np.concatenate([blurred[None], gone]).round().astype(np.uint8))
     assert np.abs(back[1:].astype(int) - 90).max() <= 2
 
 
 def test_an_object_made_elsewhere_gets_no_ghost_of_the_given_one():
     y, x = np.mgrid[:32, :32]
     start, made = (np.where((np.hypot(y - 16, x - at) < 5)[..., None], 200, 90) * np.ones(3) for at in (9, 22))
-    back = in_colours_of([(3, start.astype(np.uint8))], np.repeat(made[None], 4, 0).astype(np.uint8) - np.uint8(4))
+    back = match_colours([(3, start.astype(np.uint8))], np.repeat(made[None], 4, 0).astype(np.uint8) - np.uint8(4))
     assert np.abs(back - made).max() <= 2
 
 
 def test_fitting_covers_and_cuts_and_keeps_time():
     moments = np.arange(8, dtype=np.uint8)[:, None, None, None] * 30
     video = Video(np.broadcast_to(moments, (8, 8, 24, 3)), 8)
-    slower = fitted(video, 16, 16, 4.0)
+    slower = fit_clip(video, 16, 16, 4.0)
     assert slower.shape == (4, 16, 16, 3)
     assert (np.diff(slower[:, 0, 0, 0].astype(int)) == 60).all()
-    assert np.array_equal(fitted(video, 24, 8, 8.0), video.frames)
+    assert np.array_equal(fit_clip(video, 24, 8, 8.0), video.frames)
 
 
 def test_what_is_transparent_in_a_mask_is_outside_it(tmp_path):

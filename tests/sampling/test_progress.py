@@ -9,7 +9,7 @@ import pytest
 
 from sorajax.diffusion.flow import schedule
 from sorajax.diffusion.samplers import SAMPLERS
-from sorajax.sampling.progress import Bar, watched
+from sorajax.sampling.progress import Bar, reporting
 
 TIMES = np.asarray(schedule(5, 3.0))
 NOISE = jax.random.normal(jax.random.key(0), (1, 2, 2, 2, 1))
@@ -22,7 +22,7 @@ def velocity(x, time):
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_each_evaluation_is_reported_and_nothing_changes(name):
     told = []
-    sample = jax.jit(lambda x: SAMPLERS[name](watched(velocity, lambda time: told.append(float(time))), x, TIMES))
+    sample = jax.jit(lambda x: SAMPLERS[name](reporting(velocity, lambda time: told.append(float(time))), x, TIMES))
     x = jax.block_until_ready(sample(NOISE))
     jax.effects_barrier()
     assert set(told) == set(TIMES[:-1].tolist())

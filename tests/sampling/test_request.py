@@ -31,7 +31,7 @@ def written(folder, board):
         ({"image": 300 * "a"}, 'entry 2: "image" is "aaa'),
         ({"seconds": 1e300}, 'entry 2: "seconds" is 1e+300: write at most 3600'),
         ({"seconds": 10**400}, 'entry 2: "seconds" is 1000000'),
-        ({"size": 3}, 'entry 2: "size" is no field'),
+        ({"size": 3}, 'entry 2: "size" is not a field'),
     ],
 )
 def test_a_bad_board_names_the_entry_and_the_field(tmp_path, change, said):
@@ -44,7 +44,7 @@ def test_a_bad_board_names_the_entry_and_the_field(tmp_path, change, said):
 def test_a_board_of_boards_without_end_is_refused(tmp_path):
     path = tmp_path / "board.json"
     path.write_text(100_000 * "[")
-    with pytest.raises(BadRequest, match=r"board\.json is no JSON"):
+    with pytest.raises(BadRequest, match=r"board\.json is not JSON"):
         read_storyboard(path)
 
 
@@ -61,15 +61,15 @@ def test_one_prompt_needs_no_list():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"sampler": "magic"}, "sampler 'magic' is not known: use unipc"),
-        ({"frames": 17.0}, "frames 17.0 is no whole number: use one, e.g. 17"),
-        ({"num": "2"}, "num '2' is no whole number"),
+        ({"sampler": "magic"}, "sampler 'magic' is unknown: use unipc"),
+        ({"frames": 17.0}, "frames 17.0 is not a whole number: use one, e.g. 17"),
+        ({"num": "2"}, "num '2' is not a whole number"),
         ({"seed": None}, "seed is None"),
-        ({"steps": True}, "steps True is no whole number"),
+        ({"steps": True}, "steps True is not a whole number"),
         ({"seconds": "2"}, "seconds 2 is not allowed"),
         ({"guidance_scale": "4"}, "guidance scale 4 is not allowed"),
-        ({"negative": ["blue"]}, "['blue'] is no text"),
-        ({"prompts": (5,)}, "5 is no text: give prompts as such"),
+        ({"negative": ["blue"]}, "['blue'] is not a string"),
+        ({"prompts": (5,)}, "5 is not a string: give prompts as text"),
         ({"prompts": None}, "there is no prompt"),
     ],
 )

@@ -8,13 +8,13 @@ import pytest
 from sorajax import tasks
 from sorajax.commands.arguments import Arguments
 from sorajax.commands.manual import DESCRIPTION
-from sorajax.tasks.table import TASKS, called
+from sorajax.tasks.table import TASKS, load_function
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_a_row_fits_its_function(name):
     task = TASKS[name]
-    function = called(task.function)
+    function = load_function(task.function)
     parameters = list(inspect.signature(function).parameters)
     inputs = parameters[2 : 2 + len(task.inputs)]
     assert parameters == ["pipeline", "request", *inputs, *task.options, *["stores"] * task.resumable]

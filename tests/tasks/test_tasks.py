@@ -12,7 +12,7 @@ from sorajax.media.video import Video
 from sorajax.models.conditioning import fixed_latents
 from sorajax.sampling.pipeline import Pipeline
 from sorajax.sampling.request import Request, StoryboardScene
-from sorajax.tasks.bridge import LEADING, leading
+from sorajax.tasks.bridge import CROSSFADE_STRENGTH, crossfade_conditioning
 
 PROMPT = Request(("a red ball",))
 RNG = np.random.default_rng(0)
@@ -62,23 +62,26 @@ def test_cuts_are_made_once_in_extensions_and_scenes(pipeline, monkeypatch):
     assert len(next(tasks.storyboard(pipeline, CUT, scenes)).whole().frames) == 16
     told = [("a blue box", 8, False), ("a red ball", 4, False), ("a box", 4, True)]
     assert films.pop() == told
-    with pytest.raises(BadRequest, match='asks for a cut, and a loop has no seam: leave "Cut to:" out, or --loop'):
+    with pytest.raises(BadRequest, match='contains a cut, and a loop has none: leave out "Cut to:", or --loop'):
         next(tasks.loop(pipeline, CUT))
 
 
 def test_more_than_can_be_made_at_once_is_refused(pipeline):
-    with pytest.raises(BadRequest, match=r"800 frames would be made at once, .* 40 at most: ask for a shorter clip"):
+    with pytest.raises(
+        BadRequest,
+        match=r"800 frames, fixed ones included, exceed the limit of .* for one window, 40: use a shorter clip",
+    ):
         next(tasks.loop(pipeline, request(seconds=100)))
-    with pytest.raises(BadRequest, match="would be made at once"):
+    with pytest.raises(BadRequest, match="fixed ones included, exceed the limit"):
         next(tasks.connect(pipeline, request(seconds=100), clip(5), clip(5)))
 
 
 def test_python_is_told_what_was_not_asked_for(pipeline):
     with pytest.warns(Note, match="the model was trained at 8 fps; 12 fps may look worse"):
         pipeline("a red ball", fps=12, frames=5)
-    with pytest.warns(Note, match="the clip of 40x16 is resized to 16x16, cut where its shape differs"):
+    with pytest.warns(Note, match="the clip of 40x16 is resized to 16x16, cropped if its aspect ratio differs"):
         next(tasks.extend(pipeline, request(frames=1, width=16, height=16), clip(5, 40), "forward"))
-    with pytest.warns(Note, match="the clip has 24 frames a second, and 8 of them are taken"):
+    with pytest.warns(Note, match="the clip has 24 frames per second, and 8 of them are used"):
         next(tasks.edit(pipeline, request(fps=8), clip(6, fps=24.0), 0.5))
 
 
@@ -137,16 +140,16 @@ def test_a_bridge_lies_between_two_untouched_clips(pipeline):
 
 def test_what_leads_to_a_clip_starts_from_what_lies_around_it(pipeline):
     dark, light = np.full((5, 16, 16, 3), 40, np.uint8), np.full((4, 16, 16, 3), 200, np.uint8)
-    conditioning = leading(pipeline, dark, light, 8)
+    conditioning = crossfade_conditioning(pipeline, dark, light, 8)
     levels = conditioning.source_clip[:, 0, 0, 0].astype(int)
     assert levels.tolist() == sorted(levels)
     assert levels[4] == 40
     assert 40 < levels[5] < levels[12] < levels[13] == 200
     assert np.array_equal(conditioning.source_clip[[0, -1]], [dark[0], light[0]])
-    assert (leading(pipeline, None, light, 5).source_clip == 200).all()
+    assert (crossfade_conditioning(pipeline, None, light, 5).source_clip == 200).all()
     known = fixed_latents(conditioning, (1, 5, 4, 4, 4), 4, pipeline.codec.encode)
     assert known.mask[0].tolist() == [True, True, False, False, True]
-    assert float(known.start) == pytest.approx(LEADING)
+    assert float(known.start) == pytest.approx(CROSSFADE_STRENGTH)
     np.testing.assert_allclose(known.latent[0, 2:4], pipeline.codec.encode(conditioning.source_clip)[2:4], atol=1e-5)
 
 
@@ -255,7 +258,7 @@ def test_what_has_its_own_length_takes_no_other(pipeline):
             next(asked())
     with pytest.raises(BadRequest, match="use at most 3600, an hour"):
         next(tasks.storyboard(pipeline, PROMPT, [StoryboardScene("a red ball", 3000.0)] * 2))
-    with pytest.raises(BadRequest, match="a gap from nan to 1 s is none"):
+    with pytest.raises(BadRequest, match="a gap from nan to 1 s is empty"):
         next(tasks.fill(pipeline, PROMPT, clip(9), (float("nan"), 1.0)))
     with pytest.raises(BadRequest, match=r"the mask has the shape \(5, 16, 16\)"):
         next(tasks.edit(pipeline, PROMPT, clip(5), 0.5, np.ones((5, 16, 16), bool)))
@@ -302,7 +305,7 @@ def test_a_blend_of_strength_zero_is_the_crossfade(pipeline):
 def test_a_blend_is_held_at_both_ends(pipeline, window, length):
     model = Pipeline(replace(pipeline.config, frames=(window,)), pipeline.params, pipeline.tokenizer, "tiny")
     first, second = clip(length), clip(40)
-    with pytest.warns(Note, match=f"clips of {length} and 40 frames are blended in {length}: say --seconds"):
+    with pytest.warns(Note, match=f"clips of {length} and 40 frames are blended in {length}: use --seconds"):
         film = one(tasks.blend(model, PROMPT, first, second, 0.6))
     assert len(film) == length
     assert np.array_equal(film[0], first.frames[0])

@@ -4,17 +4,17 @@
     python -m sorajax.benchmark gpu --part numerics sampling --profile traces
     python -m sorajax.benchmark gpu --rehearse           all of it at toy sizes, on whatever device there is
 
-    numerics   what the GPU computes beside the CPU's float32: attention, models, samplers, a film
+    numerics   the GPU's results against float32 on the CPU: attention, models, samplers, a film
     sampling   Wan 2.1 1.3B at 832x480, 81 frames, random weights: a guided step, text encoder, decoder, a whole clip
     training   one training step of the same model at 32,760 tokens
-    world      how long the embedded world model takes for a clip
-    torch      the same guided step in PyTorch, where torch and diffusers are installed
+    world      the embedded world model: seconds per clip
+    torch      the same guided step in PyTorch, if torch and diffusers are installed
 
-Each part runs in a process of its own with a share of --minutes, and loses nobody else's figures. docs/gpu.md says what
-they mean.
+Each part runs in a process of its own with a share of --minutes, so a crash does not affect other parts. docs/gpu.md
+explains the figures.
 
-Exit codes: 0 all parts ran and all numeric checks passed (a bar that is missed is reported, and no error), 1 else,
-2 the request makes no sense.
+Exit codes: 0 all parts ran and all numeric checks passed (a missed bar is reported, but is not an error), 1 else,
+2 the request is invalid.
 """
 
 import json
@@ -39,18 +39,18 @@ WIDTH = 46  # of a figure's name in print
 
 @dataclass(frozen=True)
 class Proof:
-    """What to prove, and in how much time."""
+    """What to measure, and in how much time."""
 
     minutes: float = 4.0
-    """Time for all parts together; what one does not use the later ones have."""
+    """Time limit for all parts together, at most 1440; time that one part does not use goes to later ones."""
     json: Path | None = None
-    """Also write everything to this file, after each part; an existing one is replaced."""
+    """A file for all figures, written after each part; an existing one is replaced."""
     profile: Path | None = None
-    """A folder for a trace of each timed program, whose longest operations are printed."""
+    """A folder for a trace of each timed program; the longest operations are printed."""
     rehearse: bool = False
-    """Toy sizes, on any device."""
+    """Run at toy sizes, on any device."""
     part: tuple[str, ...] = tuple(SECTIONS)
-    """Only these parts."""
+    """Run only these parts."""
 
 
 def prove(arguments: Sequence[str]) -> int:
@@ -80,13 +80,13 @@ def prove(arguments: Sequence[str]) -> int:
 
 
 def check(request: Proof) -> None:
-    """Raises BadRequest for what can be known to be wrong before anything runs."""
+    """Raises BadRequest for options that are wrong, before anything runs."""
     if not 0 < request.minutes <= 24 * 60:
         raise BadRequest(f"--minutes {request.minutes:g} is not allowed: use more than 0 and at most 1440, e.g. 4")
     if unknown := [name for name in request.part if name not in SECTIONS]:
-        raise BadRequest(f"--part {unknown[0]} is not known: there are {', '.join(SECTIONS)}")
+        raise BadRequest(f"--part {unknown[0]} is unknown: use some of {', '.join(SECTIONS)}")
     if not request.part:
-        raise BadRequest(f"--part names nothing: there are {', '.join(SECTIONS)}")
+        raise BadRequest(f"--part has no value: use some of {', '.join(SECTIONS)}")
     if request.json and not request.json.expanduser().parent.is_dir():
         raise BadRequest(f"--json {request.json}: the folder does not exist; create it first")
     if request.json and request.json.expanduser().is_dir():
@@ -110,12 +110,12 @@ def command_of(name: str, part: Section, request: Proof) -> Command:
 
 
 def beside_cpu(platforms: str) -> dict[str, str]:
-    """The environment in which JAX has the CPU too, which computes what the device is compared with."""
+    """The environment in which JAX has the CPU too, for the reference results."""
     return {"JAX_PLATFORMS": f"{platforms},cpu"} if platforms and "cpu" not in platforms.split(",") else {}
 
 
 def refuse(outcome: Outcome) -> None:
-    """Raises BadRequest where the process found no device that it may use."""
+    """Raises BadRequest if the process found no device that it may use."""
     for line in outcome.lines:
         if "refused" in line:
             raise BadRequest(line["refused"])
@@ -152,7 +152,7 @@ def bar(figure: Figure) -> str:
 
 
 def verdict(figure: Figure) -> str:
-    """In print: a failed check shouts, a bar that is missed does not."""
+    """The printed verdict: FAILED for a failed check; met, missed or ok for others; empty without a bar."""
     if figure.failed:
         return "FAILED"
     return {None: "", True: "ok" if figure.check else "met", False: "missed"}[figure.met]
@@ -174,7 +174,7 @@ def passed(outcomes: Sequence[Outcome]) -> bool:
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
-    """Everything once more, one line a figure; a part that did not run to its end has a line that says so."""
+    """A table of all figures, one line each, and a line for each part that did not run to its end."""
     lines = [f"{'part':9} {'figure':{WIDTH}} {'value':>14} {'bar':>17}  met"]
     for outcome in outcomes:
         lines += [f"{outcome.name:9} {row(figure)}" for figure in figures(outcome) if not figure.detail]
@@ -184,7 +184,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
 
 
 def write(path: Path, request: Proof, outcomes: Sequence[Outcome]) -> None:
-    """All figures and how they came about, as JSON."""
+    """Writes all figures and their conditions as JSON."""
     lines = [line for outcome in outcomes for line in outcome.lines]
     conditions: Line = next((line["conditions"] for line in lines if "conditions" in line), {})
     found: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""What a part of the proof measures. A figure travels from the part's process to the parent's as one line of JSON."""
+"""Figures of the proof. A part's process sends each to the parent process as one line of JSON."""
 
 import json
 import math
@@ -12,11 +12,11 @@ from sorajax.evaluation.proof.sizes import Sizes
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured value. `check` says that missing its bar is an error; other bars are aims that are reported."""
+    """One measured value. With `check`, a missed bar is an error; other bars are targets that are reported."""
 
     name: str
     value: float | None
-    """None: it could not be measured, and the note says why."""
+    """None if it could not be measured; the note has the reason."""
     unit: str = ""
     bar: float | None = None
     most: bool = False
@@ -28,7 +28,7 @@ class Figure:
 
     @property
     def met(self) -> bool | None:
-        """Whether the value meets its bar; None where there is none. A check without a value, or with NaN, fails."""
+        """Whether the value meets its bar; None without a bar. A check without a value, or with NaN, fails."""
         if self.value is None or self.bar is None:
             return False if self.check else None
         return self.value <= self.bar if self.most else self.value >= self.bar
@@ -38,7 +38,7 @@ class Figure:
         return self.check and not self.met
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values; what is not finite, which JSON cannot hold, becomes None and is named in the note."""
+        """JSON values; a value that is not finite, which JSON cannot store, becomes None and is named in the note."""
         found = asdict(self) | {"met": self.met}
         if self.value is not None and not math.isfinite(self.value):
             found |= {"value": None, "note": f"{self.value}; {self.note}".rstrip("; ")}
@@ -57,7 +57,7 @@ def tolerance(name: str, error: float, most: float, note: str = "") -> Figure:
 
 @dataclass(frozen=True)
 class Setting:
-    """How a part runs."""
+    """Settings of a part."""
 
     sizes: Sizes
     seconds: float
@@ -67,7 +67,7 @@ class Setting:
 
 
 Piece = Callable[[], Iterator[Figure]]
-"""One measurement of a part; where it fails, the next ones still run."""
+"""One measurement of a part; if it fails, the next ones still run."""
 
 
 def run_pieces(pieces: Mapping[str, Piece], lines: Path) -> None:

@@ -1,6 +1,6 @@
-"""The parts of the proof, in the order in which they run: the cheap and important ones first.
+"""The parts of the proof in their order: the cheap and important ones first.
 
-PyTorch comes last and has whatever time the others leave: how long torch.compile takes nobody can say.
+PyTorch comes last and gets the remaining time, because the time of torch.compile cannot be predicted.
 """
 
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Section(NamedTuple):
-    """One part: its module in this folder, its share of the time, and what its process needs in the environment."""
+    """One part: its module in this folder, its share of the time, and environment variables of its process."""
 
     module: str
     weight: float

@@ -1,4 +1,4 @@
-"""Where a program's time goes: jax.profiler's trace of one call, summed up by operation."""
+"""Time per operation: jax.profiler's trace of one call, summed by operation."""
 
 import gzip
 import json
@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 STREAM = "Stream"
-"""What the threads of a GPU's kernels are called in a trace."""
+"""Prefix of the names of a GPU's kernel threads in a trace."""
 
 
 def traced(folder: Path, call: Callable[[], Any]) -> None:
@@ -20,9 +20,9 @@ def traced(folder: Path, call: Callable[[], Any]) -> None:
 
 
 def longest(folder: Path) -> tuple[float, list[tuple[str, float]]]:
-    """Seconds of all operations of the newest trace in a folder, and of each name, the longest first.
+    """Total seconds of the operations in the newest trace of a folder, and seconds by name, longest first.
 
-    A GPU's kernels count where there are any, else the operations that XLA ran on the CPU.
+    Operations are a GPU's kernels if there are any, else XLA's operations on the CPU.
     """
     files = sorted(folder.rglob("*.trace.json.gz"), key=lambda file: file.stat().st_mtime)
     if not files:

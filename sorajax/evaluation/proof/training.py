@@ -1,4 +1,4 @@
-"""One training step at true size: float32 parameters, bfloat16 products, AdamW, whole blocks computed again."""
+"""One training step at full size: float32 parameters, bfloat16 products, AdamW, remat of whole blocks."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,7 +23,7 @@ def pieces(setting: Setting) -> dict[str, Piece]:
 
 
 def training(setting: Setting) -> Iterator[Figure]:
-    """The step of one clip. What is computed again counts as time and not as FLOPs."""
+    """The step of one clip. Recomputation counts as time but not as FLOPs."""
     shape = setting.sizes.timed
     losses: list[Any] = []
     case = transformer_case(replace(shape, dit=replace(shape.dit, remat="full")), 1)

@@ -1,4 +1,4 @@
-"""How long the embedded world model takes for clips of its own length and size, from a prompt to frames."""
+"""Latency of the embedded world model, from a prompt to frames, for clips of its default length and size."""
 
 import statistics
 import time
@@ -18,7 +18,7 @@ def pieces(setting: Setting) -> dict[str, Piece]:
 
 
 def latency(setting: Setting, batch: int) -> Iterator[Figure]:
-    """Median seconds of a call after one that compiles; the prompt is known by then, as it is in an interactive use."""
+    """Median seconds of a call after one that compiles; the prompt's context is cached, as in interactive use."""
     model = sorajax.load()
     request = Request((PROMPT,), num=batch, steps=setting.sizes.world_steps)
     settings = model.plan(request)

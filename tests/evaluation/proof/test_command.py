@@ -109,8 +109,8 @@ def test_without_a_gpu_it_says_so_in_one_line(monkeypatch, capsys):
     [
         (["--minutes", "0"], "--minutes 0 is not allowed: use more than 0"),
         (["--minutes", "nan"], "--minutes nan is not allowed"),
-        (["--part", "speed"], "--part speed is not known: there are numerics, sampling"),
-        (["--part"], "--part names nothing: there are numerics, sampling"),
+        (["--part", "speed"], "--part speed is unknown: use some of numerics, sampling"),
+        (["--part"], "--part has no value: use some of numerics, sampling"),
         (["--json", "/nowhere/at/all.json"], "--json /nowhere/at/all.json: the folder does not exist"),
         (["--json", "/"], "--json / is a folder: name a file in it"),
         (["--profile", __file__], "is a file: name a folder"),
