@@ -120,13 +120,28 @@ def _flops(one: Instruction, computation: Computation) -> float:
     if one.opcode == "dot":
         return 2.0 * size
     if one.opcode == "convolution":
-        window = [int(n) for n in re.findall(r"\d+", one.attribute(r"window=\{[^}]*size=([\dx]+)"))]
-        holes = [int(n) for n in re.findall(r"\d+", one.attribute(r"window=\{[^}]*lhs_dilate=([\dx]+)"))]
-        # Between the values of a dilated input are zeros, which cost nothing: so TPUs write products of a batch.
-        taps = math.prod(window) / math.prod(holes)
-        return 2.0 * size * taps * right[one.attribute(r"dim_labels=\w+_(\w+)->").index("i")]
+        kernel = one.attribute(r"dim_labels=\w+_(\w+)->")
+        return 2.0 * size * _taps(one, left) * right[kernel.index("i")]
     batch = math.prod(right[:-2])  # a library's product: |left| |right| = |result| * batch * contracted**2
     return 2.0 * size * math.sqrt(math.prod(left) * math.prod(right) / (size * batch))
+
+
+def _taps(convolution: Instruction, image: tuple[int, ...]) -> float:
+    """How many positions of the kernel one output takes. Padding counts, but zeros between values do not. TPUs write
+    products of a batch as windows that meet one value and else zeros: those count one."""
+    window = dict(re.findall(r"(\w+)=([^\s}]+)", convolution.attribute(r"window=\{([^}]*)\}")))
+    inputs, outputs = (convolution.attribute(rf"dim_labels={side}") for side in (r"(\w+)_", r"\w+->(\w+)"))
+    taps = 1.0
+    for axis in range(len(window["size"].split("x")) if window else 0):
+        size, stride, low, dilated, apart = (
+            int(window[key].split("x")[axis].partition("_")[0]) if key in window else absent
+            for key, absent in (("size", 1), ("stride", 1), ("pad", 0), ("lhs_dilate", 1), ("rhs_dilate", 1))
+        )
+        image_size, count = image[inputs.index(str(axis))], convolution.shapes[0][1][outputs.index(str(axis))]
+        places = (o * stride + k * apart - low for o in range(count) for k in range(size))
+        met = sum(place % dilated == 0 and 0 <= place // dilated < image_size for place in places) / count
+        taps *= met if met <= 1 else size / dilated
+    return taps
 
 
 def _trips(label: str, outer: Computation, computations: dict[str, Computation]) -> int:

@@ -1,6 +1,7 @@
 """The work of one device adds up: split over eight it is an eighth, a loop's body counts as often as it runs, and on
 one device it is what the traced function says."""
 
+import re
 from functools import partial
 
 import jax
@@ -208,6 +209,43 @@ ENTRY %main (a: bf16[8,128], b: bf16[4,256,512], c: bf16[4,512,384], e: s4[64]) 
   ROOT %f.3 = bf16[64,128]{1,0} fusion(%a, %g), kind=kCustom, calls=%done
 }
 """
+
+
+@pytest.mark.parametrize(
+    ("line", "flops"),
+    [
+        (
+            "f32[32,4,64,8] conv(f32[32,4,64,16] f32[32,4,8,16]), window={size=32x4 stride=31x3 lhs_dilate=32x4}, "
+            "dim_labels=01bf_01oi->01bf",
+            2 * 32 * 4 * 64 * 8 * 16,
+        ),
+        (
+            "f32[32,2,64,8] conv(f32[32,2,64,16] f32[32,2,8,16]), window={size=32x2 stride=32x2 pad=31_31x1_1 "
+            "lhs_dilate=31x1 rhs_reversal=1x1}, dim_labels=01bf_01oi->01bf",
+            2 * 32 * 2 * 64 * 8 * 16,
+        ),
+        (
+            "f32[32,64,4,8] conv(f32[32,64,16,1] f32[4,8,16,1]), window={size=1x4 pad=0_0x3_3 rhs_reversal=0x1}, "
+            "dim_labels=0bf1_1oi0->0b1f",
+            2 * 32 * 64 * 4 * 8 * 16,
+        ),
+        (
+            "f32[16,8,1] conv(f32[32,64,16] f32[32,64,8]), window={size=32}, dim_labels=0fb_0io->bf0",
+            2 * 16 * 8 * 32 * 64,
+        ),
+    ],
+    ids=["dilated", "reversed", "padded", "summed"],
+)
+def test_products_that_tpus_write_as_convolutions(line, flops):
+    """Windows of the product of a batch, as TPUs' compiler writes them: over heads, clips, or both."""
+    result, left, right = re.findall(r"f32\[[\d,]*\]", line)
+    attributes = line.partition("), ")[2]
+    text = f"""ENTRY %main (a: {left}, b: {right}) -> {result} {{
+  %a = {left} parameter(0)
+  %b = {right} parameter(1)
+  ROOT %c = {result} convolution(%a, %b), {attributes}
+}}"""
+    assert read(text).flops == flops
 
 
 def test_what_a_tpus_compiler_writes_is_read():
