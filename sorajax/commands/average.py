@@ -71,7 +71,7 @@ def average(options: Options) -> None:
     from sorajax.models.folder import export_model, load_model, model_kind
     from sorajax.models.sora import SoraConfig
     from sorajax.models.vae import VAEConfig
-    from sorajax.training.posthoc import check_widths, combine, read_snapshots, solve
+    from sorajax.training.posthoc import check_widths, combine, read_snapshots, replaced, solve
 
     if not options.run or options.sigma is None or options.shares:
         raise ValueError(

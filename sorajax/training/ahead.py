@@ -5,7 +5,6 @@ its memory once, and sending what the collectives send (Williams et al. 2009).
 """
 
 import re
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from sorajax.devices.partitioned import read
 from sorajax.devices.sharding import AXES, batch_sharding, shardings
 from sorajax.training.flops import training_flops
 from sorajax.training.loop import LoopConfig
@@ -22,22 +22,6 @@ from sorajax.training.optimizer import make_optimizer
 from sorajax.training.step import Stage, make_begin, make_update, method, step_loss
 
 GIB = 2**30
-COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
-BYTES = {
-    "pred": 1,
-    "s8": 1,
-    "u8": 1,
-    "bf16": 2,
-    "f16": 2,
-    "s16": 2,
-    "u16": 2,
-    "f32": 4,
-    "s32": 4,
-    "u32": 4,
-    "f64": 8,
-    "s64": 8,
-    "u64": 8,
-}
 
 
 class Chip(NamedTuple):
@@ -177,7 +161,7 @@ def plan_step(stage: Any, batch: Any, config: LoopConfig, mesh: Mesh) -> StepPla
         arguments=memory.argument_size_in_bytes,
         temporary=memory.temp_size_in_bytes,
         peak=peak_of(memory),
-        collectives=collectives(compiled.as_text()),
+        collectives=read(compiled.as_text()).collectives,
     )
 
 
@@ -209,62 +193,6 @@ def compile_program(stage: Any, mesh: Mesh) -> Any:
     with jax.set_mesh(mesh):
         traced = jax.jit(stage.function).trace(placed, *rest)
         return compile_lowered(traced.lower(lowering_platforms=("cuda" if platform == "gpu" else platform,)))
-
-
-def collectives(text: str) -> dict[str, tuple[int, int]]:
-    """Kind -> (times, bytes of results) in a compiled program, what a loop repeats counted as often as it runs.
-
-    A collective that the compiler has spread over several fusions (one channel) counts once.
-    """
-    bodies, entry = _computations(text)
-    totals: Counter[str] = Counter()
-    sizes: Counter[str] = Counter()
-    channels: set[str] = set()
-
-    def walk(name: str, times: int) -> None:
-        for line in bodies.get(name, ()):
-            kind = re.search(rf" ({'|'.join(COLLECTIVES)})(-start)?\(", line)
-            channel = re.search(r"channel_id=(\d+)", line)
-            if kind and not (channel and channel[1] in channels):
-                channels.update([channel[1]] if channel else [])
-                result = line.split(" = ", 1)[1]
-                shapes = [_size(*shape) for shape in re.findall(r"(\w+)\[([\d,]*)\]", result[: result.index(kind[0])])]
-                totals[kind[1]] += times
-                sizes[kind[1]] += times * (max(shapes) if kind[2] else sum(shapes))
-            inside = times * _trips(line, bodies) if " while(" in line else times
-            for called in re.findall(r"(?:body|condition|calls|to_apply|(?:true|false)_computation)=%?([\w.-]+)", line):
-                walk(called, inside)
-
-    walk(entry, 1)
-    return {kind: (totals[kind], sizes[kind]) for kind in COLLECTIVES if totals[kind]}
-
-
-def _trips(line: str, bodies: dict[str, list[str]]) -> int:
-    """How often a loop runs: as the compiler says, or the number that its condition compares with; 1 if neither."""
-    if known := re.search(r"known_trip_count[^\d]*(\d+)", line):
-        return int(known[1])
-    condition = re.search(r"condition=%?([\w.-]+)", line)
-    found = re.findall(r" s32\[\]\S* constant\((\d+)\)", "\n".join(bodies.get(condition[1], ()) if condition else ()))
-    return max(map(int, found), default=1)
-
-
-def _computations(text: str) -> tuple[dict[str, list[str]], str]:
-    """Name -> lines of each computation of an HLO module, and the name of its entry."""
-    bodies: dict[str, list[str]] = {}
-    entry = current = ""
-    for line in text.splitlines():
-        head = re.match(r"(ENTRY )?%?([\w.-]+) \(.*\{\s*$", line)
-        if head:
-            current = head[2]
-            bodies[current] = []
-            entry = current if head[1] else entry
-        elif current and " = " in line:
-            bodies[current].append(line)
-    return bodies, entry
-
-
-def _size(kind: str, dims: str) -> int:
-    return BYTES.get(kind, 0) * int(np.prod([int(n) for n in dims.split(",") if n]))
 
 
 def alternatives(devices: int, heads: int) -> list[dict[str, int]]:

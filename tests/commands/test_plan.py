@@ -5,10 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import pytest
-from jax.sharding import NamedSharding
-from jax.sharding import PartitionSpec as P
 
 from sorajax.commands.plan import main
 from sorajax.devices.sharding import make_mesh
@@ -25,53 +22,10 @@ from sorajax.training.ahead import (
     Topology,
     alternatives,
     axes_text,
-    collectives,
     compile_program,
     plan_step,
 )
 from sorajax.training.experiments import load_experiment
-
-
-def test_collectives_in_a_loop_count_as_often_as_they_run():
-    mesh = make_mesh("fsdp=8")
-    split = NamedSharding(mesh, P("fsdp"))
-
-    def repeated(x):
-        def turn(x, _):
-            total = jax.shard_map(lambda x: jax.lax.psum(x, "fsdp"), mesh=mesh, in_specs=P("fsdp"), out_specs=P())(x)
-            return x + jnp.tile(total, 8), None
-
-        return jax.lax.scan(turn, x, None, length=5)[0]
-
-    x = jax.ShapeDtypeStruct((8 * 1000,), jnp.float32, sharding=split)
-    found = collectives(jax.jit(repeated).lower(x).compile().as_text())
-    assert found["all-reduce"] == (5, 5 * 4000)
-
-
-def test_text_of_an_asynchronous_program_is_read():
-    text = """HloModule jit_step
-%body.1 (p: (s32[], bf16[8,128])) -> (s32[], bf16[8,128]) {
-  %ag = (bf16[8,128]{1,0}, bf16[64,128]{1,0}) all-gather-start(%x), dimensions={0}
-  %agd = bf16[64,128]{1,0} all-gather-done(%ag)
-}
-
-%cond.2 (p: (s32[], bf16[8,128])) -> pred[] {
-  %n = s32[]{:T(128)} constant(5)
-  ROOT %less = pred[] compare(%i, %n), direction=LT
-}
-
-%body.2 (p: (s32[], bf16[8,128])) -> (s32[], bf16[8,128]) {
-  %aa = f32[4]{0} all-to-all(%x), channel_id=3
-  %ab = f32[4]{0} all-to-all(%x), channel_id=3
-}
-
-ENTRY %main.2 (a: f32[4]) -> f32[4] {
-  %w = (s32[], bf16[8,128]) while(%t), condition=%cond.1, body=%body.1, backend_config={"known_trip_count":{"n":"28"}}
-  %v = (s32[], bf16[8,128]) while(%t), condition=%cond.2, body=%body.2
-  %r = f32[4]{0} all-reduce(%a), to_apply=%add.1
-}
-"""
-    assert collectives(text) == {"all-gather": (28, 28 * 64 * 128 * 2), "all-reduce": (1, 16), "all-to-all": (5, 80)}
 
 
 def test_a_plan_knows_what_the_step_takes():

@@ -31,7 +31,7 @@ def test_each_way_to_open_is_timed():
 
 
 def test_nothing_is_timed_where_values_differ(monkeypatch):
-    streamed = opening.streamed
+    streamed = opening.streamed_source
 
     def otherwise(part, dtype):
         source = streamed(part, dtype)
@@ -39,7 +39,7 @@ def test_nothing_is_timed_where_values_differ(monkeypatch):
             return source
         return source._replace(load=lambda finish: jax.tree.map(lambda leaf: leaf + 1, source.load(finish)))
 
-    monkeypatch.setattr(opening, "streamed", otherwise)
+    monkeypatch.setattr(opening, "streamed_source", otherwise)
     with pytest.raises(
         RuntimeError, match="converted files open with other values than the originals: nothing is timed"
     ):
