@@ -21,7 +21,7 @@ pytest.importorskip("transformers", reason="the parity extra is not installed")
 
 pytestmark = pytest.mark.parity
 
-from sorajax.tasks.shaping import shaped  # noqa: E402
+from sorajax.tasks.shaping import with_size  # noqa: E402
 from tests.pretrained import reference  # noqa: E402
 
 torch.set_num_threads(1)  # the models are tiny
@@ -72,7 +72,7 @@ def test_an_image_model_wants_an_image(tmp_path):
         pipeline("a red ball", frames=5, width=32, height=32)
     for size, wanted in (((1024, 1024), (624, 624)), ((480, 832), (480, 832)), ((1080, 1920), (464, 832))):
         picture = Video(np.zeros((1, *size, 3), np.uint8), 1.0)
-        fitting = shaped(pipeline, Request((PROMPT,)), picture)  # as the reference does, and cuts nothing away
+        fitting = with_size(pipeline, Request((PROMPT,)), picture)  # as the reference does, and cuts nothing away
         assert (fitting.height, fitting.width) == wanted
         assert not any("may look worse" in note for note in pipeline.plan(fitting).notes)
     clip = Video(np.random.default_rng(0).integers(0, 255, (5, 32, 32, 3), np.uint8), 16.0)
@@ -112,7 +112,7 @@ def test_an_image_model_makes_films_and_storyboards(name, tmp_path, monkeypatch)
     assert np.abs(told[1][0, ..., 4:] - again[0]).max() < 1e-3
     assert np.abs(told[1][1, ..., 4:] - again[1]).max() > 1e-3
     for direction in ("backward", "both"):  # before anything is made
-        with pytest.raises(BadRequest, match="cannot make what comes before a clip: say --direction forward"):
+        with pytest.raises(BadRequest, match="cannot extend a clip backward: use --direction forward"):
             next(tasks.extend(pipeline, asked, film, direction))
     assert len(told) == 3
     with pytest.raises(BadRequest, match="i2v needs a first frame, and shot 1 has none: give --image"):

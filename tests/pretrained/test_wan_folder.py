@@ -35,7 +35,7 @@ transformers = pytest.importorskip("transformers", reason="the parity extra is n
 
 pytestmark = pytest.mark.parity
 
-from sorajax.tasks.shaping import shaped  # noqa: E402
+from sorajax.tasks.shaping import with_size  # noqa: E402
 from tests.pretrained import reference  # noqa: E402
 
 torch.set_num_threads(1)  # the models are tiny
@@ -278,8 +278,8 @@ def test_a_shift_far_from_the_releases_is_said(copied):
         return settings_for(Request(("a cat",), frames=5, **asked), config).notes
 
     assert not any("shift" in note for note in notes(3.0))  # 5 in the release: near enough
-    assert "a shift of 1, which is used; its release samples with 5: --shift 5" in notes(1.0)[-1]
-    assert not any("a shift of" in note for note in notes(1.0, shift=2.0))
+    assert "the shift 1, which is used; its release samples with 5: --shift 5" in notes(1.0)[-1]
+    assert not any("the shift" in note for note in notes(1.0, shift=2.0))
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ def test_a_shift_far_from_the_releases_is_said(copied):
 def test_the_size_of_what_is_given_chooses_the_models(model, given, size):
     pipeline = SimpleNamespace(config=known_config(model, "bfloat16"))
     picture = Video(np.zeros((1, given[1], given[0], 3), np.uint8), 16.0)
-    asked = shaped(pipeline, Request(("a cat",)), picture)
+    asked = with_size(pipeline, Request(("a cat",)), picture)
     assert (asked.width, asked.height) == size
 
 
