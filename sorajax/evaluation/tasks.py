@@ -2,7 +2,7 @@
 
 held       input frames in the result: PSNR in dB, or the largest difference of a pixel value
 seam       the change from the last input frame to the first new one is at most a quarter larger than the largest
-           of its neighbours; by aliasing, changes of even motion differ by less
+           of its neighbours, more than aliasing of even motion causes
 drift      largest difference of the channels' means and standard deviations between the four frames before and
            after a seam, in percent of the range
 velocity   of objects that move left or right and do not turn at the frame's edge, before and after a seam: the two

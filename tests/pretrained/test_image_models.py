@@ -112,7 +112,7 @@ def test_an_image_model_makes_films_and_storyboards(name, tmp_path, monkeypatch)
     assert np.abs(told[1][0, ..., 4:] - again[0]).max() < 1e-3
     assert np.abs(told[1][1, ..., 4:] - again[1]).max() > 1e-3
     for direction in ("backward", "both"):  # before anything is made
-        with pytest.raises(BadRequest, match="cannot make what comes before a clip: say --direction forward"):
+        with pytest.raises(BadRequest, match="cannot extend a clip backward: use --direction forward"):
             next(tasks.extend(pipeline, asked, film, direction))
     assert len(told) == 3
     with pytest.raises(BadRequest, match="i2v needs a first frame, and shot 1 has none: give --image"):

@@ -278,8 +278,8 @@ def test_a_shift_far_from_the_releases_is_said(copied):
         return settings_for(Request(("a cat",), frames=5, **asked), config).notes
 
     assert not any("shift" in note for note in notes(3.0))  # 5 in the release: near enough
-    assert "a shift of 1, which is used; its release samples with 5: --shift 5" in notes(1.0)[-1]
-    assert not any("a shift of" in note for note in notes(1.0, shift=2.0))
+    assert "the shift 1, which is used; its release samples with 5: --shift 5" in notes(1.0)[-1]
+    assert not any("the shift" in note for note in notes(1.0, shift=2.0))
 
 
 @pytest.mark.parametrize(

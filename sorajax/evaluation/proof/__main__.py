@@ -17,13 +17,13 @@ from sorajax.evaluation.proof.parts import SECTIONS
 NVIDIA = ("nvidia-cudnn-cu13", "nvidia-cudnn-cu12", "nvidia-cuda-runtime")
 PACKAGES = ("jax", "jaxlib", "flax", *NVIDIA, "torch", "diffusers")
 ALONE = 10.0
-"""Seconds after its limit at which a part ends itself, where its parent process is gone and cannot end it."""
-NO_GPU = "no GPU was found: say --rehearse, which runs all of it at toy sizes on any device"
+"""Seconds after its limit at which a part ends itself, in case its parent process is gone and cannot end it."""
+NO_GPU = "no GPU was found: use --rehearse, which runs all parts at toy sizes on any device"
 
 
 @dataclass(frozen=True)
 class Task:
-    """What the parent process asks for."""
+    """Options of a part's process, which the parent process sets."""
 
     part: tyro.conf.Positional[str]
     lines: Path
@@ -46,8 +46,8 @@ def main() -> int:
     import jax
 
     if jax.default_backend() != "gpu" and not task.rehearse:
-        return said(task.lines, {"refused": NO_GPU})
-    said(task.lines, {"conditions": conditions(jax.devices()[0])})
+        return append(task.lines, {"refused": NO_GPU})
+    append(task.lines, {"conditions": conditions(jax.devices()[0])})
     from sorajax.evaluation.proof.figures import Setting, run_pieces
     from sorajax.evaluation.proof.sizes import TOY, TRUE
 
@@ -56,14 +56,15 @@ def main() -> int:
     return 0
 
 
-def said(lines: Path, values: dict[str, Any]) -> int:
+def append(lines: Path, values: dict[str, Any]) -> int:
+    """Appends JSON values to a file of lines; returns 0, the exit code."""
     with lines.open("a") as file:
         file.write(json.dumps(values) + "\n")
     return 0
 
 
 def conditions(device: Any) -> dict[str, Any]:
-    """The device, and the versions that its figures depend on."""
+    """The device, and the versions on which its figures depend."""
     versions = {"python": sys.version.split()[0]}
     for package in PACKAGES:
         try:

@@ -2,8 +2,8 @@
 
     limit of a command = time left * its weight / weights of all that are left
 
-so time that one does not use passes on to the later ones. A process writes what it finds as lines of JSON into a file,
-one at a time; a process that is killed or crashes leaves the lines that it had written.
+so time that one command does not use goes to later ones. A process appends its figures to a file, one line of JSON at a
+time; the lines of a process that is killed or crashes remain.
 """
 
 import json
@@ -18,17 +18,17 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 PAUSE = 0.05
-"""Seconds between two looks at a process."""
+"""Seconds between two polls of a process."""
 LEAST = 1.0
-"""Seconds below which a command is not begun."""
-KEPT = 4000
-"""Characters of a process's own output that are kept where it fails."""
+"""Seconds below which a command is not started."""
+OUTPUT_END = 4000
+"""Last characters of a failed process's output that are recorded."""
 
 Line = dict[str, Any]
 
 
 class Command(NamedTuple):
-    """A program to run: of the file for its lines and its time limit in seconds, the arguments."""
+    """A program to run. `arguments` maps the file for its lines and its time limit in seconds to its command line."""
 
     name: str
     weight: float
@@ -46,13 +46,13 @@ class Outcome:
     limit: float
     lines: list[Line] = field(default_factory=list)
     error: str = ""
-    """One line; empty where it ran."""
+    """One line; empty if it ran to its end."""
     output: str = ""
-    """The end of what it printed, where it did not run to its end."""
+    """The end of its output if it did not run to its end."""
 
 
 def run_all(commands: Sequence[Command], seconds: float, show: Callable[[str, Line], None]) -> Iterator[Outcome]:
-    """The outcome of each command in turn; `show` is called with its name and each line as soon as it is written."""
+    """Yields the outcome of each command; `show` is called with its name and each line as soon as it is written."""
     end = time.monotonic() + seconds
     for number, command in enumerate(commands):
         left = end - time.monotonic()
@@ -64,7 +64,7 @@ def run_all(commands: Sequence[Command], seconds: float, show: Callable[[str, Li
 
 
 def run(command: Command, limit: float, show: Callable[[str, Line], None]) -> Outcome:
-    """Runs a command until it ends, or kills it and all that it began at its limit."""
+    """Runs a command until it ends; at its limit kills it and its child processes."""
     start, lines = time.monotonic(), []
     with tempfile.TemporaryDirectory() as folder:
         written, printed = Path(folder) / "lines.jsonl", Path(folder) / "output.txt"
@@ -84,20 +84,22 @@ def run(command: Command, limit: float, show: Callable[[str, Line], None]) -> Ou
             code = process.poll()
         finally:
             kill(process)
-        seconds, said = time.monotonic() - start, printed.read_text(errors="replace")[-KEPT:]
+        seconds, tail = time.monotonic() - start, printed.read_text(errors="replace")[-OUTPUT_END:]
     if code == 0:
         return Outcome(command.name, "ran", seconds, limit, lines)
     state: Literal["out of time", "crashed"] = "out of time" if code is None else "crashed"
-    error = f"killed after its {limit:.0f} s" if code is None else f"{ended(code)}: {reason(said)}"
-    return Outcome(command.name, state, seconds, limit, lines, error, said)
+    error = f"killed after its {limit:.0f} s" if code is None else f"{ended(code)}: {reason(tail)}"
+    return Outcome(command.name, state, seconds, limit, lines, error, tail)
 
 
 def following(process: subprocess.Popen, file: Path, end: float) -> Iterator[Line]:
-    """The lines of a file while a process writes it, until the process ends, or time is over."""
+    """Yields the lines of a file while a process writes it, until the process ends or `end` is reached."""
     with file.open() as written:
         rest, over = "", False
         while not over:
-            over = process.poll() is not None or time.monotonic() > end  # asked first: what it wrote before is read
+            over = (
+                process.poll() is not None or time.monotonic() > end
+            )  # polled before reading, so that all its lines are read
             rest += written.read()
             *whole, rest = rest.split("\n")
             yield from map(json.loads, whole)
@@ -106,23 +108,23 @@ def following(process: subprocess.Popen, file: Path, end: float) -> Iterator[Lin
 
 
 def kill(process: subprocess.Popen) -> None:
-    """Ends a process and all that it began, and waits until its memory, a GPU's too, is free again."""
+    """Kills a process and its child processes, and waits until its memory, a GPU's too, is free again."""
     import psutil
 
     try:
-        begun = psutil.Process(process.pid).children(recursive=True)
+        children = psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:
-        begun = []
+        children = []
     if process.poll() is None:
         process.kill()
-    for child in begun:
+    for child in children:
         with suppress(psutil.NoSuchProcess):
             child.kill()
     process.wait()
 
 
 def reason(output: str) -> str:
-    """The line that says best why a process ended: the last one that names an error, else the last one."""
+    """The line that best explains why a process ended: the last one with an error, else the last one."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     named = [line for line in lines if "Error" in line or "error" in line]
     return (named or lines or ["it printed nothing"])[-1][:200]

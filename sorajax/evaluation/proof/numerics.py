@@ -1,9 +1,9 @@
-"""Whether the device computes what it should: bfloat16 there beside float32 on the CPU, with the same weights.
+"""Numeric checks of the device: bfloat16 on the device against float32 on the CPU, with the same weights.
 
     error = sqrt(sum (device - reference)^2 / sum reference^2)          over all values, of a gradient over all leaves
 
-The weights are rounded to bfloat16 first, so that only what is computed with them differs. The tolerances are about
-twice the errors of bfloat16 products whose sums are float32; a wrong scale, a lost tile or float16 sums exceed them.
+Weights are rounded to bfloat16 first, so that only the computation differs. Tolerances are about twice the errors of
+bfloat16 products with float32 sums; a wrong scale, a lost tile or float16 sums exceed them.
 """
 
 from collections.abc import Callable, Iterator
@@ -36,7 +36,7 @@ from sorajax.sampling.shots import shots_of
 from sorajax.training.step import quick_compile
 
 KERNEL = "cudnn$fmha"
-"""What the compiled program calls where cuDNN computes attention."""
+"""Name in a compiled program of cuDNN's attention."""
 PROMPT = "a red ball bounces on a grey floor"
 
 
@@ -64,7 +64,7 @@ def error(made: Any, reference: Any) -> float:
 
 
 def both(ours: Callable[..., Any], reference: Callable[..., Any], *arguments: Any) -> tuple[Any, Any]:
-    """What the device makes of the arguments, and what the CPU makes of them in float32 meanwhile."""
+    """The device's result for the arguments, and the CPU's result in float32, computed at the same time."""
 
     def on_cpu() -> Any:
         wide = jax.tree.map(widened, jax.device_get(arguments))
@@ -78,7 +78,7 @@ def both(ours: Callable[..., Any], reference: Callable[..., Any], *arguments: An
 
 
 def once(function: Callable[..., Any]) -> Any:
-    """The function compiled for the device, on a CPU without optimisations: it runs once."""
+    """The function compiled for the device; on a CPU without optimisations, because it runs only once."""
     return jax.jit(function, compiler_options=quick_compile())
 
 
@@ -92,7 +92,7 @@ def named(heads: Heads) -> str:
 
 
 def attention(heads: Heads) -> Iterator[Figure]:
-    """The kernel that the device picks, forward and backward, beside `plain` in float32 on the same device."""
+    """The device's attention kernel, forward and backward, against `plain` in float32 on the same device."""
     clips, queries, keys, number, width = heads
     shapes = [(clips, length, number, width) for length in (queries, keys, keys, queries)]
     *inputs, pull = (jnp.asarray(normal(*shape, seed=seed), jnp.bfloat16) for seed, shape in enumerate(shapes))
@@ -114,7 +114,7 @@ def attention(heads: Heads) -> Iterator[Figure]:
 
 
 def transformer(sizes: Sizes) -> Iterator[Figure]:
-    """A velocity, and the gradient of its mean square, of blocks of the real width."""
+    """A velocity, and the gradient of its mean square, of blocks of full width."""
     shape = sizes.checked
     params = random_on_device(partial(init_dit, shape.dit), "bfloat16")
     x, context = normal(1, *shape.latent, shape.dit.in_channels), normal(1, shape.tokens, shape.dit.text_width, seed=1)
@@ -135,7 +135,7 @@ def transformer(sizes: Sizes) -> Iterator[Figure]:
 
 
 def autoencoder(name: str, config: VAEConfig, clip: tuple[int, int, int]) -> Iterator[Figure]:
-    """Latents of a clip, and unclipped pixels of latents."""
+    """The latents of a clip, and the unclipped pixels of latents."""
     params = random_on_device(partial(init_vae, config), "bfloat16")
     video, latent = np.tanh(normal(1, *clip, 3)), normal(1, *config.latent_shape(*clip), seed=1)
 
@@ -155,7 +155,7 @@ def unclipped(model: VAE, raw: Array) -> Array:
 
 
 def text_encoder(sizes: Sizes) -> Iterator[Figure]:
-    """Embeddings of a prompt that fills half of the tokens."""
+    """The embeddings of a prompt that fills half of the tokens."""
     config = sizes.text
     params = random_on_device(partial(init_text, config), "bfloat16")
     q = params["blocks"]["q"]
@@ -171,7 +171,8 @@ def text_encoder(sizes: Sizes) -> Iterator[Figure]:
 
 
 def samplers(sizes: Sizes) -> Iterator[Figure]:
-    """Guided loops, from the seed to latents: in float32, whose products are whole, and in bfloat16."""
+    """Sampler loops with guidance, from the seed to latents: in float32 with full-precision products, and in
+    bfloat16."""
     config, latent = sizes.sampled, (1, *sizes.sampled_latent, sizes.sampled.vae.latent_channels)
     params = random_on_device(partial(init_dit, config.dit), "bfloat16")
     context = normal(2, config.text.tokens, config.text.width)
@@ -201,9 +202,9 @@ def samplers(sizes: Sizes) -> Iterator[Figure]:
 
 
 def film(sizes: Sizes) -> Iterator[Figure]:
-    """Two windows of the embedded world model, pixels in [-1, 1]: as it is used on the device, and in bfloat16.
+    """Two windows of the embedded world model, pixels in [-1, 1]: in its default type on the device, and in bfloat16.
 
-    Pixels are bytes: one in eight that is rounded the other way is an error of 5e-3 by itself.
+    Pixels are bytes: if one in eight rounds the other way, the error is already 5e-3.
     """
     expected = filmed(sizes, jax.devices("cpu")[0], "float32")
     for dtype, most in (("float32", 1e-2), ("bfloat16", 3e-2)):

@@ -1,8 +1,8 @@
-"""The guided denoising step in PyTorch: diffusers' WanTransformer3DModel of the same shape, beside ours in turns.
+"""The guided denoising step in PyTorch: diffusers' WanTransformer3DModel of the same shape, alternating with ours.
 
-First both compute the same at toy size with the same weights. At the size that is timed theirs are random weights of
-the same shapes, because the values do not change the time. Needs torch and diffusers, which are imported where they are
-used; where they are missing, nothing is compared, and that is no failure.
+First a check at toy size with the same weights: both results agree. At the timed size PyTorch's weights are random ones
+of the same shapes, because values do not change the time. Needs torch and diffusers, which are imported where they are
+used; without them nothing is compared, which is not a failure.
 """
 
 import time
@@ -59,7 +59,7 @@ class SideBySide:
     """Theirs, at the size that is timed."""
 
     def agreement(self) -> Iterator[Figure]:
-        """The same step with the same weights in float32, at toy size: what is timed computes the same."""
+        """Difference of both steps with the same weights in float32, at toy size."""
         shape = replace(TOY.timed, dit=replace(TOY.timed.dit, dtype="float32"))
         params = random_parameters(partial(init_dit, shape.dit))
         inputs = step_inputs(shape)
@@ -74,10 +74,10 @@ class SideBySide:
         return step_of(self.setting.sizes)[0]
 
     def begin(self) -> Any:
-        """Their model, its weights made on the device, in bfloat16."""
+        """PyTorch's model in bfloat16, with weights drawn on the device."""
         import torch
 
-        self.model = None  # there is no need for two
+        self.model = None  # frees the memory of the model before
         with torch.device(self.device):
             self.model = empty_transformer(self.setting.sizes.timed.dit).to(torch.bfloat16).eval()
         return self.model
@@ -86,13 +86,13 @@ class SideBySide:
         return their_step(self.model, step_inputs(self.setting.sizes.timed), self.device)
 
     def eager(self) -> Iterator[Figure]:
-        """Their step as PyTorch runs it line by line."""
+        """PyTorch's step in eager mode."""
         self.begin()
         yield from self.ratio("eager", None)
 
     def compiled(self) -> Iterator[Figure]:
-        """Their step by torch.compile, block by block; and as a whole, where the time left is enough: it has as many
-        blocks to compile as the first way had one."""
+        """PyTorch's step with torch.compile per block; then of the whole model, if the remaining time is enough for
+        `depth` times the compilation of one block."""
         start = time.monotonic()
         try:
             self.begin().compile_repeated_blocks()
@@ -106,7 +106,7 @@ class SideBySide:
         yield from self.whole(seconds * self.setting.sizes.timed.dit.depth)
 
     def whole(self, needed: float) -> Iterator[Figure]:
-        """Their step with the whole model compiled, unless that may take longer than there is time."""
+        """PyTorch's step with the whole model compiled, unless compilation may exceed the remaining time."""
         import torch
 
         left = self.end - time.monotonic()
@@ -119,14 +119,14 @@ class SideBySide:
         yield from self.ratio("torch.compile, whole", FASTER)
 
     def ratio(self, way: str, bar: float | None) -> Iterator[Figure]:
-        """Their median seconds over ours, in turns."""
+        """PyTorch's median seconds over ours; calls alternate."""
         seconds = alternating({"ours": self.ours.call, "theirs": self.step()}, self.setting.sizes.repeats)
         note = f"theirs {seconds['theirs']:.4g} s, ours {seconds['ours']:.4g} s"
         yield Figure(f"{way}: theirs / ours", seconds["theirs"] / seconds["ours"], "x", bar, note=note)
 
 
 def their_step(model: Any, inputs: tuple[np.ndarray, ...], device: str) -> Callable[[], Any]:
-    """The guided Euler step with their model, both velocities from one batch of two; it waits for the device."""
+    """The guided Euler step with PyTorch's model, both velocities from one batch of two; it waits for the device."""
     import torch
 
     kind = next(model.parameters()).dtype

@@ -1,4 +1,4 @@
-"""Sampling at true size with random weights in bfloat16: a guided step, the text encoder, the decoder, a whole clip."""
+"""Sampling at full size with random weights in bfloat16: a guided step, the text encoder, the decoder, a whole clip."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -24,12 +24,12 @@ from sorajax.training.metrics import peak_flops
 STEPS = 50
 UTILISED, AIM = 0.5, "aim 65%"
 SECONDS = 75.0
-"""The bar for a whole clip."""
+"""Bar for a whole clip, in seconds."""
 WEIGHTS = "bfloat16"
 
 
 def pieces(setting: Setting) -> dict[str, Piece]:
-    """What is timed, the transformer first; the clip's estimate needs what is timed before it."""
+    """The measurements, the transformer first; the clip's estimate needs those before it."""
     clip = Clip(setting)
     return {
         "matrix product": clip.product,
@@ -49,7 +49,7 @@ def step_inputs(shape: Shape) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def step_of(sizes: Sizes) -> tuple[Ready, float]:
-    """The guided denoising step of one clip, and its FLOPs on paper."""
+    """The guided denoising step of one clip, and its FLOPs by formula."""
     shape = sizes.timed
     config = replace(shape.dit, unroll=1)  # the pipeline's choice: it compiles sooner
     params = random_on_device(partial(init_dit, config), WEIGHTS)
@@ -59,14 +59,14 @@ def step_of(sizes: Sizes) -> tuple[Ready, float]:
 
 @dataclass
 class Clip:
-    """What one clip takes, program by program."""
+    """The time of one clip, program by program."""
 
     setting: Setting
     seconds: dict[str, float] = field(default_factory=dict)
-    """Of what was timed so far."""
+    """Seconds by program, of those timed so far."""
 
     def product(self) -> Iterator[Figure]:
-        """What the device reaches: one product of square matrices."""
+        """One product of square matrices: the FLOP/s that the device reaches."""
         size = self.setting.sizes.product
         a, b = (jax.random.normal(jax.random.key(seed), (size, size), WEIGHTS) for seed in range(2))
         found = ready(jnp.matmul, a, b).timed(10 * self.setting.sizes.repeats)
@@ -88,7 +88,7 @@ class Clip:
         yield from profiled(self.setting, "denoising step", program.call)
 
     def text(self) -> Iterator[Figure]:
-        """The prompt and the negative one, one after the other as the pipeline does."""
+        """The text encoder on the prompt and then the negative prompt, as in the pipeline."""
         config = replace(self.setting.sizes.timed_text, dtype=WEIGHTS)
         params = random_on_device(partial(init_text, config), WEIGHTS)
         ids, mask = np.ones((1, config.tokens), np.int32), np.ones((1, config.tokens), bool)
@@ -101,17 +101,17 @@ class Clip:
         yield from profiled(self.setting, "text encoder", program.call)
 
     def decode(self) -> Iterator[Figure]:
-        """Whole frames, one latent frame at a time, to bytes on the host."""
+        """Decoding of whole frames, one latent frame at a time, to uint8 on the host."""
         yield from self.decoded("decoder, whole frames", decode_singly)
         yield from memory("decoder, whole frames")
 
     def tiles(self) -> Iterator[Figure]:
-        """Tile by tile, as where memory is short."""
+        """Decoding tile by tile, as the pipeline does when memory is short."""
         tile, overlap = self.setting.sizes.tile
         yield from self.decoded("decoder, tiles", partial(decode_tiles, tile=tile, overlap=overlap))
 
     def decoded(self, name: str, decode: Any) -> Iterator[Figure]:
-        """The frames of one clip by one of the pipeline's decoders, whose first call compiles."""
+        """Decoding of one clip by one of the pipeline's decoders; the first call compiles."""
         config = replace(self.setting.sizes.timed_vae, dtype=WEIGHTS)
         params = random_on_device(partial(init_vae, config), WEIGHTS)
         latent = jnp.asarray(normal(1, *self.setting.sizes.timed.latent, config.latent_channels))
@@ -128,7 +128,7 @@ class Clip:
         yield from profiled(self.setting, name, call)
 
     def whole(self) -> Iterator[Figure]:
-        """The estimate of a clip: all steps, both prompts, and decoding."""
+        """Estimated time of a clip: all steps, both prompts, and decoding."""
         parts = ("step", "text", "decoder, whole frames")
         if missing := [part for part in parts if part not in self.seconds]:
             yield Figure(f"clip of {STEPS} guided steps", None, note=f"no figure of {missing[0]}")

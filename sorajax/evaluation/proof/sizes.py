@@ -1,4 +1,4 @@
-"""The shapes that the proof measures: the true ones, and toy ones with which a CPU rehearses the same code."""
+"""The shapes of the proof: the full ones, and toy ones with which a CPU runs the same code."""
 
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -22,21 +22,21 @@ class Heads(NamedTuple):
 
 @dataclass(frozen=True)
 class Sizes:
-    """What each part measures. Configs say float32; each part chooses what it computes in."""
+    """Shapes of each part. Configs are float32; each part sets its own compute dtype."""
 
     attention: tuple[Heads, ...]
     checked: Shape
     """The transformer whose velocity and gradient are checked."""
     autoencoders: dict[str, VAEConfig]
     clip: tuple[int, int, int]
-    """Frames, height and width that the autoencoders are checked on."""
+    """Frames, height and width of the clip for the autoencoders' checks."""
     text: TextConfig
     sampled: SoraConfig
     """The model whose sampler loops are checked."""
     sampled_latent: tuple[int, int, int]
     samplers: tuple[str, ...]
     steps: int
-    """Of the sampler loops."""
+    """Steps of the sampler loops."""
     film_steps: int
     timed: Shape
     """The transformer that is timed: a guided denoising step, beside PyTorch's, and a training step."""
@@ -45,10 +45,10 @@ class Sizes:
     tile: tuple[int, int]
     """Side and overlap of the decoder's tiles, in pixels."""
     product: int
-    """Rows and columns of the matrix product that says what the device reaches."""
+    """Rows and columns of the timed matrix product."""
     repeats: int
     world_steps: int | None
-    """Denoising steps of the embedded world model; None: its own."""
+    """Denoising steps of the embedded world model; None is its own number."""
     world_batches: tuple[int, ...]
 
 

@@ -101,7 +101,7 @@ def test_a_bar_that_is_missed_is_no_error(monkeypatch, capsys):
 
 def test_without_a_gpu_it_says_so_in_one_line(monkeypatch, capsys):
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    refused(["--part", "world"], "no GPU was found: say --rehearse", capsys)
+    refused(["--part", "world"], "no GPU was found: use --rehearse", capsys)
 
 
 @pytest.mark.parametrize(
