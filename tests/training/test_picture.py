@@ -161,7 +161,7 @@ def test_an_adapter_learns_from_pictures_and_knows_its_expert(home, tmp_path, ca
     save_file(load_file(file), other)  # as others write them: nothing says the expert but the name
     found = sorajax.load(home / "pair", loras=[str(other)]).params
     assert {name for name in EXPERTS.values() if not same(base[name], found[name])} == {"dit"}
-    assert "style_HighNoise.safetensors is taken for the high expert, as its name says" in capsys.readouterr().err
+    assert "style_HighNoise.safetensors is used for the high expert, by its name" in capsys.readouterr().err
     assert parse_lora("low=a/b.safetensors:0.5") == (Path("a/b.safetensors"), 0.5, "low")
     with pytest.raises(ValueError, match="the model has one transformer, leave out high="):
         sorajax.load(home / "I2V", loras=["high=a.safetensors"])
