@@ -12,8 +12,6 @@ from tests import ROOT
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), WORLD / "MODEL_CARD.md"]
 TABLES = [(str(page.relative_to(ROOT)), name) for page in PAGES for name in blocks(page.read_text())]
 OLDER = {
-    "clip",
-    "films",
     "reference-dit-vae-text",
     "reference-dit12",
     "reference-vae22",
