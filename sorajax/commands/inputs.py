@@ -34,7 +34,7 @@ def task_of(arguments: Arguments) -> Task:
     if "scenes" in task.inputs and (arguments.prompts or arguments.prompts_file):
         raise BadRequest(f"{task.own_length}: leave your prompts out, or the storyboard")
     if task.required and getattr(arguments, task.required) is None:
-        raise BadRequest(f"{task.usage} and --{task.required} go together: give both")
+        raise BadRequest(f"{task.usage} and --{task.required} go together: give both, as in {task.example}")
     for option in {name for other in TASKS.values() for name in other.options}:
         owners = [other.usage for other in TASKS.values() if option in other.options]
         if option not in task.options and getattr(arguments, option) not in (None, default_of(option)):

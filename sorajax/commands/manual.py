@@ -35,6 +35,6 @@ Prompt, seed and settings are stored in each file and in a .json beside it; the 
 settings make the same video again. The first run compiles, which takes longer.
 Exit codes: 0 done, 1 a file or model failed, 2 the request is invalid, 130 interrupted.
 """.format(
-    tasks="\n".join(example(task.summary, task.example) for task in TASKS.values()),
-    others="\n".join(example(what, words) for what, words in OTHERS.items()),
+    tasks="\n\n".join(example(task.summary, task.example) for task in TASKS.values()),
+    others="\n\n".join(example(what, words) for what, words in OTHERS.items()),
 )

@@ -85,7 +85,7 @@ class Request:
             raise BadRequest(f"{length} are not allowed: use at most {MOST_SECONDS} seconds, an hour")
         self._check_whole("width", self.width, 1, None, "e.g. 96")
         self._check_whole("height", self.height, 1, None, "e.g. 64")
-        self._check_whole("steps", self.steps, 1, MOST_STEPS, "e.g. 30")
+        self._check_whole("steps", self.steps, 1, MOST_STEPS, "e.g. 12")
         self._check_positive("fps", self.fps, "e.g. 8")
         if self.fps is not None and not MIN_FPS <= self.fps <= MAX_FPS:
             raise BadRequest(f"fps {self.fps:g} is not allowed: use {MIN_FPS} to {MAX_FPS}, e.g. 8")
