@@ -33,7 +33,13 @@ FIGURES = {
 }
 
 
-@pytest.mark.parametrize("part", SECTIONS)
+LONG = {"numerics", "world"}
+"""Sections whose rehearsal takes more than a few seconds; CI also rehearses them all in one run."""
+
+
+@pytest.mark.parametrize(
+    "part", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in SECTIONS]
+)
 def test_each_part_is_rehearsed(part, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")  # torch.compile then returns what it was given: no compiler, no wait
     wanted = FIGURES[part]
