@@ -38,6 +38,7 @@ import jax
 import tyro
 
 from sorajax import __version__
+from sorajax.commands.failures import complain
 from sorajax.errors import BadRequest
 from sorajax.evaluation import comparison, experiment, reference, shell
 from sorajax.evaluation.cases import NAMED
@@ -94,11 +95,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return complain("interrupted", 130)
     return 0
-
-
-def complain(error: Exception | str, code: int) -> int:
-    print(f"sorajax: {' '.join(str(error).split())}", file=sys.stderr)
-    return code
 
 
 def check(command: Benchmark) -> None:

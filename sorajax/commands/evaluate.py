@@ -18,7 +18,6 @@ Exit codes: 0 done, 1 a file or model failed, 2 the request is invalid, 130 inte
 """
 
 import json
-import sys
 from collections.abc import Sequence
 from functools import reduce
 from importlib import import_module
@@ -27,6 +26,7 @@ from typing import Annotated, Any, NamedTuple
 
 import tyro
 
+from sorajax.commands.failures import complain
 from sorajax.errors import BadRequest
 from sorajax.evaluation.markdown import Measured, command_line, commit, small_line, write_pages
 from sorajax.evaluation.options import Common, Instrument, Reconstruction, Tasks, World, check
@@ -70,11 +70,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return complain("interrupted", 130)
     return 0
-
-
-def complain(error: Exception | str, code: int) -> int:
-    print(f"sorajax: {' '.join(str(error).split())}", file=sys.stderr)
-    return code
 
 
 def write(start: str, options: Common | Tasks, measured: Measured, source: str) -> None:

@@ -50,6 +50,7 @@ def notes_printed() -> Iterator[None]:
         yield
 
 
-def complain(line: str, code: int) -> int:
-    print(f"sorajax: {line}", file=sys.stderr)
+def complain(error: Exception | str, code: int) -> int:
+    """Prints an error on one line, and returns the exit code."""
+    print(f"sorajax: {' '.join(str(error).split())}", file=sys.stderr)
     return code

@@ -21,6 +21,7 @@ from jaxtyping import Float, UInt8
 
 from sorajax.evaluation.reconstruction import psnr
 from sorajax.evaluation.world import prompts
+from sorajax.tasks.table import TASKS
 from sorajax.world.captions import describe
 from sorajax.world.draw import render
 from sorajax.world.reader.instrument import Reading, read
@@ -89,6 +90,11 @@ def read_word(reading: Reading, word: str, shot: int = 0) -> str | None:
     if word == "background":
         return shots[shot]["background"]
     return shots[shot]["objects"][0][word] if shots[shot]["objects"] else None
+
+
+def strength_of(task: str) -> dict[str, float]:
+    """The default strength of an edit or a blend."""
+    return {"strength": TASKS[task].options["strength"]}
 
 
 def share(values: Iterable[bool], bar: float = 100) -> Figure:
@@ -249,7 +255,7 @@ def blend(ask: Ask, num: int, seed: int, fps: float) -> Row:
     """One clip turns into another: it begins with the first one's background, ends with the other's, without a jump."""
     ends, smooth = [], []
     for i, (first, second) in enumerate(zip(cases(num, seed), cases(num, seed + 1), strict=True)):
-        clip = ask("blend", second.prompt, seed + i, first.clip, second.clip, strength=0.6)
+        clip = ask("blend", second.prompt, seed + i, first.clip, second.clip, **strength_of("blend"))
         for case, part in (first, clip[:SEAM]), (second, clip[-SEAM:]):
             ends.append(read_word(read(part, fps), "background") == case.words["shots"][0]["background"])
         smooth.append(all(no_jump(clip, seam) for seam in range(SEAM, len(clip) - SEAM)))
@@ -274,7 +280,7 @@ def edit(ask: Ask, num: int, seed: int, fps: float) -> Row:
         colour = COLOURS[(COLOURS.index(words["colour"]) + 1 + i % (len(COLOURS) - 1)) % len(COLOURS)]
         prompt = case.prompt.replace(f" {words['colour']} ", f" {colour} ", 1)
         wanted.append((case, colour))
-        readings.append(read(ask("edit", prompt, seed + i, case.clip, strength=0.75), fps))
+        readings.append(read(ask("edit", prompt, seed + i, case.clip, **strength_of("edit")), fps))
         if i < max(1, num // 4):
             same.append(decibels(case.clip, ask("edit", prompt, seed + i, case.clip, strength=0.0)))
             alone = ask("text", prompt, seed + i)

@@ -7,6 +7,7 @@ import pytest
 
 import sorajax
 from sorajax.errors import BadRequest
+from sorajax.models.conditioning import ConditioningFrames
 from sorajax.models.text import unfamiliar_words
 from sorajax.sampling.pipeline import Pipeline
 from sorajax.sampling.program import interruptible
@@ -213,3 +214,13 @@ def test_a_clip_decoded_in_chunks_is_the_same(pipeline, monkeypatch):
 def test_an_error_in_the_thread_is_raised_here():
     with pytest.raises(ZeroDivisionError):
         interruptible(lambda: 1 // 0)
+
+
+def test_fixed_frames_stay_in_a_clip_that_is_longer_than_a_window(pipeline):
+    """A long request with conditioning is sampled at once, and never as a film that knows nothing of it."""
+    request, still = Request(("a red ball",), frames=13, steps=1), np.full((1, 16, 16, 3), 90, np.uint8)
+    settings = pipeline.plan(request)
+    assert settings.in_windows
+    (video,) = pipeline.stream(request, settings, conditioning=ConditioningFrames(head=still))
+    assert video.frames.shape[0] == 13
+    assert np.array_equal(video.frames[:1], still)
