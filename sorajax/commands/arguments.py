@@ -67,9 +67,9 @@ class Arguments:
     """Guidance scale of the expert for low noise levels, in a model of two experts (Wan 2.2 A14B)."""
     temperature: Annotated[float | None, option("FACTOR", MODEL_DEFAULT)] = None
     """Factor of the initial noise, above 0: below 1 clips vary less and are more typical."""
-    sampler: Annotated[SamplerName, option("NAME", "unipc")] = "unipc"
+    sampler: Annotated[SamplerName | None, option("NAME", "unipc, flow_map for distilled models")] = None
     """unipc needs the fewest steps, dpmpp_2m about as few; heun evaluates the model twice per step; euler is the
-    simplest."""
+    simplest; flow_map is for distilled models, which take large steps."""
     shift: Annotated[float | None, option("S", MODEL_DEFAULT)] = None
     """Timestep shift, above 0: above 1 spends more steps at high noise levels, which larger clips need."""
     image: Annotated[Path | None, option("FILE", "none")] = None

@@ -17,7 +17,8 @@ from jaxtyping import Array, Bool, Float, Int
 from sorajax.diffusion.flow import interpolate, velocity_target
 
 Latent = Float[Array, "b t h w c"]
-Velocity = Callable[[Latent, Float[Array, "b t"]], Latent]
+Velocity = Callable[..., Latent]
+"""(x, time [b t]) -> velocity; of a flow map (x, time, until [b t]) -> mean velocity from `time` to `until`."""
 
 KINDS = ("none", "head", "tail", "both ends", "scattered")
 CHANCES = (0.35, 0.3, 0.2, 0.15)  # of the kinds after "none", in clips that have conditioning frames
@@ -71,13 +72,13 @@ def hold_fixed(velocity: Velocity, known: Known, noise: Latent, clocks: bool = T
     if not clocks:
         mask = known.mask if known.mask.ndim == 4 else known.mask[..., None, None]
 
-        def replaced(x: Latent, time: Float[Array, "b t"]) -> Latent:
-            return jnp.where(mask[..., None], velocity_target(known.latent, noise), velocity(x, time))
+        def replaced(x: Latent, *times: Float[Array, "b t"]) -> Latent:
+            return jnp.where(mask[..., None], velocity_target(known.latent, noise), velocity(x, *times))
 
         return replaced
 
-    def wrapped(x: Latent, time: Float[Array, "b t"]) -> Latent:
-        moving = velocity(x, clock(known, time))
+    def wrapped(x: Latent, *times: Float[Array, "b t"]) -> Latent:
+        moving = velocity(x, *(clock(known, time) for time in times))
         if known.mask.ndim == 4:
             moving = jnp.where(known.mask[..., None], velocity_target(known.latent, noise), moving)
         return jnp.where(whole_frames(known)[..., None, None, None], 0.0, moving)
@@ -86,15 +87,15 @@ def hold_fixed(velocity: Velocity, known: Known, noise: Latent, clocks: bool = T
 
 
 def drop_conditioning(
-    known: Known, noise: Latent, x: Latent, time: Float[Array, "b t"]
-) -> tuple[Latent, Float[Array, "b t"]]:
+    known: Known, noise: Latent, x: Latent, *times: Float[Array, "b t"]
+) -> tuple[Latent, *tuple[Float[Array, "b t"], ...]]:
     """Latents and times of an unconditional branch: conditioning frames are noised to the time of the others.
 
     Classifier-free guidance with this branch also drops the conditioning frames (history guidance, Song et al. 2025).
     """
-    time = jnp.broadcast_to(jnp.max(time, 1, keepdims=True), time.shape)
+    times = tuple(jnp.broadcast_to(jnp.max(time, 1, keepdims=True), time.shape) for time in times)
     frames = whole_frames(known)[..., None, None, None]
-    return jnp.where(frames, interpolate(known.latent, noise, time), x), time
+    return jnp.where(frames, interpolate(known.latent, noise, times[0]), x), *times
 
 
 def anchored(first: Int[Array, ""] | int, count: int, max_anchor_gap: int, step: float = 1.0) -> Float[Array, " t"]:
@@ -119,13 +120,16 @@ def random_window(key: jax.Array, data: Latent, count: int, max_anchor_gap: int)
     return jnp.concatenate([data[:, :1], stretch], 1), anchored(first, count, max_anchor_gap)
 
 
-def random_known(key: jax.Array, b: int, t: int, share: float = 0.5) -> Bool[Array, "b t"]:
+def random_known(key: jax.Array, b: int, t: int, share: float = 0.5, has_anchor: bool = False) -> Bool[Array, "b t"]:
     """A random mask of conditioning frames for training, drawn per clip; at least one frame is generated.
 
     A `share` of the clips has conditioning frames: the KINDS after "none", with probabilities CHANCES. A head or a tail
     is 1 to t - 1 frames long, both ends together at most t - 1; scattered frames are fixed with a probability that is
-    itself uniform in [0, 1]. A single frame (an image) is never fixed.
+    itself uniform in [0, 1]. A single frame (an image) is never fixed. has_anchor: clips are windows of a film,
+    whose anchor is fixed in all clips, together with some of the other frames.
     """
+    if has_anchor:
+        return jnp.pad(random_known(key, b, t - 1, 1.0), ((0, 0), (1, 0)), constant_values=True)
     if t == 1:
         return jnp.zeros((b, t), bool)
     kind_key, length_key, other_key, rate_key, frame_key, spare_key = jax.random.split(key, 6)

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from sorajax.diffusion.fixed_frames import Latent, Velocity
 
-Pair = Callable[[Latent, Float[Array, "b t"]], tuple[Latent, Latent]]
+Pair = Callable[..., tuple[Latent, Latent]]
 
 
 def guided(
@@ -24,7 +24,7 @@ def guided(
     interval: tuple[float, float] = (0.0, 1.0),
 ) -> Velocity:
     """Classifier-free guidance from two functions; `guided_pair` describes the arguments."""
-    return guided_pair(lambda x, time: (velocity(x, time), velocity_null(x, time)), scale, rescale, interval)
+    return guided_pair(lambda x, *times: (velocity(x, *times), velocity_null(x, *times)), scale, rescale, interval)
 
 
 def guided_pair(
@@ -32,15 +32,15 @@ def guided_pair(
 ) -> Velocity:
     """Classifier-free guidance from one function that returns both velocities, e.g. from one batch of 2b clips.
 
-    pair: (x, time) -> (conditional velocity, unconditional velocity), each [b t h w c].
+    pair: (x, time) -> (conditional velocity, unconditional velocity), each [b t h w c]; of a flow map (x, time, until).
     scale: 1 is no guidance, 3 to 7 is usual.
     rescale: in [0, 1], how much of the guided velocity's standard deviation is corrected to that of the conditional one
         (Lin et al. 2023, eqs. 15 and 16).
     interval: guides only frames whose time lies in it, ends included (Kynkaanniemi et al. 2024).
     """
 
-    def wrapped(x: Latent, time: Float[Array, "b t"]) -> Latent:
-        velocity, velocity_null = pair(x, time)
+    def wrapped(x: Latent, time: Float[Array, "b t"], *until: Float[Array, "b t"]) -> Latent:
+        velocity, velocity_null = pair(x, time, *until)
         inside = (time >= interval[0]) & (time <= interval[1])
         weight = jnp.where(inside, scale - 1.0, 0.0)[..., None, None, None]
         guided_velocity = velocity + weight * (velocity - velocity_null)

@@ -60,8 +60,8 @@ def looped(velocity: Velocity, cycle: Cycle) -> Velocity:
         """[b k+n ...] -> the views [k b 1+length ...]."""
         return jnp.concatenate([jnp.moveaxis(state[:, :k, None], 1, 0), jnp.moveaxis(state[:, k:][:, views], 1, 0)], 2)
 
-    def wrapped(x: Latent, time: Float[Array, "b t"]) -> Latent:
-        velocities = jax.lax.map(lambda view: velocity(*view), (gather_views(x), gather_views(time)))
+    def wrapped(x: Latent, *times: Float[Array, "b t"]) -> Latent:
+        velocities = jax.lax.map(lambda view: velocity(*view), (gather_views(x), *map(gather_views, times)))
         weighted = jnp.moveaxis(velocities[:, :, 1:], 1, 0) * relative_weight
         mean = jnp.zeros_like(x[:, k:]).at[:, views].add(weighted)
         return jnp.concatenate([jnp.moveaxis(velocities[:, :, 0], 0, 1), mean], 1)

@@ -7,7 +7,8 @@ bit, and the times 1 and 0, where the log-SNR
 
     logsnr = log((1 - time) / time),    h = difference of logsnr over a step
 
-is infinite, need no special case: the correction vanishes there.
+is infinite, need no special case: the correction vanishes there. `flow_map` is for models that are distilled to take
+steps of any size.
 """
 
 from collections.abc import Callable
@@ -65,6 +66,12 @@ def euler_step(velocity: Velocity, state: State, row: Row) -> State:
     return (x + (next_time - time) * velocity(x, per_frame(x, time)),)
 
 
+def flow_map_step(velocity: Velocity, state: State, row: Row) -> State:
+    """A jump of a flow map: the mean velocity from one time to the next is exact for a step of any size."""
+    (x,), (time, next_time) = state, row
+    return (x + (next_time - time) * velocity(x, per_frame(x, time), per_frame(x, next_time)),)
+
+
 def heun_rows(times: Times) -> Row:
     """(time, change of time over the step, whether it is the second evaluation) of each evaluation.
 
@@ -118,7 +125,9 @@ euler = Sampler(euler_rows, euler_step, 1)
 heun = Sampler(heun_rows, heun_step, 3)
 dpmpp_2m = Sampler(dpmpp_2m_rows, dpmpp_2m_step, 2)
 unipc = Sampler(unipc_rows, unipc_step, 4)
-SAMPLERS = {"euler": euler, "heun": heun, "unipc": unipc, "dpmpp_2m": dpmpp_2m}
+flow_map = Sampler(euler_rows, flow_map_step, 1)
+SOLVERS = {"euler": euler, "heun": heun, "unipc": unipc, "dpmpp_2m": dpmpp_2m}
+SAMPLERS = {**SOLVERS, "flow_map": flow_map}
 
 
 class Coefficients(NamedTuple):

@@ -7,6 +7,10 @@
             x += gate_2 * feed_forward(norm(x) * (1 + scale_2) + shift_2)
     velocity = unpatchify(linear(norm(x) * (1 + scale) + shift))            shift, scale: table + e
 
+A flow map (`until_blocks` above 0) has a second time, `until`, which the last blocks and the output read in place of
+`time`; it predicts the mean velocity from `time` to `until` (Decoupled MeanFlow, arXiv 2510.24474). It has the same
+parameters, and at `until = time` it is the same function.
+
 Peebles & Xie 2023 (adaLN-zero) with the shared modulation of PixArt-alpha (Chen et al. 2023, section 2.3);
 weight-compatible, by config, with the Wan 2.1 / 2.2 transformers (Wan team 2025, section 4.2). Parameters are float32;
 norms, modulation, rope and time features run in float32, matrix products in `dtype`.
@@ -16,14 +20,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from functools import partial, reduce
-from typing import Literal, NamedTuple
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from einops import rearrange
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from sorajax.devices.sharding import shard
 from sorajax.models.attention import attend
@@ -66,12 +71,20 @@ class DiTConfig:
     """Compute dtype of the matrix products."""
     quantized: bool = False
     """The blocks' kernels have 8 bits and are not trained, see `models.quantized`."""
+    until_blocks: int = 0
+    """Of a flow map: how many of the last blocks read `until` in place of `time`, as the output does; 0: no flow
+    map."""
 
     def __post_init__(self):
         if self.width % self.heads or (self.width // self.heads) % 2:
             raise ValueError(
                 f"width {self.width} does not split into {self.heads} heads of even width: "
                 "choose a width that is a multiple of 2 * heads"
+            )
+        if not 0 <= self.until_blocks < self.depth:
+            raise ValueError(
+                f"until_blocks {self.until_blocks} is not allowed: of {self.depth} blocks 0 to {self.depth - 1} can "
+                "read the second time"
             )
 
     @property
@@ -90,7 +103,7 @@ class Modulation(NamedTuple):
     gate_feed_forward: Array
 
 
-def time_features(time: Float[Array, "b t"], width: int) -> Float[Array, "b t f"]:
+def time_features(time: Float[Array, "*any t"], width: int) -> Float[Array, "*any t f"]:
     """Sinusoids of 1000 * time, cosines first, base 10000, float32."""
     frequencies = jnp.exp(-jnp.log(10_000.0) * jnp.arange(width // 2, dtype=jnp.float32) / (width // 2))
     angles = TIME_UNITS * time.astype(jnp.float32)[..., None] * frequencies
@@ -189,10 +202,20 @@ class Block(nn.Module):
     config: DiTConfig
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b s d"], modulation, text, turn: Rope, image: Array | None):
+    def __call__(
+        self,
+        x: Float[Array, "b s d"],
+        modulation: Sequence[Float[Array, "b t 6 d"]],
+        text: Float[Array, "b m d"],
+        turn: Rope,
+        image: Float[Array, "b i d"] | None,
+        reads_until: Bool[Array, ""] | None = None,
+    ):
+        """modulation: of `time`, and of `until` where the block may read that instead."""
         config = self.config
         table = self.param("modulation", nn.initializers.normal(config.width**-0.5), (6, config.width))
-        m = Modulation(*jnp.moveaxis(table + modulation, 2, 0)[:, :, :, None])
+        chosen = modulation[0] if reads_until is None else jnp.where(reads_until, modulation[1], modulation[0])
+        m = Modulation(*jnp.moveaxis(table + chosen, 2, 0)[:, :, :, None])
 
         h = modulate(x, m.shift_attention, m.scale_attention, config.epsilon).astype(config.dtype)
         x = x + gated(Attention(config, name="self_attention")(h, h, turn), m.gate_attention).astype(x.dtype)
@@ -218,6 +241,7 @@ class DiT(nn.Module):
         context: Float[Array, "b m e"],
         positions: Float[Array, " t"] | None = None,
         image: Float[Array, "b i e"] | None = None,
+        until: Float[Array, "b t"] | None = None,
     ) -> Float[Array, "b t h w c"]:
         """The velocity (noise - data) at latents `x`, float32.
 
@@ -226,6 +250,7 @@ class DiT(nn.Module):
         positions: temporal positions of the latent frames in units of one latent frame at the model's base frame rate;
             None: 0, 1, 2, ...
         image: tokens of the first frame, exactly where `config.image_width` is above 0; ValueError otherwise.
+        until: of a flow map, the time of each latent frame until which the velocity is averaged; None: `time`.
         """
         config = self.config
         if (image is None) == (config.image_width > 0):
@@ -238,13 +263,15 @@ class DiT(nn.Module):
         positions = jnp.arange(t, dtype=jnp.float32) if positions is None else positions
         turn = rope(rope_angles(positions, h, w, config.head_width))
 
-        features = time_features(time, config.frequencies)[:, :: config.patch[0]]
+        times = time[None] if until is None or not config.until_blocks else jnp.stack([time, until])
+        features = time_features(times, config.frequencies)[:, :, :: config.patch[0]]
         e = Linear(config.width, name="time_in")(features)
         e = Linear(config.width, name="time_out")(nn.silu(e))
         if config.pooled_text:
             e = e + Linear(config.width, name="pooled_text")(pool_text(context))
         modulation = Linear(6 * config.width, name="time_modulation", kernel_init=nn.initializers.zeros)(nn.silu(e))
-        modulation = rearrange(modulation, "b t (six d) -> b t six d", six=6)
+        modulations = tuple(rearrange(modulation, "n b t (six d) -> n b t six d", six=6))
+        reads_until = None if len(times) == 1 else jnp.arange(config.depth) >= config.depth - config.until_blocks
 
         text = dense(config.width, name="text_in")(context.astype(config.dtype))
         text = dense(config.width, name="text_out")(nn.gelu(text, approximate=True))
@@ -253,10 +280,11 @@ class DiT(nn.Module):
             image = ImageEmbedding(config, name="image_in")(image)
 
         tokens = dense(config.width, name="patch_in")(patchify(x, config.patch).astype(config.dtype))
-        tokens = self._blocks()(shard(tokens, ("data", "fsdp"), "seq", None), modulation, text, turn, image)
+        tokens = shard(tokens, ("data", "fsdp"), "seq", None)
+        tokens = self._blocks()(tokens, modulations, text, turn, image, reads_until)
 
         table = self.param("modulation_out", nn.initializers.normal(config.width**-0.5), (2, config.width))
-        shift, scale = jnp.moveaxis(table + e[:, :, None], 2, 0)[:, :, :, None]
+        shift, scale = jnp.moveaxis(table + e[-1][:, :, None], 2, 0)[:, :, :, None]
         tokens = modulate(tokens, shift, scale, config.epsilon)
         patches = Linear(  # in float32: a negligible cost, and the velocity is not rounded
             math.prod(config.patch) * config.out_channels, name="patch_out", kernel_init=nn.initializers.zeros
@@ -271,12 +299,19 @@ class DiT(nn.Module):
             block = nn.remat(block, prevent_cse=False, policy=policy)
         if not self.config.stacked:
             blocks = [block(self.config, name=f"block_{layer}") for layer in range(self.config.depth)]
-            return lambda x, *more: reduce(lambda x, block: block(x, *more)[0], blocks, x)
+
+            def chain(x: Array, *more: Any) -> Array:
+                *same, reads_until = more
+                for layer, one in enumerate(blocks):
+                    x, _ = one(x, *same, None if reads_until is None else reads_until[layer])
+                return x
+
+            return chain
         scanned = nn.scan(
             block,
             variable_axes={"params": 0, "adapters": 0},
             split_rngs={"params": True},
-            in_axes=nn.broadcast,
+            in_axes=(nn.broadcast, nn.broadcast, nn.broadcast, nn.broadcast, 0),
             length=self.config.depth,
             unroll=min(self.config.unroll, self.config.depth),
         )

@@ -48,6 +48,9 @@ class SoraConfig:
     shift: float = 3.0
     """Default timestep shift of sampling."""
     guidance_scale: float = 4.0
+    negative_scale: float | None = None
+    """Of a distilled model, whose velocity is guided already (`guidance_scale` 1): the guidance scale of requests that
+    have a negative prompt and name no scale."""
     temperature: float = 1.0
     """Factor on the initial noise, see `sampling.program`."""
     steps: int = 30
@@ -104,6 +107,11 @@ class SoraConfig:
                 f"the transformer reads image tokens of width {self.dit.image_width}, the image encoder "
                 f"makes {self.vision.width if self.vision else 'none'}: these parts are not of one model"
             )
+
+    @property
+    def is_flow_map(self) -> bool:
+        """Whether the model predicts mean velocities between two times, and so takes steps of any size."""
+        return self.dit.until_blocks > 0
 
     @property
     def window(self) -> int:

@@ -1,14 +1,17 @@
-"""A transformer with its conditioning as a function `velocity(x, time)`; the only place that applies a transformer."""
+"""A transformer with its conditioning as a function `velocity(x, time)`; the only place that applies a transformer.
 
-from collections.abc import Callable, Mapping
+A flow map is `velocity(x, time, until)`, the mean velocity between two times: `x + (until - time) * velocity` is the
+latent at `until`. What wraps a velocity passes the second time on where there is one.
+"""
+
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from sorajax.diffusion.fixed_frames import Velocity
 from sorajax.models.dit import DiT, DiTConfig
-
-Velocity = Callable[[Float[Array, "b t h w c"], Float[Array, "b t"]], Float[Array, "b t h w c"]]
 
 
 class ExtraInputs(NamedTuple):
@@ -29,18 +32,20 @@ def velocity_of(
     extra: ExtraInputs = ExtraInputs(),  # noqa: B008 (a value)
     positions: Float[Array, " t"] | None = None,
 ) -> Velocity:
-    """The function (latents [b t h w c], times [b t]) -> velocity noise - data, conditioned on text.
+    """The function (latents [b t h w c], times [b t], times until [b t]) -> velocity, conditioned on text.
+
+    Without the last argument it is the velocity noise - data; with it, of a flow map, the mean velocity.
 
     variables: Flax's collections: "params" and, for low-rank updates of frozen ones, "adapters".
     extra: inputs for one copy of the clips; where x holds several copies (for guidance), they are repeated.
     positions: temporal positions of the latent frames, see `DiT`; None: 0, 1, 2, ...
     """
 
-    def velocity(x: Float[Array, "b t h w c"], time: Float[Array, "b t"]) -> Any:
+    def velocity(x: Float[Array, "b t h w c"], time: Float[Array, "b t"], until: Any = None) -> Any:
         image, channels = (None if one is None else repeated(one, len(x)) for one in extra)
         x = x if channels is None else jnp.concatenate([x, channels.astype(x.dtype)], -1)
         image = None if image is None else image.astype(jnp.float32)
-        return DiT(config).apply(variables, x, time, context, positions, image)
+        return DiT(config).apply(variables, x, time, context, positions, image, until)
 
     return velocity
 

@@ -66,7 +66,7 @@ class Pipeline:
         fps: float | None = None,
         steps: int | None = None,
         guidance_scale: float | None = None,
-        sampler: SamplerName = "unipc",
+        sampler: SamplerName | None = None,
         shift: float | None = None,
         seed: int = 0,
         num: int = 1,

@@ -1,6 +1,6 @@
 """The compiled programs of sampling: prompts to context, context to latents, latents to frames."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from threading import Thread
@@ -12,7 +12,7 @@ import numpy as np
 from flax.errors import FlaxError
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from sorajax.diffusion.fixed_frames import drop_conditioning
+from sorajax.diffusion.fixed_frames import Velocity, drop_conditioning
 from sorajax.diffusion.flow import whole_times
 from sorajax.diffusion.guidance import guided_pair
 from sorajax.diffusion.looped import Cycle, looped
@@ -60,26 +60,45 @@ def sample_latents(
     these parameters make. state: of the sampler after the expert before. report: called with the time of each
     evaluation.
     """
-    context, seeds, times, scale, temperature, positions, known, extra = conditions
-    transformer = velocity_of(config.dit, {"params": params}, context, extra, positions)
-
-    def model(x: Float[Array, "b t h w c"], time: Float[Array, "b t"]) -> Any:
-        return transformer(x, whole_times(time) if config.whole_times else time)
-
-    def pair(x: Float[Array, "b t h w c"], time: Float[Array, "b t"]) -> tuple[Array, Array]:
-        drop = config.drop_conditioning_in_cfg and cycle is None
-        unconditional = drop_conditioning(known, noise, x, time) if drop else (x, time)
-        velocity, velocity_null = jnp.split(model(*map(jnp.concatenate, zip((x, time), unconditional, strict=True))), 2)
-        return velocity, velocity_null
-
-    noise = jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), known.latent.shape[1:]))(seeds) * temperature
-    velocity = guided_pair(pair, scale) if guided else model
-    velocity = config.conditioning.hold_fixed(velocity, known, noise) if cycle is None else looped(velocity, cycle)
+    shape = conditions.known.latent.shape[1:]
+    noise = jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), shape))(conditions.seeds)
+    noise = noise * conditions.temperature
+    velocity = conditioned(config, guided, {"params": params}, conditions, noise, cycle)
     if report is not None:
         velocity = reporting(velocity, report)
-    state = sampler.begin(config.conditioning.initial(known, noise)) if state is None else state
-    rows = jax.tree.map(lambda row: row[slice(*evaluations)], sampler.rows(times))
+    state = sampler.begin(config.conditioning.initial(conditions.known, noise)) if state is None else state
+    rows = jax.tree.map(lambda row: row[slice(*evaluations)], sampler.rows(conditions.times))
     return sampler.advance(velocity, state, rows)
+
+
+def conditioned(
+    config: SoraConfig,
+    guided: bool,
+    variables: Mapping[str, Any],
+    conditions: Conditions,
+    noise: Float[Array, "b t h w c"],
+    cycle: Cycle | None = None,
+) -> Velocity:
+    """The velocity that a sampler integrates: guided, and zero or on its straight path where frames are fixed.
+
+    variables: the transformer's, see `velocity_of`. noise: what the clips begin from.
+    """
+    known = conditions.known
+    transformer = velocity_of(config.dit, variables, conditions.context, conditions.extra, conditions.positions)
+
+    def model(x: Float[Array, "b t h w c"], *times: Float[Array, "b t"]) -> Any:
+        return transformer(x, *map(whole_times, times) if config.whole_times else times)
+
+    def pair(x: Float[Array, "b t h w c"], *times: Float[Array, "b t"]) -> tuple[Array, Array]:
+        conditional = unconditional = (x, *times)
+        if config.drop_conditioning_in_cfg and cycle is None:
+            unconditional = drop_conditioning(known, noise, x, *times)
+        both = map(jnp.concatenate, zip(conditional, unconditional, strict=True))
+        velocity, velocity_null = jnp.split(model(*both), 2)
+        return velocity, velocity_null
+
+    velocity = guided_pair(pair, conditions.guidance_scale) if guided else model
+    return config.conditioning.hold_fixed(velocity, known, noise) if cycle is None else looped(velocity, cycle)
 
 
 def expert_ranges(

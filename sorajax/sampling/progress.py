@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 def reporting(velocity: Velocity, report: Callable[[Float[np.ndarray, ""]], None]) -> Velocity:
     """The same velocity, whose evaluations call `report(time)` on the host with the largest time of any frame."""
 
-    def wrapped(x: Latent, time: Float[Array, "b t"]) -> Latent:
+    def wrapped(x: Latent, time: Float[Array, "b t"], *until: Float[Array, "b t"]) -> Latent:
         jax.debug.callback(report, time.max())
-        return velocity(x, time)
+        return velocity(x, time, *until)
 
     return wrapped
 

@@ -15,7 +15,7 @@ from sorajax.errors import BadRequest
 from sorajax.media import MAX_FPS, MIN_FPS
 
 Direction = Literal["forward", "backward", "both"]
-SamplerName = Literal["unipc", "dpmpp_2m", "heun", "euler"]
+SamplerName = Literal["unipc", "dpmpp_2m", "heun", "euler", "flow_map"]
 EXAMPLE = '"a red ball bounces on a grey floor"'
 SCENE = '{"prompt": "a red ball bounces", "seconds": 2, "join": "continue"}'
 CUT = re.compile(r"[.,;]?\s*\bcut to:\s*", re.IGNORECASE)
@@ -50,7 +50,7 @@ class Request:
     fps: float | None = None
     steps: int | None = None
     guidance_scale: float | None = None
-    sampler: SamplerName = "unipc"
+    sampler: SamplerName | None = None
     shift: float | None = None
     guidance_scale_low: float | None = None
     temperature: float | None = None
@@ -89,7 +89,7 @@ class Request:
         self._check_positive("fps", self.fps, "e.g. 8")
         if self.fps is not None and not MIN_FPS <= self.fps <= MAX_FPS:
             raise BadRequest(f"fps {self.fps:g} is not allowed: use {MIN_FPS} to {MAX_FPS}, e.g. 8")
-        if self.sampler not in (samplers := get_args(SamplerName)):
+        if self.sampler not in (None, *(samplers := get_args(SamplerName))):
             raise BadRequest(f"sampler {self.sampler!r} is unknown: use {', '.join(samplers)}")
         self._check_positive("shift", self.shift, "1 is an even schedule, 3 to 8 suits larger clips")
         self._check_positive("temperature", self.temperature, "1 is the noise of training, at 0.8 clips vary less")

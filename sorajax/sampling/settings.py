@@ -86,9 +86,14 @@ def settings_for(request: Request, config: SoraConfig, at_once: bool = False) ->
         notes += (f"the model was trained at {trained}; {width}x{height} may look worse",)
     if fps != config.fps and frames > 1:
         notes += (f"the model was trained at {config.fps:g} fps; {fps:g} fps may look worse",)
+    sampler = request.sampler or ("flow_map" if config.is_flow_map else "unipc")
+    if sampler == "flow_map" and not config.is_flow_map:
+        raise BadRequest("sampler flow_map is for distilled models, and this is none: leave out --sampler")
     scale = low = request.guidance_scale  # the requested scale is for both experts, as in the reference
     if scale is None:
         scale, low = config.guidance_scale, config.guidance_scale_low
+        if request.negative and config.negative_scale is not None:
+            scale = low = config.negative_scale
     if request.guidance_scale_low is not None:
         if config.boundary is None:
             raise BadRequest(
@@ -113,7 +118,7 @@ def settings_for(request: Request, config: SoraConfig, at_once: bool = False) ->
         guidance_scale_low=scale if low is None else low,
         temperature=request.temperature or config.temperature,
         negative=config.negative if request.negative is None else request.negative,
-        sampler=request.sampler,
+        sampler=sampler,
         shift=request.shift or config.shift,
         model=config,
         latent=(

@@ -7,11 +7,11 @@ import pytest
 
 from sorajax.diffusion.fixed_frames import Known, hold_fixed, initial
 from sorajax.diffusion.flow import frame_time, schedule, whole_times
-from sorajax.diffusion.samplers import SAMPLERS, coefficients, moments
+from sorajax.diffusion.samplers import SOLVERS, coefficients, moments
 
 SHAPE = (2, 3, 2, 2, 1)
 ORDERS = {"euler": 1, "heun": 2, "unipc": 2, "dpmpp_2m": 2}
-parametrize_samplers = pytest.mark.parametrize("name", SAMPLERS)
+parametrize_samplers = pytest.mark.parametrize("name", SOLVERS)
 
 
 def point_mass(target):
@@ -37,7 +37,7 @@ def gaussian(mean, std):
 def test_exact_on_a_point_mass(name, steps, shift):
     target = jax.random.normal(jax.random.key(1), SHAPE)
     noise = jax.random.normal(jax.random.key(2), SHAPE)
-    x = jax.jit(SAMPLERS[name], static_argnums=0)(point_mass(target), noise, schedule(steps, shift))
+    x = jax.jit(SOLVERS[name], static_argnums=0)(point_mass(target), noise, schedule(steps, shift))
     np.testing.assert_allclose(x, target, atol=2e-6)
 
 
@@ -45,7 +45,7 @@ def test_exact_on_a_point_mass(name, steps, shift):
 def test_order_of_convergence_on_a_gaussian(name):
     velocity, solution = gaussian(mean=1.0, std=0.5)
     noise = jax.random.normal(jax.random.key(0), SHAPE)
-    sampler = jax.jit(SAMPLERS[name], static_argnums=0)
+    sampler = jax.jit(SOLVERS[name], static_argnums=0)
     errors = [jnp.abs(sampler(velocity, noise, schedule(steps)) - solution(noise)).max() for steps in (80, 160, 320)]
     orders = np.log2(np.array(errors[:-1]) / np.array(errors[1:]))
     assert np.all(orders > ORDERS[name] - 0.3), (errors, orders)
@@ -54,7 +54,7 @@ def test_order_of_convergence_on_a_gaussian(name):
 def test_second_order_beats_first_at_equal_steps():
     velocity, solution = gaussian(mean=1.0, std=0.2)
     noise = jax.random.normal(jax.random.key(0), SHAPE)
-    error = {name: jnp.abs(f(velocity, noise, schedule(12)) - solution(noise)).max() for name, f in SAMPLERS.items()}
+    error = {name: jnp.abs(f(velocity, noise, schedule(12)) - solution(noise)).max() for name, f in SOLVERS.items()}
     assert max(error["heun"], error["unipc"], error["dpmpp_2m"]) < 0.7 * error["euler"], error
 
 
@@ -62,7 +62,7 @@ def test_second_order_beats_first_at_equal_steps():
 @pytest.mark.parametrize("cut", [1, 4, 9])
 def test_a_part_of_the_way_and_the_rest_are_the_whole(name, cut):
     velocity, _ = gaussian(mean=0.3, std=0.7)
-    sampler, noise, times = SAMPLERS[name], jax.random.normal(jax.random.key(0), SHAPE), schedule(9, 3.0)
+    sampler, noise, times = SOLVERS[name], jax.random.normal(jax.random.key(0), SHAPE), schedule(9, 3.0)
 
     def part(state, first, stop):
         return sampler.advance(velocity, state, jax.tree.map(lambda row: row[first:stop], sampler.rows(times)))
@@ -79,7 +79,7 @@ def test_known_frames_come_out_to_the_bit(name):
     noise = jax.random.normal(jax.random.key(4), SHAPE)
     velocity, _ = gaussian(mean=0.3, std=0.7)
     run = jax.jit(
-        lambda noise: SAMPLERS[name](hold_fixed(velocity, known, noise), initial(known, noise), schedule(6, 3.0))
+        lambda noise: SOLVERS[name](hold_fixed(velocity, known, noise), initial(known, noise), schedule(6, 3.0))
     )
     x = run(noise)
     mask = np.asarray(known.mask)
@@ -95,7 +95,7 @@ def test_the_velocity_is_compiled_once(name):
         traces.append(time.shape)
         return x
 
-    jax.jit(lambda x: SAMPLERS[name](velocity, x, schedule(9)))(jnp.ones(SHAPE))
+    jax.jit(lambda x: SOLVERS[name](velocity, x, schedule(9)))(jnp.ones(SHAPE))
     assert traces == [SHAPE[:2]]
 
 
@@ -104,7 +104,7 @@ def test_unipc_repeats_the_paper_formulas():
     times = np.asarray(schedule(8, 3.0, start=0.97), np.float64)
     velocity = lambda x, time: np.sin(3 * x) + time * x  # noqa: E731
     x0 = np.linspace(-2, 2, 12)
-    ours = SAMPLERS["unipc"](
+    ours = SOLVERS["unipc"](
         lambda x, time: jnp.sin(3 * x) + frame_time(time) * x,
         jnp.asarray(x0, jnp.float32).reshape(1, 1, 3, 4, 1),
         jnp.asarray(times, jnp.float32),
@@ -182,5 +182,5 @@ def test_fifty_steps_agree_with_the_reference(name, theirs, shift):
         velocity = torch.sin(2 * x) + float(times[step]) * x / 2 + 0.3
         x = scheduler.step(velocity, time, x, return_dict=False)[0]
     field = lambda x, time: jnp.sin(2 * x) + frame_time(time) * x / 2 + 0.3  # noqa: E731
-    found = jax.jit(lambda noise: SAMPLERS[name](field, noise, jnp.asarray(times)))(noise)
+    found = jax.jit(lambda noise: SOLVERS[name](field, noise, jnp.asarray(times)))(noise)
     np.testing.assert_allclose(found, x.numpy(), atol=1e-4 * np.abs(x.numpy()).max())

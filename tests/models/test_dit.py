@@ -85,3 +85,41 @@ def test_padding_does_not_weigh_in_the_pooled_text():
 def test_a_width_that_does_not_split_is_refused():
     with pytest.raises(ValueError, match="width 24 does not split into 5 heads"):
         replace(CONFIG, heads=5)
+
+
+@pytest.mark.parametrize("stacked", [True, False])
+def test_flow_map_is_the_model_itself_where_both_times_are_one(inputs, stacked):
+    params, x, time, context = inputs
+    model = DiT(replace(CONFIG, until_blocks=1, stacked=stacked))
+    if not stacked:
+        layers = {f"block_{n}": jax.tree.map(lambda leaf, n=n: leaf[n], params["blocks"]) for n in range(CONFIG.depth)}
+        params = {name: part for name, part in params.items() if name != "blocks"} | layers
+    apply = jax.jit(lambda until: model.apply({"params": params}, x, time, context, until=until))
+    same = apply(time)
+    np.testing.assert_allclose(same, apply(None), atol=1e-6)
+    assert np.abs(apply(time.at[0, 1].set(0.0)) - same)[0, 1].max() > 1e-3
+    np.testing.assert_allclose(same, velocity(inputs[0], x, time, context), atol=1e-5)
+
+
+def test_only_the_last_blocks_and_the_output_read_the_second_time(inputs):
+    params, x, time, context = inputs
+    model = DiT(replace(CONFIG, until_blocks=2))
+    apply = jax.jit(lambda params, time, until: model.apply({"params": params}, x, time, context, until=until))
+
+    def sees(first, last):
+        """The parameters with blocks whose branches are shut, outside of first to last - 1."""
+        table = np.array(params["blocks"]["modulation"])
+        shut = np.array([not first <= layer < last for layer in range(CONFIG.depth)])
+        table[shut] = 0
+        still = {name: np.zeros_like(leaf) for name, leaf in params["time_modulation"].items()}
+        return {**params, "time_modulation": still, "blocks": {**params["blocks"], "modulation": table}}
+
+    changed = np.abs(apply(sees(0, 3), time, time * 0.5) - apply(sees(0, 3), time, time))
+    assert changed.max() > 1e-3  # by the output, as no block reads a time here
+    np.testing.assert_array_equal(apply(sees(0, 3), time, time * 0.5), apply(sees(0, 3), time * 0.9, time * 0.5))
+    assert np.abs(apply(params, time, time * 0.5) - apply(params, time * 0.9, time * 0.5)).max() > 1e-3
+
+
+def test_more_blocks_cannot_read_the_second_time_than_there_are():
+    with pytest.raises(ValueError, match="until_blocks 3 is not allowed: of 3 blocks 0 to 2"):
+        replace(CONFIG, until_blocks=3)

@@ -15,7 +15,7 @@ import sorajax
 from sorajax import tasks
 from sorajax.commands import convert
 from sorajax.devices.residency import WEIGHTS_SHARE
-from sorajax.diffusion.samplers import SAMPLERS
+from sorajax.diffusion.samplers import SOLVERS
 from sorajax.errors import BadRequest
 from sorajax.media.video import Video
 from sorajax.models.conditioning import ConditioningFrames
@@ -443,7 +443,7 @@ def test_one_of_two_experts_is_in_memory_at_a_time(tmp_path):
     reference.silent(reference.MODELS["Wan2.2-T2V-A14B"]).save_pretrained(tmp_path)
     pipeline = sorajax.load(tmp_path)
     settings = {"frames": 5, "height": HEIGHT, "width": WIDTH, "steps": STEPS}
-    together = [pipeline(PROMPT, **settings, sampler=sampler)[0].frames for sampler in SAMPLERS]
+    together = [pipeline(PROMPT, **settings, sampler=sampler)[0].frames for sampler in SOLVERS]
     assert {"dit", "dit_low"} < set(pipeline.params._loaded)
     sizes = pipeline.params._sizes
     assert sizes["dit"] == sizes["dit_low"]
@@ -451,8 +451,8 @@ def test_one_of_two_experts_is_in_memory_at_a_time(tmp_path):
     there, load = [], pipeline.params._loaders["dit_low"]
     pipeline.params._loaders["dit_low"] = lambda: there.append(set(pipeline.params._loaded)) or load()
     pipeline.params._loaded.clear()
-    alone = [pipeline(PROMPT, **settings, sampler=sampler)[0].frames for sampler in SAMPLERS]
-    assert len(there) == len(SAMPLERS)
+    alone = [pipeline(PROMPT, **settings, sampler=sampler)[0].frames for sampler in SOLVERS]
+    assert len(there) == len(SOLVERS)
     assert not any("dit" in parts for parts in there)
     assert np.array_equal(together, alone)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sorajax.diffusion.flow import schedule
-from sorajax.diffusion.samplers import SAMPLERS
+from sorajax.diffusion.samplers import SOLVERS
 from sorajax.sampling.progress import Bar, reporting
 
 TIMES = np.asarray(schedule(5, 3.0))
@@ -19,14 +19,14 @@ def velocity(x, time):
     return jnp.sin(x)
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", SOLVERS)
 def test_each_evaluation_is_reported_and_nothing_changes(name):
     told = []
-    sample = jax.jit(lambda x: SAMPLERS[name](reporting(velocity, lambda time: told.append(float(time))), x, TIMES))
+    sample = jax.jit(lambda x: SOLVERS[name](reporting(velocity, lambda time: told.append(float(time))), x, TIMES))
     x = jax.block_until_ready(sample(NOISE))
     jax.effects_barrier()
     assert set(told) == set(TIMES[:-1].tolist())
-    assert np.array_equal(x, jax.jit(lambda x: SAMPLERS[name](velocity, x, TIMES))(NOISE))
+    assert np.array_equal(x, jax.jit(lambda x: SOLVERS[name](velocity, x, TIMES))(NOISE))
 
 
 def test_the_bar_counts_steps_over_samplings_and_never_goes_back(monkeypatch):

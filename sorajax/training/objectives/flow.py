@@ -81,10 +81,7 @@ class FlowStage(Stage):
         time_key, noise_key, known_key, window_key = jax.random.split(key, 4)
         data, positions = self.shown(batch, window_key)
         b, t = data.shape[:2]
-        if positions is None:
-            known = random_known(known_key, b, t, objective.known)
-        else:  # the anchor always is, and of the others something
-            known = jnp.pad(random_known(known_key, b, t - 1, 1.0), ((0, 0), (1, 0)), constant_values=True)
+        known = random_known(known_key, b, t, objective.known, has_anchor=positions is not None)
         level = logit_normal(time_key, (b, 1), objective.time_mean, objective.time_std, objective.shift, self.within)
         time = jnp.where(known, 0.0, level)
         noise = jax.random.normal(noise_key, data.shape)
