@@ -9,7 +9,7 @@ import jax
 import pytest
 
 from sorajax.devices.sharding import make_mesh
-from sorajax.training import loop
+from sorajax.training import experiments, loop
 from tests import CONFIGS, ROOT
 from tests.data.videos.films import film, moving
 
@@ -52,7 +52,7 @@ def run(notebook: str, names: dict, cells: int | None = None, settings: dict | N
 @pytest.fixture
 def one_device(monkeypatch):
     """As on the runtimes that notebooks have."""
-    for module in (loop, importlib.import_module("sorajax.devices.sharding")):
+    for module in (loop, experiments, importlib.import_module("sorajax.devices.sharding")):
         monkeypatch.setattr(module, "make_mesh", lambda shape="", devices=None: make_mesh(shape, jax.devices()[:1]))
 
 

@@ -91,7 +91,9 @@ def train(config: Any, directory: Path, resume: bool = False) -> Any:
     """Builds the experiment's stage and data, and trains. Returns the last training state."""
     from sorajax.devices.compilation import enable_compilation_cache
     from sorajax.models.folder import to_json
-    from sorajax.training.loop import check_mesh, fit
+    from sorajax.training.experiments import Experiment, check_mesh
+    from sorajax.training.loop import fit
+    from sorajax.training.step import method
 
     enable_compilation_cache()
     check_mesh(config)
@@ -99,7 +101,7 @@ def train(config: Any, directory: Path, resume: bool = False) -> Any:
     directory.mkdir(parents=True, exist_ok=True)
     try:
         stage, batches = config.build(directory)
-        held_out = config.held_out(stage, directory) if config.loop.validate_every else ()
+        held_out = method(config, Experiment.held_out)(stage, directory) if config.loop.validate_every else ()
         return fit(stage, batches, config.loop, directory, resume, experiment=to_json(config), held_out=held_out)
     except BaseException as error:
         if not there:

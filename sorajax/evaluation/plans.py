@@ -3,12 +3,13 @@ and for each stage of sampling a model. The compiler's figures come from `traini
 `sampling.memory`."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 from jax.sharding import Mesh
 
-from sorajax.devices.sharding import parse_axes
+from sorajax.devices.sharding import make_mesh, parse_axes
 from sorajax.errors import BadRequest
 from sorajax.evaluation.options import Sampling
 from sorajax.models.folder import load_model
@@ -34,6 +35,8 @@ from sorajax.training.ahead import (
     peak_of,
     plan_step,
 )
+from sorajax.training.experiments import Experiment
+from sorajax.training.step import method
 
 MAX_ALTERNATIVES = 4
 """Meshes that are tried if a step does not fit."""
@@ -106,8 +109,7 @@ def config_and_weights(options: Sampling) -> tuple[Any, dict[str, Any]]:
 def plan_training(config: Any, name: str) -> int:
     """Prints the plan of each bucket of an experiment on the topology `name`. Returns the exit code: 0 if all fit, else
     1. Raises ValueError."""
-    if not hasattr(config, "planned"):
-        raise ValueError(f"{type(config).__name__} cannot be planned: give an experiment that trains a transformer")
+    planned(config, make_mesh("", jax.devices()[:1]))  # says so before a compiler is looked for
     topology = Topology(name)
     mesh = mesh_on(topology, parse_axes(config.loop.mesh))
     sizes = {axis: size for axis, size in mesh.shape.items() if size > 1}
@@ -118,7 +120,7 @@ def plan_training(config: Any, name: str) -> int:
     if not (too_large := plan_buckets(config, topology, mesh)):
         return 0
     print(f"does not fit: {too_large}")
-    heads = config.planned(mesh)[0].config.dit.heads
+    heads = planned(config, mesh)[0].config.dit.heads
     others = [other for other in alternatives(mesh.size, heads) if other != dict(mesh.shape)]
     fitting = []
     for other in others[:MAX_ALTERNATIVES]:
@@ -134,9 +136,16 @@ def plan_training(config: Any, name: str) -> int:
     return 1
 
 
-def plan_buckets(config: Any, topology: Topology, mesh: Mesh, quiet: bool = False) -> str:
+def planned(config: Experiment, mesh: Mesh) -> tuple[Any, Sequence[Any]]:
+    """The experiment's stage and batches as shapes. Raises ValueError where it has none."""
+    if (shapes := method(config, Experiment.planned)(mesh)) is None:
+        raise ValueError(f"{type(config).__name__} cannot be planned: give an experiment that trains a transformer")
+    return shapes
+
+
+def plan_buckets(config: Experiment, topology: Topology, mesh: Mesh, quiet: bool = False) -> str:
     """Plans each bucket and prints it unless `quiet`. Returns a line on the first one that does not fit, else ""."""
-    stage, batches = config.planned(mesh)
+    stage, batches = planned(config, mesh)
     stage.check(mesh)
     for batch in batches:
         shape = "x".join(map(str, batch.bucket.size))

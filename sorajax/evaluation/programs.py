@@ -60,8 +60,9 @@ def ready_training(
     with jax.set_mesh(mesh):
         params = random(case.stage.init)
         flops = training_flops(case.stage.loss, params, case.batch, key)
-        where = shardings(jax.eval_shape(make_begin(optimizer), params), mesh)
-        state = jax.jit(make_begin(optimizer), out_shardings=where)(params)
+        begin = make_begin(optimizer, case.stage)
+        where = shardings(jax.eval_shape(begin, params), mesh)
+        state = jax.jit(begin, out_shardings=where)(params)
         batch = place_batch(case.batch, mesh)
         update = jax.jit(
             make_update(optimizer, case.optimizer),

@@ -132,7 +132,7 @@ def plan_step(stage: Any, batch: Any, config: LoopConfig, mesh: Mesh) -> StepPla
     """Compiles the last training step, of abstract arrays, for the devices of `mesh`. Raises TooLarge."""
     stage = method(stage, Stage.at)(config.steps)
     optimizer = make_optimizer(config.optimizer, None if config.minutes else config.steps)
-    begin = make_begin(optimizer)
+    begin = make_begin(optimizer, stage)
     key = jax.eval_shape(lambda: jax.random.key(0))
     abstract = jax.eval_shape(lambda key: begin(stage.init(key)), key)
     where = shardings(abstract, mesh)

@@ -50,6 +50,8 @@ class Restored:
     data: dict[str, Any]
     seconds: float
     """Trained so far; 0 in checkpoints of versions that did not keep it."""
+    averages: dict[str, Any]
+    """Named averages of the parameters; none in checkpoints of versions that did not keep them."""
 
 
 class Checkpoints:
@@ -70,7 +72,7 @@ class Checkpoints:
             cleanup_tmp_directories=not read_only,
             read_only=read_only,
         )
-        self.manager = ocp.CheckpointManager(self.directory, options=options, item_names=("state", "meta"))
+        self.manager = ocp.CheckpointManager(self.directory, options=options, item_names=("state", "averages", "meta"))
         self.unusable: list[int] = []
 
     def save(
@@ -81,9 +83,10 @@ class Checkpoints:
         data: dict[str, Any],
         metric: float,
         seconds: float = 0.0,
+        averages: dict[str, Any] | None = None,
     ) -> None:
         """Starts writing `state` as `step`; `metric` is a loss, `config` and `data` are JSON values, `seconds` those
-        that the run has trained.
+        that the run has trained, `averages` named trees like the parameters.
 
         Returns before the arrays are on disk; a crash until then leaves the older steps as they were. Raises OSError
         where this or an earlier one cannot be written, as `wait` and `close` do.
@@ -92,16 +95,21 @@ class Checkpoints:
             self.manager.delete(broken)
         self.unusable = []
         meta = {"config": config, "data": data, "seconds": seconds, "fingerprints": _named(fingerprints(state))}
-        items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
+        items: dict[str, Any] = {"state": ocp.args.StandardSave(state)}
+        if averages:
+            items["averages"] = ocp.args.StandardSave(averages)
+            meta["averages"] = {name: _named(fingerprints(tree)) for name, tree in averages.items()}
+        composite = ocp.args.Composite(**items, meta=ocp.args.JsonSave(meta))
         with self._writing():
-            self.manager.save(step, args=items, metrics={"loss": float(metric)}, force=True)
+            self.manager.save(step, args=composite, metrics={"loss": float(metric)}, force=True)
 
     def steps(self) -> list[int]:
         """All steps on disk, oldest first."""
         return sorted(self.manager.all_steps())
 
-    def restore(self, abstract: Any, step: int | None = None) -> Restored:
-        """The newest step that is whole, or `step`; `abstract` is a tree of ShapeDtypeStructs with shardings.
+    def restore(self, abstract: Any, step: int | None = None, average: Any = None) -> Restored:
+        """The newest step that is whole, or `step`; `abstract` is a tree of ShapeDtypeStructs with shardings, and
+        `average` that of one average; None leaves the averages out.
 
         A step that cannot be used is skipped with one line on stderr. Raises FileNotFoundError if there is no
         checkpoint and ValueError if none can be used.
@@ -112,7 +120,7 @@ class Checkpoints:
         broken: dict[int, str] = {}
         for number in steps:
             try:
-                found = self._restore(number, abstract)
+                found = self._restore(number, abstract, average)
             except Exception as error:  # Orbax raises bare Exceptions for damaged files; the reason is told below
                 broken[number] = f"step {number}: {one_line(error)}"
                 continue
@@ -122,13 +130,18 @@ class Checkpoints:
             return found
         raise ValueError(f"no checkpoint in {self.directory} can be used ({'; '.join(broken.values())})")
 
-    def _restore(self, step: int, abstract: Any) -> Restored:
+    def _restore(self, step: int, abstract: Any, average: Any) -> Restored:
         items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), meta=ocp.args.JsonRestore())
         found = self.manager.restore(step, args=items)
-        meta, now = found.meta, _named(fingerprints(found.state))
-        if changed := [name for name, value in meta["fingerprints"].items() if now.get(name) != value]:
-            raise ValueError(f"{changed[0]} changed on disk after it was written")
-        return Restored(step, found.state, meta["config"], meta["data"], meta.get("seconds", 0.0))
+        meta = found.meta
+        check_unchanged(found.state, meta["fingerprints"])
+        written, averages = meta.get("averages", {}), {}
+        if written and average is not None:
+            trees = ocp.args.Composite(averages=ocp.args.StandardRestore(dict.fromkeys(written, average)))
+            averages = self.manager.restore(step, args=trees).averages
+            for name, values in written.items():
+                check_unchanged(averages[name], values)
+        return Restored(step, found.state, meta["config"], meta["data"], meta.get("seconds", 0.0), averages)
 
     def wait(self) -> None:
         """Returns when everything is on disk."""
@@ -169,6 +182,13 @@ def fingerprints(tree: Any) -> Any:
         return jnp.sum(bits * (2 * place + 1), dtype=jnp.uint32)
 
     return jax.tree.map(one, tree)
+
+
+def check_unchanged(tree: Any, written: dict[str, int]) -> None:
+    """Raises ValueError where a leaf's fingerprint is no longer the one that was written beside it."""
+    now = _named(fingerprints(tree))
+    if changed := [name for name, value in written.items() if now.get(name) != value]:
+        raise ValueError(f"{changed[0]} changed on disk after it was written")
 
 
 def _named(tree: Any) -> dict[str, int]:

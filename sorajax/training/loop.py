@@ -20,11 +20,11 @@ from types import FrameType
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from sorajax.data.buckets import stem
 from sorajax.devices.sharding import gather, make_mesh, place_batch, shardings
 from sorajax.training.checkpoint import Checkpoints, changes
 from sorajax.training.clock import Clock
@@ -143,23 +143,6 @@ def fit(
         reporter.close()
 
 
-def check_mesh(experiment: Any) -> None:
-    """Raises ValueError where an experiment's mesh cannot be, or a batch or the model does not divide over it: before
-    data are made for a run that could not begin."""
-    mesh = make_mesh(experiment.loop.mesh)
-    ways, data = mesh.shape["data"] * mesh.shape["fsdp"], getattr(experiment, "data", None)
-    for bucket in () if getattr(data, "tokens", 0) else getattr(data, "buckets", ()):  # a budget of tokens divides
-        if bucket.batch_size % ways:
-            fit = -(-bucket.batch_size // ways) * ways
-            raise ValueError(
-                f"a batch of {bucket.batch_size} clips of {stem(bucket)} does not divide over {ways} "
-                f"devices: choose a multiple of {ways}, e.g. {fit}"
-            )
-    if hasattr(experiment, "planned"):
-        stage, _ = experiment.planned(mesh)
-        method(stage, Stage.check)(mesh)
-
-
 class Run:
     """One call of `fit`: where it is, and what it does between steps."""
 
@@ -181,8 +164,8 @@ class Run:
         self.init_key, self.step_key, self.preview_key = jax.random.split(jax.random.key(config.seed), 3)
 
         # Shapes without arrays, and where each array goes; no unsharded state ever exists.
-        begin = make_begin(self.optimizer)
-        self.abstract = jax.eval_shape(lambda key: begin(stage.init(key)), self.init_key)
+        self.begin = make_begin(self.optimizer, stage)
+        self.abstract = jax.eval_shape(lambda key: self.begin(stage.init(key)), self.init_key)
         self.where = shardings(self.abstract, mesh)
         method(stage, Stage.check)(mesh)
         self.stage = jax.device_put(stage, shardings(stage, mesh))
@@ -205,25 +188,29 @@ class Run:
         target = jax.tree.map(
             lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), self.abstract, self.where
         )
-        found = self.checkpoints.restore(target)
+        found = self.checkpoints.restore(target.core(), average=target.params)
         self.position = found.data
         self.data.set_state(found.data)
         self.clock.before = found.seconds
         self.reporter.say(f"resumed {self.directory} at step {found.step}{changes(found.config, self.experiment)}")
-        return found.state
+        averages = {}
+        for name in self.abstract.averages:
+            if name not in found.averages:
+                self.reporter.say(f"the average `{name}` is not in the checkpoint: it begins as the parameters")
+            averages[name] = found.averages.get(name) or jax.tree.map(jnp.copy, found.state["params"])
+        return TrainState(**found.state, averages=averages)
 
     def started(self) -> TrainState | None:
         """The first state, from another model's weights."""
         if self.config.start is None:
             return None
         params = jax.device_put(loaded(self.stage, self.config.start, self.abstract.params), self.where.params)
-        return jax.jit(make_begin(self.optimizer), out_shardings=self.where)(params)
+        return jax.jit(self.begin, out_shardings=self.where)(params)
 
     def fresh(self) -> TrainState:
         """The first state, from random weights."""
-        begin = make_begin(self.optimizer)
         create = jax.jit(
-            lambda key: begin(self.stage.init(key)), out_shardings=self.where, compiler_options=quick_compile()
+            lambda key: self.begin(self.stage.init(key)), out_shardings=self.where, compiler_options=quick_compile()
         )
         return create(self.init_key)
 
@@ -336,7 +323,15 @@ class Run:
         """Writes a checkpoint, once every step up to it is known to be sound, and the model."""
         self.tally.settle(0)
         loss = self.tally.loss_since_save()
-        self.checkpoints.save(self.step, self.state, self.experiment, self.position, loss, self.clock.seconds)
+        self.checkpoints.save(
+            self.step,
+            self.state.core(),
+            self.experiment,
+            self.position,
+            loss,
+            self.clock.seconds,
+            self.state.averages,
+        )
         params = gather(self.state.ema)
         if self.reporter.main:
             method(self.stage, Stage.export)(self.directory / "model", params)

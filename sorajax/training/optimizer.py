@@ -8,6 +8,7 @@ rate serves both.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,6 +19,9 @@ from optax.contrib import MuonDimensionNumbers, muon
 
 from sorajax.devices.sharding import path_name
 from sorajax.training.posthoc import check_widths, track
+
+Decay = Callable[[jax.Array], Any]
+"""Number of updates so far, float32 [] -> the share of a moving average that the next update keeps."""
 
 # Kernels whose input or output is data rather than hidden features.
 BOUNDARY = re.compile(r"(^|/)(patch_in|patch_out|time_in|conv_in|conv_out|moments|latent)/kernel$")
@@ -166,9 +170,13 @@ def decayed(params: Any) -> Any:
     return jax.tree.map_with_path(lambda path, leaf: path_name(path).endswith("kernel") and leaf.ndim >= 2, params)
 
 
-def averaged(ema: Any, params: Any, step: jax.Array, config: OptimizerConfig) -> Any:
-    """The moving average after the batch that makes the count `step`; it moves only when an update was applied."""
-    updates = (step // config.accumulation).astype(jnp.float32)
-    decay = jnp.minimum(config.ema, (1 + updates) / (10 + updates))
-    decay = jnp.where(step % config.accumulation == 0, decay, 1.0)
-    return jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, ema, params)
+def ema_decay(config: OptimizerConfig) -> Decay:
+    """The decay of `TrainState.ema`: `config.ema` after a warm-up."""
+    return lambda updates: jnp.minimum(config.ema, (1 + updates) / (10 + updates))
+
+
+def averaged(average: Any, params: Any, step: jax.Array, accumulation: int, decay: Decay) -> Any:
+    """A moving average after batch number `step`; it moves only when an update was applied."""
+    kept = decay((step // accumulation).astype(jnp.float32))
+    kept = jnp.where(step % accumulation == 0, kept, 1.0)
+    return jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, average, params)

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from sorajax.devices.sharding import path_name
 from sorajax.training.flops import training_flops
-from sorajax.training.optimizer import OptimizerConfig, averaged
+from sorajax.training.optimizer import Decay, OptimizerConfig, averaged, ema_decay
 from sorajax.training.state import TrainState
 
 COLLECT = 2**32 - 1  # of a step's key, the part that `collect` gets: far from those that a loss splits off
@@ -40,8 +40,15 @@ class Stage(Protocol):
 
     def collect(self, state: TrainState, batch: Any, key: jax.Array) -> Any:
         """The batch that `loss` sees, made inside the compiled step from the data's: for roll-outs of the model itself.
-        No gradient flows into it. Default: the data's batch."""
+        It may hold any arrays, e.g. an average of the parameters (`state.averages`) that the loss compares with. No
+        gradient flows into it. Default: the data's batch."""
         return batch
+
+    def averages(self) -> dict[str, Decay]:
+        """Named moving averages of the parameters beside `state.ema`, each with its decay, e.g. a slow teacher
+        {"old": lambda updates: 0.999}. They begin as the first parameters, are kept in `state.averages`, sharded as
+        parameters are, and written to checkpoints. Default: none."""
+        return {}
 
     def validate(self, params: Any, batch: Any, key: jax.Array) -> dict[str, Any]:
         """Metrics of the averaged parameters on a held-out batch, as it comes from the data. Default: the loss."""
@@ -96,11 +103,13 @@ def quick_compile(platform: str | None = None) -> dict[str, int] | None:
     return {"xla_backend_optimization_level": 0} if (platform or jax.default_backend()) == "cpu" else None
 
 
-def make_begin(optimizer: optax.GradientTransformation) -> Callable[[Any], TrainState]:
+def make_begin(optimizer: optax.GradientTransformation, stage: Stage) -> Callable[[Any], TrainState]:
     """params -> the state before the first step."""
 
     def begin(params: Any) -> TrainState:
-        return TrainState(jnp.int32(0), params, jax.tree.map(jnp.copy, params), optimizer.init(params))
+        copy = partial(jax.tree.map, jnp.copy, params)
+        averages = {name: copy() for name in method(stage, Stage.averages)()}
+        return TrainState(jnp.int32(0), params, copy(), optimizer.init(params), averages)
 
     return begin
 
@@ -130,9 +139,12 @@ def make_update(
         change, opt_state = optimizer.update(gradient, state.opt_state, state.params, rate_scale=rate_scale)
         params = optax.apply_updates(state.params, change)
         step = state.step + 1
-        ema = averaged(state.ema, params, step, config)
+        moved = partial(averaged, params=params, step=step, accumulation=config.accumulation)
+        ema = moved(state.ema, decay=ema_decay(config))
+        decays = method(stage, Stage.averages)()
+        averages = {name: moved(state.averages[name], decay=decay) for name, decay in decays.items()}
         metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradient)} | metrics
-        return TrainState(step, params, ema, opt_state), metrics
+        return TrainState(step, params, ema, opt_state, averages), metrics
 
     return update
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from sorajax.commands.train import main
-from sorajax.devices.sharding import make_mesh
 from sorajax.models.folder import export_model, load_model
 from sorajax.models.sora import SoraConfig, init_vae
 from sorajax.models.vae import VAEConfig
@@ -16,6 +15,7 @@ from sorajax.training import loop
 from sorajax.training.experiments import flow, load_experiment
 from sorajax.training.objectives.vae import VAEStage
 from tests import CONFIGS, ROOT
+from tests.training.toy import on_devices
 
 EXPERIMENTS = ROOT / "configs"
 VAE, DIT = str(CONFIGS / "tiny_vae.py"), str(CONFIGS / "tiny_dit.py")
@@ -25,7 +25,7 @@ VAE, DIT = str(CONFIGS / "tiny_vae.py"), str(CONFIGS / "tiny_dit.py")
 def _one_device():
     """Sharding is the business of other tests; here it would only be compiled for longer."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "make_mesh", lambda shape: make_mesh(shape, jax.devices()[:1]))
+        on_devices(patch, 1)
         yield
 
 
@@ -135,7 +135,7 @@ def test_a_file_without_an_experiment_is_one_line(text, said, tmp_path, capsys):
 
 
 def test_a_mesh_or_batch_that_cannot_be_is_told_before_the_world_is_encoded(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(loop, "make_mesh", make_mesh)  # all devices
+    on_devices(monkeypatch, None)
     config = load_experiment(VAE).model
     export_model(tmp_path / "vae", {"vae": init_vae(config, jax.random.key(0))}, config)
     said = [DIT, "--vae", str(tmp_path / "vae"), "--latents", str(tmp_path / "latents"), "--encoded", "64"]

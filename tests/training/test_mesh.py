@@ -60,7 +60,7 @@ def trained(config, mesh_text, optimizer=OPTIMIZER):
     devices = jax.devices() if mesh_text else jax.devices()[:1]
     mesh, stage = make_mesh(mesh_text, devices), Toy(config)
     transform = make_optimizer(optimizer, STEPS)
-    begin = make_begin(transform)
+    begin = make_begin(transform, stage)
     where = shardings(jax.eval_shape(lambda key: begin(stage.init(key)), jax.random.key(0)), mesh)
     with jax.set_mesh(mesh):
         state = jax.jit(lambda key: begin(stage.init(key)), out_shardings=where)(jax.random.key(0))

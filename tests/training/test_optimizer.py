@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from sorajax.training.optimizer import OptimizerConfig, averaged, decayed, make_optimizer, matrices, schedule
+from sorajax.training.optimizer import OptimizerConfig, averaged, decayed, ema_decay, make_optimizer, matrices, schedule
 
 PARAMS = {
     "dit": {
@@ -71,11 +71,11 @@ def test_accumulated_batches_equal_one_large_batch():
 
 
 def test_the_average_warms_up_and_moves_only_with_updates():
-    config = OptimizerConfig(ema=0.99, accumulation=2)
+    decay = ema_decay(OptimizerConfig(ema=0.99))
     old, new = {"x": jnp.zeros(())}, {"x": jnp.ones(())}
-    assert averaged(old, new, jnp.int32(3), config)["x"] == 0
-    assert averaged(old, new, jnp.int32(2), config)["x"] == pytest.approx(1 - 2 / 11)
-    assert averaged(old, new, jnp.int32(10**6), config)["x"] == pytest.approx(0.01, rel=1e-3)
+    assert averaged(old, new, jnp.int32(3), 2, decay)["x"] == 0
+    assert averaged(old, new, jnp.int32(2), 2, decay)["x"] == pytest.approx(1 - 2 / 11)
+    assert averaged(old, new, jnp.int32(10**6), 2, decay)["x"] == pytest.approx(0.01, rel=1e-3)
 
 
 @pytest.mark.parametrize("wrong", [{"ema": 1.5}, {"learning_rate": 0.0}, {"accumulation": 0}, {"decay": -1.0}])

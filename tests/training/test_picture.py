@@ -36,6 +36,7 @@ pytestmark = pytest.mark.parity
 
 from tests.pretrained import reference  # noqa: E402
 from tests.training.experiments.test_tune import EXPERIMENT  # noqa: E402
+from tests.training.toy import on_devices  # noqa: E402
 
 QUIET = ("--loop.preview-every", "0")
 
@@ -56,7 +57,7 @@ def home(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _here(monkeypatch):
     """One device, and no workers."""
-    monkeypatch.setattr(loop, "make_mesh", lambda shape: make_mesh(shape, jax.devices()[:1]))
+    on_devices(monkeypatch, 1)
     monkeypatch.setattr(preparation, "run_parts", in_turn)
     monkeypatch.setattr("sorajax.devices.sharding.make_mesh", lambda shape: make_mesh(shape, jax.devices()[:1]))
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from sorajax.data.buckets import Bucket
 from sorajax.data.loader import batches
+from sorajax.devices.sharding import make_mesh
+from sorajax.training import experiments, loop
 from sorajax.training.loop import LoopConfig
 from sorajax.training.metrics import Mean
 from sorajax.training.optimizer import OptimizerConfig
@@ -61,6 +63,13 @@ class Clocked(Toy):
     def loss(self, params, batch, key):
         loss, metrics = super().loss(params, batch, key)
         return loss * (1 + self.step), metrics | {"bound_to": self.step}
+
+
+def on_devices(patch, count: int | None):
+    """Trainings take the first devices, where they would take all: sharding is the business of other tests, and is
+    compiled for longer. None takes all again."""
+    for module in (loop, experiments):
+        patch.setattr(module, "make_mesh", lambda shape: make_mesh(shape, jax.devices()[:count]))
 
 
 def toy() -> Toy:

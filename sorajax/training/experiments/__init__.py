@@ -1,11 +1,46 @@
-"""Experiments: data, objective, optimizer and export, put together; and how the file of one is read."""
+"""An experiment composes model, data, objective, loop and export. This file says what one must have, reads the file of
+one, and checks its mesh."""
 
 import dataclasses
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
+
+from jax.sharding import Mesh
+
+from sorajax.data.buckets import stem
+from sorajax.devices.sharding import make_mesh
+from sorajax.training.loop import Batches, LoopConfig
+from sorajax.training.step import Stage, method
+
+
+class Experiment(Protocol):
+    """A frozen dataclass whose every field is a command-line option of `sorajax.train`.
+
+    It needs `loop` and `build`. For a method that it lacks, the default here is used (`method(experiment,
+    Experiment.planned)(mesh)`), whether its class derives from this one or not.
+    """
+
+    @property
+    def loop(self) -> LoopConfig:
+        """Length, optimizer, mesh and checkpoints of the run."""
+        ...
+
+    def build(self, directory: Path) -> tuple[Stage, Batches]:
+        """The objective and its endless training batches. Files that a resumed run needs are kept in `directory`."""
+        ...
+
+    def held_out(self, stage: Stage, directory: Path) -> Sequence[Any]:
+        """Batches for validation, which training never sees. Default: none, nothing is validated."""
+        return ()
+
+    def planned(self, mesh: Mesh) -> tuple[Stage, Sequence[Any]] | None:
+        """The objective and one batch of each shape, as shapes without arrays, for a mesh whose devices need not be
+        here. Default: None, the experiment cannot be planned."""
+        return None
 
 
 def load_experiment(path: str | Path) -> Any:
@@ -27,6 +62,22 @@ def load_experiment(path: str | Path) -> Any:
         kind = type(config).__name__
         raise ValueError(f"{path}: its `config` is of type {kind} and no experiment, e.g. FlowTraining(...)")
     return config
+
+
+def check_mesh(experiment: Experiment) -> None:
+    """Raises ValueError where the mesh does not fit the devices, or a batch or the model does not divide over it. It is
+    called before any data are prepared."""
+    mesh = make_mesh(experiment.loop.mesh)
+    ways, data = mesh.shape["data"] * mesh.shape["fsdp"], getattr(experiment, "data", None)
+    for bucket in () if getattr(data, "tokens", 0) else getattr(data, "buckets", ()):  # a budget of tokens divides
+        if bucket.batch_size % ways:
+            fit = -(-bucket.batch_size // ways) * ways
+            raise ValueError(
+                f"a batch of {bucket.batch_size} clips of {stem(bucket)} does not divide over {ways} "
+                f"devices: choose a multiple of {ways}, e.g. {fit}"
+            )
+    if planned := method(experiment, Experiment.planned)(mesh):
+        method(planned[0], Stage.check)(mesh)
 
 
 def executed(path: Path) -> ModuleType:

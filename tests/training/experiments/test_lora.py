@@ -34,7 +34,7 @@ def test_only_adapters_are_trained_and_the_file_holds_them(tiny_model, tmp_path)
     stage, _ = training.build(tmp_path)
     config = OptimizerConfig(learning_rate=3e-2, warmup=1, weight_decay=0.0)
     optimizer = make_optimizer(config, 30)
-    state = jax.jit(lambda key: make_begin(optimizer)(stage.init(key)), compiler_options=quick_compile())(
+    state = jax.jit(lambda key: make_begin(optimizer, stage)(stage.init(key)), compiler_options=quick_compile())(
         jax.random.key(0)
     )
     layers = {path[-2].key for path, _ in jax.tree.leaves_with_path(state.params)}

@@ -15,7 +15,6 @@ from sorajax.models.conditioning import Replacement
 from sorajax.models.folder import load_model
 from sorajax.models.sora import SoraConfig
 from sorajax.pretrained.part import Part
-from sorajax.training import loop
 from tests.data.videos.films import film, moving
 from tests.data.videos.test_preparation import in_turn
 
@@ -25,6 +24,7 @@ diffusers = pytest.importorskip("diffusers", reason="the parity extra is not ins
 pytestmark = pytest.mark.parity
 
 from tests.pretrained import reference  # noqa: E402
+from tests.training.toy import on_devices  # noqa: E402
 
 LONG = "a square " * 300
 EXPERIMENT = """
@@ -69,7 +69,7 @@ def home(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _here(monkeypatch):
     """One device, and no workers."""
-    monkeypatch.setattr(loop, "make_mesh", lambda shape: make_mesh(shape, jax.devices()[:1]))
+    on_devices(monkeypatch, 1)
     monkeypatch.setattr(preparation, "run_parts", in_turn)
     monkeypatch.setattr("sorajax.devices.sharding.make_mesh", lambda shape: make_mesh(shape, jax.devices()[:1]))
 

@@ -2,26 +2,24 @@
 
 import json
 
-import jax
 import pytest
 
 from sorajax.commands.train import main
 from sorajax.data.videos import preparation
-from sorajax.devices.sharding import make_mesh
 from sorajax.models.folder import load_model
 from sorajax.models.sora import SoraConfig
 from sorajax.models.vae import VAEConfig
-from sorajax.training import loop
 from tests import CONFIGS
 from tests.data.videos.films import film, moving
 from tests.data.videos.test_preparation import in_turn
+from tests.training.toy import on_devices
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _here():
     """One device, and no workers: sharding and Beam are the business of other tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "make_mesh", lambda shape: make_mesh(shape, jax.devices()[:1]))
+        on_devices(patch, 1)
         patch.setattr(preparation, "run_parts", in_turn)
         yield
 
