@@ -36,6 +36,7 @@ from sorajax.training.ahead import (
     plan_step,
 )
 from sorajax.training.experiments import Experiment
+from sorajax.training.experiments.lora import LoRATraining
 from sorajax.training.step import method
 
 MAX_ALTERNATIVES = 4
@@ -130,7 +131,7 @@ def plan_training(config: Any, name: str) -> int:
                 fitting.append(axes_text(other))
         except ValueError:  # this model does not divide over this mesh
             continue
-    remedy = "--quantize int8" if hasattr(config, "quantize") else "--model.remat full, of open weights --remat full"
+    remedy = "--quantize int8" if isinstance(config, LoRATraining) else "--model.remat full, of open weights --remat full"
     nothing = f"no mesh that was tried: use more devices, fewer --data.tokens, or {remedy}"
     print(f"would fit: {', '.join(f'--mesh {text}' for text in fitting) or nothing}")
     return 1

@@ -2,7 +2,7 @@
 together; see `objectives.flow` for what is learned."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,8 +52,28 @@ MOST_CAPTIONS = 100_000  # of each source, that a tokenizer is trained on
 OPEN_TOKENS = 512  # of a prompt, that the open text encoders read; for plans, which have no encoder
 
 
+@dataclass(frozen=True, kw_only=True)
+class FlowRun:
+    """The fields that every experiment of flow matching has, whichever model it trains: objective, data and loop."""
+
+    objective: FlowObjective = FlowObjective()
+    data: WorldData | VideoData = WorldData()
+    latents: Path | None = None
+    """Folder of encoded clips. None renders and encodes the world inside the step; for raw videos it must be named."""
+    encoded: int = 0
+    """World clips to encode into `latents` before training starts, in each bucket in proportion to how often it is
+    drawn; 0 takes those that are there."""
+    validation: int = 4
+    """Batches of held-out clips that `loop.validate_every` measures."""
+    loop: LoopConfig = LoopConfig()
+
+    def run_fields(self) -> dict[str, Any]:
+        """These fields and their values, for another experiment that makes the same run."""
+        return {field.name: getattr(self, field.name) for field in fields(FlowRun)}
+
+
 @dataclass(frozen=True)
-class FlowTraining:
+class FlowTraining(FlowRun):
     """An experiment: train a transformer with its text encoder on the world or on videos."""
 
     model: DiTConfig
@@ -69,18 +89,8 @@ class FlowTraining:
     """A run that trained the other expert; None takes the one in `frozen_text`."""
     autoencoder: VAEConfig | None = None
     """What `vae` holds, said beforehand: a plan then needs no such folder."""
-    objective: FlowObjective = FlowObjective()
-    data: WorldData | VideoData = WorldData()
-    latents: Path | None = None
-    """Folder of encoded clips. None renders and encodes the world inside the step; for raw videos it must be named."""
-    encoded: int = 0
-    """World clips to encode into `latents` before training starts, of the bucket drawn most and of the others in
-    proportion to what is drawn of them; 0 takes those that are there."""
-    validation: int = 4
-    """Batches of held-out clips that `loop.validate_every` measures."""
     tokenizer: Path | None = None
     """A tokenizer's JSON file, or a SentencePiece model; none trains one on captions."""
-    loop: LoopConfig = LoopConfig()
     storage: Storage = "float32"
     """Type of the exported weights."""
     shard_mib: float = 0.0

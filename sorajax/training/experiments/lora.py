@@ -11,7 +11,7 @@ import jax
 from jax.sharding import Mesh
 
 from sorajax.data.videos.clips import VideoData
-from sorajax.data.worlds import WorldBatch, WorldData
+from sorajax.data.worlds import WorldBatch
 from sorajax.devices.sharding import mesh_of_all_devices
 from sorajax.models.folder import load_model
 from sorajax.models.quantized import Bits, quantize
@@ -21,15 +21,14 @@ from sorajax.pretrained.lora import TARGETS
 from sorajax.pretrained.open import finish_parameter, read_external_parts
 from sorajax.pretrained.part import abstract_parameters
 from sorajax.pretrained.wan_folder import is_open_model, open_config, open_model
-from sorajax.training.experiments.flow import FlowTraining
+from sorajax.training.experiments.flow import FlowRun, FlowTraining
 from sorajax.training.experiments.start import at_hand, check_tunable, described
-from sorajax.training.loop import LoopConfig
-from sorajax.training.objectives.flow import FlowObjective, FlowStage
+from sorajax.training.objectives.flow import FlowStage
 from sorajax.training.objectives.lora import LoRAStage
 
 
 @dataclass(frozen=True)
-class LoRATraining:
+class LoRATraining(FlowRun):
     """An experiment: adapt a trained model to a style, a subject or a motion."""
 
     base: Path
@@ -47,13 +46,6 @@ class LoRATraining:
     """The change is alpha / rank times B A: raise it with the rank, and the learning rate can stay."""
     targets: str = TARGETS
     """A pattern of the layers that get adapters, e.g. self_attention/(q|v)."""
-    objective: FlowObjective = FlowObjective()
-    data: WorldData | VideoData = WorldData()
-    latents: Path | None = None
-    """Folder of encoded clips, as in `FlowTraining`."""
-    encoded: int = 0
-    validation: int = 4
-    loop: LoopConfig = LoopConfig()
 
     def build(self, directory: Path) -> tuple[LoRAStage, grain.IterDataset]:
         """The stage, and its batches."""
@@ -133,10 +125,5 @@ class LoRATraining:
             frozen_text=self.base if beforehand else None,
             expert=self.expert,
             autoencoder=config.vae,
-            objective=self.objective,
-            data=self.data,
-            latents=self.latents,
-            encoded=self.encoded,
-            validation=self.validation,
-            loop=replace(self.loop, start=self.base),
+            **self.run_fields() | {"loop": replace(self.loop, start=self.base)},
         )

@@ -5,7 +5,7 @@ image-to-video model reads of the first frame: what trains is the transformer al
 exported model is sampled by the open model's own conventions.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,14 +18,13 @@ from sorajax.models.folder import Storage
 from sorajax.models.sora import Expert
 from sorajax.pretrained.conventions import Dtype
 from sorajax.pretrained.wan_folder import open_config
-from sorajax.training.experiments.flow import FlowTraining
+from sorajax.training.experiments.flow import FlowRun, FlowTraining
 from sorajax.training.experiments.start import at_hand, check_tunable, described
-from sorajax.training.loop import LoopConfig
 from sorajax.training.objectives.flow import FlowObjective, FlowStage
 
 
 @dataclass(frozen=True)
-class TuneTraining:
+class TuneTraining(FlowRun):
     """An experiment: go on training open weights."""
 
     base: Path
@@ -38,14 +37,11 @@ class TuneTraining:
     """What the transformer multiplies in; parameters, their average and the optimizer's state stay float32."""
     remat: Literal["none", "dots", "full"] = "full"
     """What of a block is computed again on the way back."""
-    objective: FlowObjective = FlowObjective(known=0.0)
-    data: VideoData = VideoData()
-    latents: Path | None = None
-    """Folder for prepared and encoded clips, as in `FlowTraining`."""
-    validation: int = 4
-    loop: LoopConfig = LoopConfig()
     storage: Storage = "bfloat16"
     """Type of the exported weights."""
+    _: KW_ONLY
+    objective: FlowObjective = FlowObjective(known=0.0)
+    data: VideoData = VideoData()
 
     def build(self, directory: Path) -> tuple[FlowStage, grain.IterDataset]:
         """The stage, and its batches."""
@@ -73,10 +69,6 @@ class TuneTraining:
             expert=self.expert,
             partner=self.partner,
             autoencoder=config.vae,
-            objective=self.objective,
-            data=self.data,
-            latents=self.latents,
-            validation=self.validation,
             storage=self.storage,
-            loop=replace(self.loop, start=self.loop.start or base),
+            **self.run_fields() | {"loop": replace(self.loop, start=self.loop.start or base)},
         )
