@@ -14,7 +14,6 @@ another, the average is often better than each model (Wortsman et al. 2022, "Mod
 Exit codes: 0 done; 1 failed, with one line on stderr; 2 the command line is wrong.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +21,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tyro
+
+from sorajax.commands.failures import complain
 
 MAX_PROFILE_ERROR = 0.1
 """Relative distance from the requested averaging profile above which the command refuses."""
@@ -53,16 +54,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as exit:  # tyro has said what is wrong, or shown the help
         return int(exit.code or 0)
     if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
-        print(f"{options.out} exists and is not empty: name a new folder with --out", file=sys.stderr)
-        return 2
+        return complain(f"{options.out} exists and is not empty: name a new folder with --out", 2)
     try:
         if len(options.run) > 1:
             average_models(options)
         else:
             average(options)
     except (OSError, ValueError) as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
-        return 1
+        return complain(error, 1)
     return 0
 
 

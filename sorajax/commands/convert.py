@@ -12,7 +12,6 @@ a training run, an exported model, or a name on the Hugging Face hub. The first 
 Exit codes: 0 done, 1 failed, 2 the request is invalid, 130 interrupted.
 """
 
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,8 @@ from pathlib import Path
 from typing import Literal
 
 import tyro
+
+from sorajax.commands.failures import complain
 
 
 @dataclass(frozen=True)
@@ -46,26 +47,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as exit:  # tyro has said what is wrong, or shown the help
         return int(exit.code or 0)
     if options.out.exists() and not unfinished(options.out):
-        print(f"{options.out} exists and is not empty: name a new folder with --out", file=sys.stderr)
-        return 2
+        return complain(f"{options.out} exists and is not empty: name a new folder with --out", 2)
     try:
         convert(options)
     except (OSError, ValueError) as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
-        return 1
+        return complain(error, 1)
     except RuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        print(
+        return complain(
             f"the device's memory is full ({' '.join(str(error).split())[:200]}): use more devices, or set "
             "JAX_PLATFORMS=cpu to convert in the host's memory",
-            file=sys.stderr,
+            1,
         )
-        return 1
     except KeyboardInterrupt:
         again = "" if unfinished(options.out) else "delete the folder and "
-        print(f"interrupted: {again}run the same command again", file=sys.stderr)
-        return 130
+        return complain(f"interrupted: {again}run the same command again", 130)
     return 0
 
 

@@ -15,13 +15,13 @@ Needs the extra `data` (Apache Beam, PySceneDetect). Exit codes: 0 done, 1 faile
 interrupted.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
+from sorajax.commands.failures import complain
 from sorajax.data.buckets import Bucket
 from sorajax.data.videos.filters import Filters
 from sorajax.data.videos.preparation import Preparation, prepare
@@ -71,8 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as exit:  # tyro has said what is wrong, or shown the help
         return int(exit.code or 0)
     except ValueError as error:
-        print(error, file=sys.stderr)
-        return 2
+        return complain(error, 2)
     try:
         if options.text is not None:
             check(options.videos, options.out)
@@ -82,11 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.text is not None:
             encode_text(options.out, options.text)
     except (ValueError, OSError, RuntimeError) as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
-        return 1
+        return complain(error, 1)
     except KeyboardInterrupt:
-        print("interrupted: the same command goes on from here", file=sys.stderr)
-        return 130
+        return complain("interrupted: run the same command again to continue", 130)
     print(f"train on it with --data.folder {options.out}")
     return 0
 

@@ -21,6 +21,7 @@ import sys
 
 import tyro
 
+from sorajax.commands.failures import complain
 from sorajax.evaluation.options import Sampling
 
 QUIET = {
@@ -65,8 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
     except SystemExit as exit:  # tyro has said what is wrong, or shown the help
         return int(exit.code or 0)
     except (ValueError, FileNotFoundError) as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
-        return 2
+        return complain(error, 2)
 
 
 def pop_option(arguments: list[str], name: str) -> str | None:

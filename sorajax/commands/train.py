@@ -22,7 +22,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
-from sorajax.devices.distributed import DistributedConfig, exit_with, join, print_any_name
+from sorajax.commands.failures import complain
+from sorajax.devices.distributed import DistributedConfig, exit_if_one_of_several, join, print_any_name
 
 MESH = "Axes of the device mesh, e.g. data=2,fsdp=4,seq=2: data splits batches, fsdp batches and weights, seq the \
 tokens of a clip, tensor heads and hidden units; one axis may be -1, which is all remaining devices."
@@ -38,18 +39,17 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         name, (config, directory, resume, together) = arguments[0], parse(arguments[0], arguments[1:])
     except (ValueError, FileNotFoundError) as error:
-        print(f"{error}", file=sys.stderr)
-        return 2
+        return complain(error, 2)
     try:
         join(together)
         train(config, directory or Path("runs") / Path(name).stem, resume)
     except (ValueError, OSError, RuntimeError) as error:
         if os.environ.get("SORAJAX_TRACEBACK"):
             raise
-        return exit_with(error)
+        exit_if_one_of_several(error)
+        return complain(error, 1)
     except KeyboardInterrupt:
-        print("interrupted: continue from the last checkpoint with --resume", file=sys.stderr)
-        return 130
+        return complain("interrupted: continue from the last checkpoint with --resume", 130)
     return 0
 
 

@@ -114,20 +114,17 @@ def barrier(name: str) -> None:
         sync_global_devices(name)
 
 
-def exit_with(error: BaseException) -> int:
-    """Prints why this process stops; returns the exit code in a single-process run.
-
-    One of several processes exits at once: a regular exit would wait for a dead peer forever.
-    """
+def exit_if_one_of_several(error: BaseException) -> None:
+    """Prints why this process stops and exits at once, if it is one of several: a regular exit would wait for a dead
+    peer forever."""
     import jax
 
-    reason = " ".join(str(error).split())
     if jax.process_count() == 1:
-        print(reason, file=sys.stderr)
-        return 1
+        return
+    reason = " ".join(str(error).split())
     signs = ("Connection", "heartbeat", "Gloo", "UNAVAILABLE", "DEADLINE", "coordination")
     if any(sign in reason for sign in signs):
         reason = f"another process is gone ({reason[:160]})"
     remedy = "start all processes again with --resume"
-    print(f"process {jax.process_index()}: {reason}; {remedy}", file=sys.stderr, flush=True)
+    print(f"sorajax: process {jax.process_index()}: {reason}; {remedy}", file=sys.stderr, flush=True)
     os._exit(1)

@@ -131,7 +131,8 @@ def plan_training(config: Any, name: str) -> int:
                 fitting.append(axes_text(other))
         except ValueError:  # this model does not divide over this mesh
             continue
-    remedy = "--quantize int8" if isinstance(config, LoRATraining) else "--model.remat full, of open weights --remat full"
+    frozen = isinstance(config, LoRATraining)
+    remedy = "--quantize int8" if frozen else "--model.remat full, of open weights --remat full"
     nothing = f"no mesh that was tried: use more devices, fewer --data.tokens, or {remedy}"
     print(f"would fit: {', '.join(f'--mesh {text}' for text in fitting) or nothing}")
     return 1

@@ -170,7 +170,7 @@ def test_a_run_that_diverged_exits_with_one_line(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(loop, "fit", diverge)
     assert main([VAE, "--directory", str(tmp_path)]) == 1
-    assert capsys.readouterr().err == "step 7: loss nan\n"
+    assert capsys.readouterr().err == "sorajax: step 7: loss nan\n"
 
 
 def test_every_shipped_experiment_constructs():

@@ -91,7 +91,7 @@ def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint_whole(whole, t
     full = start(tmp_path, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600)))
     output = full.communicate(timeout=300)[0]
     assert full.returncode == 1, output
-    told = [line for line in output.splitlines() if line.startswith("a checkpoint could not be written to")]
+    told = [line for line in output.splitlines() if line.startswith("sorajax: a checkpoint could not be written to")]
     assert len(told) == 1, output  # threads of TensorStore may print after it
     assert f"the last whole one is step {kept[-1]}; make room and continue with --resume" in told[0]
     assert set(steps_of(tmp_path)) >= set(kept[-1:])
