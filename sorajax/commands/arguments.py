@@ -65,6 +65,9 @@ class Arguments:
     """Scale of classifier-free guidance, 0 or more: 1 is no guidance, above 7 looks overdone."""
     guidance_scale_low: Annotated[float | None, option("SCALE", "the same, or the model's own")] = None
     """Guidance scale of the expert for low noise levels, in a model of two experts (Wan 2.2 A14B)."""
+    guidance_interval: Annotated[tuple[float, float] | None, option("LOW HIGH", "0 1, all times")] = None
+    """Times at which guidance applies, 1 is noise and 0 the finished clip. Outside it the unconditional branch is not
+    computed, which saves half of an evaluation."""
     temperature: Annotated[float | None, option("FACTOR", MODEL_DEFAULT)] = None
     """Factor of the initial noise, above 0: below 1 clips vary less and are more typical."""
     sampler: Annotated[SamplerName | None, option("NAME", "unipc, flow_map for distilled models")] = None

@@ -33,6 +33,7 @@ def as_request(arguments: Arguments) -> Request:
         steps=arguments.steps,
         guidance_scale=arguments.guidance_scale,
         guidance_scale_low=arguments.guidance_scale_low,
+        guidance_interval=arguments.guidance_interval,
         temperature=arguments.temperature,
         sampler=arguments.sampler,
         shift=arguments.shift,

@@ -135,8 +135,11 @@ def command_line(start: str, options: Any) -> str:
 
 def sampling_text(settings: Any) -> str:
     """The sampler's settings, of a `sampling.settings.Settings`, in words."""
+    low, high = settings.guidance_interval
+    interval = "" if (low, high) == (0, 1) else f" at times {low:g} to {high:g}"
     return (
-        f"{settings.steps} steps, guidance {settings.guidance_scale:g}, temperature {settings.temperature:g}, "
+        f"{settings.steps} steps, guidance {settings.guidance_scale:g}{interval}, "
+        f"temperature {settings.temperature:g}, "
         f"sampler {settings.sampler}"
     )
 

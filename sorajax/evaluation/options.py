@@ -50,6 +50,8 @@ class World(Common):
     """Denoising steps; the model's own by default."""
     guidance_scale: float | None = None
     """Scale of classifier-free guidance; the model's own by default."""
+    guidance_interval: tuple[float, float] | None = None
+    """Times at which guidance applies; all by default."""
     temperature: float | None = None
     """Factor of the initial noise; the model's own by default."""
     batch: int | None = None

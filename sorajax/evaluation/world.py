@@ -287,6 +287,7 @@ def measure(options: World) -> Measured:
             height=options.size[1],
             steps=options.steps,
             guidance_scale=options.guidance_scale,
+            guidance_interval=options.guidance_interval,
             temperature=options.temperature,
         )
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, UInt8
 
 from sorajax.devices.residency import Parts
 from sorajax.diffusion.fixed_frames import Known
+from sorajax.diffusion.guidance import guided_evaluations
 from sorajax.diffusion.looped import Cycle
 from sorajax.diffusion.samplers import SAMPLERS, State
 from sorajax.media.video import Frames
@@ -21,7 +22,14 @@ from sorajax.models.velocity import ExtraInputs
 from sorajax.models.vision import preprocess
 from sorajax.sampling.codec import Codec
 from sorajax.sampling.conditions import Conditions, conditions_of
-from sorajax.sampling.program import Programs, encode_image, expert_ranges, sample_latents
+from sorajax.sampling.program import (
+    Programs,
+    Ranges,
+    encode_image,
+    evaluation_times,
+    expert_ranges,
+    sample_latents,
+)
 from sorajax.sampling.progress import Bar
 from sorajax.sampling.prompts import Prompts
 from sorajax.sampling.settings import Settings
@@ -52,10 +60,13 @@ class Denoiser:
         A model of two experts has one of them in memory at a time; the second continues from the sampler's state.
         """
         conditions, state = self.conditions(clips, settings, times, known, extra, anchor_gap), None
-        for part, evaluations in expert_ranges(self.config, SAMPLERS[settings.sampler], times).items():
-            if part == "dit_low":
-                conditions = conditions._replace(guidance_scale=np.asarray(settings.guidance_scale_low, np.float32))
-            state = self._evaluated(part, conditions, state, settings, evaluations, cycle)
+        sampler = SAMPLERS[settings.sampler]
+        guided = guided_evaluations(evaluation_times(self.config, sampler, times), settings.guidance_interval)
+        for part, evaluations in expert_ranges(self.config, sampler, times).items():
+            scale = settings.guidance_scale_low if part == "dit_low" else settings.guidance_scale
+            conditions = conditions._replace(guidance_scale=np.asarray(scale, np.float32))
+            ranges = Ranges(evaluations, guided if scale != 1 else (0, 0))
+            state = self._evaluated(part, conditions, state, settings, ranges, cycle)
         assert state is not None
         self.bar.finish_sampling()
         return state[0]
@@ -80,24 +91,18 @@ class Denoiser:
         conditions: Conditions,
         state: State | None,
         settings: Settings,
-        evaluations: tuple[int, int | None],
+        ranges: Ranges,
         cycle: Cycle | None,
     ) -> State:
         """The sampler's state after one transformer's evaluations, a program that is compiled once for these shapes."""
         config = replace(self.config, dit=replace(self.config.dit, unroll=1))  # a loop compiles sooner, runs as fast
         report = self.bar.report if self.bar.visible else None
         function = partial(
-            sample_latents,
-            config,
-            SAMPLERS[settings.sampler],
-            settings.guided,
-            report,
-            cycle=cycle,
-            evaluations=evaluations,
+            sample_latents, config, SAMPLERS[settings.sampler], settings.guided, report, cycle=cycle, ranges=ranges
         )
         shapes = tuple(jax.tree.leaves(jax.tree.map(lambda x: (np.shape(x), jnp.result_type(x)), (conditions, state))))
         structure = jax.tree.structure((conditions, state))
-        kind = ("transformer", shapes, structure, settings.sampler, settings.guided, report is None, cycle, evaluations)
+        kind = ("transformer", shapes, structure, settings.sampler, settings.guided, report is None, cycle, ranges)
         return self.programs(kind, function, self.params[part], conditions, state)
 
     def inputs(self, frames: ConditioningFrames | None, shape: tuple[int, ...]) -> tuple[Known, ExtraInputs]:

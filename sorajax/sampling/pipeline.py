@@ -73,6 +73,7 @@ class Pipeline:
         negative: str | None = None,
         guidance_scale_low: float | None = None,
         temperature: float | None = None,
+        guidance_interval: tuple[float, float] | None = None,
     ) -> Videos:
         """Samples `num` videos of each prompt, in order. `Request` describes the settings. Raises BadRequest."""
         prompts = (prompts,) if isinstance(prompts, str) else tuple(prompts)
@@ -92,6 +93,7 @@ class Pipeline:
             shift,
             guidance_scale_low,
             temperature,
+            guidance_interval,
         )
         settings = self.plan(request)
         for text in settings.notes:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from threading import Thread
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +42,22 @@ def encode_image(config: VisionConfig, params: dict[str, Any], image: Float[Arra
     return tokens
 
 
+class Ranges(NamedTuple):
+    """Which of a sampler's evaluations one program makes, each range as (first, stop); None is the end."""
+
+    evaluations: tuple[int, int | None] = (0, None)
+    """Those of the program's transformer."""
+    guided: tuple[int, int | None] = (0, None)
+    """Those with guidance; the others compute the conditional branch alone."""
+
+    def parts(self, count: int) -> list[tuple[bool, tuple[int, int]]]:
+        """The program's evaluations, of `count` in all, as ranges (whether guided, (first, stop)), in order."""
+        first, stop, low, high = (count if end is None else end for end in (*self.evaluations, *self.guided))
+        ends = [first, *(min(max(end, first), stop) for end in (low, max(low, high))), stop]
+        parts = zip((False, True, False), zip(ends[:-1], ends[1:], strict=True), strict=True)
+        return [(guided, (start, end)) for guided, (start, end) in parts if start < end]
+
+
 def sample_latents(
     config: SoraConfig,
     sampler: Sampler,
@@ -52,23 +68,32 @@ def sample_latents(
     state: State | None = None,
     *,
     cycle: Cycle | None = None,
-    evaluations: tuple[int, int | None] = (0, None),
+    ranges: Ranges = Ranges(),  # noqa: B008 (a value)
 ) -> State:
     """Samples latents; returns the sampler's state, whose first entry they are.
 
-    params: of the transformer, or of one of two experts. evaluations: (first, stop) of the sampler's evaluations that
-    these parameters make. state: of the sampler after the expert before. report: called with the time of each
-    evaluation.
+    params: of the transformer, or of one of two experts. guided: whether the context has negative prompts. ranges:
+    which evaluations these parameters make. state: of the sampler after the expert before. report: called with the time
+    of each evaluation.
     """
     shape = conditions.known.latent.shape[1:]
     noise = jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), shape))(conditions.seeds)
     noise = noise * conditions.temperature
-    velocity = conditioned(config, guided, {"params": params}, conditions, noise, cycle)
-    if report is not None:
-        velocity = reporting(velocity, report)
     state = sampler.begin(config.conditioning.initial(conditions.known, noise)) if state is None else state
-    rows = jax.tree.map(lambda row: row[slice(*evaluations)], sampler.rows(conditions.times))
-    return sampler.advance(velocity, state, rows)
+    rows = sampler.rows(conditions.times)
+    for is_guided, (first, stop) in ranges.parts(len(rows[0])):
+        velocity = conditioned(config, guided and is_guided, {"params": params}, conditions, noise, cycle)
+        velocity = velocity if report is None else reporting(velocity, report)
+        state = sampler.advance(velocity, state, tuple(row[first:stop] for row in rows))
+    return state
+
+
+def evaluation_times(
+    config: SoraConfig, sampler: Sampler, times: Float[np.ndarray, " steps+1"]
+) -> Float[np.ndarray, " evaluations"]:
+    """The time of each evaluation, as the transformer sees it."""
+    at = sampler.rows(jnp.asarray(times))[0]
+    return np.asarray(whole_times(at) if config.whole_times else at)
 
 
 def conditioned(
@@ -84,7 +109,8 @@ def conditioned(
     variables: the transformer's, see `velocity_of`. noise: what the clips begin from.
     """
     known = conditions.known
-    transformer = velocity_of(config.dit, variables, conditions.context, conditions.extra, conditions.positions)
+    context = conditions.context if guided else conditions.context[: len(noise)]
+    transformer = velocity_of(config.dit, variables, context, conditions.extra, conditions.positions)
 
     def model(x: Float[Array, "b t h w c"], *times: Float[Array, "b t"]) -> Any:
         return transformer(x, *map(whole_times, times) if config.whole_times else times)
@@ -108,9 +134,8 @@ def expert_ranges(
     those at times of at least `config.boundary`, and "dit_low" the rest."""
     if config.boundary is None:
         return {"dit": (0, None)}
-    at = sampler.rows(jnp.asarray(times))[0]
-    at = whole_times(at) if config.whole_times else at
-    count = int((np.asarray(at) >= np.float32(config.boundary)).sum())
+    at = evaluation_times(config, sampler, times)
+    count = int((at >= np.float32(config.boundary)).sum())
     ranges = {"dit": (0, count), "dit_low": (count, len(at))}
     return {part: (first, stop) for part, (first, stop) in ranges.items() if first < stop}
 

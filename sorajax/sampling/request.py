@@ -35,8 +35,8 @@ class Request:
     frames or seconds: the length, at most one of them, up to an hour. width, height: pixels. fps: frames per second.
     steps: denoising steps, 1 to 1000. guidance_scale: 0 or more; 0 ignores the prompt, 1 is no guidance.
     guidance_scale_low: for the second of two experts, which has the low noise levels; None is the same scale, or the
-    model's default. shift: timestep shift, above 0. temperature: factor of the initial noise, above 0; clips vary less
-    below 1.
+    model's default. guidance_interval: (low, high), the times in [0, 1] at which guidance applies; None is all.
+    shift: timestep shift, above 0. temperature: factor of the initial noise, above 0; clips vary less below 1.
     """
 
     prompts: tuple[str, ...]
@@ -54,6 +54,7 @@ class Request:
     shift: float | None = None
     guidance_scale_low: float | None = None
     temperature: float | None = None
+    guidance_interval: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         prompts = (self.prompts,) if isinstance(self.prompts, str) else tuple(self.prompts or ())
@@ -100,6 +101,8 @@ class Request:
                 object.__setattr__(self, name, float(scale))
                 continue
             raise BadRequest(f"guidance scale {scale} is not allowed: use 0 or more, e.g. 4; 1 is no guidance")
+        if self.guidance_interval is not None:
+            object.__setattr__(self, "guidance_interval", checked_interval(self.guidance_interval))
 
     def _check_whole(self, name: str, value: int | None, least: int, most: int | None, remedy: str) -> None:
         if value is not None and (not isinstance(value, Integral) or isinstance(value, bool)):
@@ -115,6 +118,17 @@ class Request:
             raise BadRequest(f"{name} {value} is not allowed: it must be above 0, {remedy}")
         if value is not None:
             object.__setattr__(self, name, float(value))
+
+
+def checked_interval(interval: Any) -> tuple[float, float]:
+    """An interval of times as two floats. Raises BadRequest where it is none."""
+    try:
+        low, high = (float(end) for end in interval)
+    except (TypeError, ValueError):
+        low, high = 1.0, 0.0
+    if not 0 <= low < high <= 1:
+        raise BadRequest(f"guidance interval {interval} is not allowed: use 0 <= LOW < HIGH <= 1, e.g. 0.3 1")
+    return low, high
 
 
 def check_strength(strength: float) -> None:

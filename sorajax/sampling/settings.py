@@ -15,6 +15,7 @@ from sorajax.pretrained.conventions import released_shift
 from sorajax.sampling.request import Request, SamplerName
 
 LATEST = 1 - 1e-6  # time at which the open models' schedulers begin
+ALWAYS = (0.0, 1.0)  # all times
 SMALL = 10_000  # tokens of a vocabulary that does not know every word
 LEAST_STRENGTH = 1e-3  # of an edit: sampling that begins so close to time 0 changes nothing visible
 
@@ -42,6 +43,7 @@ class Settings:
     """Lines for the user on values that were rounded or may look worse."""
     in_windows: bool = False
     """Whether the clip is a film: longer than the model's window, sampled window by window."""
+    guidance_interval: tuple[float, float] = ALWAYS
 
     @property
     def guided(self) -> bool:
@@ -108,6 +110,8 @@ def settings_for(request: Request, config: SoraConfig, at_once: bool = False) ->
         )
     if scale == 1 and low in (None, 1) and request.negative:
         notes += ("the negative prompt has no effect without guidance: use a guidance scale above 1",)
+    if scale == 1 and low in (None, 1) and request.guidance_interval:
+        notes += ("the guidance interval has no effect without guidance: use a guidance scale above 1",)
     return Settings(
         frames=frames,
         height=height,
@@ -129,12 +133,14 @@ def settings_for(request: Request, config: SoraConfig, at_once: bool = False) ->
         ),
         notes=notes,
         in_windows=frames > window and not at_once,
+        guidance_interval=request.guidance_interval or ALWAYS,
     )
 
 
 def metadata(settings: Settings, prompt: str, seed: int, model: Mapping[str, Any]) -> dict[str, Any]:
     """Settings that reproduce a clip, as JSON values; `model` are the entries that name the model."""
     low = {} if settings.model.boundary is None else {"guidance_scale_low": settings.guidance_scale_low}
+    interval = {} if settings.guidance_interval == ALWAYS else {"guidance_interval": [*settings.guidance_interval]}
     return {
         "prompt": prompt,
         "negative": settings.negative,
@@ -143,6 +149,7 @@ def metadata(settings: Settings, prompt: str, seed: int, model: Mapping[str, Any
         "steps": settings.steps,
         "guidance_scale": settings.guidance_scale,
         **low,
+        **interval,
         "temperature": settings.temperature,
         "sampler": settings.sampler,
         "shift": settings.shift,

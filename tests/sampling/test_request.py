@@ -68,6 +68,8 @@ def test_one_prompt_needs_no_list():
         ({"steps": True}, "steps True is not a whole number"),
         ({"seconds": "2"}, "seconds 2 is not allowed"),
         ({"guidance_scale": "4"}, "guidance scale 4 is not allowed"),
+        ({"guidance_interval": (0.8, 0.2)}, "guidance interval (0.8, 0.2) is not allowed: use 0 <= LOW < HIGH <= 1"),
+        ({"guidance_interval": 0.3}, "guidance interval 0.3 is not allowed"),
         ({"negative": ["blue"]}, "['blue'] is not a string"),
         ({"prompts": (5,)}, "5 is not a string: give prompts as text"),
         ({"prompts": None}, "there is no prompt"),
