@@ -127,9 +127,41 @@ def gated(x: Float[Array, "b s d"], gate: Float[Array, "b t 1 d"]) -> Float[Arra
     return (frames * gate).reshape(x.shape)
 
 
+class KeysValues(NamedTuple):
+    """Keys, RMS-normalised, and values of an attention, split into heads."""
+
+    keys: Float[Array, "*depth b m n k"]
+    values: Float[Array, "*depth b m n k"]
+
+
+class TextCache(NamedTuple):
+    """All that the transformer reads of text and image tokens; it is the same at every evaluation of a clip. Keys and
+    values of all blocks are stacked, or in one entry for each block, as the parameters are."""
+
+    pooled: Float[Array, "b 1 e"]
+    """The mean text embedding, see `pool_text`."""
+    text: Any
+    """`KeysValues` of each block's cross-attention to text."""
+    image: Any = None
+    """The same for image tokens, where the transformer has them as input."""
+
+    def of_first(self, count: int) -> TextCache:
+        """That of the first `count` clips of a batch."""
+        text, image = jax.tree.map(lambda leaf: leaf[..., :count, :, :, :], (self.text, self.image))
+        return TextCache(self.pooled[:count], text, image)
+
+
+def keys_and_values(config: DiTConfig, source: Float[Array, "b m d"]) -> KeysValues:
+    """Keys and values of tokens, by the layers `k`, `norm_k` and `v` of the module that calls this."""
+    dense = partial(Linear, config.width, dtype=config.dtype)
+    heads = partial(rearrange, pattern="b s (n k) -> b s n k", n=config.heads)
+    keys = heads(RMSNorm(config.epsilon, name="norm_k")(dense(name="k")(source)))
+    return KeysValues(keys, heads(dense(name="v")(source)))
+
+
 class Attention(nn.Module):
     """Multi-head attention from x to itself (with rope) or to text (`turn=None`); q and k are RMS-normalised over the
-    full width, before the head split."""
+    full width, before the head split. Text and image are tokens, or their keys and values."""
 
     config: DiTConfig
 
@@ -137,16 +169,15 @@ class Attention(nn.Module):
     def __call__(
         self,
         x: Float[Array, "b s d"],
-        source: Float[Array, "b m d"],
+        source: Float[Array, "b m d"] | KeysValues,
         turn: Rope | None,
-        image: Float[Array, "b i d"] | None = None,
+        image: Float[Array, "b i d"] | KeysValues | None = None,
     ):
         config = self.config
         dense = partial(Linear, config.width, dtype=config.dtype)
         heads = partial(rearrange, pattern="b s (n k) -> b s n k", n=config.heads)
         q = heads(RMSNorm(config.epsilon, name="norm_q")(dense(name="q")(x)))
-        k = heads(RMSNorm(config.epsilon, name="norm_k")(dense(name="k")(source)))
-        v = heads(dense(name="v")(source))
+        k, v = source if isinstance(source, KeysValues) else keys_and_values(config, source)
         if turn is not None:
             q, k = rotate(q, turn), rotate(k, turn)
         is_self = turn is not None  # self-attention, whose tokens the mesh may shard
@@ -164,12 +195,10 @@ class ImageAttention(nn.Module):
     config: DiTConfig
 
     @nn.compact
-    def __call__(self, q: Float[Array, "b s n k"], image: Float[Array, "b i d"]) -> Float[Array, "b s n k"]:
-        config = self.config
-        dense = partial(Linear, config.width, dtype=config.dtype)
-        heads = partial(rearrange, pattern="b s (n k) -> b s n k", n=config.heads)
-        k = heads(RMSNorm(config.epsilon, name="norm_k")(dense(name="k")(image)))
-        v = heads(dense(name="v")(image))
+    def __call__(
+        self, q: Float[Array, "b s n k"], image: Float[Array, "b i d"] | KeysValues
+    ) -> Float[Array, "b s n k"]:
+        k, v = image if isinstance(image, KeysValues) else keys_and_values(self.config, image)
         k, v = (shard(a, ("data", "fsdp"), None, "tensor", None) for a in (k, v))
         return attend(q, k, v)
 
@@ -206,9 +235,9 @@ class Block(nn.Module):
         self,
         x: Float[Array, "b s d"],
         modulation: Sequence[Float[Array, "b t 6 d"]],
-        text: Float[Array, "b m d"],
+        text: Any,
         turn: Rope,
-        image: Float[Array, "b i d"] | None,
+        image: Any,
         reads_until: Bool[Array, ""] | None = None,
     ):
         """modulation: of `time`, and of `until` where the block may read that instead."""
@@ -228,6 +257,24 @@ class Block(nn.Module):
         return shard(x, ("data", "fsdp"), "seq", None), None
 
 
+def embedded(config: DiTConfig, context: Float[Array, "b m e"], image: Float[Array, "b i e"] | None):
+    """Text and image tokens at the model's width, by the layers `text_in`, `text_out` and `image_in` of the module that
+    calls this."""
+    dense = partial(Linear, dtype=config.dtype)
+    text = dense(config.width, name="text_in")(context.astype(config.dtype))
+    text = dense(config.width, name="text_out")(nn.gelu(text, approximate=True))
+    return text, None if image is None else ImageEmbedding(config, name="image_in")(image)
+
+
+def check_image(config: DiTConfig, image: Array | None) -> None:
+    """Raises ValueError where there are image tokens and the transformer has no such input, or the reverse."""
+    if (image is None) == (config.image_width > 0):
+        raise ValueError(
+            f"image_width is {config.image_width}, and image tokens were "
+            f"{'not ' if image is None else ''}given: give them if and only if it is above 0"
+        )
+
+
 class DiT(nn.Module):
     """The transformer of the module's docstring: (x, time, text) -> velocity."""
 
@@ -238,7 +285,7 @@ class DiT(nn.Module):
         self,
         x: Float[Array, "b t h w c"],
         time: Float[Array, "b t"],
-        context: Float[Array, "b m e"],
+        context: Float[Array, "b m e"] | TextCache,
         positions: Float[Array, " t"] | None = None,
         image: Float[Array, "b i e"] | None = None,
         until: Float[Array, "b t"] | None = None,
@@ -246,18 +293,17 @@ class DiT(nn.Module):
         """The velocity (noise - data) at latents `x`, float32.
 
         time: diffusion time of each latent frame (1 = noise, 0 = data).
-        context: text embeddings, zero beyond the prompt's length and not masked.
+        context: text embeddings, zero beyond the prompt's length and not masked; or, for several
+            evaluations, what `models.text_cache` makes of them and of the image tokens.
         positions: temporal positions of the latent frames in units of one latent frame at the model's base frame rate;
             None: 0, 1, 2, ...
         image: tokens of the first frame, exactly where `config.image_width` is above 0; ValueError otherwise.
         until: of a flow map, the time of each latent frame until which the velocity is averaged; None: `time`.
         """
         config = self.config
-        if (image is None) == (config.image_width > 0):
-            raise ValueError(
-                f"image_width is {config.image_width}, and image tokens were "
-                f"{'not ' if image is None else ''}given: give them if and only if it is above 0"
-            )
+        cached = isinstance(context, TextCache)
+        if not cached:
+            check_image(config, image)
         dense = partial(Linear, dtype=config.dtype)
         t, h, w = (size // p for size, p in zip(x.shape[1:4], config.patch, strict=True))
         positions = jnp.arange(t, dtype=jnp.float32) if positions is None else positions
@@ -268,20 +314,21 @@ class DiT(nn.Module):
         e = Linear(config.width, name="time_in")(features)
         e = Linear(config.width, name="time_out")(nn.silu(e))
         if config.pooled_text:
-            e = e + Linear(config.width, name="pooled_text")(pool_text(context))
+            e = e + Linear(config.width, name="pooled_text")(
+                context.pooled if isinstance(context, TextCache) else pool_text(context)
+            )
         modulation = Linear(6 * config.width, name="time_modulation", kernel_init=nn.initializers.zeros)(nn.silu(e))
         modulations = tuple(rearrange(modulation, "n b t (six d) -> n b t six d", six=6))
         reads_until = None if len(times) == 1 else jnp.arange(config.depth) >= config.depth - config.until_blocks
 
-        text = dense(config.width, name="text_in")(context.astype(config.dtype))
-        text = dense(config.width, name="text_out")(nn.gelu(text, approximate=True))
-
-        if image is not None:
-            image = ImageEmbedding(config, name="image_in")(image)
+        if isinstance(context, TextCache):
+            text, image = context.text, context.image
+        else:
+            text, image = embedded(config, context, image)
 
         tokens = dense(config.width, name="patch_in")(patchify(x, config.patch).astype(config.dtype))
         tokens = shard(tokens, ("data", "fsdp"), "seq", None)
-        tokens = self._blocks()(tokens, modulations, text, turn, image, reads_until)
+        tokens = self._blocks(cached)(tokens, modulations, text, turn, image, reads_until)
 
         table = self.param("modulation_out", nn.initializers.normal(config.width**-0.5), (2, config.width))
         shift, scale = jnp.moveaxis(table + e[-1][:, :, None], 2, 0)[:, :, :, None]
@@ -291,8 +338,9 @@ class DiT(nn.Module):
         )(tokens)
         return unpatchify(patches, (t, h, w), config.patch)
 
-    def _blocks(self):
-        """All blocks as one function: a scan over weights with a leading `depth` axis, or a chain of blocks."""
+    def _blocks(self, cached: bool):
+        """All blocks as one function: a scan over weights with a leading `depth` axis, or a chain of blocks. cached:
+        text and image are keys and values of each block."""
         block = dequantized(Block) if self.config.quantized else Block
         if self.config.remat != "none":
             policy = None if self.config.remat == "full" else jax.checkpoint_policies.dots_with_no_batch_dims_saveable
@@ -300,18 +348,20 @@ class DiT(nn.Module):
         if not self.config.stacked:
             blocks = [block(self.config, name=f"block_{layer}") for layer in range(self.config.depth)]
 
-            def chain(x: Array, *more: Any) -> Array:
-                *same, reads_until = more
-                for layer, one in enumerate(blocks):
-                    x, _ = one(x, *same, None if reads_until is None else reads_until[layer])
+            def chain(x: Array, modulation: Any, text: Any, turn: Rope, image: Any, reads_until: Any) -> Array:
+                for layer, block in enumerate(blocks):
+                    own = [each[layer] if cached and each is not None else each for each in (text, image)]
+                    late = None if reads_until is None else reads_until[layer]
+                    x = block(x, modulation, own[0], turn, own[1], late)[0]
                 return x
 
             return chain
+        each = 0 if cached else nn.broadcast
         scanned = nn.scan(
             block,
             variable_axes={"params": 0, "adapters": 0},
             split_rngs={"params": True},
-            in_axes=(nn.broadcast, nn.broadcast, nn.broadcast, nn.broadcast, 0),
+            in_axes=(nn.broadcast, each, nn.broadcast, each, 0),
             length=self.config.depth,
             unroll=min(self.config.unroll, self.config.depth),
         )

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sorajax.diffusion.fixed_frames import Velocity
-from sorajax.models.dit import DiT, DiTConfig
+from sorajax.models.dit import DiT, DiTConfig, TextCache
+from sorajax.models.text_cache import TextReader
 
 
 class ExtraInputs(NamedTuple):
@@ -28,7 +29,7 @@ class ExtraInputs(NamedTuple):
 def velocity_of(
     config: DiTConfig,
     variables: Mapping[str, Any],
-    context: Float[Array, "b m e"],
+    context: Float[Array, "b m e"] | TextCache,
     extra: ExtraInputs = ExtraInputs(),  # noqa: B008 (a value)
     positions: Float[Array, " t"] | None = None,
 ) -> Velocity:
@@ -37,6 +38,7 @@ def velocity_of(
     Without the last argument it is the velocity noise - data; with it, of a flow map, the mean velocity.
 
     variables: Flax's collections: "params" and, for low-rank updates of frozen ones, "adapters".
+    context: text embeddings, which every evaluation reads anew; or the result of `read_once`, for many evaluations.
     extra: inputs for one copy of the clips; where x holds several copies (for guidance), they are repeated.
     positions: temporal positions of the latent frames, see `DiT`; None: 0, 1, 2, ...
     """
@@ -44,10 +46,20 @@ def velocity_of(
     def velocity(x: Float[Array, "b t h w c"], time: Float[Array, "b t"], until: Any = None) -> Any:
         image, channels = (None if one is None else repeated(one, len(x)) for one in extra)
         x = x if channels is None else jnp.concatenate([x, channels.astype(x.dtype)], -1)
-        image = None if image is None else image.astype(jnp.float32)
+        image = None if image is None or isinstance(context, TextCache) else image.astype(jnp.float32)
         return DiT(config).apply(variables, x, time, context, positions, image, until)
 
     return velocity
+
+
+def read_once(
+    config: DiTConfig, variables: Mapping[str, Any], context: Float[Array, "b m e"], image: Float[Any, "b i e"] | None
+) -> TextCache:
+    """Keys and values of text and image tokens in all blocks, which do not depend on latents and times; where the
+    context has several copies of the clips (for guidance), image tokens are repeated."""
+    image = None if image is None else repeated(image, len(context)).astype(jnp.float32)
+    cache: Any = TextReader(config).apply(variables, context, image)
+    return cache
 
 
 def repeated(x: Array, b: int) -> Array:

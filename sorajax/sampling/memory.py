@@ -89,9 +89,12 @@ def transformer_program(config: SoraConfig, weights: Any, shape: tuple[int, ...]
 
 
 def activation_bytes(config: SoraConfig, shape: tuple[int, ...], guided: bool = True) -> int:
-    """Bytes of a block's largest activations at the same time: input and output of the tokens and the hidden units."""
-    per_token = 2 * (config.dit.width + config.dit.hidden) * jnp.dtype(config.dit.dtype).itemsize
-    return (2 if guided else 1) * tokens_of(config, shape) * per_token
+    """Bytes of a block's largest activations at the same time, input and output of the tokens and the hidden units, and
+    of the keys and values of text and image in all blocks."""
+    dit, item = config.dit, jnp.dtype(config.dit.dtype).itemsize
+    per_token = 2 * (dit.width + dit.hidden)
+    read = config.text.tokens + (0 if config.vision is None else config.vision.tokens)
+    return (2 if guided else 1) * (tokens_of(config, shape) * per_token + 2 * dit.depth * read * dit.width) * item
 
 
 def check_fits(params: Parts, config: SoraConfig, shape: tuple[int, ...], guided: bool) -> None:

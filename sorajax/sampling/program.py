@@ -17,10 +17,11 @@ from sorajax.diffusion.flow import whole_times
 from sorajax.diffusion.guidance import guided_pair
 from sorajax.diffusion.looped import Cycle, looped
 from sorajax.diffusion.samplers import Sampler, State
+from sorajax.models.dit import TextCache
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextConfig, TextEncoder
 from sorajax.models.vae import VAE, VAEConfig
-from sorajax.models.velocity import velocity_of
+from sorajax.models.velocity import read_once, velocity_of
 from sorajax.models.vision import Vision, VisionConfig
 from sorajax.sampling.conditions import Conditions
 from sorajax.sampling.progress import reporting
@@ -76,13 +77,19 @@ def sample_latents(
     which evaluations these parameters make. state: of the sampler after the expert before. report: called with the time
     of each evaluation.
     """
-    shape = conditions.known.latent.shape[1:]
+    b, *shape = conditions.known.latent.shape
     noise = jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), shape))(conditions.seeds)
     noise = noise * conditions.temperature
     state = sampler.begin(config.conditioning.initial(conditions.known, noise)) if state is None else state
     rows = sampler.rows(conditions.times)
-    for is_guided, (first, stop) in ranges.parts(len(rows[0])):
-        velocity = conditioned(config, guided and is_guided, {"params": params}, conditions, noise, cycle)
+    parts = ranges.parts(len(rows[0]))
+    with_null = guided and any(is_guided for is_guided, _ in parts)
+    context = conditions.context if with_null else conditions.context[:b]
+    read = read_once(config.dit, {"params": params}, context, conditions.extra.image)
+    for is_guided, (first, stop) in parts:
+        is_guided = guided and is_guided
+        text = read if is_guided else read.of_first(b)
+        velocity = conditioned(config, is_guided, {"params": params}, text, conditions, noise, cycle)
         velocity = velocity if report is None else reporting(velocity, report)
         state = sampler.advance(velocity, state, tuple(row[first:stop] for row in rows))
     return state
@@ -100,17 +107,18 @@ def conditioned(
     config: SoraConfig,
     guided: bool,
     variables: Mapping[str, Any],
+    text: TextCache,
     conditions: Conditions,
     noise: Float[Array, "b t h w c"],
     cycle: Cycle | None = None,
 ) -> Velocity:
     """The velocity that a sampler integrates: guided, and zero or on its straight path where frames are fixed.
 
-    variables: the transformer's, see `velocity_of`. noise: what the clips begin from.
+    variables: the transformer's, see `velocity_of`. text: the prompts and, with guidance, the negative ones, read once.
+    noise: what the clips begin from.
     """
     known = conditions.known
-    context = conditions.context if guided else conditions.context[: len(noise)]
-    transformer = velocity_of(config.dit, variables, context, conditions.extra, conditions.positions)
+    transformer = velocity_of(config.dit, variables, text, conditions.extra, conditions.positions)
 
     def model(x: Float[Array, "b t h w c"], *times: Float[Array, "b t"]) -> Any:
         return transformer(x, *map(whole_times, times) if config.whole_times else times)

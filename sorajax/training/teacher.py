@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from sorajax.data.worlds import WorldBatch
 from sorajax.diffusion.fixed_frames import Known, Velocity, random_known
 from sorajax.models.sora import SoraConfig
-from sorajax.models.velocity import ExtraInputs
+from sorajax.models.velocity import ExtraInputs, read_once
 from sorajax.sampling.conditions import Conditions
 from sorajax.sampling.program import conditioned
 from sorajax.training.flow_map import times_from
@@ -76,4 +76,6 @@ class Teacher:
 
     def velocity(self, conditions: Conditions, noise: Float[Array, "b t h w c"]) -> Velocity:
         """The guided velocity, 0 at conditioning frames."""
-        return conditioned(self.config, True, {"params": self.params["dit"]}, conditions, noise)
+        variables = {"params": self.params["dit"]}
+        text = read_once(self.config.dit, variables, conditions.context, conditions.extra.image)
+        return conditioned(self.config, True, variables, text, conditions, noise)

@@ -48,7 +48,7 @@ def flops(guided, ranges, steps=6, config=TINY):
 def test_where_guidance_is_off_the_unconditional_branch_is_not_computed():
     whole, none = flops(True, Ranges()), flops(False, Ranges())
     assert flops(True, Ranges(guided=(0, 0))) == pytest.approx(none, rel=1e-3)
-    assert flops(True, Ranges(guided=(1, 3))) == pytest.approx((2 * whole + 4 * none) / 6, rel=0.02)
+    assert flops(True, Ranges(guided=(1, 3))) == pytest.approx((2 * whole + 4 * none) / 6, rel=0.03)
     assert whole > 1.9 * none
 
 

@@ -1,0 +1,92 @@
+"""Keys and values that are computed once are those that every evaluation would compute."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sorajax.devices.partitioned import work_of
+from sorajax.diffusion.samplers import SAMPLERS
+from sorajax.models.dit import DiT, DiTConfig
+from sorajax.models.quantized import quantize
+from sorajax.models.sora import init_dit
+from sorajax.models.velocity import ExtraInputs, read_once, velocity_of
+from sorajax.sampling.conditions import abstract_conditions
+from sorajax.sampling.program import sample_latents
+from tests.conftest import TINY
+
+CONFIG = DiTConfig(
+    width=24, hidden=32, depth=3, heads=2, in_channels=4, out_channels=4, text_width=8, frequencies=16, remat="none"
+)
+X = jax.random.normal(jax.random.key(0), (2, 3, 4, 4, 4))
+TIME = jnp.array([[0.1, 0.5, 0.9], [0.3, 0.3, 0.3]])
+CONTEXT = jax.random.normal(jax.random.key(1), (2, 5, 8))
+
+
+def random_params(config):
+    shapes = jax.eval_shape(lambda: init_dit(config, jax.random.key(0)))
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda leaf: rng.normal(0, 0.2, leaf.shape).astype(np.float32), shapes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"stacked": False}, {"pooled_text": True}, {"image_width": 6}, {"image_width": 6, "stacked": False}],
+    ids=str,
+)
+def test_a_cached_text_gives_the_same_velocity(changes):
+    config = replace(CONFIG, **changes)
+    params = {"params": random_params(config)}
+    image = jax.random.normal(jax.random.key(2), (1, 7, 6)) if config.image_width else None
+    extra = ExtraInputs(image)
+    read = read_once(config, params, CONTEXT, image)
+    expected = velocity_of(config, params, CONTEXT, extra)(X, TIME)
+    np.testing.assert_allclose(velocity_of(config, params, read, extra)(X, TIME), expected, atol=1e-5)
+    first = velocity_of(config, params, read.of_first(1), extra)(X[:1], TIME[:1])
+    np.testing.assert_allclose(first, expected[:1], atol=1e-5)
+    assert np.abs(expected - velocity_of(config, params, CONTEXT + 1, extra)(X, TIME)).max() > 1e-3
+
+
+def test_weights_of_8_bits_are_read():
+    config, params = replace(CONFIG, quantized=True), {"params": quantize(random_params(CONFIG), "int8")}
+    read = read_once(config, params, CONTEXT, None)
+    expected = velocity_of(config, params, CONTEXT)(X, TIME)
+    np.testing.assert_allclose(velocity_of(config, params, read)(X, TIME), expected, atol=1e-5)
+
+
+def test_adapters_are_read():
+    params = random_params(CONFIG)
+    a, b = np.ones((3, 24, 2), np.float32), np.full((3, 2, 24), 0.1, np.float32)
+    variables = {"params": params, "adapters": {"blocks": {"cross_attention": {"v": {"a": a, "b": b}}}}}
+    made = velocity_of(CONFIG, variables, read_once(CONFIG, variables, CONTEXT, None))(X, TIME)
+    np.testing.assert_allclose(made, velocity_of(CONFIG, variables, CONTEXT)(X, TIME), atol=1e-5)
+    assert np.abs(made - velocity_of(CONFIG, {"params": params}, CONTEXT)(X, TIME)).max() > 1e-3
+
+
+def test_image_tokens_go_with_an_image_input():
+    with pytest.raises(ValueError, match="image_width is 0, and image tokens were given"):
+        read_once(CONFIG, {"params": random_params(CONFIG)}, CONTEXT, jnp.ones((2, 3, 6)))
+
+
+def flops(function, *arguments):
+    return work_of(jax.jit(function).lower(*arguments).compile()).flops
+
+
+def test_the_text_is_read_once_a_clip():
+    """Between two and six steps the program grows by four evaluations without the products of the text."""
+    config = replace(TINY, text=replace(TINY.text, tokens=64))
+    dit, shape = config.dit, (2, 4, 4, 4)
+    params = jax.eval_shape(lambda: init_dit(dit, jax.random.key(0)))
+
+    def sampled(steps):
+        conditions = abstract_conditions(config, shape, steps)
+        return flops(lambda p, c: sample_latents(config, SAMPLERS["euler"], True, None, p, c), params, conditions)
+
+    x, time = jax.ShapeDtypeStruct((2, *shape), np.float32), jax.ShapeDtypeStruct((2, 2), np.float32)
+    context = jax.ShapeDtypeStruct((2, 64, dit.text_width), np.float32)
+    evaluation = flops(DiT(dit).apply, {"params": params}, x, time, context)
+    text = 2 * 2 * 64 * (dit.text_width * dit.width + dit.width**2 + 2 * dit.depth * dit.width**2)
+    assert (sampled(6) - sampled(2)) / 4 == pytest.approx(evaluation - text, rel=0.01)
+    assert text > 0.1 * evaluation
