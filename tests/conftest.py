@@ -44,6 +44,14 @@ def tiny_tokenizer() -> str:
     return tokenizer.to_str()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def sampling_on_one_device():
+    """Of the virtual devices the first samples, as on most machines, where a test does not name a mesh."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sorajax.devices.placement.sampling_devices", lambda: jax.devices()[:1])
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory):
     """The folder of a tiny random model; random in every leaf, so that nothing is hidden by a zero."""

@@ -12,6 +12,8 @@ from typing import Any
 
 import jax
 
+from sorajax.devices.placement import ONE_DEVICE, Placement
+
 CONTAINER = Path("/sys/fs/cgroup")
 EXPERTS = {"dit", "dit_low"}  # two transformers that replace each other
 WEIGHTS_SHARE = 0.6  # of the memory, at most, for all loaded parts; activations need the rest
@@ -24,12 +26,20 @@ class Parts(Mapping[str, Any]):
     has room, from which it is loaded again faster than from its files.
     """
 
-    def __init__(self, loaders: Mapping[str, Callable[[], Any]], sizes: Mapping[str, int], memory: int | None = None):
-        """`loaders` read each part; `sizes` in bytes; `memory` of all devices in bytes, None: nothing is offloaded.
+    def __init__(
+        self,
+        loaders: Mapping[str, Callable[[], Any]],
+        sizes: Mapping[str, int],
+        memory: int | None = None,
+        placement: Placement = ONE_DEVICE,
+    ):
+        """`loaders` read each part; `sizes` in bytes, of all copies together; `memory` of all devices in bytes, None:
+        nothing is offloaded. placement: where the loaders put the parts.
 
         Raises ValueError where one part alone does not fit.
         """
         self._loaders, self._sizes, self._memory = dict(loaders), dict(sizes), memory
+        self.placement = placement
         self._loaded: dict[str, Any] = {}
         self._on_host: dict[str, Any] = {}
         for name, needed in sizes.items():

@@ -6,8 +6,10 @@ dimensions. Exponential moving averages and optimizer moments end in the path of
 shards the whole training state. Model code has no mesh in it: it only calls `shard`, the identity without a mesh.
 """
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,6 +19,8 @@ from jax.sharding import PartitionSpec as P
 
 AXES = ("data", "fsdp", "seq", "tensor")
 BATCH = ("data", "fsdp")
+REPLICAS = ("data", "fsdp", "seq")
+"""Axes over which a model in use has copies of its parameters, or splits them if one device has no room for all."""
 
 # First match wins; a pattern must match a suffix of the "/"-joined path. A spec is aligned to the *last* dimensions of
 # the leaf, so that one line serves a matrix and a scanned stack of it. An axis that does not divide its dimension is
@@ -60,12 +64,32 @@ def mesh_of_all_devices() -> Mesh | None:
     return make_mesh({"fsdp": -1}) if jax.device_count() > 1 else None
 
 
+def split_over_all_devices() -> Callable[[Any], Any] | None:
+    """The `shardings` of parameters on `mesh_of_all_devices`; None where there is one device."""
+    mesh = mesh_of_all_devices()
+    return None if mesh is None else partial(shardings, mesh=mesh)
+
+
+def sampling_axes(devices: int, guided: bool, tokens: int, heads: int) -> dict[str, int]:
+    """How one clip is split over devices: the two branches of guidance over `data`, then the clip's tokens over `seq`,
+    then heads over `tensor`. Devices that none of them divides over repeat the work of others, on `data`."""
+    data = 2 if guided and devices % 2 == 0 else 1
+    seq = math.gcd(devices // data, tokens)
+    tensor = math.gcd(devices // data // seq, heads)
+    return {"data": devices // seq // tensor, "seq": seq, "tensor": tensor}
+
+
 def parse_axes(text: str) -> dict[str, int]:
     """The axis sizes in a text such as "data=2,fsdp=4". Raises ValueError for a part that is not axis=size."""
     pairs = [part.strip() for part in text.split(",") if part.strip()]
     if bad := [part for part in pairs if not re.fullmatch(r"\w+=-?\d+", part)]:
         raise ValueError(f"mesh part {bad[0]!r} is not axis=size, e.g. data=2,fsdp=4")
     return {name: int(size) for name, size in (part.split("=") for part in pairs)}
+
+
+def axes_text(sizes: Mapping[str, int]) -> str:
+    """A mesh as --mesh takes it."""
+    return ",".join(f"{name}={sizes[name]}" for name in AXES if sizes.get(name, 1) != 1) or "fsdp=1"
 
 
 def check_divides(mesh: Mesh, axis: str, what: str, size: int) -> None:
@@ -82,8 +106,17 @@ def path_name(path: tuple[Any, ...]) -> str:
 
 def spec_for(name: str, shape: tuple[int, ...], mesh: Mesh) -> P:
     """The PartitionSpec that `RULES` gives a leaf of this path and shape on this mesh."""
-    rule = next(spec for pattern, spec in RULES if re.search(rf"(^|/){pattern}$", name) or not pattern)
-    last = tuple(rule)[-len(shape) :] if shape else ()
+    return aligned(rule_for(name), shape, mesh)
+
+
+def rule_for(name: str) -> tuple[Any, ...]:
+    """The first of `RULES` that matches a path."""
+    return tuple(next(spec for pattern, spec in RULES if re.search(rf"(^|/){pattern}$", name) or not pattern))
+
+
+def aligned(rule: tuple[Any, ...], shape: tuple[int, ...], mesh: Mesh) -> P:
+    """A rule for the last dimensions of a leaf, without the axes that do not divide them."""
+    last = rule[-len(shape) :] if shape else ()
     return fitting(P(*[None] * (len(shape) - len(last)), *last), shape, mesh)
 
 
@@ -104,6 +137,21 @@ def shardings(tree: Any, mesh: Mesh) -> Any:
     )
 
 
+def sampling_shardings(tree: Any, mesh: Mesh, split: bool) -> Any:
+    """The NamedSharding of each parameter of a model in use. split: over all axes, not only over `tensor`."""
+
+    def sharding(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
+        rule = [(REPLICAS if split else None) if axis == "fsdp" else axis for axis in rule_for(path_name(path))]
+        return NamedSharding(mesh, aligned(tuple(rule), leaf.shape, mesh))
+
+    return jax.tree.map_with_path(sharding, tree)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """All of an array on every device."""
+    return NamedSharding(mesh, P())
+
+
 def on_several_devices() -> bool:
     """Whether the computation being traced runs on a mesh of more than one device."""
     mesh = jax.sharding.get_abstract_mesh()
@@ -119,6 +167,30 @@ def shard(x: jax.Array, *spec: Any) -> jax.Array:
         return x
     fit = fitting(P(*spec), x.shape, jax.sharding.get_abstract_mesh())
     return jax.lax.with_sharding_constraint(x, fit) if any(axes is not None for axes in fit) else x
+
+
+def other_axes(batch: int, heads: int = 0) -> tuple[str, ...]:
+    """Axes of the current mesh that can split tokens, because they split neither a batch of this size nor, if there are
+    several heads, these."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return ()
+    used = fitting(P(BATCH, "tensor"), (batch, heads or 1), mesh)
+    return tuple(name for name in AXES if mesh.shape[name] > 1 and name not in (*(used[0] or ()), used[1]))
+
+
+def shard_frames(x: jax.Array) -> jax.Array:
+    """A sharding constraint for frames or latents [b t h w c]: clips over `data` and `fsdp` if these divide them, and
+    columns, rows or both over all other axes. Convolutions exchange the edges of neighbouring parts."""
+    if not on_several_devices():
+        return x
+    mesh = jax.sharding.get_abstract_mesh()
+    clips, others = fitting(P(BATCH), x.shape[:1], mesh)[0], other_axes(len(x))
+    for cut in (0, len(others), *range(1, len(others))):
+        spec = P(None, None, others[:cut] or None, others[cut:] or None)
+        if fitting(spec, x.shape, mesh) == spec:
+            return jax.lax.with_sharding_constraint(x, P(clips, *spec[1:]))
+    return shard(x, clips)
 
 
 def gather(tree: Any) -> Any:

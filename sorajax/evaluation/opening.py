@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from sorajax.devices.placement import ONE_DEVICE
 from sorajax.devices.residency import Parts
 from sorajax.evaluation.reference import reference_transformer
 from sorajax.evaluation.speed import alternating, random_parameters
@@ -46,7 +47,7 @@ def opening(repeats: int, **changes: Any) -> dict[str, Any]:
         save_converted(config, Parts({"dit": lambda: part.load(DTYPE)}, {}), "", made)
         read = {"ours": part, "converted": converted_part(made / CONVERTED / "dit", part)}
         sources = {name: streamed_source(one, DTYPE) for name, one in read.items()}
-        ways = {name: partial(source.load, lambda name, leaf: leaf) for name, source in sources.items()}
+        ways = {name: partial(source.load, ONE_DEVICE, lambda name, leaf: leaf) for name, source in sources.items()}
         same = jax.tree.map(np.array_equal, ways["ours"](), ways["converted"]())
         if not all(jax.tree.leaves(same)):
             raise RuntimeError("converted files open with other values than the originals: nothing is timed")

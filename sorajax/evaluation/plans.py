@@ -9,7 +9,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from sorajax.devices.sharding import make_mesh, parse_axes
+from sorajax.devices.sharding import axes_text, make_mesh, parse_axes
 from sorajax.errors import BadRequest
 from sorajax.evaluation.options import Sampling
 from sorajax.models.folder import load_model
@@ -29,7 +29,6 @@ from sorajax.training.ahead import (
     TooLarge,
     Topology,
     alternatives,
-    axes_text,
     compile_program,
     mesh_on,
     peak_of,

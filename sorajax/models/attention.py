@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
-from sorajax.devices.sharding import BATCH, fitting
+from sorajax.devices.sharding import BATCH, fitting, other_axes
 from sorajax.models import sequence
 from sorajax.models.softmax import plain, scaled
 
@@ -103,7 +103,9 @@ def splash(
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
         return kernel(q, k, v)
-    queries = fitting(P(BATCH, "seq", "tensor", None), q.shape, mesh)
+    queries = fitting(P(BATCH, other_axes(len(q), q.shape[2]), "tensor", None), q.shape, mesh)
+    if not queries[1]:
+        queries = fitting(P(BATCH, "seq", "tensor", None), q.shape, mesh)
     keys = P(queries[0], None, queries[2], None)
     # check_vma=False: a Pallas kernel does not declare over which mesh axes its results vary.
     return jax.shard_map(kernel, in_specs=(queries, keys, keys), out_specs=queries, check_vma=False)(q, k, v)

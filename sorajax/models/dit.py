@@ -182,7 +182,9 @@ class Attention(nn.Module):
             q, k = rotate(q, turn), rotate(k, turn)
         is_self = turn is not None  # self-attention, whose tokens the mesh may shard
         q = shard(q, ("data", "fsdp"), "seq", "tensor", None)
-        k, v = (shard(a, ("data", "fsdp"), "seq" if is_self else None, "tensor", None) for a in (k, v))
+        k, v = (shard(a, ("data", "fsdp"), "seq", "tensor", None) for a in (k, v))
+        if not is_self:  # each device computes keys and values of a part of the text, and gathers the others
+            k, v = (shard(a, ("data", "fsdp"), None, "tensor", None) for a in (k, v))
         mixed = attend(q, k, v, spread=is_self)
         if image is not None:
             mixed = mixed + ImageAttention(config, name="image")(q, image)
@@ -261,7 +263,7 @@ def embedded(config: DiTConfig, context: Float[Array, "b m e"], image: Float[Arr
     """Text and image tokens at the model's width, by the layers `text_in`, `text_out` and `image_in` of the module that
     calls this."""
     dense = partial(Linear, dtype=config.dtype)
-    text = dense(config.width, name="text_in")(context.astype(config.dtype))
+    text = shard(dense(config.width, name="text_in")(context.astype(config.dtype)), ("data", "fsdp"), "seq", None)
     text = dense(config.width, name="text_out")(nn.gelu(text, approximate=True))
     return text, None if image is None else ImageEmbedding(config, name="image_in")(image)
 

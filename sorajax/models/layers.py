@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sorajax.devices.sharding import BATCH, on_several_devices, shard
+from sorajax.devices.sharding import on_several_devices, shard_frames
 
 
 def matmul(
@@ -87,7 +87,7 @@ def convolve(
     Compiled for CPU, it is one 2-D convolution with the temporal taps concatenated on the channels, because XLA's 3-D
     convolution is 5 to 18 times slower there. On other platforms the 3-D one is as fast and takes less memory.
     """
-    kernel, x = kernel.astype(x.dtype), shard(x, BATCH)
+    kernel, x = kernel.astype(x.dtype), shard_frames(x)
     if kernel.shape[:3] == (1, 1, 1) and stride == (1, 1, 1):
         return x @ kernel[0, 0, 0]
     return jax.lax.platform_dependent(

@@ -24,7 +24,7 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Array, Bool, Float, Int
 
-from sorajax.devices.sharding import BATCH, shard
+from sorajax.devices.sharding import BATCH, other_axes, shard
 from sorajax.models.attention import attend
 from sorajax.models.layers import RMSNorm
 from sorajax.models.quantized import dequantized
@@ -78,10 +78,12 @@ class TextBlock(nn.Module):
         h = RMSNorm(config.epsilon, name="norm_attention")(x)
         narrow = nn.initializers.normal((config.width * config.head_width) ** -0.5)  # scores are not scaled
         q = dense(inner, kernel_init=narrow, name="q")(h)
+        tokens = other_axes(len(x), config.heads)
         q, k, v = (
-            shard(rearrange(a, "b m (n k) -> b m n k", n=config.heads), BATCH, None, "tensor", None)
+            shard(rearrange(a, "b m (n k) -> b m n k", n=config.heads), BATCH, tokens, "tensor", None)
             for a in (q, dense(inner, name="k")(h), dense(inner, name="v")(h))
         )
+        k, v = (shard(a, BATCH, None, "tensor", None) for a in (k, v))
         table = self.param("position_bias", nn.initializers.normal(0.02), (config.buckets, config.heads))
         bias = rearrange(table[buckets], "s m n -> 1 n s m") + jnp.where(mask, 0.0, -1e9)[:, None, None, :]
         h = attend(q, k, v, bias=bias, scale=1.0)
@@ -89,8 +91,8 @@ class TextBlock(nn.Module):
 
         h = RMSNorm(config.epsilon, name="norm_feed_forward")(x)
         h = nn.gelu(dense(config.hidden, name="gate")(h), approximate=True) * dense(config.hidden, name="up")(h)
-        h = shard(h, BATCH, None, "tensor")
-        return shard(x + dense(config.width, name="down")(h), BATCH), None
+        h = shard(h, BATCH, tokens, "tensor")
+        return shard(x + dense(config.width, name="down")(h), BATCH, tokens), None
 
 
 class TextEncoder(nn.Module):
@@ -102,7 +104,7 @@ class TextEncoder(nn.Module):
         config = self.config
         mask = mask.astype(bool)
         table = self.param("embedding", nn.initializers.normal(1.0), (config.vocabulary, config.width))
-        x = shard(table.astype(config.dtype)[ids], BATCH)
+        x = shard(table.astype(config.dtype)[ids], BATCH, other_axes(len(ids), config.heads))
         buckets = jnp.asarray(position_buckets(ids.shape[1], config.buckets, config.max_distance))
         block = dequantized(TextBlock) if config.quantized else TextBlock
         blocks = nn.scan(

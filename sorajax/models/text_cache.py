@@ -9,6 +9,7 @@ from __future__ import annotations
 import flax.linen as nn
 from jaxtyping import Array, Float
 
+from sorajax.devices.sharding import shard
 from sorajax.models.dit import DiTConfig, KeysValues, TextCache, check_image, embedded, keys_and_values, pool_text
 from sorajax.models.quantized import dequantized
 
@@ -57,7 +58,8 @@ class CrossReader(nn.Module):
     @nn.compact
     def __call__(self, text: Float[Array, "b m d"], image: Float[Array, "b i d"] | None):
         picture = None if image is None else ImageReader(self.config, name="image")(image)
-        return keys_and_values(self.config, text), picture
+        keys, values = keys_and_values(self.config, text)  # each device has a part of the text, until it is used
+        return KeysValues(*(shard(part, ("data", "fsdp"), "seq", "tensor", None) for part in (keys, values))), picture
 
 
 class ImageReader(nn.Module):

@@ -25,6 +25,7 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Array, Float, UInt8
 
+from sorajax.devices.sharding import BATCH, other_axes, shard
 from sorajax.models.attention import attend
 from sorajax.models.layers import ChannelNorm, convolve
 
@@ -188,6 +189,8 @@ class FrameAttention(nn.Module):
         y = ChannelNorm(name="norm")(x)
         qkv = nn.Dense(3 * c, dtype=x.dtype, name="qkv")(y).reshape(b * t, h * w, 1, 3 * c)
         q, k, v = jnp.split(qkv, 3, -1)
+        q = shard(q, BATCH, other_axes(len(q)))
+        k, v = (shard(a, BATCH) for a in (k, v))
         y = attend(q, k, v).reshape(x.shape)
         return x + nn.Dense(c, dtype=x.dtype, name="out")(y)
 

@@ -22,7 +22,7 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Array, Float, UInt8
 
-from sorajax.devices.sharding import BATCH, shard
+from sorajax.devices.sharding import AXES, BATCH, shard
 from sorajax.models.attention import attend
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -65,10 +65,10 @@ class VisionBlock(nn.Module):
         norm = partial(nn.LayerNorm, config.epsilon, dtype=jnp.float32)
         heads = partial(rearrange, pattern="b p (n k) -> b p n k", n=config.heads)
         h = norm(name="norm_attention")(x).astype(config.dtype)
-        q, k, v = (heads(dense(config.width, name=name)(h)) for name in "qkv")
+        q, k, v = (shard(heads(dense(config.width, name=name)(h)), None, None, AXES) for name in "qkv")
         x = x + dense(config.width, name="out")(rearrange(attend(q, k, v), "b p n k -> b p (n k)"))
         h = norm(name="norm_feed_forward")(x).astype(config.dtype)
-        h = ACTIVATIONS[config.activation](dense(config.hidden, name="up")(h))
+        h = shard(ACTIVATIONS[config.activation](dense(config.hidden, name="up")(h)), None, None, AXES)
         return shard(x + dense(config.width, name="down")(h), BATCH), None
 
 
@@ -83,6 +83,7 @@ class Vision(nn.Module):
             image.astype(config.dtype), "b (h p) (w q) c -> b (h w) (p q c)", p=config.patch, q=config.patch
         )
         x = nn.Dense(config.width, use_bias=False, dtype=config.dtype, name="patch_in")(patches)
+        x = shard(x, None, None, AXES)
         token = self.param("token", nn.initializers.normal(0.02), (config.width,)).astype(x.dtype)
         x = jnp.concatenate([jnp.broadcast_to(token, (len(x), 1, config.width)), x], 1)
         positions = self.param("positions", nn.initializers.normal(0.02), (x.shape[1], config.width))

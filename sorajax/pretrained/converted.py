@@ -16,7 +16,7 @@ from sorajax.files import write_atomically
 from sorajax.models.folder import CONFIG, TOKENIZER, from_json, to_json
 from sorajax.models.sora import SoraConfig, init_dit, init_text, init_vae, init_vision
 from sorajax.pretrained.conventions import Dtype
-from sorajax.pretrained.part import LazyModel, Part, map_parameters, short_hash
+from sorajax.pretrained.part import LazyModel, Part, Shardings, map_parameters, short_hash
 from sorajax.pretrained.table import Finish
 
 CONVERTED = "parts"
@@ -57,11 +57,15 @@ class ConvertedPart(Part):
         return self.made_by
 
     def load(
-        self, dtype: Dtype = "float32", mesh: jax.sharding.Mesh | None = None, finish: Finish = lambda name, leaf: leaf
+        self,
+        dtype: Dtype = "float32",
+        shardings: Shardings | None = None,
+        finish: Finish = lambda name, leaf: leaf,
     ) -> dict:
         """As `Part.load`. Raises ValueError for damaged files."""
         default = SingleDeviceSharding(jax.local_devices()[0])  # without a sharding Orbax restores via numpy
-        target = jax.tree.map(lambda leaf: leaf.update(sharding=leaf.sharding or default), self.abstract(dtype, mesh))
+        abstract = self.abstract(dtype, shardings)
+        target = jax.tree.map(lambda leaf: leaf.update(sharding=leaf.sharding or default), abstract)
         with ocp.StandardCheckpointer() as reader:
             try:
                 restored = reader.restore(self.folder.absolute(), target)

@@ -1,6 +1,7 @@
 """Opens every kind of model, from a folder or a name on the hub, as parts that are loaded on use."""
 
 import json
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -11,8 +12,8 @@ from typing import Any, NamedTuple
 import jax
 from flax.traverse_util import flatten_dict
 
+from sorajax.devices.placement import Placement, choose_placement
 from sorajax.devices.residency import Parts, memory_of_devices
-from sorajax.devices.sharding import mesh_of_all_devices, shardings
 from sorajax.files import write_atomically
 from sorajax.models.folder import load_model
 from sorajax.models.quantized import Bits, quantized_leaf
@@ -32,9 +33,10 @@ Lora = str | tuple[str | Path, float]
 
 
 class PartSource(NamedTuple):
-    """Loader of a part, which applies a function to each parameter, and its size in bytes after loading."""
+    """Loader of a part, which puts it on devices and applies a function to each parameter, and its size in bytes after
+    loading."""
 
-    load: Callable[[Finish], Any]
+    load: Callable[[Placement, Finish], Any]
     bytes: Callable[[Bits | None], int]
 
 
@@ -44,27 +46,38 @@ def open_parts(
     loras: Sequence[Lora] = (),
     bits: Bits | None = None,
     limited: bool = True,
+    mesh: str | None = None,
 ) -> tuple[SoraConfig, Parts, str, str]:
     """A model's config, its parts, the JSON of its tokenizer, and its name.
 
     `model` is a folder (an exported model, a training directory, open weights in either layout, or converted ones) or
     the name of open weights on the Hugging Face hub. Adapters are merged, and with `bits` transformers and text encoder
     are quantized, parameter by parameter while they are loaded. `limited`: parts share the devices' memory, and a part
-    that does not fit raises ValueError; otherwise memory is not limited.
+    that does not fit raises ValueError; otherwise memory is not limited. mesh: see `choose_placement`.
     Raises FileNotFoundError and ValueError, each on one line.
     """
     folder = resolve_model(model)
     config, sources, tokenizer, name = _opened(folder, model_name(folder) if is_path(model) else str(model), dtype)
     adapters = adapters_of(config, loras)
     quantization = {part: bits if part in QUANTIZED else None for part in sources}
+    sizes = {part: source.bytes(quantization[part]) for part, source in sources.items()}
+    memory = memory_of_devices()
+    placement = choose_placement(
+        mesh,
+        config.guidance_scale != 1,
+        window_tokens(config),
+        config.dit.heads,
+        sizes,
+        memory // jax.local_device_count(),
+    )
     loaders = {
-        part: partial(source.load, partial(finish_parameter, adapters.get(part, ()), quantization[part]))
+        part: partial(source.load, placement, partial(finish_parameter, adapters.get(part, ()), quantization[part]))
         for part, source in sources.items()
     }
-    sizes = {part: source.bytes(quantization[part]) for part, source in sources.items()}
+    sizes = {part: size * placement.copies for part, size in sizes.items()}
     if bits is not None:
         config = replace(config, text=replace(config.text, quantized=True), dit=replace(config.dit, quantized=True))
-    return config, Parts(loaders, sizes, memory_of_devices() if limited else None), tokenizer, name
+    return config, Parts(loaders, sizes, memory if limited else None, placement), tokenizer, name
 
 
 def finish_parameter(
@@ -96,10 +109,7 @@ def _opened(folder: Path, name: str, dtype: Dtype | None) -> tuple[SoraConfig, d
     weights_dtype = dtype or (
         "bfloat16" if config.dit.dtype == "bfloat16" else "float32"
     )  # the dtype that training used for them
-    mesh = mesh_of_all_devices() if external_parts else None  # all parts of a model must be on the same devices
-    sources = {
-        part: source_in_memory(cast_parameters(config, part, values, dtype), mesh) for part, values in params.items()
-    }
+    sources = {part: source_in_memory(cast_parameters(config, part, values, dtype)) for part, values in params.items()}
     for part, owner in external_parts.items():
         if is_open_model(owner):
             external = open_model(owner, weights_dtype).parts[part]
@@ -108,22 +118,30 @@ def _opened(folder: Path, name: str, dtype: Dtype | None) -> tuple[SoraConfig, d
                 config = replace(config, text=external.config)
         else:
             sources[part] = source_in_memory(
-                cast_parameters(config, part, load_model(owner, SoraConfig)[1][part], dtype), mesh
+                cast_parameters(config, part, load_model(owner, SoraConfig)[1][part], dtype)
             )
     return with_dtype(config, dtype), sources, tokenizer, folder.name
 
 
+def window_tokens(config: SoraConfig) -> int:
+    """Tokens of the clip that a model samples by default."""
+    latent = config.vae.latent_shape(config.frames[0], *config.sizes[0])
+    return math.prod(-(-size // patch) for size, patch in zip(latent[:3], config.dit.patch, strict=True))
+
+
 def streamed_source(part: Part, dtype: Dtype) -> PartSource:
-    """Streams a part of open weights to all devices. Raises ValueError where its tensors do not match its config."""
+    """Streams a part of open weights to its devices. Raises ValueError where its tensors do not match its config."""
     part.check()
-    return PartSource(lambda finish: part.load(dtype, mesh_of_all_devices(), finish), partial(part.bytes, dtype))
+    return PartSource(
+        lambda placement, finish: part.load(dtype, placement.shardings, finish), partial(part.bytes, dtype)
+    )
 
 
-def source_in_memory(params: Any, mesh: jax.sharding.Mesh | None = None) -> PartSource:
-    """A part in host memory, put on the devices of `mesh`, or on the first device."""
+def source_in_memory(params: Any) -> PartSource:
+    """A part in host memory, which is put on its devices."""
 
-    def load(finish: Finish) -> Any:
-        return map_parameters(jax.device_put(params, None if mesh is None else shardings(params, mesh)), finish)
+    def load(placement: Placement, finish: Finish) -> Any:
+        return map_parameters(placement.place(params), finish)
 
     return PartSource(load, lambda bits: sum(leaf.nbytes for leaf in jax.tree.leaves(params)))
 

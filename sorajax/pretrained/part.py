@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from sorajax.devices.sharding import path_name, shardings
+from sorajax.devices.sharding import path_name
 from sorajax.models.quantized import Bits, is_quantized_leaf
 from sorajax.models.sora import SoraConfig, init_vae
 from sorajax.pretrained.conventions import Dtype
@@ -28,6 +28,9 @@ FLOAT32_PARAMETERS = (
 """Names in the paths of parameters that stay float32, as in the reference: time embedding, modulation, positions and
 position biases."""
 
+Shardings = Callable[[Any], Any]
+"""Shapes of parameters -> the sharding of each, or None."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -43,11 +46,11 @@ class Part:
     keep_float32: bool = False
     """All parameters stay float32, as the reference's autoencoder does."""
 
-    def abstract(self, dtype: Dtype, mesh: jax.sharding.Mesh | None = None) -> Any:
-        """ShapeDtypeStructs of the parameters, with the shardings of `devices.sharding`: matrices in `dtype`, others in
-        float32; all in float32 with `keep_float32`."""
+    def abstract(self, dtype: Dtype, shardings: Shardings | None = None) -> Any:
+        """ShapeDtypeStructs of the parameters, with `shardings`: matrices in `dtype`, others in float32; all in float32
+        with `keep_float32`."""
         shapes = jax.eval_shape(lambda key: self.init(self.config, key), jax.random.key(0))
-        placements = jax.tree.map(lambda _: None, shapes) if mesh is None else shardings(shapes, mesh)
+        placements = jax.tree.map(lambda _: None, shapes) if shardings is None else shardings(shapes)
 
         def typed(path: tuple, leaf: Any, sharding: Any) -> jax.ShapeDtypeStruct:
             is_float32 = (
@@ -73,13 +76,16 @@ class Part:
         check_tensors(self.rows, self.tensors(), self.abstract("float32"))
 
     def load(
-        self, dtype: Dtype = "float32", mesh: jax.sharding.Mesh | None = None, finish: Finish = lambda name, leaf: leaf
+        self,
+        dtype: Dtype = "float32",
+        shardings: Shardings | None = None,
+        finish: Finish = lambda name, leaf: leaf,
     ) -> dict:
         """The parameters, streamed to their devices, each replaced by `finish(path, value)`.
 
         Raises ValueError where tensors and config do not match.
         """
-        return stream_parameters(self.rows, self.tensors(), self.abstract(dtype, mesh), finish)
+        return stream_parameters(self.rows, self.tensors(), self.abstract(dtype, shardings), finish)
 
     def signature(self) -> str:
         """A short hash of the weights that reads few of them: of all names, and of the norms' tensors."""

@@ -60,9 +60,11 @@ class Codec:
         params, config, crop = self.params["vae"], self.config.vae, np.s_[:, :, :height, :width]
         decode = self.decoder(latents.shape)
         if decode is not decode_to_bytes:
-            return interruptible(lambda: decode(params, config, latents, {}))[0][crop]
+            return self._decode_part(decode, latents, {})[0][crop]
         if latents.shape[0] * latents.shape[1] * config.stride[0] * height * width > MAX_WHOLE_PIXELS:
-            return np.concatenate([part[crop] for part in decode_chunks(params, config, latents)], 1)
+            with self.programs.placement.active():
+                parts = decode_chunks(params, config, self.programs.placement.replicate(latents))
+                return np.concatenate([part[crop] for part in parts], 1)
         frames = self.programs(("decoder", latents.shape), partial(decode_whole, config), params, latents)
         return np.asarray(frames)[crop]
 
@@ -71,9 +73,18 @@ class Codec:
     ) -> tuple[Frames, Any]:
         """Decodes the next latents of a stream. Returns their frames and the decoder's cache; the cache `{}` begins a
         stream."""
-        decode, params = self.decoder((1, *latents.shape)), self.params["vae"]
-        frames, cache = interruptible(lambda: decode(params, self.config.vae, latents[None], cache))
+        frames, cache = self._decode_part(self.decoder((1, *latents.shape)), latents[None], cache)
         return np.asarray(frames)[0, :, :height, :width], cache
+
+    def _decode_part(self, decode: Callable, latents: Float[Any, "b t h w c"], cache: Any) -> tuple[Any, Any]:
+        """Decodes a part of a stream on the mesh. Returns its frames and the decoder's cache."""
+        params, placement = self.params["vae"], self.programs.placement
+
+        def work() -> tuple[Any, Any]:
+            with placement.active():
+                return decode(params, self.config.vae, placement.replicate(latents), cache)
+
+        return interruptible(work)
 
     def decoder(self, shape: tuple[int, ...]) -> Callable:
         """The function that decodes a part of a stream, latents of shape [b t h w c], within this machine's memory."""

@@ -17,6 +17,7 @@ def load(
     dtype: Dtype | None = None,
     loras: Sequence[Lora] = (),
     quantize: Bits | None = None,
+    mesh: str | None = None,
 ) -> Pipeline:
     """Opens the embedded model (`world`), an exported model, the newest model of a training directory, or an open one.
 
@@ -24,6 +25,8 @@ def load(
     Hugging Face hub. dtype: of open weights and their matrix products; bfloat16 on accelerators and float32 on CPU by
     default. loras: adapter files, "FILE", "FILE:SCALE" or (file, scale); several add up.
     quantize: stores the weights of transformer and text encoder in 8 bits, see `models.quantized`.
+    mesh: how several devices split the work, e.g. "data=2,seq=4": branches of guidance and clips over data, tokens over
+    seq, heads over tensor. By default it is chosen for one clip of the model's own size, over all devices.
 
     Two settings of jax change, unless the caller or the environment set them: the persistent compilation cache is on,
     in the user's cache folder; and jax may allocate nearly all of a GPU's memory, if it has not looked for devices yet.
@@ -32,7 +35,7 @@ def load(
     claim_memory()
     enable_compilation_cache()
     embedded = str(model) == EMBEDDED
-    config, params, tokenizer, name = open_parts(WORLD if embedded else model, dtype, loras, quantize)
+    config, params, tokenizer, name = open_parts(WORLD if embedded else model, dtype, loras, quantize, mesh=mesh)
     adapters = [lora if isinstance(lora, str) else f"{lora[0]}:{lora[1]:g}" for lora in loras]
     options = {"dtype": dtype, "adapters": adapters, "quantize": quantize}
     options = {option: value for option, value in options.items() if value}

@@ -99,7 +99,8 @@ def activation_bytes(config: SoraConfig, shape: tuple[int, ...], guided: bool = 
 
 def check_fits(params: Parts, config: SoraConfig, shape: tuple[int, ...], guided: bool) -> None:
     """Raises ValueError if the transformer's weights and its activations for latents of shape [t h w c] do not fit into
-    memory."""
+    memory, or if a mesh that was asked for does not divide these latents."""
+    params.placement.check(tokens_of(config, shape), config.dit.heads)
     stride, rows, columns = config.vae.stride
     what = f"{shape[2] * columns}x{shape[1] * rows}, {1 + (shape[0] - 1) * stride} frames at once,"
     params.check("dit", activation_bytes(config, shape, guided), what)

@@ -50,7 +50,7 @@ class Pipeline:
         metadata of each clip record them."""
         self.config, self.tokenizer, self.name, self.load_options = config, tokenizer, name, dict(load_options or {})
         self.params = params if isinstance(params, Parts) else Parts.of(jax.device_put(params))
-        self.bar, programs = Bar(), Programs()
+        self.bar, programs = Bar(), Programs(self.params.placement)
         self.prompts = Prompts(config, self.params, tokenizer, programs)
         self.codec = Codec(config, self.params, programs)
         self.denoiser = Denoiser(config, self.params, self.prompts, self.codec, programs, self.bar, name)

@@ -12,6 +12,7 @@ import numpy as np
 from flax.errors import FlaxError
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
+from sorajax.devices.placement import ONE_DEVICE, Placement
 from sorajax.diffusion.fixed_frames import Velocity, drop_conditioning
 from sorajax.diffusion.flow import whole_times
 from sorajax.diffusion.guidance import guided_pair
@@ -156,28 +157,39 @@ def decode_whole(
     return jnp.round((video + 1.0) * 127.5).astype(jnp.uint8)
 
 
-def compile_function(function: Callable, *arguments: Any) -> Callable:
+def lower(
+    function: Callable, placement: Placement, *arguments: Any, platforms: tuple[str, ...] | None = None
+) -> jax.stages.Lowered:
+    """Lowers a function for arguments of these shapes and shardings; pipelines and plans both compile what this
+    returns. platforms: other than this process's. Raises ValueError where the parameters among the arguments do not fit
+    the model's config."""
+    try:
+        with placement.active():
+            return jax.jit(function).trace(*arguments).lower(lowering_platforms=platforms)
+    except FlaxError as error:
+        raise ValueError("the model's weights do not fit its config.json: export it again") from error
+
+
+def compile_function(function: Callable, *arguments: Any, placement: Placement = ONE_DEVICE) -> Callable:
     """Compiles a function for arguments of these shapes; on CPU without the optimisations that cost more time than they
     save. Raises ValueError where the parameters among the arguments do not fit the model's config."""
     options: dict[str, Any] = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else {}
-    try:
-        lowered = jax.jit(function).lower(*arguments)
-    except FlaxError as error:
-        raise ValueError("the model's weights do not fit its config.json: export it again") from error
-    return interruptible(partial(lowered.compile, options))
+    return interruptible(partial(lower(function, placement, *arguments).compile, options))
 
 
 class Programs:
     """A cache of compiled programs; each is compiled when it first runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, placement: Placement = ONE_DEVICE) -> None:
+        self.placement = placement
         self.compiled: dict[Hashable, Callable] = {}
 
-    def __call__(self, kind: Hashable, function: Callable, *arguments: Any) -> Any:
+    def __call__(self, kind: Hashable, function: Callable, weights: Any, *arguments: Any) -> Any:
         """Runs the function, compiled at the first call of its kind. `kind` must contain all that the program depends
-        on, the shapes of its arguments included."""
+        on, the shapes of its arguments included. Every device gets all arguments but the weights, which are placed."""
+        arguments = (weights, *self.placement.replicate(arguments))
         if kind not in self.compiled:
-            self.compiled[kind] = compile_function(function, *arguments)
+            self.compiled[kind] = compile_function(function, *arguments, placement=self.placement)
         return interruptible(lambda: jax.block_until_ready(self.compiled[kind](*arguments)))
 
 

@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from sorajax.devices.partitioned import read
-from sorajax.devices.sharding import AXES, batch_sharding, shardings
+from sorajax.devices.sharding import batch_sharding, shardings
 from sorajax.training.flops import training_flops
 from sorajax.training.loop import LoopConfig
 from sorajax.training.optimizer import make_optimizer
@@ -203,8 +203,3 @@ def alternatives(devices: int, heads: int) -> list[dict[str, int]]:
             if devices % (tensor * seq) == 0 and heads % tensor == 0:
                 found.append({"fsdp": devices // (tensor * seq), "seq": seq, "tensor": tensor})
     return sorted(found, key=lambda sizes: (sizes["seq"] * sizes["tensor"], sizes["tensor"]))
-
-
-def axes_text(sizes: dict[str, int]) -> str:
-    """A mesh as --mesh takes it."""
-    return ",".join(f"{name}={sizes[name]}" for name in AXES if sizes.get(name, 1) != 1) or "fsdp=1"

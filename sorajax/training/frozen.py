@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from sorajax.data.contexts import TEXT, Contexts, Embed, encode_captions
 from sorajax.data.latents import signature
-from sorajax.devices.sharding import mesh_of_all_devices
+from sorajax.devices.sharding import mesh_of_all_devices, split_over_all_devices
 from sorajax.models.folder import load_model
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextConfig, TextEncoder, Tokenizer, clean
@@ -77,7 +77,7 @@ def open_text(folder: Path, dtype: Dtype | None = None) -> FrozenText:
             opened.tokenizer,
             opened.config.clean_prompts,
             part.signature(),
-            lambda: part.load(wanted, mesh_of_all_devices()),
+            lambda: part.load(wanted, split_over_all_devices()),
         )
     config, params, tokenizer = load_model(folder, SoraConfig)
     if tokenizer is None or TEXT not in params:

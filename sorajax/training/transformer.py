@@ -11,7 +11,7 @@ from sorajax.data.buckets import Bucket
 from sorajax.data.contexts import TEXT
 from sorajax.data.latents import signature
 from sorajax.data.videos.encoding import EncodeClips
-from sorajax.devices.sharding import check_divides, mesh_of_all_devices
+from sorajax.devices.sharding import check_divides, split_over_all_devices
 from sorajax.models.folder import TOKENIZER, Storage, export_model, load_model, model_folder
 from sorajax.models.sora import EXPERTS, Expert, SoraConfig
 from sorajax.pretrained.open import write_external_parts
@@ -58,7 +58,7 @@ class TransformerFolder:
         they would be used with another tokenizer.
         """
         if self.frozen_text and is_open_model(directory):
-            return {"dit": open_model(directory).parts[self.part].load("float32", mesh_of_all_devices())}
+            return {"dit": open_model(directory).parts[self.part].load("float32", split_over_all_devices())}
         found, params, tokenizer = load_model(directory, SoraConfig)
         if self.frozen_text and self.part not in params:
             raise ValueError(f"{directory} has no trained {self.part}: begin from a run of the same --expert")

@@ -8,7 +8,7 @@ import jax
 import pytest
 
 from sorajax.commands.plan import main
-from sorajax.devices.sharding import make_mesh
+from sorajax.devices.sharding import axes_text, make_mesh
 from sorajax.evaluation.options import Sampling
 from sorajax.evaluation.plans import config_and_weights
 from sorajax.models.conditioning import MaskChannels
@@ -21,7 +21,6 @@ from sorajax.training.ahead import (
     StepPlan,
     Topology,
     alternatives,
-    axes_text,
     compile_program,
     plan_step,
 )

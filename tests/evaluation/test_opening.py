@@ -37,7 +37,7 @@ def test_nothing_is_timed_where_values_differ(monkeypatch):
         source = streamed(part, dtype)
         if isinstance(part, ConvertedPart):
             return source
-        return source._replace(load=lambda finish: jax.tree.map(lambda leaf: leaf + 1, source.load(finish)))
+        return source._replace(load=lambda *where: jax.tree.map(lambda leaf: leaf + 1, source.load(*where)))
 
     monkeypatch.setattr(opening, "streamed_source", otherwise)
     with pytest.raises(

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from sorajax.data.videos.clips import VideoData
 from sorajax.data.worlds import WorldBatch
-from sorajax.devices.sharding import mesh_of_all_devices
+from sorajax.devices.sharding import split_over_all_devices
 from sorajax.models.folder import load_model
 from sorajax.models.quantized import Bits, quantize
 from sorajax.models.sora import EXPERTS, Expert, SoraConfig, init_dit, init_text
@@ -99,7 +99,7 @@ class LoRATraining(FlowRun):
             chosen = {name: EXPERTS[self.expert or "high"] if name == "dit" else name for name in names}
             return {
                 name: parts[part].load(
-                    self.dtype, mesh_of_all_devices(), partial(finish_parameter, (), self._bits(name))
+                    self.dtype, split_over_all_devices(), partial(finish_parameter, (), self._bits(name))
                 )
                 for name, part in chosen.items()
             }

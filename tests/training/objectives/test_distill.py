@@ -90,7 +90,7 @@ slow = pytest.mark.slow
 def test_the_student_comes_closer_to_the_teachers_trajectories(stage, target):
     stage = replace(stage, objective=replace(OBJECTIVE, target=target, noised=0.0))
     optimizer = make_optimizer(CONFIG, STEPS)
-    state = make_begin(optimizer)(stage.init(jax.random.key(0)))
+    state = make_begin(optimizer, stage)(stage.init(jax.random.key(0)))
     update, validate = jax.jit(make_update(optimizer, CONFIG)), jax.jit(DistillStage.validate)
     before = float(validate(stage, state.params, BATCH, jax.random.key(5))["loss"])
     for _ in range(STEPS):

@@ -1,0 +1,90 @@
+"""Where the parameters of a model in use are: on one device, or on the mesh that samples."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from sorajax.devices.sharding import axes_text, check_divides, make_mesh, replicated, sampling_axes, sampling_shardings
+
+REPLICATED_SHARE = 0.4
+"""Of one device's memory: parameters that take more of it are split over all devices, not copied to each."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The mesh that samples, None for one device.
+
+    split_weights: every device has an equal part of the parameters, and gathers each block's when it is computed.
+    Otherwise every device has all of them, except what the axis `tensor` splits. chosen: the mesh was not asked for, so
+    clips that it does not divide are sampled too; devices then repeat each other's work.
+    """
+
+    mesh: Mesh | None = None
+    split_weights: bool = False
+    chosen: bool = True
+
+    @property
+    def copies(self) -> int:
+        """Copies of the parameters on all devices together."""
+        return 1 if self.mesh is None or self.split_weights else self.mesh.size // self.mesh.shape["tensor"]
+
+    def check(self, tokens: int, heads: int) -> None:
+        """Raises ValueError, naming sizes that fit, where a mesh that was asked for does not divide a clip."""
+        if self.mesh is not None and not self.chosen:
+            check_divides(self.mesh, "seq", "tokens", tokens)
+            check_divides(self.mesh, "tensor", "heads", heads)
+
+    def shardings(self, weights: Any) -> Any:
+        """The sharding of each parameter; None on one device."""
+        if self.mesh is None:
+            return jax.tree.map(lambda _: None, weights)
+        return sampling_shardings(weights, self.mesh, self.split_weights)
+
+    def place(self, weights: Any) -> Any:
+        """Puts parameters on their devices."""
+        return jax.device_put(weights, None if self.mesh is None else self.shardings(weights))
+
+    def replicate(self, values: Any) -> Any:
+        """Puts other inputs of a program on every device; on one device, they are returned as they are."""
+        return values if self.mesh is None else jax.device_put(values, replicated(self.mesh))
+
+    def active(self) -> AbstractContextManager:
+        """Makes the mesh the current one, which `shard` uses."""
+        return nullcontext() if self.mesh is None else jax.set_mesh(self.mesh)
+
+
+ONE_DEVICE = Placement()
+
+
+def sampling_devices() -> list[jax.Device]:
+    """The devices that sample where no mesh is given: all of them."""
+    return jax.devices()
+
+
+def choose_placement(
+    mesh: str | None,
+    guided: bool,
+    tokens: int,
+    heads: int,
+    sizes: Mapping[str, int],
+    memory: int,
+    devices: list[jax.Device] | None = None,
+) -> Placement:
+    """The placement of a model whose parts take `sizes` bytes, on devices with `memory` bytes each.
+
+    mesh: axes and their sizes, e.g. "data=2,seq=4"; None or "": chosen for one clip of `tokens` tokens, see
+    `sampling_axes`. Raises ValueError for a mesh that does not fill the devices, and names one that does.
+    """
+    devices = (jax.devices() if mesh else sampling_devices()) if devices is None else devices
+    best = sampling_axes(len(devices), guided, tokens, heads)
+    try:
+        made = make_mesh(mesh or best, devices)
+    except ValueError as error:
+        raise ValueError(f"{error}, e.g. {axes_text(best)}" if "does not fill" in str(error) else str(error)) from error
+    if made.size == 1:
+        return ONE_DEVICE
+    return Placement(made, sum(sizes.values()) > REPLICATED_SHARE * memory, chosen=not mesh)

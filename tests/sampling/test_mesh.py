@@ -1,0 +1,167 @@
+"""Sampling on a mesh: each of eight devices does an eighth of the work, and the clip is that of one device."""
+
+from dataclasses import replace
+from functools import cache, partial
+
+import jax
+import numpy as np
+import pytest
+
+import sorajax
+from sorajax.devices.partitioned import work_of
+from sorajax.devices.placement import ONE_DEVICE, Placement, choose_placement
+from sorajax.devices.residency import Parts
+from sorajax.devices.sharding import axes_text, make_mesh
+from sorajax.errors import BadRequest
+from sorajax.models.conditioning import ConditioningFrames, MaskChannels, Replacement
+from sorajax.models.dit import DiTConfig
+from sorajax.models.sora import SoraConfig, init_vision
+from sorajax.models.text import Tokenizer
+from sorajax.models.vae import VAEConfig
+from sorajax.models.vision import VisionConfig
+from sorajax.sampling.pipeline import Pipeline
+from sorajax.sampling.request import Request
+from tests.conftest import TINY, tiny_tokenizer
+from tests.weights import init
+
+MOST_FLOPS, LARGEST_ACTIVATION = 1.15 / 8, 1.3 / 8
+"""Of one device's."""
+CLOCKS = SoraConfig(
+    text=replace(TINY.text, tokens=16, hidden=64),
+    dit=DiTConfig(
+        width=32, hidden=64, depth=2, heads=4, in_channels=4, out_channels=4, text_width=8, frequencies=8, remat="none"
+    ),
+    vae=VAEConfig(base=4, multipliers=(1, 1), strides=((2, 2),), residual_blocks=0, latent_channels=4),
+    sizes=((32, 64),),
+    frames=(5, 1),
+    steps=2,
+)
+VISION = VisionConfig(width=32, hidden=64, depth=2, heads=8, patch=14, size=56)
+MODELS = {
+    "clocks": CLOCKS,
+    "replaced": replace(CLOCKS, conditioning=Replacement()),
+    "channels": replace(
+        CLOCKS,
+        dit=replace(CLOCKS.dit, in_channels=10, image_width=VISION.width),
+        vision=VISION,
+        conditioning=MaskChannels(),
+    ),
+    "experts": replace(CLOCKS, boundary=0.875, conditioning=Replacement()),
+}
+PICTURE = np.random.default_rng(1).integers(0, 256, (1, 32, 64, 3), np.uint8)
+
+
+@cache
+def pipeline(kind: str, placement: Placement) -> Pipeline:
+    """Of random weights, the same for every placement."""
+    config = MODELS[kind]
+    shapes = jax.eval_shape(partial(init, config), jax.random.key(0))
+    rng = np.random.default_rng(0)
+    if config.boundary is not None:
+        shapes["dit_low"] = shapes["dit"]
+    if config.vision is not None:
+        shapes["vision"] = jax.eval_shape(partial(init_vision, config.vision), jax.random.key(0))
+    params = jax.tree.map(lambda leaf: rng.normal(0.02, 0.2, leaf.shape).astype(np.float32), shapes)
+    parts = Parts({name: partial(placement.place, params[name]) for name in params}, {}, None, placement)
+    return Pipeline(config, parts, Tokenizer(tiny_tokenizer(), config.text.tokens), "spread")
+
+
+def sampled(model: Pipeline, clips: int, head: np.ndarray | None, guidance: float) -> np.ndarray:
+    """Latents of clips of different prompts and seeds."""
+    settings = model.plan(Request(("a red ball",), guidance_scale=guidance))
+    conditioning = None if head is None else ConditioningFrames(head=head)
+    known, extra = model.denoiser.inputs(conditioning, (clips, *settings.latent))
+    prompts = [("a red ball", "a blue box falls")[seed % 2] for seed in range(clips)]
+    numbered = [(prompt, seed) for seed, prompt in enumerate(prompts)]
+    return np.asarray(model.denoiser.sample(numbered, settings, settings.times(), known, extra))
+
+
+def check_work(one: Pipeline, eight: Pipeline) -> set[str]:
+    """That each of eight devices does an eighth in all programs that both have run. Returns their names."""
+    programs, split_programs = (model.denoiser.programs.compiled for model in (one, eight))
+    both = programs.keys() & split_programs.keys()
+    for name in both:
+        alone, each = work_of(programs[name]), work_of(split_programs[name])
+        assert each.flops <= MOST_FLOPS * alone.flops, name
+        if name != "vision":  # the image, an input, is larger than what is computed from it
+            assert each.largest <= LARGEST_ACTIVATION * alone.largest, name
+    return {name if isinstance(name, str) else name[0] for name in both}
+
+
+FURTHER = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("kind", "clips", "head", "guidance", "axes"),
+    [
+        ("clocks", 1, PICTURE, 4.0, "data=2,seq=4"),
+        ("clocks", 4, None, 4.0, "data=2,seq=4"),
+        ("channels", 1, PICTURE, 4.0, "data=2,seq=4"),
+        ("replaced", 4, PICTURE, 4.0, "data=2,seq=4"),
+        ("experts", 1, None, 4.0, "data=2,seq=4"),
+        pytest.param("clocks", 1, None, 4.0, "data=2,seq=2,tensor=2", marks=FURTHER),
+        pytest.param("clocks", 1, None, 1.0, "seq=8", marks=FURTHER),
+        pytest.param("clocks", 4, PICTURE, 4.0, "data=8", marks=FURTHER),
+        pytest.param("replaced", 1, None, 4.0, "data=2,seq=4", marks=FURTHER),
+        pytest.param("channels", 4, PICTURE, 4.0, "data=2,seq=4", marks=FURTHER),
+        pytest.param("experts", 4, PICTURE, 4.0, "data=2,seq=4", marks=FURTHER),
+    ],
+)
+def test_each_device_does_an_eighth(kind, clips, head, guidance, axes):
+    one, eight = (pipeline(kind, placement) for placement in (ONE_DEVICE, Placement(make_mesh(axes))))
+    latents, split_latents = (sampled(model, clips, head, guidance) for model in (one, eight))
+    assert np.abs(split_latents - latents).max() < 1e-4
+    assert latents.std() > 0.1
+    assert {"text", "transformer"} | ({"encoder"} if head is not None else set()) <= check_work(one, eight)
+
+
+@pytest.mark.parametrize("clips", [1, 4])
+def test_each_device_decodes_an_eighth(clips):
+    one, eight = (pipeline("clocks", placement) for placement in (ONE_DEVICE, Placement(make_mesh("data=2,seq=4"))))
+    latents = np.random.default_rng(0).normal(size=(clips, 3, 16, 32, 4)).astype(np.float32)
+    frames, split_frames = (model.codec.decode(latents, 32, 64) for model in (one, eight))
+    assert np.abs(split_frames.astype(int) - frames).max() <= 1
+    assert frames.std() > 10
+    assert "decoder" in check_work(one, eight)
+
+
+def test_the_mesh_is_one_that_divides_the_clip():
+    def axes(*model):
+        chosen = choose_placement(None, *model, {"dit": 1}, 100, jax.devices())
+        return axes_text(chosen.mesh.shape)
+
+    assert axes(True, 384, 4) == "data=2,seq=4"
+    assert axes(False, 384, 4) == "seq=8"
+    assert axes(True, 6, 4) == "data=2,seq=2,tensor=2"
+    assert axes(True, 5, 7) == "data=8"
+    assert choose_placement(None, True, 384, 4, {}, 100, jax.devices()[:1]) == ONE_DEVICE
+
+
+def test_weights_are_split_where_a_device_has_no_room_for_all():
+    sizes = {"text": 20, "dit": 30}
+    small, large = (choose_placement("data=2,seq=4", True, 384, 4, sizes, memory) for memory in (100, 200))
+    assert (small.split_weights, small.copies) == (True, 1)
+    assert (large.split_weights, large.copies) == (False, 8)
+    kernel = {"q": {"kernel": jax.ShapeDtypeStruct((16, 32), np.float32)}}
+    assert small.shardings(kernel)["q"]["kernel"].shard_shape((16, 32)) == (2, 32)
+    assert large.shardings(kernel)["q"]["kernel"].is_fully_replicated
+
+
+def test_a_mesh_that_does_not_fit_is_one_line(tiny_model):
+    with pytest.raises(
+        ValueError, match=r"^mesh data=3 does not fill 8 devices: .* must be that, e\.g\. data=2,seq=4$"
+    ):
+        sorajax.load(tiny_model, mesh="data=3")
+    with pytest.raises(ValueError, match="mesh part 'fast' is not axis=size"):
+        sorajax.load(tiny_model, mesh="fast")
+    with pytest.raises(BadRequest, match="mesh seq=8 does not divide 12 tokens: use seq=1, 2, 4"):
+        sorajax.load(tiny_model, mesh="seq=8").plan(Request(("a",), width=20, height=16, frames=5))
+    with pytest.raises(BadRequest, match="mesh tensor=8 does not divide 2 heads: use tensor=1, 2"):
+        sorajax.load(tiny_model, mesh="tensor=8").plan(Request(("a",)))
+
+
+def test_a_model_is_loaded_onto_all_devices(tiny_model, monkeypatch):
+    monkeypatch.setattr("sorajax.devices.placement.sampling_devices", jax.devices)
+    model = sorajax.load(tiny_model)
+    assert model.params.placement.mesh.size == 8
+    assert len(model.params["dit"]["patch_in"]["kernel"].sharding.device_set) == 8
