@@ -9,10 +9,16 @@ from typing import Any
 
 from sorajax.commands.arguments import Arguments
 from sorajax.commands.failures import Failure, attempt
-from sorajax.commands.requests import with_style
 from sorajax.errors import BadRequest, note
 from sorajax.media.video import Video
-from sorajax.sampling.request import StoryboardScene, check_strength, find_file, parse_span, read_storyboard
+from sorajax.sampling.request import (
+    StoryboardScene,
+    check_strength,
+    find_file,
+    parse_span,
+    read_storyboard,
+    with_style,
+)
 from sorajax.tasks.table import TASKS, Task
 
 

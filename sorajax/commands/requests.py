@@ -6,7 +6,7 @@ from pathlib import Path
 from sorajax.commands.arguments import Arguments
 from sorajax.commands.failures import attempt
 from sorajax.errors import BadRequest
-from sorajax.sampling.request import Request, parse_size, read_storyboard
+from sorajax.sampling.request import Request, parse_size, read_storyboard, with_style
 
 
 def as_request(arguments: Arguments) -> Request:
@@ -38,13 +38,6 @@ def as_request(arguments: Arguments) -> Request:
         sampler=arguments.sampler,
         shift=arguments.shift,
     )
-
-
-def with_style(prompt: str, style: str) -> str:
-    """The prompt with a sentence on its style, as captions word it. Raises BadRequest for an empty style."""
-    if not style.strip():
-        raise BadRequest("the style is empty: name one, e.g. film")
-    return f"{prompt.strip().rstrip('.')}. The style is {style.strip()}."
 
 
 def read_prompts(path: Path) -> tuple[str, ...]:

@@ -126,7 +126,7 @@ class Pipeline:
         conditioning: frames that are fixed in each clip. cycle: each clip is a loop, and the settings are those of one
         view of it. With settings `in_windows` and neither of these, each clip is a film.
         """
-        clips = [(prompt, request.seed + index) for prompt in request.prompts for index in range(request.num)]
+        clips = request.clips
         if settings.in_windows and conditioning is None and cycle is None:
             for prompt, seed in clips:
                 yield self.film(settings, shots_of(prompt, settings.frames), seed).whole()

@@ -37,6 +37,7 @@ class Request:
     guidance_scale_low: for the second of two experts, which has the low noise levels; None is the same scale, or the
     model's default. guidance_interval: (low, high), the times in [0, 1] at which guidance applies; None is all.
     shift: timestep shift, above 0. temperature: factor of the initial noise, above 0; clips vary less below 1.
+    seeds: a seed for each prompt instead of `seed`, with one clip per prompt.
     """
 
     prompts: tuple[str, ...]
@@ -55,6 +56,14 @@ class Request:
     guidance_scale_low: float | None = None
     temperature: float | None = None
     guidance_interval: tuple[float, float] | None = None
+    seeds: tuple[int, ...] = ()
+
+    @property
+    def clips(self) -> list[tuple[str, int]]:
+        """Prompt and seed of each clip, in order."""
+        if self.seeds:
+            return list(zip(self.prompts, self.seeds, strict=True))
+        return [(prompt, self.seed + index) for prompt in self.prompts for index in range(self.num)]
 
     def __post_init__(self) -> None:
         prompts = (self.prompts,) if isinstance(self.prompts, str) else tuple(self.prompts or ())
@@ -79,6 +88,13 @@ class Request:
                 raise BadRequest(f"{name} is None: give a whole number, or leave it out")
         self._check_whole("num", self.num, 1, None, "e.g. 1")
         self._check_whole("seed", self.seed, 0, LARGEST_SEED - self.num + 1, "e.g. 0")
+        if self.seeds and (self.num > 1 or len(self.seeds) != len(self.prompts)):
+            clips = f"{len(self.prompts)} prompts with num {self.num}"
+            raise BadRequest(f"{len(self.seeds)} seeds for {clips} are not allowed: give one per prompt, and num 1")
+        for seed in self.seeds:
+            if not (isinstance(seed, Integral) and 0 <= seed <= LARGEST_SEED):
+                raise BadRequest(f"the seed {seed!r} is not allowed: use 0 to {LARGEST_SEED}, e.g. 0")
+        object.__setattr__(self, "seeds", tuple(int(seed) for seed in self.seeds))
         self._check_whole("frames", self.frames, 1, None, "e.g. 17")
         self._check_positive("seconds", self.seconds, "e.g. 2")
         if (self.frames or 0) > MOST_FRAMES or (self.seconds or 0) > MOST_SECONDS:
@@ -129,6 +145,13 @@ def checked_interval(interval: Any) -> tuple[float, float]:
     if not 0 <= low < high <= 1:
         raise BadRequest(f"guidance interval {interval} is not allowed: use 0 <= LOW < HIGH <= 1, e.g. 0.3 1")
     return low, high
+
+
+def with_style(prompt: str, style: str) -> str:
+    """The prompt with a sentence on its style, as captions word it. Raises BadRequest for an empty style."""
+    if not style.strip():
+        raise BadRequest("the style is empty: name one, e.g. film")
+    return f"{prompt.strip().rstrip('.')}. The style is {style.strip()}."
 
 
 def check_strength(strength: float) -> None:

@@ -80,9 +80,8 @@ def check_own_length(request: Request, why: str) -> None:
 
 def single_requests(request: Request) -> Iterator[Request]:
     """One request per prompt and seed, in order."""
-    for prompt in request.prompts:
-        for index in range(request.num):
-            yield replace(request, prompts=(prompt,), num=1, seed=request.seed + index)
+    for prompt, seed in request.clips:
+        yield replace(request, prompts=(prompt,), num=1, seed=seed, seeds=())
 
 
 def frames_of(pipeline: Pipeline, request: Request, video: Video) -> Frames:

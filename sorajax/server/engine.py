@@ -1,0 +1,200 @@
+"""A model at work: jobs become files, through the tasks that `sorajax.tasks` and the command line use."""
+
+import math
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from sorajax.errors import Note
+from sorajax.media.video import Film, Video, sidecar
+from sorajax.models.folder import to_json
+from sorajax.sampling.pipeline import Pipeline
+from sorajax.sampling.pixels import fit_mask
+from sorajax.sampling.progress import Bar
+from sorajax.sampling.request import Request, StoryboardScene, parse_span
+from sorajax.sampling.store import WindowStore
+from sorajax.server.content import Content
+from sorajax.server.decoding import Limits, read_file
+from sorajax.server.jobs import Job, Result
+from sorajax.tasks.table import TASKS
+
+SPRITES, COLUMNS = 16, 4
+SPRITE_WIDTH = 160  # pixels, at most
+
+Report = Callable[[float], None]
+"""Takes the share of the work that is done, 0 to 1. Its exception ends the sampling."""
+
+
+class Steps(Bar):
+    """Reports each denoising step instead of drawing a bar."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.report_share: Report | None = None
+        self.stopped: BaseException | None = None
+        self.total = 1
+
+    @property
+    def visible(self) -> bool:
+        """Always: programs with and without reports differ, and each is compiled once."""
+        return True
+
+    def open(self, samplings: int, times: Float[np.ndarray, " steps+1"]) -> None:
+        self.times, self.before, self.total = np.asarray(times), 0, max(1, samplings * (len(times) - 1))
+
+    def report(self, time: Float[np.ndarray, ""]) -> None:
+        self._move(self.before + int((self.times > np.asarray(time)).sum()))
+
+    def _move(self, done: int) -> None:
+        if self.report_share is None:
+            return
+        try:
+            self.report_share(min(1.0, done / self.total))
+        except Exception as error:
+            self.stopped = error
+            raise
+
+    @contextmanager
+    def reporting(self, report: Report) -> Iterator[None]:
+        """Reports to `report`, whose exception ends the sampling and is raised here, not as one of XLA."""
+        self.report_share, self.stopped = report, None
+        try:
+            yield
+        except Exception as error:
+            if self.stopped is not None:
+                raise self.stopped from error
+            raise
+        finally:
+            self.report_share = None
+        if self.stopped is not None:
+            raise self.stopped
+
+
+@dataclass(frozen=True)
+class FilmStores:
+    """The windows of a job's film on disk."""
+
+    folder: Path
+    resume: bool = True
+
+    def __call__(self, number: int, request: Any) -> WindowStore:
+        try:
+            return WindowStore(self.folder, request, True)
+        except ValueError:  # of another model, which served before
+            return WindowStore(self.folder, request, False)
+
+
+class Engine:
+    """A pipeline, and where its inputs and results are."""
+
+    def __init__(self, pipeline: Pipeline, content: Content, windows: Path, limits: Limits):
+        """windows: folder of the windows of unfinished films."""
+        self.pipeline, self.content, self.windows, self.limits = pipeline, content, windows, limits
+        self.steps = Steps()
+        pipeline.bar = pipeline.denoiser.bar = self.steps
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.pipeline.name
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The model's config, as JSON values."""
+        values: dict[str, Any] = to_json(self.pipeline.config)
+        return values
+
+    def run(self, jobs: Sequence[Job], report: Report) -> Iterator[tuple[Job, Result]]:
+        """Samples jobs, several if they have one shape, and yields each when its files are stored. Raises what
+        `report` raises, BadRequest for a request that the model cannot meet, OSError for a full disk."""
+        first, task = jobs[0], TASKS[jobs[0].task]
+        request = Request(**{**first.spec["request"], "prompts": tuple(first.spec["request"]["prompts"])})
+        if len(jobs) > 1:
+            settings = [job.spec["request"] for job in jobs]
+            prompts, seeds = (tuple(one["prompts"][0] for one in settings), tuple(one["seed"] for one in settings))
+            request = replace(request, prompts=prompts, seed=0, seeds=seeds)
+        with self.steps.reporting(report), warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+            warnings.simplefilter("ignore", Note)
+            inputs = self._inputs(first, Path(folder))
+            film = task.resumable and (first.task == "storyboard" or self.pipeline.plan(request).in_windows)
+            stores = FilmStores(self.windows / first.id) if film else None
+            videos = task.run(self.pipeline, request, inputs, self._options(first, inputs), stores)
+            for job, video in zip(jobs, videos, strict=True):
+                yield job, self._stored(job, video, Path(folder))
+
+    def _inputs(self, job: Job, folder: Path) -> list[Any]:
+        """The inputs of a job's task: videos, or scenes, whose pictures are written to `folder`."""
+        spec = job.spec
+        if scenes := spec.get("scenes"):
+            return [tuple(self._scene(scene, folder / f"{number}.png") for number, scene in enumerate(scenes))]
+        spans = [spec.get("trim")] + [None] * len(spec["inputs"])
+        return [self._video(entry, span) for entry, span in zip(spec["inputs"], spans, strict=False)]
+
+    def _scene(self, scene: dict[str, Any], path: Path) -> StoryboardScene:
+        if scene["image"] is None:
+            return StoryboardScene(scene["prompt"], scene["seconds"], scene["join"])
+        picture = self._video(scene["image"])
+        Video(picture.frames[:1], picture.fps).save(path)
+        return StoryboardScene(scene["prompt"], scene["seconds"], scene["join"], path)
+
+    def _video(self, entry: dict[str, Any], span: str | None = None, behind: str = "white") -> Video:
+        """A picture or clip, over the colour `behind`; a user's file is decoded in a process of its own."""
+        start, end = (0.0, math.inf) if span is None else parse_span(span)
+        path = self.content.path(entry["content"])
+        if entry["own"]:
+            return Video.load(path, start=start, end=end)
+        video: Video = read_file(path, self.limits, start, end, behind)
+        return video
+
+    def _options(self, job: Job, inputs: list[Any]) -> dict[str, Any]:
+        """The task's options, as its function takes them."""
+        options = dict(job.spec["options"])
+        if options.get("gap") is not None:
+            options["gap"] = parse_span(options["gap"])
+        if options.get("mask") is not None:
+            _, height, width, _ = inputs[0].frames.shape
+            picture = self._video(options["mask"], behind="black").frames[0]
+            options["mask"] = fit_mask(picture.mean(-1) > 127, width, height)
+        return options
+
+    def _stored(self, job: Job, video: Video | Film, folder: Path) -> Result:
+        """Writes a video and its previews, and stores them."""
+        path = folder / f"{job.id}.mp4"
+        entries = {"task": job.task} if job.task != "text" else {}
+        replace(video, metadata={**video.metadata, **entries}).save(path)
+        sidecar(path).unlink()
+        described = video.described()
+        count, fps, width, height = (described[name] for name in ("frames", "fps", "width", "height"))
+        thumbnail, sheet = (self.content.put(one, one.suffix) for one in write_previews(path, folder, count, fps))
+        return Result(self.content.put(path, ".mp4"), thumbnail, sheet, count / fps, f"{width}x{height}")
+
+
+def write_previews(path: Path, folder: Path, count: int, fps: float) -> tuple[Path, Path]:
+    """A thumbnail, the video's middle frame as webp, and a sheet of up to 16 frames as jpeg."""
+    from PIL import Image
+
+    chosen = sorted({round(index * (count - 1) / (SPRITES - 1)) for index in range(SPRITES)})
+    frames = [frame_at(path, index, fps) for index in chosen]
+    thumbnail, sheet = folder / f"{path.stem}.webp", folder / f"{path.stem}.jpg"
+    Image.fromarray(frames[len(frames) // 2]).save(thumbnail, quality=90)
+    height, width, _ = frames[0].shape
+    scale = min(1.0, SPRITE_WIDTH / width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    columns = min(COLUMNS, len(frames))
+    whole = Image.new("RGB", (columns * size[0], -(-len(frames) // columns) * size[1]))
+    for number, frame in enumerate(frames):
+        whole.paste(Image.fromarray(frame).resize(size), (number % columns * size[0], number // columns * size[1]))
+    whole.save(sheet, quality=90)
+    return thumbnail, sheet
+
+
+def frame_at(path: Path, index: int, fps: float) -> Any:
+    """A frame of a video file."""
+    return Video.load(path, start=index / fps, end=(index + 1) / fps).frames[0]

@@ -1,0 +1,21 @@
+"""Logs: one JSON object a line, on stderr. Prompts are left out unless the operator asks for them."""
+
+import json
+import sys
+import threading
+from datetime import UTC, datetime
+from typing import Any
+
+SETTINGS = {"prompts": False, "quiet": False}
+LOCK = threading.Lock()
+
+
+def log(event: str, level: str = "info", **values: Any) -> None:
+    """Writes a line; `prompt` is left out unless `SETTINGS` has prompts."""
+    if SETTINGS["quiet"]:
+        return
+    if not SETTINGS["prompts"]:
+        values.pop("prompt", None)
+    line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "level": level, "event": event}
+    with LOCK:
+        print(json.dumps(line | values, default=str), file=sys.stderr, flush=True)
