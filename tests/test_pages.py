@@ -31,6 +31,7 @@ PLACEHOLDERS = {"N": "4"}
 PARSED = {
     "sorajax.train": "trains for minutes or hours",
     "sorajax.plan": "compiles for machines that are not here, with the extra `tpu` or `cuda`: .ci/run does",
+    "sorajax.serve": "serves until a signal, or changes keys: tests/server does",
     "sorajax.benchmark": "measures for minutes, or needs a GPU: .ci/run rehearses it",
     "sorajax.evaluate": "makes or reads hundreds of clips",
     "sorajax.convert": "needs real weights",
@@ -48,6 +49,8 @@ WORK = (
     "commands.convert.convert",
     "commands.encode.prepare",
     "commands.sample.load",
+    "commands.serve.manage_keys",
+    "commands.serve.serve",
     "commands.train.train",
     "evaluation.proof.command.run_all",
 )

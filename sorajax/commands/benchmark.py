@@ -7,6 +7,7 @@
     python -m sorajax.benchmark reference --part dit vae         beside diffusers and transformers
     python -m sorajax.benchmark clip                             one clip from the shell, with a cold and a warm cache
     python -m sorajax.benchmark films --seconds 4 8              films of the embedded model: time and memory
+    python -m sorajax.benchmark serve                            a server of the embedded model: latency, throughput
     python -m sorajax.benchmark gpu --minutes 4 --json gpu.json  the proof on one GPU: `gpu --help`, docs/gpu.md
 
 Three things are measured: the training step of an experiment's first bucket (weights and latents are random, so nothing
@@ -19,7 +20,9 @@ that run at the same time distort all figures and comparisons, so the load is pr
 torch.compile, against ours with the same weights: calls alternate on the CPU, after a check that results agree. With
 `--part opening` it times how long weights take to open: the reference's loader, ours, and ours from converted files.
 
-`clip` and `films` run `python -m sorajax.sample` in processes of their own. --markdown writes tables into pages, and
+`clip` and `films` run `python -m sorajax.sample` in processes of their own, and `serve` a server (needs the extra
+`serve`): how soon a request is answered while a film is sampled and 50 clients poll, clips of a queue beside those of
+`sorajax.sample --num`, and memory over many jobs. --markdown writes tables into pages, and
 below each the conditions of its figures.
 
 Exit codes: 0 done, 1 failed, 2 the request is invalid, 130 interrupted.
@@ -48,6 +51,7 @@ from sorajax.evaluation.proof.command import prove
 from sorajax.evaluation.speed import compiling_anew
 from sorajax.files import whole_file
 from sorajax.sampling.request import MOST_SECONDS
+from sorajax.server import benchmark as service
 
 PROGRAM = "python -m sorajax.benchmark"
 REFERENCE, GPU = "reference", "gpu"
@@ -55,6 +59,7 @@ MEASURES: dict[str, Callable[[Benchmark], Measured]] = {
     "reference": comparison.measure,
     "clip": shell.measure_clip,
     "films": shell.measure_films,
+    "serve": service.measure,
 }
 """Measurements by name; any other name is an experiment or a named shape."""
 
@@ -110,9 +115,13 @@ def check(command: Benchmark) -> None:
     if command.config == REFERENCE:
         check_reference(command)
     elif command.config not in (*MEASURES, *NAMED) and not Path(command.config).is_file():
-        near = ", ".join([REFERENCE, GPU, *NAMED, "clip", "films", *map(str, sorted(Path("configs").glob("*.py")))])
+        near = ", ".join(
+            [REFERENCE, GPU, *NAMED, "clip", "films", "serve", *map(str, sorted(Path("configs").glob("*.py")))]
+        )
         raise BadRequest(f"{command.config} is neither a named config nor an experiment file: use one of {near}")
-    if command.config in ("clip", "films") and (command.remat or command.loader or command.mesh or command.batch):
+    if command.config in ("clip", "films", "serve") and (
+        command.remat or command.loader or command.mesh or command.batch
+    ):
         raise BadRequest(
             f"--remat, --loader, --mesh and --batch are for training, and {command.config} samples: leave them out"
         )

@@ -34,16 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise BadRequest(f'the server needs {", ".join(missing)}: pip install "sorajax[serve]"')
         if arguments[:1] == ["keys"]:
             return manage_keys(arguments[1:])
-        from sorajax.server.options import ServeOptions
+        from sorajax.server.options import parse
 
-        options = tyro.cli(
-            ServeOptions,
-            prog=PROGRAM,
-            description=__doc__,
-            args=arguments,
-            config=(tyro.conf.DisallowNone, tyro.conf.FlagCreatePairsOff),
-        )
-        return serve(options, arguments)
+        return serve(parse(arguments, __doc__), arguments)
     except SystemExit as exit:  # tyro has said what is wrong, or shown the help
         return exit.code if isinstance(exit.code, int) else 1
     except BadRequest as error:

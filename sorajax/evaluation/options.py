@@ -144,7 +144,7 @@ class Benchmark:
     """What to measure, and how many times."""
 
     config: tyro.conf.Positional[str]
-    """`reference`, `gpu`, `clip`, `films`, `dit-12x384`, `wan2.1-1.3b`, or an experiment file, e.g.
+    """`reference`, `gpu`, `clip`, `films`, `serve`, `dit-12x384`, `wan2.1-1.3b`, or an experiment file, e.g.
     configs/world_dit.py."""
     batch: int | None = None
     """Clips per training step; by default the experiment's own, 1 for a named shape."""
@@ -172,7 +172,7 @@ class Benchmark:
     @property
     def tables(self) -> tuple[str, ...]:
         """Names of the tables that the command can write into pages."""
-        if self.config in ("clip", "films"):
+        if self.config in ("clip", "films", "serve"):
             return (self.config,)
         if self.config == "reference":
             return ("-".join(("reference", *self.part)),)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from sqlalchemy import (
 )
 
 METADATA = MetaData()
+DURABLE = "FULL"  # what SQLite has committed is on the disk
 NUMBER = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts by itself only in an Integer
 
 VIDEOS = Table(
@@ -139,16 +141,25 @@ def connect(address: str | Path) -> Engine:
     text = str(address)
     if "://" not in text:
         engine = create_engine(f"sqlite:///{text}", pool_size=20, max_overflow=40, connect_args={"timeout": 30})
-        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "connect", partial(_prepare_sqlite, DURABLE))
         return engine
     if text.startswith("postgresql://"):
         text = text.replace("postgresql://", "postgresql+psycopg://", 1)
     return create_engine(text, pool_size=20, max_overflow=40, pool_pre_ping=True)
 
 
-def _prepare_sqlite(connection: Any, record: Any) -> None:
-    """Readers and a writer do not wait for each other, and what is committed is on the disk."""
-    for setting in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+def for_progress(engine: Engine) -> Engine:
+    """The same database for what may be lost with the machine's power: SQLite does not wait for the disk."""
+    if engine.dialect.name != "sqlite":
+        return engine
+    other = create_engine(engine.url, pool_size=2, connect_args={"timeout": 30})
+    event.listen(other, "connect", partial(_prepare_sqlite, "NORMAL"))
+    return other
+
+
+def _prepare_sqlite(synchronous: str, connection: Any, record: Any) -> None:
+    """Readers and a writer do not wait for each other."""
+    for setting in ("journal_mode=WAL", f"synchronous={synchronous}"):
         connection.execute(f"PRAGMA {setting}")
 
 

@@ -172,17 +172,18 @@ class Engine:
         sidecar(path).unlink()
         described = video.described()
         count, fps, width, height = (described[name] for name in ("frames", "fps", "width", "height"))
-        thumbnail, sheet = (self.content.put(one, one.suffix) for one in write_previews(path, folder, count, fps))
+        chosen = sorted({round(index * (count - 1) / (SPRITES - 1)) for index in range(SPRITES)})
+        film = isinstance(video, Film)  # its frames are not in memory
+        frames = [frame_at(path, index, fps) if film else video.frames[index] for index in chosen]
+        thumbnail, sheet = (self.content.put(one, one.suffix) for one in write_previews(path, frames))
         return Result(self.content.put(path, ".mp4"), thumbnail, sheet, count / fps, f"{width}x{height}")
 
 
-def write_previews(path: Path, folder: Path, count: int, fps: float) -> tuple[Path, Path]:
-    """A thumbnail, the video's middle frame as webp, and a sheet of up to 16 frames as jpeg."""
+def write_previews(path: Path, frames: Sequence[Any]) -> tuple[Path, Path]:
+    """A thumbnail, the middle one of the frames as webp, and a sheet of all as jpeg, beside a video."""
     from PIL import Image
 
-    chosen = sorted({round(index * (count - 1) / (SPRITES - 1)) for index in range(SPRITES)})
-    frames = [frame_at(path, index, fps) for index in chosen]
-    thumbnail, sheet = folder / f"{path.stem}.webp", folder / f"{path.stem}.jpg"
+    thumbnail, sheet = path.with_suffix(".webp"), path.with_suffix(".jpg")
     Image.fromarray(frames[len(frames) // 2]).save(thumbnail, quality=90)
     height, width, _ = frames[0].shape
     scale = min(1.0, SPRITE_WIDTH / width)

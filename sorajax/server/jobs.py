@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, and_, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from sorajax.server.database import EVENTS, REPEATS, VIDEOS, as_dict, now
+from sorajax.server.database import EVENTS, REPEATS, VIDEOS, as_dict, for_progress, now
 from sorajax.server.failures import ApiError, missing
 
 LEASE = 20.0  # seconds for which a worker that is not heard of keeps its job
@@ -79,6 +79,7 @@ class Jobs:
     def __init__(self, engine: Engine, keep_days: float | None = None, webhooks: bool = False):
         """keep_days: finished videos are kept so long, None for ever. webhooks: whether events are recorded."""
         self.engine, self.keep_days, self.webhooks = engine, keep_days, webhooks
+        self.for_progress = for_progress(engine)
 
     # requests
 
@@ -204,7 +205,7 @@ class Jobs:
         """Renews a worker's leases and records progress; returns the jobs that it still owns. The others were
         cancelled, deleted, or given to another worker."""
         owned = set()
-        with self.engine.begin() as connection:
+        with self.for_progress.begin() as connection:
             for name in names:
                 values: dict[str, Any] = {"lease": now() + LEASE}
                 if progress and name in progress:

@@ -18,4 +18,5 @@ def log(event: str, level: str = "info", **values: Any) -> None:
         values.pop("prompt", None)
     line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "level": level, "event": event}
     with LOCK:
-        print(json.dumps(line | values, default=str), file=sys.stderr, flush=True)
+        sys.stderr.write(json.dumps(line | values, default=str) + "\n")  # one write: a worker writes there, too
+        sys.stderr.flush()

@@ -1,10 +1,13 @@
 """The options of `python -m sorajax.serve`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+
+from sorajax.errors import BadRequest
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -64,6 +67,24 @@ class ServeOptions:
     """Seconds that a running job may take after SIGTERM; then it is queued again."""
     log_prompts: bool = False
     """Write prompts into the log."""
+
+
+def parse(arguments: Sequence[str], description: str | None = None) -> ServeOptions:
+    """The options of a command line. Raises BadRequest for a value out of range."""
+    options = tyro.cli(
+        ServeOptions,
+        prog="python -m sorajax.serve",
+        description=description,
+        args=list(arguments),
+        config=(tyro.conf.DisallowNone, tyro.conf.FlagCreatePairsOff),
+    )
+    if not 0 <= options.port <= 65535:
+        raise BadRequest(f"--port {options.port} is not allowed: use 0 to 65535, e.g. 8000")
+    for name in ("max_jobs", "max_upload_mb", "batch", "max_seconds", "max_seconds_a_day", "keep_days"):
+        value = getattr(options, name)
+        if value is not None and value <= 0:
+            raise BadRequest(f"--{name.replace('_', '-')} {value:g} is not allowed: it must be above 0")
+    return options
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from sorajax.server.options import ServeOptions
 from sorajax.server.service import Service
 from sorajax.server.webhooks import Webhooks
 
+PROGRAM = (sys.executable, "-m", "sorajax.serve")
 PARENT = "SORAJAX_SERVE_PARENT"
 SECRET = "SORAJAX_WEBHOOK_SECRET"
 NO_MODEL = 3  # exit code of a worker that cannot open its model
@@ -57,8 +58,9 @@ def content_of(options: ServeOptions) -> Content:
     return Content(options.files or data / "content", data)
 
 
-def run_server(options: ServeOptions, arguments: Sequence[str]) -> int:
-    """Serves until a signal; returns the exit code. Raises BadRequest, OSError."""
+def run_server(options: ServeOptions, arguments: Sequence[str], program: Sequence[str] = PROGRAM) -> int:
+    """Serves until a signal; returns the exit code. program: the command that its worker is started with. Raises
+    BadRequest, OSError."""
     import uvicorn
 
     logs.SETTINGS["prompts"] = options.log_prompts
@@ -91,7 +93,9 @@ def run_server(options: ServeOptions, arguments: Sequence[str]) -> int:
             limit_concurrency=2000,
         )
         server = uvicorn.Server(config)
-        sampling = Sampling(arguments, server) if options.workers else None
+        for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn ends by them, then raises them again
+            signal.signal(number, lambda *_: None)
+        sampling = Sampling([*program, *arguments, "--worker"], server) if options.workers else None
         host, port = listener.getsockname()[:2]
         print(f"http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
         log("server started", host=host, port=port, data=str(data))
@@ -113,7 +117,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         raise OSError(f"{host}:{port} cannot be listened on ({error.strerror}): choose another --port") from error
-    listener.set_inheritable(True)
+    listener.listen(2048)  # who connects before the server is up waits
     return listener
 
 
@@ -132,9 +136,8 @@ def webhooks_of(options: ServeOptions, database: Database) -> Webhooks | None:
 class Sampling:
     """The worker's process, started again when it dies."""
 
-    def __init__(self, arguments: Sequence[str], server: Any):
-        self.command = [sys.executable, "-m", "sorajax.serve", *arguments, "--worker"]
-        self.server, self.stopping, self.failed = server, threading.Event(), False
+    def __init__(self, command: Sequence[str], server: Any):
+        self.command, self.server, self.stopping, self.failed = command, server, threading.Event(), False
         self.process = self._start()
         threading.Thread(target=self._watch, daemon=True).start()
 

@@ -21,6 +21,7 @@ from sorajax.server.options import ServeOptions
 from sorajax.server.processes import content_of, listen, open_database, webhooks_of
 from sorajax.server.service import Service
 from sorajax.server.workers import Worker
+from tests.server.postgres import postgres, program
 
 PROMPT = "a red ball bounces"
 
@@ -73,6 +74,15 @@ def running(options, model=None):
         thread.join(10)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def quick():
+    """Clients ask again after 20 ms, and the database does not wait for the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sorajax.server.videos.POLL_MS", "20")
+        patch.setattr("sorajax.server.database.DURABLE", "OFF")
+        yield
+
+
 @pytest.fixture(scope="session")
 def pipeline(tiny_model):
     return load(tiny_model)
@@ -119,9 +129,16 @@ def clip(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def picture():
-    """The bytes of a png."""
+    """The bytes of a bright png."""
     out = io.BytesIO()
-    Image.fromarray(np.full((16, 16, 3), 90, np.uint8)).save(out, "png")
+    Image.fromarray(np.full((16, 16, 3), 200, np.uint8)).save(out, "png")
     return out.getvalue()
 
 
+@pytest.fixture(scope="session")
+def postgres_address():
+    """The address of a PostgreSQL server; the test is skipped where it is not installed."""
+    if program("initdb") is None:
+        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+    with postgres() as address:
+        yield address

@@ -1,0 +1,63 @@
+"""A film that is interrupted is continued from its last window, and is the film that it would have been."""
+
+import threading
+import time
+
+from sorajax.server import logs
+from sorajax.server.content import Content
+from sorajax.server.decoding import Limits
+from sorajax.server.engine import Engine
+from sorajax.server.jobs import Jobs
+from sorajax.server.processes import open_database
+from sorajax.server.workers import Worker
+from tests.server.toy import job
+
+REQUEST = {"prompts": ["a red ball bounces"], "seed": 3, "frames": 41, "steps": 2}
+
+
+def test_an_interrupted_film_is_continued(pipeline, tmp_path):
+    logs.SETTINGS["quiet"] = True
+    jobs = Jobs(open_database(tmp_path, None))
+    engine = Engine(pipeline, Content(tmp_path / "content"), tmp_path / "windows", Limits())
+
+    def film():
+        return jobs.add(job("a red ball bounces", spec={"request": REQUEST, "inputs": [], "options": {}}))["id"]
+
+    def windows(name):
+        return sorted((tmp_path / "windows" / name).glob("*.npy"))
+
+    first = film()
+    worker = Worker(jobs.engine, jobs, engine, drain=0.0)
+    thread = threading.Thread(target=worker.serve)
+    report = worker.report
+
+    def stop_after_a_window(share):
+        if len(windows(first)) >= 2:
+            worker.stop()
+            time.sleep(0.01)
+        report(share)
+
+    worker.report = stop_after_a_window
+    thread.start()
+    thread.join()
+    assert jobs.get(first, "local")["status"] == "queued"
+    before = {path.name: path.stat().st_mtime_ns for path in windows(first)}
+    assert len(before) >= 2
+    other, seen = Worker(jobs.engine, jobs, engine), {}
+    continue_report = other.report
+
+    def look(share):
+        seen.update({path.name: path.stat().st_mtime_ns for path in windows(first)})
+        continue_report(share)
+
+    other.report = look
+    other.sample(jobs.claim(other.name))
+    assert {name: seen[name] for name in before} == before, "finished windows are not sampled again"
+    assert len(seen) > len(before)
+    assert not windows(first)
+    second = film()
+    other.sample(jobs.claim(other.name))
+    rows = [jobs.get(name, "local") for name in (first, second)]
+    assert [row["status"] for row in rows] == ["completed"] * 2
+    assert rows[0]["file"] == rows[1]["file"], "equal files have one name"
+    assert rows[0]["seconds"] == 41 / 8
