@@ -5,6 +5,7 @@ again.
 """
 
 import fcntl
+import logging
 import os
 import signal
 import socket
@@ -187,6 +188,7 @@ def run_worker(options: ServeOptions) -> int:
         from sorajax.sampling.loading import load
         from sorajax.server.engine import Engine
 
+        logging.getLogger("jax").setLevel(logging.CRITICAL)  # it logs each cancelled program
         pipeline = load(options.model, options.dtype, options.lora, options.quantize)
     except (OSError, ValueError) as error:
         print(f"sorajax: the model cannot be opened: {one_line(error)}", file=sys.stderr)

@@ -3,6 +3,7 @@
 import threading
 import time
 
+from sorajax.media.video import Video
 from sorajax.server import logs
 from sorajax.server.content import Content
 from sorajax.server.decoding import Limits
@@ -50,7 +51,14 @@ def test_an_interrupted_film_is_continued(pipeline, tmp_path):
         seen.update({path.name: path.stat().st_mtime_ns for path in windows(first)})
         continue_report(share)
 
-    other.report = look
+    other.report, kept = look, {}
+    forget = other.forget_windows
+
+    def keep(name):
+        kept[name] = [path.read_bytes() for path in windows(name)]
+        forget(name)
+
+    other.forget_windows = keep
     other.sample(jobs.claim(other.name))
     assert {name: seen[name] for name in before} == before, "finished windows are not sampled again"
     assert len(seen) > len(before)
@@ -59,5 +67,8 @@ def test_an_interrupted_film_is_continued(pipeline, tmp_path):
     other.sample(jobs.claim(other.name))
     rows = [jobs.get(name, "local") for name in (first, second)]
     assert [row["status"] for row in rows] == ["completed"] * 2
-    assert rows[0]["file"] == rows[1]["file"], "equal files have one name"
+    one, again = (Video.load(engine.content.path(row["file"])) for row in rows)
+    assert one.metadata == again.metadata
+    assert one.frames.shape == again.frames.shape == (41, 16, 16, 3)
+    assert kept[first] == kept[second], "latents of all windows"
     assert rows[0]["seconds"] == 41 / 8
