@@ -9,6 +9,8 @@ import pytest
 
 from sorajax.commands.plan import main
 from sorajax.devices.sharding import axes_text, make_mesh
+from sorajax.evaluation import plans
+from sorajax.evaluation.markdown import blocks, weights_of
 from sorajax.evaluation.options import Sampling
 from sorajax.evaluation.plans import config_and_weights
 from sorajax.models.conditioning import MaskChannels
@@ -135,11 +137,32 @@ def test_the_slowest_side_of_the_roof_is_the_bound():
     assert callable(plan_step)
 
 
+def test_a_plan_is_written_into_a_page(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("os.environ", dict(__import__("os").environ))
+    monkeypatch.setattr(plans, "plan_sampling", lambda options, topology: print(f"{options.model} on {topology}") or 1)
+    page = tmp_path / "page.md"
+    page.write_text("before\n")
+    arguments = ["Wan2.1-T2V-1.3B", "--size", "832x480", "--topology", "v5e:1x1", "--markdown", str(page)]
+    assert main(arguments) == 2
+    mark = "plan-Wan2-1-T2V-1-3B-size-832x480-v5e-1x1"
+    assert f"<!-- measured: {mark} -->" in capsys.readouterr().err
+    page.write_text(f"before\n<!-- measured: {mark} -->\nold\n<!-- end: {mark} -->\nafter\n")
+    assert main(arguments) == 1  # the plan's own code
+    assert "Wan2.1-T2V-1.3B on v5e:1x1\n" in capsys.readouterr().out
+    text = page.read_text()
+    assert "```text\nWan2.1-T2V-1.3B on v5e:1x1\n```\n" in text
+    assert "<sub>`python -m sorajax.plan Wan2.1-T2V-1.3B --size 832x480 --topology v5e:1x1`; jax " in text
+    assert weights_of(blocks(text)[mark]) == "none"
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["configs/dit_xl.py"], "--topology is missing: give the machine to plan for"),
         (["configs/dit_xl.py", "--topology"], "--topology has no value"),
+        (["configs/dit_xl.py", "--topology", "v5e:2x4", "--markdown"], "--markdown has no value, e.g. --markdown docs"),
         (["configs/dit_xl.py", "--topology", "v9:2x2"], "v9:2x2 is no topology: write KIND:SHAPE, e.g. v5e:2x4"),
         (["configs/world_vae.py", "--topology", "v5e:2x4"], "VAETraining cannot be planned"),
         (["configs/nothing.py", "--topology", "v5e:2x4"], "configs/nothing.py is no experiment file"),
