@@ -11,15 +11,6 @@ from tests import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), WORLD / "MODEL_CARD.md"]
 TABLES = [(str(page.relative_to(ROOT)), name) for page in PAGES for name in blocks(page.read_text())]
-OLDER = {
-    "reference-dit-vae-text",
-    "reference-dit12",
-    "reference-vae22",
-    "remat",
-    "streamed",
-}
-"""Tables whose figures are older than the line below them. They fail here once they are measured anew: a name is taken
-out of this list then."""
 EXPERIMENTS = ("configs/world_encoder.py",)
 """Whose benchmark has a table."""
 
@@ -75,10 +66,7 @@ def differing(tables: dict[tuple[str, str], str]) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("page", "name"),
-    [pytest.param(page, name, marks=pytest.mark.xfail(strict=True) if name in OLDER else ()) for page, name in TABLES],
-)
+@pytest.mark.parametrize(("page", "name"), TABLES)
 def test_figures_are_those_of_the_shipped_weights(page, name):
     said = weights_of(blocks((ROOT / page).read_text())[name])
     assert said is not None, f"{page}: {name} does not say how it was measured: write it with --markdown"
@@ -101,10 +89,6 @@ def test_marks_have_an_end(page):
     text = page.read_text()
     assert OPEN.findall(text) == [found["name"] for found in MARK.finditer(text)]
     assert text.count("<!-- end: ") == len(OPEN.findall(text))
-
-
-def test_what_is_older_is_there():
-    assert not OLDER - {name for _, name in TABLES}
 
 
 def test_tables_that_differ_are_found():
