@@ -84,11 +84,11 @@ class Topology:
                 single = {"chips_per_host_bounds": (1, 1, 1)} if set(shape.split("x")) == {"1"} else {}
                 described = topologies.get_topology_desc(platform="tpu", topology_name=self.name, **single)
         except Exception as error:  # jax and libtpu raise bare and their own exceptions
-            said = " ".join(str(error).split())
-            if re.search(r"libtpu|not (installed|found)|Unknown platform|No module|Unable to init|PJRT plugin", said):
+            reason = " ".join(str(error).split())
+            if re.search(r"libtpu|not (installed|found)|Unknown platform|No module|Unable to init|PJRT plugin", reason):
                 extra = "cuda" if self.kind == "h200" else "tpu"
                 raise ValueError(f"the compiler for {self.kind} is not installed: pip install '.[{extra}]'") from error
-            raise ValueError(f"{self.name} is not a shape that {self.kind} comes in: {said[:200]}") from error
+            raise ValueError(f"{self.name} is not a shape that {self.kind} comes in: {reason[:200]}") from error
         return list(described.devices)
 
 

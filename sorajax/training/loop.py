@@ -1,11 +1,11 @@
-"""The one training loop. It knows no objective: a stage brings `init` and `loss`, and this file the rest.
+"""The one training loop. It knows no objective: a stage has `init` and `loss`, and this file does the rest.
 
-The chapters: shapes without arrays, shardings from the table, arrays born sharded, one compiled step that donates its
-state. Step n's key is `fold_in(seed, n)` and its batch a function of the position in the data, so a resumed run repeats
-an uninterrupted one bit for bit. Metrics are fetched a few steps late, when the device has long computed them.
+In order: shapes without arrays, shardings from the table, arrays created sharded, one compiled step that donates its
+state. Step n's key is `fold_in(seed, n)` and its batch depends only on the position in the data, so a resumed run
+repeats an uninterrupted one bit for bit. Metrics are fetched a few steps late, so that the device does not wait.
 
-A run of `minutes` is one for a borrowed accelerator: every shape that its data begin with is compiled before the first
-step, side by side, and a short one writes nothing until its end, so that the device never waits.
+A run of `minutes` is for an accelerator that is available for a fixed time: all shapes among the first batches are
+compiled in parallel before the first step, and a run below an hour writes nothing until its end.
 """
 
 import os
@@ -79,7 +79,7 @@ class LoopConfig:
     start: Path | None = None
     """A model folder or training directory whose weights the run starts from; none starts from random ones."""
     mesh: str = ""
-    """Mesh axes, e.g. data=2,fsdp=4; nothing said puts all devices on fsdp."""
+    """Mesh axes, e.g. data=2,fsdp=4; by default all devices are on fsdp."""
     report_seconds: float = 15.0
     """Time between two lines of metrics."""
     save_every: int = 500
@@ -124,7 +124,7 @@ def fit(
 
     Writes checkpoints, events, previews and, if the stage exports, `model` into `directory`. SIGTERM and Ctrl-C save at
     the next step and return. Raises DivergedError, before anything poisoned is saved, if the loss is not finite;
-    FileExistsError if the directory holds a run and `resume` is not said.
+    FileExistsError if the directory holds a run and `resume` is False.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -299,8 +299,8 @@ class Run:
         if steps:
             self.reporter.say(self.tally.whole.summary(self.clock.call()))
         if over and not self.step:
-            said = f"{self.config.minutes:g} minutes were over before the first step"
-            self.reporter.say(f"{said}: give a larger --loop.minutes")
+            short = f"{self.config.minutes:g} minutes were over before the first step"
+            self.reporter.say(f"{short}: give a larger --loop.minutes")
         if not over:
             self.reporter.say(f"stopped and saved at step {self.step}; continue with --resume")
 

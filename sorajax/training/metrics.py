@@ -155,8 +155,8 @@ class Reporter:
         for name, value in values.items():
             self.writer.add_scalar(f"validation/{name}", value, step)
         self.writer.flush()
-        said = " · ".join(f"{name} {value:.4g}" for name, value in values.items() if "/" not in name)
-        print(f"step {step}{self.total} · held out: {said}", flush=True)
+        figures = " · ".join(f"{name} {value:.4g}" for name, value in values.items() if "/" not in name)
+        print(f"step {step}{self.total} · held out: {figures}", flush=True)
 
     def picture(self, step: int, image: np.ndarray, directory: Path) -> None:
         """A sample grid, uint8 [h w 3], as `directory`/STEP.png and in the event files."""

@@ -108,8 +108,8 @@ def write_snapshot(
         for sigma, tree in zip(sigmas, jax.device_get(averages.averages), strict=True)
         for name, leaf in flatten_dict(tree, sep="/").items()
     }
-    said = {"updates": str(int(averages.updates)), "sigmas": json.dumps(list(sigmas))}
-    write_atomically(folder / f"{step:08}.safetensors", lambda path: save_file(flat, path, said))
+    metadata = {"updates": str(int(averages.updates)), "sigmas": json.dumps(list(sigmas))}
+    write_atomically(folder / f"{step:08}.safetensors", lambda path: save_file(flat, path, metadata))
 
 
 def read_snapshots(run: Path, step: int | None = None) -> list[Snapshot]:
@@ -123,10 +123,10 @@ def read_snapshots(run: Path, step: int | None = None) -> list[Snapshot]:
     for file in files:
         try:
             with safe_open(file, "np") as opened:
-                said = opened.metadata()
+                metadata = opened.metadata()
         except SafetensorError as error:
             raise ValueError(f"{file} is damaged or cut short ({error}): delete it, the others suffice") from error
-        found += [Snapshot(file, sigma, int(said["updates"])) for sigma in json.loads(said["sigmas"])]
+        found += [Snapshot(file, sigma, int(metadata["updates"])) for sigma in json.loads(metadata["sigmas"])]
     return [snapshot for snapshot in found if snapshot.updates > 0]
 
 

@@ -1,4 +1,4 @@
-"""What a training run is at one moment: everything that the next step depends on, and nothing else."""
+"""The training state: everything that the next step depends on."""
 
 from typing import Any
 

@@ -18,8 +18,8 @@ from sorajax.training.optimizer import Decay, OptimizerConfig, averaged, ema_dec
 from sorajax.training.state import TrainState
 
 COLLECT = 2**32 - 1  # of a step's key, the part that `collect` gets: far from those that a loss splits off
-Given = ParamSpec("Given")
-Found = TypeVar("Found")
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
 class Stage(Protocol):
@@ -84,7 +84,7 @@ class Stage(Protocol):
         return None
 
 
-def method(stage: Any, default: Callable[Concatenate[Any, Given], Found]) -> Callable[Given, Found]:
+def method(stage: Any, default: Callable[Concatenate[Any, Arguments], Result]) -> Callable[Arguments, Result]:
     """A stage's own method of the name of a method of `Stage`, or else that: `method(stage, Stage.at)(step)`."""
     return getattr(stage, default.__name__, None) or partial(default, stage)
 

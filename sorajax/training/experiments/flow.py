@@ -48,8 +48,8 @@ from sorajax.training.objectives.flow import FlowObjective, FlowStage
 from sorajax.training.transformer import TransformerFolder, clip_encoding
 from sorajax.training.velocity import tokens_of_clip
 
-MOST_CAPTIONS = 100_000  # of each source, that a tokenizer is trained on
-OPEN_TOKENS = 512  # of a prompt, that the open text encoders read; for plans, which have no encoder
+MOST_CAPTIONS = 100_000  # of each source, to train a tokenizer
+OPEN_TOKENS = 512  # tokens of a prompt that the open text encoders read; for plans, which have no encoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class FlowRun:
     objective: FlowObjective = FlowObjective()
     data: WorldData | VideoData = WorldData()
     latents: Path | None = None
-    """Folder of encoded clips. None renders and encodes the world inside the step; for raw videos it must be named."""
+    """Folder of encoded clips. None renders and encodes the world inside the step; raw videos need a folder."""
     encoded: int = 0
     """World clips to encode into `latents` before training starts, in each bucket in proportion to how often it is
     drawn; 0 takes those that are there."""
@@ -81,16 +81,16 @@ class FlowTraining(FlowRun):
     vae: Path
     """Folder of the trained autoencoder: an exported one, its training directory, or a whole model that has one."""
     frozen_text: Path | None = None
-    """Folder of a trained model, ours or open weights, whose text encoder is used as it is, in place of `text`: of
-    videos the captions are encoded once, beside the latents, and the encoder leaves. None trains `text` along."""
+    """Folder of a trained model, ours or open weights, whose text encoder is used frozen, in place of `text`. Captions
+    of videos are encoded once, beside the latents; then the encoder is unloaded. None trains `text` too."""
     expert: Expert | None = None
-    """Which of two experts trains; the other one is that of `partner`."""
+    """Which of a model's two experts trains; `partner` has the other one."""
     partner: Path | None = None
     """A run that trained the other expert; None takes the one in `frozen_text`."""
     autoencoder: VAEConfig | None = None
-    """What `vae` holds, said beforehand: a plan then needs no such folder."""
+    """The shape of the autoencoder in `vae`; a plan then needs no such folder."""
     tokenizer: Path | None = None
-    """A tokenizer's JSON file, or a SentencePiece model; none trains one on captions."""
+    """A tokenizer's JSON file, or a SentencePiece model; None trains a tokenizer on the captions."""
     storage: Storage = "float32"
     """Type of the exported weights."""
     shard_mib: float = 0.0
@@ -176,11 +176,11 @@ class FlowTraining(FlowRun):
         for folder in (self.frozen_text, self.loop.start):
             if folder is not None and (config := open_config(folder)):
                 return replace(config, **trained)  # and sampled as before
-        said = {
+        sampling = {
             k: getattr(self.objective, k)
             for k in ("guidance_scale", "temperature", "drop_conditioning_in_cfg", "redo_latents")
         }
-        return SoraConfig(**trained, shift=self.objective.sample_shift, **said)
+        return SoraConfig(**trained, shift=self.objective.sample_shift, **sampling)
 
     def _sized(self, vae: VAEConfig, mesh: Mesh | None = None) -> "FlowTraining":
         """With the batch sizes that a budget of tokens gives, where there is one."""
@@ -233,7 +233,7 @@ class FlowTraining(FlowRun):
         return open_text(self.frozen_text)
 
     def _text_inputs(self, tokenizer: str, directory: Path, data: VideoData | None = None) -> TextInputs:
-        """What turns the previews' prompts, and the captions of `data`, into what the transformer is told."""
+        """What turns the previews' prompts, and the captions of `data`, into the transformer's text inputs."""
         if (frozen := self._frozen()) is None:
             return tokens_of(Tokenizer(tokenizer, self.text.tokens))
         captions = {} if data is None else {source.folder: captions_of(source.folder) for source in data.sources}

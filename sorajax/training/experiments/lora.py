@@ -32,18 +32,18 @@ class LoRATraining(FlowRun):
     """An experiment: adapt a trained model to a style, a subject or a motion."""
 
     base: Path
-    """The model that stays frozen: an exported one, a training directory, a folder of open weights, or the name of such
-    on the Hugging Face hub."""
+    """The frozen model: an exported one, a training directory, a folder of open weights, or their name on the Hugging
+    Face hub."""
     expert: Expert | None = None
-    """Of a model with two experts the one that is adapted: high (noise) or low."""
+    """Which expert of a model with two is adapted: high (noise) or low."""
     dtype: Dtype = "float32"
-    """What open weights are kept and multiplied in."""
+    """Type in which open weights are stored and multiplied."""
     quantize: Bits | None = None
-    """Keeps the frozen kernels of the blocks in 8 bits, made whole block by block (QLoRA, Dettmers et al. 2023, with
-    more bits); needs the extra `quantized`. The adapters fit the whole weights as well."""
+    """Keeps the frozen kernels of the blocks in 8 bits and dequantizes them block by block (QLoRA, Dettmers et al.
+    2023, with more bits); needs the extra `quantized`. The adapters work with the unquantized weights too."""
     rank: int = 16
     alpha: float = 16.0
-    """The change is alpha / rank times B A: raise it with the rank, and the learning rate can stay."""
+    """The change of a weight is alpha / rank times B A. Raise alpha with the rank to keep the learning rate."""
     targets: str = TARGETS
     """A pattern of the layers that get adapters, e.g. self_attention/(q|v)."""
 

@@ -1,8 +1,8 @@
 """Training all of an open transformer on a person's videos, as `sorajax.training.experiments.flow` does it.
 
-Its text encoder is used as it is, once for each caption, and its autoencoder once for each clip, as is what an
-image-to-video model reads of the first frame: what trains is the transformer alone, or one of two experts, and the
-exported model is sampled by the open model's own conventions.
+The text encoder is frozen and encodes each caption once; the autoencoder encodes each clip once, and an image-to-video
+model's first frame with it. Only the transformer trains, or one of two experts. The exported model keeps the open
+model's sampling settings.
 """
 
 from dataclasses import KW_ONLY, dataclass, replace
@@ -30,13 +30,13 @@ class TuneTraining(FlowRun):
     base: Path
     """A folder of open weights, in either layout, or their name on the Hugging Face hub."""
     expert: Expert | None = None
-    """Of a model with two experts the one that trains: high (noise) or low. Each is a run of its own."""
+    """Which expert of a model with two trains: high (noise) or low. Each needs its own run."""
     partner: Path | None = None
-    """The run that trained the other expert, for the exported model to use; None leaves that one as it was."""
+    """The run that trained the other expert, which the exported model uses; None takes the one in `base`."""
     dtype: Dtype = "bfloat16"
-    """What the transformer multiplies in; parameters, their average and the optimizer's state stay float32."""
+    """Type in which the transformer multiplies; parameters, their average and the optimizer's state stay float32."""
     remat: Literal["none", "dots", "full"] = "full"
-    """What of a block is computed again on the way back."""
+    """What the backward pass recomputes of each block (rematerialisation)."""
     storage: Storage = "bfloat16"
     """Type of the exported weights."""
     _: KW_ONLY
@@ -56,7 +56,7 @@ class TuneTraining(FlowRun):
         return self.flow(described(self.base)).planned(mesh)
 
     def flow(self, base: Path) -> FlowTraining:
-        """The training that this stands for, of the weights in a folder. Raises ValueError for weights that it cannot
+        """This training as a `FlowTraining` of the weights in a folder. Raises ValueError for weights that it cannot
         train."""
         if (config := open_config(base, self.dtype, remat=self.remat)) is None:
             raise ValueError(f"{base} is no folder of open weights: name one, or train as configs/videos_dit.py does")

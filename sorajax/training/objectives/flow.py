@@ -1,10 +1,10 @@
 """Training the transformer, with its text encoder, by flow matching on latents of the world or of anybody's videos.
 
-    loss = mean over unknown frames of (velocity(x_time, time, text) - (noise - data))^2
+    loss = mean over generated frames of (velocity(x_time, time, text) - (noise - data))^2
 
-with logit-normal times (Esser et al. 2024, section 3.1), one time for all unknown frames of a clip; known frames, drawn
-at random, stand at time 0 and do not count. The autoencoder is frozen. Clips are rendered and encoded inside the step,
-or come encoded; so may the captions of videos, by a text encoder that is used as it is.
+Times are logit-normal (Esser et al. 2024, section 3.1), one for all generated frames of a clip. Fixed frames are drawn
+at random; they stand at time 0 and do not count. The autoencoder is frozen. Clips are rendered and encoded in the step,
+or were encoded before the run, as captions of videos are by a frozen text encoder.
 """
 
 from dataclasses import dataclass
@@ -41,9 +41,9 @@ class FlowObjective:
     shift: float = 1.0
     """Moves training times towards noise."""
     known: float = 0.5
-    """Share of clips in which random frames are known, for image-to-video, extension and in-betweening."""
+    """Share of clips in which random frames are fixed, for image-to-video, extension and in-betweening."""
     max_anchor_gap: int = 4
-    """Latent frames that may lie between a film's beginning and a window of it, in buckets that show such (`seen`)."""
+    """Most latent frames between a film's first frame and a window of it, in buckets with `window_frames`."""
     sample_shift: float = 3.0
     guidance_scale: float = 4.0
     temperature: float = 1.0
@@ -52,15 +52,15 @@ class FlowObjective:
     """How previews are sampled; also the exported model's defaults, see `SoraConfig`."""
     sample_steps: int = 20
     prompts: tuple[str, ...] = PROMPTS
-    """Of the sample grid."""
+    """Prompts of the sample grid."""
 
 
 @flax.struct.dataclass
 class FlowStage(Stage):
     """A transformer and text encoder learning velocities; params are {"text", "dit"}, `vae` holds frozen ones.
 
-    Where the text encoder is frozen too, params are {"dit"}, and batches and prompts come as its embeddings. "dit" may
-    be one of two experts: `folder` says which, and `within` its times.
+    With a frozen text encoder params are {"dit"}, and batches and prompts hold its embeddings. "dit" may be one of two
+    experts: `folder` says which, and `within` is its range of times.
     """
 
     vae: Any
@@ -91,7 +91,7 @@ class FlowStage(Stage):
         return loss, {"loss_by_time": by_time(error * counts, counts, jnp.broadcast_to(level, (b, t)))}
 
     def validate(self, params: Any, batch: WorldBatch, key: jax.Array) -> dict[str, Any]:
-        """The loss without known frames, at times spread evenly over the batch, with the same noise for each key."""
+        """The loss without fixed frames, at times spread evenly over the batch, with the same noise for each key."""
         data, positions = self.shown(batch, key)
         b, t = data.shape[:2]
         low, high = self.within

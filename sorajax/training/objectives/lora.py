@@ -63,8 +63,8 @@ class LoRAStage(Stage):
 
     def export(self, directory: Path, params: Any) -> None:
         """`lora.safetensors`, for `sorajax.sample --lora`."""
-        said = {"rank": self.rank, "alpha": self.alpha, "targets": self.targets, "expert": self.flow.folder.expert}
-        save_lora(directory / FILE, params, self.flow.config.dit, self.alpha, said)
+        metadata = {"rank": self.rank, "alpha": self.alpha, "targets": self.targets, "expert": self.flow.folder.expert}
+        save_lora(directory / FILE, params, self.flow.config.dit, self.alpha, metadata)
 
     def load(self, directory: Path) -> Any:
         """The adapters in a file, or in a directory of an earlier run, of the same rank and layers."""

@@ -3,11 +3,11 @@
     z = mean(video) + std(video) * noise
     made = decode(z)
     loss = l1 * |video - made| + mse * (video - made)^2 + kl * KL(N(mean, std) || N(0, 1))
-         + structure * structure(video, made) + flicker * flicker(video, made) + what a critic says
+         + structure * structure(video, made) + flicker * flicker(video, made) + adversarial loss
 
-The third term (Kingma & Welling 2014, eq. 10) is averaged over latent values; a small weight only keeps latents
-bounded. The second line is for real video, whose texture l1 would blur: `perceptual.py` and `adversarial.py`. The
-critic's parameters stand beside the autoencoder's, {"encoder", "decoder", "critic"}; no exported model has them.
+The KL term (Kingma & Welling 2014, eq. 10) is averaged over latent values; a small weight only keeps latents bounded.
+The second line is for real video, whose texture l1 alone would blur: `perceptual.py` and `adversarial.py`. Parameters
+are {"encoder", "decoder", "critic"}; exported models have no critic.
 """
 
 from collections.abc import Callable
@@ -44,7 +44,7 @@ class VAEObjective:
     mse: float = 1.0
     kl: float = 1e-5
     objects: float = 0.0
-    """Extra weight of pixels near an object: they are a tenth of a frame, and all that its caption is about."""
+    """Extra weight of pixels near an object, which are a tenth of a frame and all that its caption describes."""
     noise: float = 0.0
     """Gaussian noise on latents before decoding, in units of their standard deviation, as sampled latents have it."""
     structure: float = 0.0
@@ -68,15 +68,15 @@ class VAEStage(Stage):
     data: WorldData | VideoData = flax.struct.field(pytree_node=False, default=WorldData())
     storage: Storage = flax.struct.field(pytree_node=False, default="float32")
     seen: Any = None
-    """Of videos: some clips for previews and the latents' moments, uint8 [b t h w 3]. The world renders its own."""
+    """For videos: some clips for previews and the latents' moments, uint8 [b t h w 3]. The world renders its own."""
     features: Any = None
     """A network of one's own, clips in [-1, 1] -> feature maps, as `jax.tree_util.Partial` with its parameters."""
     step: Any = None
-    """Where the run is, int32 [], once the critic plays."""
+    """The run's step, int32 [], once the critic trains."""
     playing: bool = flax.struct.field(pytree_node=False, default=False)
-    """Whether the critic plays. Static: two programs are compiled, since a branch is ten times slower on CPU."""
+    """Whether the critic trains. Static: two programs are compiled, since a branch is ten times slower on CPU."""
     encoder: Any = None
-    """A frozen encoder's parameters, which are then none of those that train; its latents' moments are the config's."""
+    """Parameters of a frozen encoder; only the decoder trains then, and the config has the latents' moments."""
 
     def init(self, key: jax.Array) -> Any:
         return self._trained(init_vae(self.config, key), key)
