@@ -18,7 +18,8 @@ from sqlalchemy.exc import OperationalError
 
 from sorajax.errors import BadRequest, one_line
 from sorajax.server.database import WORKERS, as_dict, now
-from sorajax.server.jobs import HEARTBEAT, LEASE, Job, Jobs, Result, new_id
+from sorajax.server.failures import ApiError
+from sorajax.server.jobs import HEARTBEAT, LEASE, UNFINISHED, Job, Jobs, Result, new_id
 from sorajax.server.logs import log
 
 IDLE = 0.2  # seconds between looks at an empty queue
@@ -67,6 +68,7 @@ class Worker:
     def serve(self) -> None:
         """Samples jobs until `stop`."""
         self.register()
+        self.forget_ended()
         beat = threading.Thread(target=self._beat, daemon=True)
         beat.start()
         log("worker ready", worker=self.name, model=self.model.name)
@@ -179,6 +181,17 @@ class Worker:
                 row = {"id": self.name, "model": self.model.name, "config": self.model.config}
                 connection.execute(insert(WORKERS).values(started_at=now(), seen_at=now(), **row))
             connection.execute(delete(WORKERS).where(WORKERS.c.seen_at < now() - LOST))
+
+    def forget_ended(self) -> None:
+        """Deletes the windows of films that ended when a worker was killed."""
+        folders = list(self.model.windows.glob("video_*"))
+        for folder in folders:
+            try:
+                ended = self.jobs.get(folder.name, None)["status"] not in UNFINISHED
+            except ApiError:  # deleted
+                ended = True
+            if ended:
+                self.forget_windows(folder.name)
 
     def forget_windows(self, name: str) -> None:
         """Deletes the windows of a film that is not continued."""

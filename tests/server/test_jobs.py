@@ -187,6 +187,15 @@ def test_a_worker_that_is_stopped_finishes_its_job_and_takes_no_other(worker):
     assert [worker.jobs.get(name, "local")["status"] for name in (first, second)] == ["completed", "queued"]
 
 
+def test_windows_of_films_that_ended_are_deleted(worker):
+    waiting, ended = names([worker.jobs.add(job("a")), worker.jobs.add(job("b"))])
+    worker.jobs.cancel(ended, "local")
+    for name in (waiting, ended, "video_deleted"):
+        (worker.model.windows / name).mkdir(parents=True)
+    worker.forget_ended()
+    assert [path.name for path in worker.model.windows.iterdir()] == [waiting]
+
+
 def test_a_job_that_takes_too_long_is_queued_again(worker):
     worker.drain, worker.model.step = 0.0, 0.2
     name = worker.jobs.add(job("a"))["id"]
