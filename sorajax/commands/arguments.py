@@ -38,6 +38,9 @@ class Arguments:
     quantize: Annotated[Literal["int8", "fp8"] | None, option("TYPE", "none")] = None
     """Stores the weights of transformer and text encoder in 8 bits, in a half or a quarter of their memory; int8 is
     closer to the original weights. Needs the extra `quantized`."""
+    mesh: Annotated[str | None, option("AXES", "chosen for one clip, over all devices")] = None
+    """How several devices split the work, e.g. data=2,seq=4: clips and the two branches of guidance over data, the
+    tokens of a clip over seq, heads over tensor. The sizes multiply to the number of devices."""
     out: Annotated[str, option("PATH", "samples/")] = "samples/"
     """A file, whose suffix sets the format (mp4, gif, webp or png); several clips are numbered, e.g. clip-1.mp4,
     clip-2.mp4. Or a folder, which exists or ends with /; files in it are named after their prompts."""

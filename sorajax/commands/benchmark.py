@@ -119,11 +119,9 @@ def check(command: Benchmark) -> None:
             [REFERENCE, GPU, *NAMED, "clip", "films", "serve", *map(str, sorted(Path("configs").glob("*.py")))]
         )
         raise BadRequest(f"{command.config} is neither a named config nor an experiment file: use one of {near}")
-    if command.config in ("clip", "films", "serve") and (
-        command.remat or command.loader or command.mesh or command.batch
-    ):
+    if command.config in ("clip", "films", "serve") and (command.remat or command.loader or command.batch):
         raise BadRequest(
-            f"--remat, --loader, --mesh and --batch are for training, and {command.config} samples: leave them out"
+            f"--remat, --loader and --batch are for training, and {command.config} samples: leave them out"
         )
     if wrong := [seconds for seconds in command.seconds if not 0 < seconds <= MOST_SECONDS]:
         raise BadRequest(f"--seconds {wrong[0]:g} is not allowed: use more than 0 and at most {MOST_SECONDS}")

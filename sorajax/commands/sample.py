@@ -92,7 +92,7 @@ def load(arguments: Arguments) -> Any:
     """Opens the pipeline. It is imported here because importing jax takes seconds, and errors are reported before."""
     from sorajax.sampling.loading import load
 
-    return load(arguments.model, arguments.dtype, arguments.lora, arguments.quantize)
+    return load(arguments.model, arguments.dtype, arguments.lora, arguments.quantize, arguments.mesh)
 
 
 def leave(code: int) -> None:

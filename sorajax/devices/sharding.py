@@ -182,15 +182,18 @@ def other_axes(batch: int, heads: int = 0) -> tuple[str, ...]:
 def shard_frames(x: jax.Array) -> jax.Array:
     """A sharding constraint for frames or latents [b t h w c]: clips over `data` and `fsdp` if these divide them, and
     columns, rows or both over all other axes. Convolutions exchange the edges of neighbouring parts."""
-    if not on_several_devices():
-        return x
+    return shard(x, *frames_spec(x.shape)) if on_several_devices() else x
+
+
+def frames_spec(shape: tuple[int, ...]) -> P:
+    """How `shard_frames` splits frames of this shape on the current mesh."""
     mesh = jax.sharding.get_abstract_mesh()
-    clips, others = fitting(P(BATCH), x.shape[:1], mesh)[0], other_axes(len(x))
+    clips, others = fitting(P(BATCH), shape[:1], mesh)[0], other_axes(shape[0])
     for cut in (0, len(others), *range(1, len(others))):
         spec = P(None, None, others[:cut] or None, others[cut:] or None)
-        if fitting(spec, x.shape, mesh) == spec:
-            return jax.lax.with_sharding_constraint(x, P(clips, *spec[1:]))
-    return shard(x, clips)
+        if fitting(spec, shape, mesh) == spec:
+            return P(clips, *spec[1:])
+    return P(clips)
 
 
 def gather(tree: Any) -> Any:

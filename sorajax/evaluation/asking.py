@@ -23,7 +23,7 @@ def measure(options: Tasks) -> Measured:
     names = [name for name in ROWS if not options.rows or any(part in name for part in options.rows)]
     if not names:
         raise BadRequest(f"--rows {' '.join(options.rows)}: no such row; use some of {', '.join(ROWS)}")
-    pipeline = load(options.model)
+    pipeline = load(options.model, mesh=options.mesh)
     ask, rows = asking(pipeline, options.temperature), {}
     for name, row in evaluate_tasks(ask, options.num, options.seed, pipeline.config.fps, names, options.seconds):
         rows[name] = row

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sorajax.devices.placement import ONE_DEVICE, Placement
 from sorajax.devices.sharding import make_mesh
 from sorajax.errors import BadRequest
 from sorajax.evaluation import markdown
@@ -90,11 +91,12 @@ def speeds(case: Case, mesh: jax.sharding.Mesh, repeats: int) -> dict[str, Any]:
             case.vae
         )  # first: the system reports the peak of the whole process
     parts: dict[str, Callable[[], Figures]] = {}
+    placement = Placement(mesh) if mesh.size > 1 else ONE_DEVICE
     if case.dit is not None:
-        parts["denoising_step"] = partial(denoising_step, case.dit, case, repeats)
+        parts["denoising_step"] = partial(denoising_step, case.dit, case, repeats, placement)
     if case.vae is not None:
-        parts["decode"] = partial(decoding, case.vae, case, repeats)
-        parts["encode"] = partial(encoding, case.vae, case, repeats)
+        parts["decode"] = partial(decoding, case.vae, case, repeats, placement)
+        parts["encode"] = partial(encoding, case.vae, case, repeats, placement)
     parts["training_step"] = lambda: training_step(case, mesh, repeats)[0]
     for name, part in parts.items():
         found = part()

@@ -56,6 +56,8 @@ class World(Common):
     """Factor of the initial noise; the model's own by default."""
     batch: int | None = None
     """Clips per sampling call; by default 1 on CPU and 8 on accelerators."""
+    mesh: str | None = None
+    """How several devices split the work, as in `sorajax.sample`; by default chosen for one clip."""
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -112,6 +114,8 @@ class Tasks:
     """Seed of the input clips and of the noise, 0 or more."""
     temperature: float | None = None
     """Factor of the initial noise; the model's own by default."""
+    mesh: str | None = None
+    """How several devices split the work, as in `sorajax.sample`; by default chosen for one clip."""
     json: Path | None = None
     """A file for the figures; an existing one is replaced."""
     markdown: tuple[Path, ...] = ()
@@ -160,7 +164,8 @@ class Benchmark:
     loader: bool = False
     """Measure only the experiment's data loader; its data must exist."""
     mesh: str = ""
-    """Mesh axes of the training step, e.g. data=2,fsdp=4; one device by default."""
+    """Mesh axes of all programs, e.g. data=2,fsdp=4; one device by default, and for `clip` and `films` the mesh that
+    sampling chooses."""
     seconds: tuple[float, ...] = (4, 8, 15, 30, 60)
     """For `films`: their lengths in seconds."""
     json: Path | None = None
@@ -196,6 +201,8 @@ class Sampling:
     """Type of the weights and matrix products."""
     quantize: Literal["int8", "fp8"] | None = None
     """Plan with the weights of transformer and text encoder in 8 bits."""
+    mesh: str | None = None
+    """How the devices split the work, as in `sorajax.sample`; by default chosen as it chooses."""
     stages: tuple[Literal["text", "vision", "encoder", "transformer", "decoder"], ...] = (
         "text",
         "vision",

@@ -3,12 +3,15 @@ and for each stage of sampling a model. The compiler's figures come from `traini
 `sampling.memory`."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 from jax.sharding import Mesh
 
+from sorajax.devices.partitioned import read
+from sorajax.devices.placement import Placement, choose_placement
 from sorajax.devices.sharding import axes_text, make_mesh, parse_axes
 from sorajax.errors import BadRequest
 from sorajax.evaluation.options import Sampling
@@ -19,9 +22,9 @@ from sorajax.pretrained.conventions import known_config, known_name
 from sorajax.pretrained.hub import resolve_model
 from sorajax.pretrained.part import abstract_parameters
 from sorajax.pretrained.wan_folder import is_open_model, open_model
-from sorajax.sampling.memory import nbytes, sampling_programs
+from sorajax.sampling.memory import PlannedProgram, nbytes, sampling_programs, tokens_of
 from sorajax.sampling.request import Request, parse_size
-from sorajax.sampling.settings import settings_for
+from sorajax.sampling.settings import Settings, settings_for
 from sorajax.training.ahead import (
     GIB,
     Chip,
@@ -52,32 +55,72 @@ def plan_sampling(options: Sampling, name: str) -> int:
         settings = settings_for(request, config)
     except BadRequest as error:
         raise ValueError(str(error)) from error
+    settings = settings.of_window() if settings.in_windows else settings
     topology = Topology(name)
-    mesh = mesh_on(topology, {"fsdp": -1})
     memory, fits = topology.chip.memory, True
+    placement = planned_placement(options, topology, config, weights, settings)
+    assert placement.mesh is not None
+    devices, copied = placement.mesh.size, "split over all devices" if placement.split_weights else "on every device"
     print(
-        f"{config.name}, {width}x{height}, {settings.frames} frames, {settings.steps} steps, on {mesh.size} x "
-        f"{topology.kind} of {memory / GIB:.0f} GiB; GiB a device:"
+        f"{config.name}, {width}x{height}, {settings.frames} frames, {settings.steps} steps, on {devices} x "
+        f"{topology.kind} of {memory / GIB:.0f} GiB as {axes_text(placement.mesh.shape)}, weights {copied}; GiB a "
+        "device; times are lower bounds, not measurements:"
     )
-    for stage in sampling_programs(config, weights, settings.latent, settings.steps, memory):
+    found = sampling_programs(
+        config, weights, settings.latent, settings.steps, memory, devices, settings.guided, settings.times()
+    )
+    for stage in found:
         if stage.name.partition(",")[0] not in options.stages:
             continue
-        weight_bytes = nbytes(stage.arguments[0])
-        share = weight_bytes / mesh.size  # weights are spread over devices, activations of one clip are on each
-        planned = share + stage.planned - weight_bytes
-        line = f"  {stage.name:<16} weights {share / GIB:6.2f}   planned {planned / GIB:6.2f}"
+        share = nbytes(stage.arguments[0]) * placement.copies / devices
+        planned = share + (stage.planned - nbytes(stage.arguments[0])) / devices
+        line = f"  {stage.name:<22} weights {share / GIB:6.2f}   planned {planned / GIB:6.2f}"
         try:
-            peak = peak_of(compile_program(stage, mesh).memory_analysis())
+            compiled = compile_program(stage, placement)
         except TooLarge as error:
-            print(f"{line}   does not fit: {error} of {memory / GIB:.0f} GiB")
+            print(f"{line}   does not fit: {error} of {memory / GIB:.0f} GiB", flush=True)
             fits = False
             continue
+        peak = peak_of(compiled.memory_analysis())
         fits = fits and peak <= memory
-        least = stage.calls * stage.flops / mesh.size / topology.chip.flops
-        print(f"{line}   compiled {peak / GIB:6.2f}" + (f"   at least {least:.1f} s" if least else ""))
+        print(f"{line}   compiled {peak / GIB:6.2f}   {bounds(stage, compiled, topology.chip, devices)}", flush=True)
     if not fits:
         print("does not fit: use more devices, --quantize int8, fewer --frames or a smaller --size")
     return 0 if fits else 1
+
+
+def planned_placement(
+    options: Sampling, topology: Topology, config: Any, weights: dict[str, Any], settings: Settings
+) -> Placement:
+    """The placement that sampling would have on a topology. Raises ValueError."""
+    sizes = {name: nbytes(part) for name, part in weights.items()}
+    if config.boundary is not None:
+        sizes["dit_low"] = sizes["dit"]
+    tokens = tokens_of(
+        config, settings.latent if options.mesh else config.vae.latent_shape(config.frames[0], *config.sizes[0])
+    )
+    guided, memory, described = config.guidance_scale != 1, int(topology.chip.memory), topology.devices()
+    placement = choose_placement(options.mesh, guided, tokens, config.dit.heads, sizes, memory, described)
+    placement.check(tokens, config.dit.heads)
+    return placement if placement.mesh is not None else Placement(mesh_on(topology, {"data": 1}))
+
+
+def bounds(stage: PlannedProgram, compiled: Any, chip: Chip, devices: int) -> str:
+    """The least time of all calls of a stage, by computing and by what its collectives send, and the collectives."""
+    work = read(compiled.as_text())
+    flops = max(stage.flops / devices, 0.0 if math.isnan(work.flops) else work.flops)
+    sent = sum(size for _, size in work.collectives.values())
+    computing, communication = stage.calls * flops / chip.flops, stage.calls * sent / chip.links
+    if not computing:
+        return ""
+    text = f"at least {max(computing, communication):.1f} s"
+    if devices == 1:
+        return text
+    kinds = ", ".join(
+        f"{stage.calls * times} {kind} {stage.calls * size / GIB:.2f} GiB"
+        for kind, (times, size) in work.collectives.items()
+    )
+    return f"{text}: computing {computing:.1f} s, communication {communication:.1f} s ({kinds or 'nothing is sent'})"
 
 
 def config_and_weights(options: Sampling) -> tuple[Any, dict[str, Any]]:

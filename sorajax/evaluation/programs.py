@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from sorajax.devices.placement import ONE_DEVICE, Placement
 from sorajax.devices.sharding import place_batch, shardings
 from sorajax.diffusion.guidance import guided_pair
 from sorajax.diffusion.samplers import euler
@@ -99,41 +100,48 @@ def guided_step(config: DiTConfig) -> Callable[..., Any]:
     return step
 
 
-def denoising_step(config: DiTConfig, case: Case, repeats: int) -> Figures:
+def denoising_step(config: DiTConfig, case: Case, repeats: int, placement: Placement = ONE_DEVICE) -> Figures:
     """Figures of one denoising step of one clip with guidance."""
     config = replace(config, unroll=1)  # the pipeline's choice: it compiles sooner
     params = jax.device_put(random_parameters(partial(init_dit, config)))
     latent, context = normal(1, *case.latent), normal(2, case.tokens, config.text_width)
-    return measure_function(guided_step(config), repeats, params, latent, context, np.array(TIMES, np.float32))
+    times = np.array(TIMES, np.float32)
+    return measure_function(guided_step(config), repeats, params, latent, context, times, placement=placement)
 
 
-def decoding(config: VAEConfig, case: Case, repeats: int) -> Figures:
+def decoding(config: VAEConfig, case: Case, repeats: int, placement: Placement = ONE_DEVICE) -> Figures:
     """Figures of decoding one clip, as in the pipeline."""
     params = jax.device_put(random_parameters(partial(init_vae, config)))
-    found = measure_function(partial(decode_whole, config), repeats, params, normal(1, *case.latent))
+    found = measure_function(
+        partial(decode_whole, config), repeats, params, normal(1, *case.latent), placement=placement
+    )
     return replace(found, frames_per_second=case.size[0] / found.seconds)
 
 
-def encoding(config: VAEConfig, case: Case, repeats: int) -> Figures:
+def encoding(config: VAEConfig, case: Case, repeats: int, placement: Placement = ONE_DEVICE) -> Figures:
     """Figures of encoding one clip."""
 
     def encode(params: Any, video: Float[Array, "b t y x 3"]) -> Any:
         return VAE(config).apply({"params": params}, video, method="encode")
 
     params = jax.device_put(random_parameters(partial(init_vae, config)))
-    found = measure_function(encode, repeats, params, np.tanh(normal(1, *case.size, 3)))
+    found = measure_function(encode, repeats, params, np.tanh(normal(1, *case.size, 3)), placement=placement)
     return replace(found, frames_per_second=case.size[0] / found.seconds)
 
 
-def measure_function(function: Callable[..., Any], repeats: int, *arguments: Any) -> Figures:
-    """Figures of a function on one device."""
-    return ready(function, *arguments).timed(repeats)
+def measure_function(
+    function: Callable[..., Any], repeats: int, *arguments: Any, placement: Placement = ONE_DEVICE
+) -> Figures:
+    """Figures of a function of parameters and other arguments."""
+    devices = 1 if placement.mesh is None else placement.mesh.size
+    return ready(function, *arguments, placement=placement).timed(repeats, devices)
 
 
-def ready(function: Callable[..., Any], *arguments: Any) -> Ready:
-    """Compiles a function as the pipeline does, on one device."""
-    arguments = jax.device_put(arguments)
+def ready(function: Callable[..., Any], *arguments: Any, placement: Placement = ONE_DEVICE) -> Ready:
+    """Compiles a function of parameters and other arguments as the pipeline does."""
+    params, *others = jax.device_put(arguments)
+    arguments = placement.place(params), *placement.replicate(others)
     flops = forward_flops(function, *arguments)
     with cache_hits() as hits:
-        program, seconds = timed_compile(lambda: compile_function(function, *arguments))
+        program, seconds = timed_compile(lambda: compile_function(function, *arguments, placement=placement))
     return Ready(lambda: program(*arguments), program, seconds, bool(hits), flops)

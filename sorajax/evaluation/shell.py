@@ -60,8 +60,9 @@ def run_sample(cache: Path, *options: str) -> Run:
 def measure_clip(options: Benchmark) -> Measured:
     """Seconds of one clip with an empty compilation cache, and the median of several with a full one."""
     with tempfile.TemporaryDirectory() as cache:
-        cold = run_sample(Path(cache)).seconds
-        warm = statistics.median(run_sample(Path(cache)).seconds for _ in range(options.repeats))
+        mesh = mesh_option(options)
+        cold = run_sample(Path(cache), *mesh).seconds
+        warm = statistics.median(run_sample(Path(cache), *mesh).seconds for _ in range(options.repeats))
     found = {"cold": cold, "warm": warm}
     print(f"one clip: {cold:.1f} s with an empty compilation cache, {warm:.1f} s with a full one")
     rows = [[f"{name} compilation cache", f"{found[name]:.1f} s", f"at most {bar} s"] for name, bar in BARS.items()]
@@ -74,7 +75,7 @@ def measure_films(options: Benchmark) -> Measured:
     found: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as cache:
         for length in options.seconds:
-            arguments = ("--seconds", f"{length:g}")
+            arguments = ("--seconds", f"{length:g}", *mesh_option(options))
             run_sample(Path(cache), *arguments)
             run = run_sample(Path(cache), *arguments)
             found[f"{length:g}"] = run._asdict()
@@ -85,6 +86,10 @@ def measure_films(options: Benchmark) -> Measured:
     ]
     tables = {"films": markdown.table(["seconds of film", *found], rows)}
     return Measured({"films": found}, tables, f"second of two runs, {settings()}", WORLD)
+
+
+def mesh_option(options: Benchmark) -> tuple[str, ...]:
+    return ("--mesh", options.mesh) if options.mesh else ()
 
 
 def memory(peak: int) -> str:

@@ -275,7 +275,7 @@ def table(results: Results) -> str:
 
 def measure(options: World) -> Measured:
     """Samples clips of a model, reads them back and prints the accuracies."""
-    pipeline = load(options.model)
+    pipeline = load(options.model, mesh=options.mesh)
     batch = options.batch or (1 if jax.default_backend() == "cpu" else 8)
 
     def request(prompts: Sequence[str], seed: int) -> Request:

@@ -14,12 +14,9 @@ from sorajax.diffusion.looped import Cycle
 from sorajax.media.video import Frames
 from sorajax.models.sora import SoraConfig
 from sorajax.models.tiles import UNTILED_PIXELS, decode_tiles
-from sorajax.models.vae import VAE, decode_chunks, decode_singly, decode_to_bytes, stream_encode
+from sorajax.models.vae import decode_chunks, decode_singly, decode_to_bytes
 from sorajax.sampling.memory import in_tiles
-from sorajax.sampling.program import Programs, decode_whole, interruptible
-
-MAX_WHOLE_PIXELS = 2**20
-"""Pixels in all frames of a batch up to which one call takes little memory; above it, clips are streamed."""
+from sorajax.sampling.program import MAX_WHOLE_PIXELS, Programs, decode_whole, encode_frames, interruptible
 
 
 class Codec:
@@ -40,13 +37,7 @@ class Codec:
         padding = (0, 0), (0, -height % (rows * ph)), (0, -width % (columns * pw)), (0, 0)
         frames = np.pad(frames, padding, "edge")
         video = (frames.astype(np.float32) / 127.5 - 1.0 if frames.dtype == np.uint8 else frames)[None]
-        config, large = self.config.vae, np.prod(frames.shape[:3]) > MAX_WHOLE_PIXELS
-
-        def encode(params: Any, video: Float[Array, "1 t y x 3"]) -> Any:
-            if large:
-                return stream_encode(params, config, video)
-            return VAE(config).apply({"params": params}, video, method="encode")
-
+        encode = partial(encode_frames, self.config.vae)
         return np.asarray(self.programs(("encoder", video.shape), encode, self.params["vae"], video))[0]
 
     def decode(
@@ -91,5 +82,7 @@ class Codec:
         (_, rows, columns), (b, *latent) = self.config.vae.stride, shape
         if latent[1] * rows * latent[2] * columns <= UNTILED_PIXELS:
             return decode_to_bytes
-        memory = memory_of_devices() / jax.local_device_count()
-        return decode_tiles if in_tiles(self.config.vae, self.params["vae"], latent, memory, b) else decode_singly
+        memory, mesh = memory_of_devices() / jax.local_device_count(), self.programs.placement.mesh
+        devices = 1 if mesh is None else mesh.size
+        tiled = in_tiles(self.config.vae, self.params["vae"], latent, memory, b, devices)
+        return decode_tiles if tiled else decode_singly

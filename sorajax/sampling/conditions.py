@@ -64,9 +64,9 @@ def conditions_of(
     )
 
 
-def abstract_conditions(config: SoraConfig, shape: tuple[int, ...], steps: int) -> Conditions:
-    """Shapes, without arrays, of the conditions of one clip with guidance, for latents of shape [t h w c]; a plan
-    compiles for these."""
+def abstract_conditions(config: SoraConfig, shape: tuple[int, ...], steps: int, guided: bool = True) -> Conditions:
+    """Shapes, without arrays, of the conditions of one clip, for latents of shape [t h w c]; a plan compiles for
+    these."""
 
     def array(*size: int, kind: Any = jnp.float32) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(size, kind)
@@ -74,7 +74,7 @@ def abstract_conditions(config: SoraConfig, shape: tuple[int, ...], steps: int) 
     extra_channels = config.dit.in_channels - shape[-1]
     image = None if config.vision is None else array(1, config.vision.tokens, config.vision.width)
     return Conditions(
-        context=array(2, config.text.tokens, config.text.width),
+        context=array(2 if guided else 1, config.text.tokens, config.text.width),
         seeds=array(1, kind=jnp.uint32),
         times=array(steps + 1),
         guidance_scale=array(),

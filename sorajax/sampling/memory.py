@@ -8,8 +8,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding
+from jaxtyping import Float
 
+from sorajax.devices.placement import Placement
 from sorajax.devices.residency import WEIGHTS_SHARE, Parts
+from sorajax.devices.sharding import frames_spec, replicated
 from sorajax.diffusion.samplers import SAMPLERS
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextConfig
@@ -17,7 +22,16 @@ from sorajax.models.tiles import OVERLAP, TILE, UNTILED_PIXELS, tile_starts
 from sorajax.models.vae import VAE, VAEConfig
 from sorajax.models.vision import VisionConfig
 from sorajax.sampling.conditions import abstract_conditions
-from sorajax.sampling.program import encode_image, encode_text, sample_latents
+from sorajax.sampling.program import (
+    MAX_WHOLE_PIXELS,
+    decode_whole,
+    encode_frames,
+    encode_image,
+    encode_text,
+    expert_ranges,
+    lower,
+    sample_latents,
+)
 
 SPARE = 1.25
 """Factor by which a compiled program may exceed its estimate."""
@@ -35,25 +49,52 @@ class PlannedProgram(NamedTuple):
     calls: int
     """Calls per clip."""
     flops: float
-    """FLOPs per call."""
+    """FLOPs per call; 0: not estimated."""
+    streams: bool = False
+    """The last argument is the cache of an autoencoder's stream, which devices split as they split frames."""
+
+    def lower(self, placement: Placement, platforms: tuple[str, ...] | None = None) -> jax.stages.Lowered:
+        """Lowers the program for a mesh, as the pipeline does before it compiles."""
+        weights, *others = self.arguments
+        mesh = placement.mesh
+        if mesh is None:
+            return lower(self.function, placement, *self.arguments, platforms=platforms)
+        cache = others.pop() if self.streams else None
+        whole = jax.tree.map(lambda _: replicated(mesh), others)
+        with placement.active():
+            split = jax.tree.map(lambda x: NamedSharding(mesh, frames_spec(x.shape)), cache)
+        arguments = [weights, *others, *([cache] if self.streams else [])]
+        shardings = [placement.shardings(weights), *whole, *([split] if self.streams else [])]
+        placed = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), arguments, shardings)
+        return lower(self.function, placement, *placed, platforms=platforms)
 
 
 def sampling_programs(
-    config: SoraConfig, weights: Mapping[str, Any], shape: tuple[int, ...], steps: int, memory: float = 0
+    config: SoraConfig,
+    weights: Mapping[str, Any],
+    shape: tuple[int, ...],
+    steps: int,
+    memory: float = 0,
+    devices: int = 1,
+    guided: bool = True,
+    times: Float[np.ndarray, " steps+1"] | None = None,
 ) -> list[PlannedProgram]:
-    """The programs of sampling one clip with guidance, in order, for latents of shape [t h w c].
+    """The programs of sampling one clip, in order, for latents of shape [t h w c].
 
     weights: shapes of "text", "dit" and "vae", and of "vision" for a model with an image encoder. A model of two
     experts, equal in size, has one in memory at a time. memory: bytes of a device; frames are decoded whole if they are
-    small or fit into it, else in tiles.
+    small or fit into those of all devices, else in tiles. times: of the sampler; with two experts, they say which
+    evaluations each of them makes. Without them one program makes all.
     """
     programs = [text_program(config.text, weights["text"])]
     if config.vision is not None:
         programs.append(vision_program(config.vision, weights["vision"]))
     if config.conditioning.needs_first_frame:
         programs.append(encoder_program(config.vae, weights["vae"], shape))
-    programs.append(transformer_program(config, weights["dit"], shape, steps))
-    tiled = in_tiles(config.vae, weights["vae"], shape, memory)
+    ranges = {"dit": (0, None)} if times is None else expert_ranges(config, SAMPLERS["unipc"], times)
+    for part, evaluations in ranges.items():
+        programs.append(transformer_program(config, weights["dit"], shape, steps, guided, part, evaluations))
+    tiled = in_tiles(config.vae, weights["vae"], shape, memory, devices=devices)
     return [*programs, decoder_program(config.vae, weights["vae"], shape, tiled)]
 
 
@@ -75,17 +116,31 @@ def vision_program(config: VisionConfig, weights: Any) -> PlannedProgram:
     return PlannedProgram("vision", function, arguments, nbytes(weights) + values, 1, 2 * tokens * matrices(weights))
 
 
-def transformer_program(config: SoraConfig, weights: Any, shape: tuple[int, ...], steps: int) -> PlannedProgram:
-    """The sampler with all its steps; each step evaluates both guidance branches in one batch."""
+def transformer_program(
+    config: SoraConfig,
+    weights: Any,
+    shape: tuple[int, ...],
+    steps: int,
+    guided: bool = True,
+    part: str = "dit",
+    evaluations: tuple[int, int | None] = (0, None),
+) -> PlannedProgram:
+    """The sampler with all its steps, or those of one expert; each step evaluates both guidance branches in one
+    batch."""
     config = replace(config, dit=replace(config.dit, unroll=1))  # as the pipeline does
     dit, m, tokens = config.dit, config.text.tokens, tokens_of(config, shape)
-    conditions = abstract_conditions(config, shape, steps)
+    conditions = abstract_conditions(config, shape, steps, guided)
     keys = tokens + m + (0 if config.vision is None else config.vision.tokens)
     attention = 4 * tokens * keys * dit.width * dit.depth
-    flops = steps * 2 * (2 * tokens * matrices(weights) + attention)
-    function = partial(sample_latents, config, SAMPLERS["unipc"], True, None)
-    planned = nbytes(weights) + activation_bytes(config, shape)
-    return PlannedProgram("transformer", function, (weights, conditions), planned, 1, flops)
+    first, stop = evaluations
+    calls = (steps if stop is None else stop) - first
+    flops = calls * (2 if guided else 1) * (2 * tokens * matrices(weights) + attention)
+    sampler = SAMPLERS["unipc"]
+    function = partial(sample_latents, config, sampler, guided, None, cycle=None, evaluations=evaluations)
+    state = None if part == "dit" else sampler.begin(conditions.known.latent)
+    planned = nbytes(weights) + activation_bytes(config, shape, guided)
+    name = "transformer" if part == "dit" else "transformer, low noise"
+    return PlannedProgram(name, function, (weights, conditions, state), planned, 1, flops)
 
 
 def activation_bytes(config: SoraConfig, shape: tuple[int, ...], guided: bool = True) -> int:
@@ -112,20 +167,25 @@ def tokens_of(config: SoraConfig, shape: tuple[int, ...]) -> int:
 
 
 def encoder_program(config: VAEConfig, weights: Any, shape: tuple[int, ...]) -> PlannedProgram:
-    """The encoder, called for the frames of one latent frame after the first; it encodes the conditioning clip."""
+    """The encoder, called once for the conditioning clip; a large clip is a stream of groups of frames."""
     time, rows, columns = config.stride
     height, width = shape[1] * rows, shape[2] * columns
-    encode = partial(VAE(config).apply, method="encode_part")
-    video, params = array(1, time, height, width, 3), {"params": weights}
-    _, cache = jax.eval_shape(encode, params, array(1, 1, height, width, 3), {})
-    widest = time * height * width // config.pixel_patch**2 * config.base * jnp.dtype(config.dtype).itemsize
-    planned = nbytes(weights) + 2 * nbytes(cache) + 4 * widest
-    return PlannedProgram("encoder", encode, (params, video, cache), planned, shape[0], 0.0)
+    video = array(1, 1 + (shape[0] - 1) * time, height, width, 3)
+    part = partial(VAE(config).apply, method="encode_part")
+    _, cache = jax.eval_shape(part, {"params": weights}, array(1, 1, height, width, 3), {})
+    streamed = math.prod(video.shape[1:4]) > MAX_WHOLE_PIXELS
+    together = time if streamed else video.shape[1]
+    widest = together * height * width // config.pixel_patch**2 * config.base * jnp.dtype(config.dtype).itemsize
+    planned = nbytes(weights) + nbytes(video) * (2 if streamed else 1) + 2 * nbytes(cache) + 4 * widest
+    return PlannedProgram("encoder", partial(encode_frames, config), (weights, video), planned, 1, 0.0)
 
 
 def decoder_program(config: VAEConfig, weights: Any, shape: Sequence[int], tiled: bool) -> PlannedProgram:
-    """The decoder, called for one latent frame after the first, or for one tile of it."""
+    """The decoder: of a short clip in one call, of others for one latent frame after the first, or a tile of it."""
     time, *strides = config.stride
+    frame = math.prod(shape[1:3]) * math.prod(strides)
+    if frame <= UNTILED_PIXELS and shape[0] * time * frame <= MAX_WHOLE_PIXELS:
+        return whole_decoder_program(config, weights, shape)
     sizes = shape[1:3]
     tile = [min(TILE // stride, size) if tiled else size for size, stride in zip(sizes, strides)]
     tiles = [
@@ -139,17 +199,32 @@ def decoder_program(config: VAEConfig, weights: Any, shape: Sequence[int], tiled
     widest = pixels * config.multipliers[0] * (config.decoder_base or config.base) * jnp.dtype(config.dtype).itemsize
     planned = nbytes(weights) + 2 * nbytes(cache) + 4 * widest + 8 * math.prod(tile) ** 2
     name = "decoder, a tile" if tiled else "decoder"
-    return PlannedProgram(name, decode, (params, latent, cache), planned, math.prod(tiles) * shape[0], 0.0)
+    return PlannedProgram(name, decode, (params, latent, cache), planned, math.prod(tiles) * shape[0], 0.0, True)
 
 
-def in_tiles(config: VAEConfig, weights: Any, shape: Sequence[int], memory: float, clips: int = 1) -> bool:
+def whole_decoder_program(config: VAEConfig, weights: Any, shape: Sequence[int]) -> PlannedProgram:
+    """The decoder, called once for a whole clip."""
+    _, rows, columns = config.stride
+    pixels = (1 + (shape[0] - 1) * config.stride[0]) * shape[1] * rows * shape[2] * columns
+    widest = pixels * config.multipliers[0] * (config.decoder_base or config.base) * jnp.dtype(config.dtype).itemsize
+    planned = nbytes(weights) + 4 * widest
+    return PlannedProgram("decoder", partial(decode_whole, config), (weights, array(1, *shape)), planned, 1, 0.0)
+
+
+def in_tiles(
+    config: VAEConfig, weights: Any, shape: Sequence[int], memory: float, clips: int = 1, devices: int = 1
+) -> bool:
     """Whether `clips` clips, each of latents [t h w c], are decoded tile by tile: if frames are large, and decoding
-    whole ones takes more memory than the weights leave of a device's `memory` in bytes."""
+    whole ones takes more memory than the weights leave of a device's `memory` in bytes. Several devices split a
+    frame."""
     _, rows, columns = config.stride
     if shape[1] * rows * shape[2] * columns <= UNTILED_PIXELS:
         return False
-    planned = decoder_program(config, jax.eval_shape(lambda: weights), shape, tiled=False).planned
-    return SPARE * clips * planned > (1 - WEIGHTS_SHARE) * memory
+    planned, held = (
+        decoder_program(config, jax.eval_shape(lambda: weights), shape, tiled=False).planned,
+        nbytes(weights),
+    )
+    return SPARE * clips * (held + (planned - held) / devices) > (1 - WEIGHTS_SHARE) * memory
 
 
 def array(*shape: int, kind: Any = jnp.float32) -> Any:

@@ -1,5 +1,6 @@
 """The compiled programs of sampling: prompts to context, context to latents, latents to frames."""
 
+import math
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future
 from functools import partial
@@ -21,13 +22,15 @@ from sorajax.diffusion.samplers import Sampler, State
 from sorajax.models.dit import TextCache
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextConfig, TextEncoder
-from sorajax.models.vae import VAE, VAEConfig
+from sorajax.models.vae import VAE, VAEConfig, stream_encode
 from sorajax.models.velocity import read_once, velocity_of
 from sorajax.models.vision import Vision, VisionConfig
 from sorajax.sampling.conditions import Conditions
 from sorajax.sampling.progress import reporting
 
 Result = TypeVar("Result")
+MAX_WHOLE_PIXELS = 2**20
+"""Pixels in all frames of a batch up to which one call takes little memory; above it, clips are streamed."""
 
 
 def encode_text(
@@ -147,6 +150,16 @@ def expert_ranges(
     count = int((at >= np.float32(config.boundary)).sum())
     ranges = {"dit": (0, count), "dit_low": (count, len(at))}
     return {part: (first, stop) for part, (first, stop) in ranges.items() if first < stop}
+
+
+def encode_frames(
+    config: VAEConfig, params: dict[str, Any], video: Float[Array, "1 t y x 3"]
+) -> Float[Array, "1 t2 h w c"]:
+    """Encodes frames in [-1, 1]; many pixels as a stream."""
+    if math.prod(video.shape[1:4]) > MAX_WHOLE_PIXELS:
+        return stream_encode(params, config, video)
+    latents: Any = VAE(config).apply({"params": params}, video, method="encode")
+    return latents
 
 
 def decode_whole(

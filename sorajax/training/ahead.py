@@ -15,7 +15,9 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from sorajax.devices.partitioned import read
+from sorajax.devices.placement import Placement
 from sorajax.devices.sharding import batch_sharding, shardings
+from sorajax.sampling.memory import PlannedProgram
 from sorajax.training.flops import training_flops
 from sorajax.training.loop import LoopConfig
 from sorajax.training.optimizer import make_optimizer
@@ -181,18 +183,11 @@ def peak_of(memory: Any) -> int:
     return getattr(memory, "peak_memory_in_bytes", 0) or memory.argument_size_in_bytes + memory.temp_size_in_bytes
 
 
-def compile_program(stage: Any, mesh: Mesh) -> Any:
-    """Compiles a stage of sampling (`sorajax.sampling.memory`) with its weights spread over `mesh`. Raises TooLarge."""
-    weights, *rest = stage.arguments
-    placed = jax.tree.map(
-        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), weights, shardings(weights, mesh)
-    )
-    whole = NamedSharding(mesh, P())
-    rest = [jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), part) for part in rest]
-    platform = mesh.devices.flat[0].platform
-    with jax.set_mesh(mesh):
-        traced = jax.jit(stage.function).trace(placed, *rest)
-        return compile_lowered(traced.lower(lowering_platforms=("cuda" if platform == "gpu" else platform,)))
+def compile_program(stage: PlannedProgram, placement: Placement) -> Any:
+    """Compiles a stage of sampling for the devices of a mesh, as the pipeline does on them. Raises TooLarge."""
+    assert placement.mesh is not None
+    platform = placement.mesh.devices.flat[0].platform
+    return compile_lowered(stage.lower(placement, ("cuda" if platform == "gpu" else platform,)))
 
 
 def alternatives(devices: int, heads: int) -> list[dict[str, int]]:

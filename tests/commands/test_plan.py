@@ -8,11 +8,13 @@ import jax
 import pytest
 
 from sorajax.commands.plan import main
+from sorajax.devices.partitioned import work_of
+from sorajax.devices.placement import Placement
 from sorajax.devices.sharding import axes_text, make_mesh
 from sorajax.evaluation import plans
 from sorajax.evaluation.markdown import blocks, weights_of
 from sorajax.evaluation.options import Sampling
-from sorajax.evaluation.plans import config_and_weights
+from sorajax.evaluation.plans import bounds, config_and_weights
 from sorajax.models.conditioning import MaskChannels
 from sorajax.models.sora import init_dit, init_text, init_vae, init_vision
 from sorajax.models.vision import VisionConfig
@@ -20,6 +22,7 @@ from sorajax.pretrained.part import abstract_parameters
 from sorajax.sampling.memory import nbytes, sampling_programs
 from sorajax.training.ahead import (
     CHIPS,
+    Chip,
     StepPlan,
     Topology,
     alternatives,
@@ -27,6 +30,7 @@ from sorajax.training.ahead import (
     plan_step,
 )
 from sorajax.training.experiments import load_experiment
+from tests.conftest import TINY
 
 
 def test_a_plan_knows_what_the_step_takes():
@@ -67,12 +71,12 @@ def test_what_is_planned_for_sampling_is_about_what_the_compiler_plans(bits):
     """Of the model in the box, for one CPU device; nothing is computed, so no weights are there."""
     asked = Sampling("sorajax/assets/world", dtype="float32", quantize=bits)
     config, weights = config_and_weights(asked)
-    mesh = make_mesh({}, jax.devices()[:1])
+    one = Placement(make_mesh({}, jax.devices()[:1]))
     found = sampling_programs(config, weights, config.vae.latent_shape(17, 64, 64), 30)
     assert [stage.name for stage in found] == ["text", "transformer", "decoder"]
     for stage in found:
         held = nbytes(stage.arguments[0])
-        compiled = compile_program(stage, mesh).memory_analysis()
+        compiled = compile_program(stage, one).memory_analysis()
         assert compiled.argument_size_in_bytes > (held if stage.name != "decoder" else held / 2)  # half is the encoder
         assert 0.4 < stage.planned / (held + compiled.temp_size_in_bytes) < 2.5
     whole = config_and_weights(Sampling("sorajax/assets/world", dtype="float32"))[1]
@@ -97,9 +101,9 @@ def test_a_picture_and_one_of_two_experts_are_planned_too():
     found = sampling_programs(config, weights, config.vae.latent_shape(17, 64, 64), 30)
     assert [stage.name for stage in found] == ["text", "vision", "encoder", "transformer", "decoder"]
     assert nbytes(found[3].arguments[0]) == nbytes(weights["dit"])
-    mesh = make_mesh({}, jax.devices()[:1])
+    one = Placement(make_mesh({}, jax.devices()[:1]))
     for stage in found[1:4]:
-        compiled = compile_program(stage, mesh).memory_analysis()
+        compiled = compile_program(stage, one).memory_analysis()
         assert 0.4 < stage.planned / (nbytes(stage.arguments[0]) + compiled.temp_size_in_bytes) < 2.5
 
 
@@ -199,3 +203,24 @@ def test_the_world_is_planned_as_it_trains():
     shapes = {plan.bucket: jax.tree.map(lambda x: (x.shape, x.dtype), plan) for plan in planned}
     assert jax.tree.map(lambda x: (x.shape, x.dtype), batch) == shapes[batch.bucket]
     assert jax.eval_shape(stage.init, jax.random.key(0)).keys() == real.init(jax.random.key(0)).keys()
+
+
+def test_a_plan_of_sampling_states_what_devices_send():
+    """The longer of computing and communication is the lower bound."""
+    config, placement = TINY, Placement(make_mesh("data=2,seq=2,tensor=2"))
+    weights = {
+        "text": abstract_parameters(init_text, config.text, "float32"),
+        "dit": abstract_parameters(init_dit, config.dit, "float32"),
+        "vae": abstract_parameters(init_vae, config.vae, "float32"),
+    }
+    stage = sampling_programs(config, weights, config.vae.latent_shape(5, 16, 16), 2)[1]
+    compiled = compile_program(stage, placement)
+    work = work_of(compiled)
+    sent = sum(size for _, size in work.collectives.values())
+    slow_links, slow_chip = (Chip(flops, 0, 0, links) for flops, links in ((1e12, 1e3), (1e3, 1e12)))
+    text = bounds(stage, compiled, slow_links, 8)
+    assert text.startswith(f"at least {sent / 1e3:.1f} s: computing 0.0 s, communication {sent / 1e3:.1f} s (")
+    assert all(kind in text for kind in work.collectives)
+    least = max(work.flops, stage.flops / 8) / 1e3
+    assert bounds(stage, compiled, slow_chip, 8).startswith(f"at least {least:.1f} s: computing {least:.1f} s,")
+    assert "communication" not in bounds(stage, compiled, slow_chip, 1)

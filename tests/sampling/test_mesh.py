@@ -19,7 +19,9 @@ from sorajax.models.sora import SoraConfig, init_vision
 from sorajax.models.text import Tokenizer
 from sorajax.models.vae import VAEConfig
 from sorajax.models.vision import VisionConfig
+from sorajax.sampling.memory import sampling_programs
 from sorajax.sampling.pipeline import Pipeline
+from sorajax.sampling.program import lower
 from sorajax.sampling.request import Request
 from tests.conftest import TINY, tiny_tokenizer
 from tests.weights import init
@@ -165,3 +167,33 @@ def test_a_model_is_loaded_onto_all_devices(tiny_model, monkeypatch):
     model = sorajax.load(tiny_model)
     assert model.params.placement.mesh.size == 8
     assert len(model.params["dit"]["patch_in"]["kernel"].sharding.device_set) == 8
+
+
+@pytest.mark.parametrize(("kind", "axes"), [("channels", "data=2,seq=4"), ("experts", "seq=8"), ("clocks", "")])
+def test_a_plan_lowers_what_the_pipeline_compiles(kind, axes, monkeypatch):
+    placement = Placement(make_mesh(axes)) if axes else ONE_DEVICE
+    model, config = pipeline.__wrapped__(kind, placement), MODELS[kind]
+    lowered = []
+
+    class Lowered:
+        """Is not compiled, and returns zeros."""
+
+        def __init__(self, function, placement, *arguments):
+            self.shapes = jax.eval_shape(function, *arguments)
+            lowered.append(lower(function, placement, *arguments).as_text())
+
+        def compile(self, _):
+            return lambda *_: jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), self.shapes)
+
+    monkeypatch.setattr("sorajax.sampling.program.lower", Lowered)
+    settings = model.plan(Request(("a red ball",)))
+    latents = sampled(model, 1, PICTURE if kind == "channels" else None, 4.0)
+    model.codec.decode(latents, 32, 64)
+    weights = {name: jax.eval_shape(lambda part: part, part) for name, part in model.params.items()}
+    devices = 8 if axes else 1
+    stages = sampling_programs(config, weights, settings.latent, settings.steps, 2**30, devices, times=settings.times())
+    names = ["text", "vision", "encoder", "transformer", "transformer, low noise", "decoder"]
+    absent = {"clocks": {1, 2, 4}, "experts": {1, 2}, "channels": {4}}[kind]
+    assert [stage.name for stage in stages] == [name for number, name in enumerate(names) if number not in absent]
+    for stage in stages:
+        assert stage.lower(placement).as_text() in lowered, stage.name
