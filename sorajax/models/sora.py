@@ -114,6 +114,11 @@ class SoraConfig:
         return self.dit.until_blocks > 0
 
     @property
+    def sampler(self) -> Literal["flow_map", "unipc"]:
+        """Name of the default sampler."""
+        return "flow_map" if self.is_flow_map else "unipc"
+
+    @property
     def window(self) -> int:
         """Length in frames of the longest clip that is generated at once."""
         return max(self.frames)

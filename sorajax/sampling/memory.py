@@ -24,6 +24,7 @@ from sorajax.models.vision import VisionConfig
 from sorajax.sampling.conditions import abstract_conditions
 from sorajax.sampling.program import (
     MAX_WHOLE_PIXELS,
+    Ranges,
     decode_whole,
     encode_frames,
     encode_image,
@@ -91,7 +92,7 @@ def sampling_programs(
         programs.append(vision_program(config.vision, weights["vision"]))
     if config.conditioning.needs_first_frame:
         programs.append(encoder_program(config.vae, weights["vae"], shape))
-    ranges = {"dit": (0, None)} if times is None else expert_ranges(config, SAMPLERS["unipc"], times)
+    ranges = {"dit": (0, None)} if times is None else expert_ranges(config, SAMPLERS[config.sampler], times)
     for part, evaluations in ranges.items():
         programs.append(transformer_program(config, weights["dit"], shape, steps, guided, part, evaluations))
     tiled = in_tiles(config.vae, weights["vae"], shape, memory, devices=devices)
@@ -135,8 +136,8 @@ def transformer_program(
     first, stop = evaluations
     calls = (steps if stop is None else stop) - first
     flops = calls * (2 if guided else 1) * (2 * tokens * matrices(weights) + attention)
-    sampler = SAMPLERS["unipc"]
-    function = partial(sample_latents, config, sampler, guided, None, cycle=None, evaluations=evaluations)
+    sampler = SAMPLERS[config.sampler]
+    function = partial(sample_latents, config, sampler, guided, None, cycle=None, ranges=Ranges(evaluations))
     state = None if part == "dit" else sampler.begin(conditions.known.latent)
     planned = nbytes(weights) + activation_bytes(config, shape, guided)
     name = "transformer" if part == "dit" else "transformer, low noise"

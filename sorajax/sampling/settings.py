@@ -88,7 +88,7 @@ def settings_for(request: Request, config: SoraConfig, at_once: bool = False) ->
         notes += (f"the model was trained at {trained}; {width}x{height} may look worse",)
     if fps != config.fps and frames > 1:
         notes += (f"the model was trained at {config.fps:g} fps; {fps:g} fps may look worse",)
-    sampler = request.sampler or ("flow_map" if config.is_flow_map else "unipc")
+    sampler = request.sampler or config.sampler
     if sampler == "flow_map" and not config.is_flow_map:
         raise BadRequest("sampler flow_map is for distilled models, and this is none: leave out --sampler")
     scale = low = request.guidance_scale  # the requested scale is for both experts, as in the reference
