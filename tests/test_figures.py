@@ -5,7 +5,7 @@ from itertools import combinations
 import pytest
 
 from sorajax.evaluation.markdown import MARK, OPEN, blocks, fingerprint, weights_of
-from sorajax.evaluation.options import Benchmark, Instrument, Reconstruction, Tasks, World
+from sorajax.evaluation.options import Benchmark, Caching, Instrument, Reconstruction, Tasks, World
 from sorajax.models.folder import WORLD
 from tests import ROOT
 
@@ -24,6 +24,8 @@ def known(name: str, block: str = "") -> bool:
         return "```text" in block
     if words[0] == "reference":
         return name in Benchmark("reference", part=tuple(words[1:])).tables  # type: ignore[arg-type]
+    if words[0] == "caching":
+        return name in Caching(steps=int(words[1]) if len(words) > 1 else None).tables
     commands = [World(), Reconstruction(), Instrument(), Benchmark("clip"), Benchmark("films")]
     commands += [Benchmark(EXPERIMENTS[0]), Benchmark(EXPERIMENTS[0], remat=True)]
     return any(name in command.tables for command in commands)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from sorajax.sampling.request import Direction, SamplerName
+from sorajax.sampling.request import CacheName, Direction, SamplerName
 from sorajax.tasks.table import TASKS
 
 MODEL_DEFAULT = "the model's own"
@@ -71,6 +71,11 @@ class Arguments:
     guidance_interval: Annotated[tuple[float, float] | None, option("LOW HIGH", "0 1, all times")] = None
     """Times at which guidance applies, 1 is noise and 0 the finished clip. Outside it the unconditional branch is not
     computed, which saves half of an evaluation."""
+    cache: Annotated[CacheName | None, option("NAME", "none")] = None
+    """Step caching, which leaves out evaluations of the transformer where it hardly changes. mag: by a schedule of one
+    calibrating clip; easy: decided for each clip, which is sampled alone."""
+    cache_threshold: Annotated[float | None, option("ERROR", "0.06 for mag, 0.05 for easy")] = None
+    """How much --cache may change, above 0: more is faster and less exact."""
     temperature: Annotated[float | None, option("FACTOR", MODEL_DEFAULT)] = None
     """Factor of the initial noise, above 0: below 1 clips vary less and are more typical."""
     sampler: Annotated[SamplerName | None, option("NAME", "unipc, flow_map for distilled models")] = None

@@ -5,12 +5,14 @@
     python -m sorajax.evaluate reconstruction --model runs/videos_vae --folder videos
     python -m sorajax.evaluate instrument
     python -m sorajax.evaluate tasks --model world
+    python -m sorajax.evaluate caching --model world
     python -m sorajax.evaluate world --num 128 --markdown README.md docs/benchmarks.md
 
 `world` samples clips of prompts and reads them back. `reconstruction` measures the autoencoder; it takes an autoencoder
 without a transformer too, and with --folder measures it on your own videos. `instrument` measures the reader's accuracy
 on rendered clips, an upper bound for the others. `tasks` measures every task (stills, extensions, edits, storyboards, a
-minute of film); `--rows extend edit` measures some. Each prints a table with 95% intervals, and with --json writes
+minute of film); `--rows extend edit` measures some. `caching` measures what --cache of sorajax.sample saves and costs;
+with --calibrate it prepares a model for `--cache mag`. Each prints a table with 95% intervals, and with --json writes
 {split: {attribute: {accuracy, low, high, num}}}. With --markdown each writes its tables into pages, and below each
 table the conditions of its figures: command, settings, commit, weights, hardware and date.
 
@@ -29,7 +31,7 @@ import tyro
 from sorajax.commands.failures import complain
 from sorajax.errors import BadRequest
 from sorajax.evaluation.markdown import Measured, command_line, commit, small_line, write_pages
-from sorajax.evaluation.options import Common, Instrument, Reconstruction, Tasks, World, check
+from sorajax.evaluation.options import Caching, Common, Instrument, Reconstruction, Tasks, World, check
 from sorajax.files import whole_file
 
 PROGRAM = "python -m sorajax.evaluate"
@@ -47,6 +49,7 @@ SUBCOMMANDS = {
     "world": Subcommand(World, "sorajax.evaluation.world", "measure"),
     "reconstruction": Subcommand(Reconstruction, "sorajax.evaluation.reconstruction", "measure"),
     "instrument": Subcommand(Instrument, "sorajax.evaluation.world", "measure_truth"),
+    "caching": Subcommand(Caching, "sorajax.evaluation.caching", "measure"),
     "tasks": Subcommand(Tasks, "sorajax.evaluation.asking", "measure"),
 }
 COMMAND: Any = reduce(or_, (Annotated[row.options, tyro.conf.subcommand(name)] for name, row in SUBCOMMANDS.items()))
@@ -72,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def write(start: str, options: Common | Tasks, measured: Measured, source: str) -> None:
+def write(start: str, options: Common | Tasks | Caching, measured: Measured, source: str) -> None:
     """Writes the figures to --json and the tables to --markdown, and prints their paths."""
     if options.json:
         with whole_file(options.json.expanduser()) as temporary:

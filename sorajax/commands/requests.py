@@ -34,6 +34,8 @@ def as_request(arguments: Arguments) -> Request:
         guidance_scale=arguments.guidance_scale,
         guidance_scale_low=arguments.guidance_scale_low,
         guidance_interval=arguments.guidance_interval,
+        cache=arguments.cache,
+        cache_threshold=arguments.cache_threshold,
         temperature=arguments.temperature,
         sampler=arguments.sampler,
         shift=arguments.shift,

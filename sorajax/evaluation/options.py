@@ -127,7 +127,38 @@ class Tasks:
         return ("-".join(("tasks", *self.rows)).replace(" ", "-"),)
 
 
-def check(options: Common | Tasks) -> None:
+@dataclass(frozen=True)
+class Caching:
+    """Measures step caching: evaluations saved, and PSNR against the clip without a cache."""
+
+    model: str = "world"
+    """`world`, the embedded model, or the folder or name of another one."""
+    num: int = 16
+    """Clips, of prompts of the world."""
+    prompts: tuple[str, ...] = ()
+    """Your own prompts instead, one clip each."""
+    mag: tuple[float, ...] = (0.06, 0.12)
+    """Thresholds of `--cache mag`."""
+    easy: tuple[float, ...] = (0.2, 0.4)
+    """Thresholds of `--cache easy`."""
+    steps: int | None = None
+    """Denoising steps; the model's own by default."""
+    calibrate: bool = False
+    """First calibrate `--cache mag` by one clip; the result is written beside the model's weights."""
+    seed: int = 0
+    """Seed of the prompts and of the noise, 0 or more."""
+    json: Path | None = None
+    """A file for the figures; an existing one is replaced."""
+    markdown: tuple[Path, ...] = ()
+    """Pages for the table, which replaces the text between the lines `<!-- measured: caching -->` and
+    `<!-- end: caching -->`; with --steps the name has the steps too, e.g. `caching-30`."""
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        return ("caching" if self.steps is None else f"caching-{self.steps}",)
+
+
+def check(options: Common | Tasks | Caching) -> None:
     """Raises BadRequest for options that are wrong, before anything is loaded."""
     if options.num < 1:
         raise BadRequest(f"--num {options.num} is not allowed: use at least 1, e.g. 256")

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from sorajax.devices.residency import Parts
+from sorajax.diffusion.caching import Schedule
 from sorajax.diffusion.fixed_frames import Known
 from sorajax.diffusion.guidance import guided_evaluations
 from sorajax.diffusion.looped import Cycle
@@ -61,12 +62,14 @@ class Denoiser:
         """
         conditions, state = self.conditions(clips, settings, times, known, extra, anchor_gap), None
         sampler = SAMPLERS[settings.sampler]
-        guided = guided_evaluations(evaluation_times(self.config, sampler, times), settings.guidance_interval)
+        at = evaluation_times(self.config, sampler, times)
+        guided = guided_evaluations(at, settings.guidance_interval)
+        cache = None if settings.cache is None else settings.cache.schedule(at)
         for part, evaluations in expert_ranges(self.config, sampler, times).items():
             scale = settings.guidance_scale_low if part == "dit_low" else settings.guidance_scale
             conditions = conditions._replace(guidance_scale=np.asarray(scale, np.float32))
             ranges = Ranges(evaluations, guided if scale != 1 else (0, 0))
-            state = self._evaluated(part, conditions, state, settings, ranges, cycle)
+            state = self._evaluated(part, conditions, state, settings, ranges, cache, cycle)
         assert state is not None
         self.bar.finish_sampling()
         return state[0]
@@ -92,17 +95,29 @@ class Denoiser:
         state: State | None,
         settings: Settings,
         ranges: Ranges,
+        cache: Schedule | None,
         cycle: Cycle | None,
     ) -> State:
         """The sampler's state after one transformer's evaluations, a program that is compiled once for these shapes."""
         config = replace(self.config, dit=replace(self.config.dit, unroll=1))  # a loop compiles sooner, runs as fast
         report = self.bar.report if self.bar.visible else None
+        sampler = SAMPLERS[settings.sampler]
         function = partial(
-            sample_latents, config, SAMPLERS[settings.sampler], settings.guided, report, cycle=cycle, ranges=ranges
+            sample_latents, config, sampler, settings.guided, report, cycle=cycle, ranges=ranges, cache=cache
         )
         shapes = tuple(jax.tree.leaves(jax.tree.map(lambda x: (np.shape(x), jnp.result_type(x)), (conditions, state))))
         structure = jax.tree.structure((conditions, state))
-        kind = ("transformer", shapes, structure, settings.sampler, settings.guided, report is None, cycle, ranges)
+        kind = (
+            "transformer",
+            shapes,
+            structure,
+            settings.sampler,
+            settings.guided,
+            report is None,
+            cycle,
+            ranges,
+            cache,
+        )
         return self.programs(kind, function, self.params[part], conditions, state)
 
     def inputs(self, frames: ConditioningFrames | None, shape: tuple[int, ...]) -> tuple[Known, ExtraInputs]:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sorajax.devices.compilation import claim_memory, enable_compilation_cache
-from sorajax.models.folder import WORLD
+from sorajax.models.folder import CONFIG, WORLD
 from sorajax.models.text import Tokenizer
+from sorajax.pretrained.hub import resolve_model
 from sorajax.pretrained.open import Bits, Dtype, Lora, open_parts
 from sorajax.sampling.pipeline import Pipeline
 
@@ -39,4 +40,8 @@ def load(
     adapters = [lora if isinstance(lora, str) else f"{lora[0]}:{lora[1]:g}" for lora in loras]
     options = {"dtype": dtype, "adapters": adapters, "quantize": quantize}
     options = {option: value for option, value in options.items() if value}
-    return Pipeline(config, params, Tokenizer(tokenizer, config.text.tokens), EMBEDDED if embedded else name, options)
+    folder = WORLD if embedded else resolve_model(model)
+    if (folder / "model" / CONFIG).is_file():  # a training directory
+        folder /= "model"
+    words = Tokenizer(tokenizer, config.text.tokens)
+    return Pipeline(config, params, words, EMBEDDED if embedded else name, options, folder)

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from sorajax.devices.placement import Placement
 from sorajax.devices.residency import WEIGHTS_SHARE, Parts
 from sorajax.devices.sharding import frames_spec, replicated
+from sorajax.diffusion.caching import EasyCache
 from sorajax.diffusion.samplers import SAMPLERS
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextConfig
@@ -33,6 +34,7 @@ from sorajax.sampling.program import (
     lower,
     sample_latents,
 )
+from sorajax.sampling.settings import Settings
 
 SPARE = 1.25
 """Factor by which a compiled program may exceed its estimate."""
@@ -151,6 +153,16 @@ def activation_bytes(config: SoraConfig, shape: tuple[int, ...], guided: bool = 
     per_token = 2 * (dit.width + dit.hidden)
     read = config.text.tokens + (0 if config.vision is None else config.vision.tokens)
     return (2 if guided else 1) * (tokens_of(config, shape) * per_token + 2 * dit.depth * read * dit.width) * item
+
+
+def batch_of(params: Parts, config: SoraConfig, settings: Settings, batch: int | None, clips: int) -> int:
+    """Clips per sampling call: `batch`, or by default 1 on CPU and as many as fit, at most 8, on accelerators; at most
+    `clips`. EasyCache decides for a whole batch, so its clips are sampled one by one."""
+    if isinstance(settings.cache, EasyCache):
+        return 1
+    limit = 1 if jax.default_backend() == "cpu" else 8
+    clip_bytes = activation_bytes(config, settings.latent, settings.guided)
+    return min(batch or params.batch_that_fits(limit, "dit", clip_bytes), clips)
 
 
 def check_fits(params: Parts, config: SoraConfig, shape: tuple[int, ...], guided: bool) -> None:

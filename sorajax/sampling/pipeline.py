@@ -8,6 +8,7 @@ alone, not on its batch.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -20,15 +21,16 @@ from sorajax.media.video import Film, Frames, Video, Videos
 from sorajax.models.conditioning import ConditioningFrames
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import Tokenizer
+from sorajax.sampling.calibration import step_cache
 from sorajax.sampling.codec import Codec
 from sorajax.sampling.denoiser import Denoiser
 from sorajax.sampling.film import film_frames
-from sorajax.sampling.memory import activation_bytes, check_fits
+from sorajax.sampling.memory import batch_of, check_fits
 from sorajax.sampling.pixels import restore_fixed_pixels
 from sorajax.sampling.program import Programs
 from sorajax.sampling.progress import Bar
 from sorajax.sampling.prompts import Prompts
-from sorajax.sampling.request import Request, SamplerName
+from sorajax.sampling.request import CacheName, Request, SamplerName
 from sorajax.sampling.settings import Settings, metadata, notes_on, settings_for
 from sorajax.sampling.shots import Shot, check_first_frames, shots_metadata, shots_of
 from sorajax.sampling.store import WindowStore
@@ -45,9 +47,11 @@ class Pipeline:
         tokenizer: Tokenizer,
         name: str,
         load_options: Mapping[str, Any] | None = None,
+        folder: Path | None = None,
     ):
         """`load_options`: how the model was changed when it was opened (dtype, adapters, quantize), as JSON values; the
-        metadata of each clip record them."""
+        metadata of each clip record them. folder: where its weights are, and its calibration."""
+        self.folder = folder
         self.config, self.tokenizer, self.name, self.load_options = config, tokenizer, name, dict(load_options or {})
         self.params = params if isinstance(params, Parts) else Parts.of(jax.device_put(params))
         self.bar, programs = Bar(), Programs(self.params.placement)
@@ -74,6 +78,8 @@ class Pipeline:
         guidance_scale_low: float | None = None,
         temperature: float | None = None,
         guidance_interval: tuple[float, float] | None = None,
+        cache: CacheName | None = None,
+        cache_threshold: float | None = None,
     ) -> Videos:
         """Samples `num` videos of each prompt, in order. `Request` describes the settings. Raises BadRequest."""
         prompts = (prompts,) if isinstance(prompts, str) else tuple(prompts)
@@ -94,6 +100,8 @@ class Pipeline:
             guidance_scale_low,
             temperature,
             guidance_interval,
+            cache,
+            cache_threshold,
         )
         settings = self.plan(request)
         for text in settings.notes:
@@ -105,12 +113,13 @@ class Pipeline:
         however long it is. Raises BadRequest where the model or the memory does not allow the request."""
         try:
             settings = settings_for(request, self.config, at_once)
+            cache = step_cache(request, self.folder, self.load_options, self.name)
             notes = notes_on(self.tokenizer, self.config, request.prompts, settings.negative)
             largest = settings.of_window() if settings.in_windows else settings
             check_fits(self.params, self.config, largest.latent, settings.guided)
         except ValueError as error:
             raise BadRequest(str(error)) from error
-        return replace(settings, notes=(*settings.notes, *notes))
+        return replace(settings, notes=(*settings.notes, *notes), cache=cache)
 
     def stream(
         self,
@@ -122,19 +131,14 @@ class Pipeline:
     ) -> Iterator[Video]:
         """Yields the videos in order: `num` of the first prompt, then of the next.
 
-        batch: clips per sampling call; the default is 1 on CPU, and as many as fit, at most 8, on accelerators.
-        conditioning: frames that are fixed in each clip. cycle: each clip is a loop, and the settings are those of one
-        view of it. With settings `in_windows` and neither of these, each clip is a film.
+        batch: clips per sampling call, see `batch_of`. conditioning: frames that are fixed in each clip. cycle: each
+        clip is a loop, of which the settings are one view. Else, with settings `in_windows`, each clip is a film.
         """
         clips = request.clips
         if settings.in_windows and conditioning is None and cycle is None:
-            for prompt, seed in clips:
-                yield self.film(settings, shots_of(prompt, settings.frames), seed).whole()
+            yield from (self.film(settings, shots_of(prompt, settings.frames), seed).whole() for prompt, seed in clips)
             return
-        limit = 1 if jax.default_backend() == "cpu" else 8
-        clip_bytes = activation_bytes(self.config, settings.latent, settings.guided)
-        batch = batch or self.params.batch_that_fits(limit, "dit", clip_bytes)
-        batch = min(batch, len(clips))
+        batch = batch_of(self.params, self.config, settings, batch, len(clips))
         groups = [clips[start : start + batch] for start in range(0, len(clips), batch)]
         times = settings.times(1.0 if conditioning is None else conditioning.strength)
         count = settings.latent[0] if cycle is None else cycle.latents

@@ -14,6 +14,7 @@ from flax.errors import FlaxError
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from sorajax.devices.placement import ONE_DEVICE, Placement
+from sorajax.diffusion.caching import Schedule, advance
 from sorajax.diffusion.fixed_frames import Velocity, drop_conditioning
 from sorajax.diffusion.flow import whole_times
 from sorajax.diffusion.guidance import guided_pair
@@ -74,12 +75,13 @@ def sample_latents(
     *,
     cycle: Cycle | None = None,
     ranges: Ranges = Ranges(),  # noqa: B008 (a value)
+    cache: Schedule | None = None,
 ) -> State:
     """Samples latents; returns the sampler's state, whose first entry they are.
 
     params: of the transformer, or of one of two experts. guided: whether the context has negative prompts. ranges:
-    which evaluations these parameters make. state: of the sampler after the expert before. report: called with the time
-    of each evaluation.
+    which evaluations these parameters make. cache: see `diffusion.caching`. state: of the sampler after the expert
+    before. report: called with the time of each evaluation.
     """
     b, *shape = conditions.known.latent.shape
     noise = jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), shape))(conditions.seeds)
@@ -95,7 +97,11 @@ def sample_latents(
         text = read if is_guided else read.of_first(b)
         velocity = conditioned(config, is_guided, {"params": params}, text, conditions, noise, cycle)
         velocity = velocity if report is None else reporting(velocity, report)
-        state = sampler.advance(velocity, state, tuple(row[first:stop] for row in rows))
+        part = tuple(row[first:stop] for row in rows)
+        if cache is None:
+            state = sampler.advance(velocity, state, part)
+        else:
+            state = advance(sampler, velocity, cache, state, part, (first, stop))
     return state
 
 

@@ -16,6 +16,7 @@ from sorajax.media import MAX_FPS, MIN_FPS
 
 Direction = Literal["forward", "backward", "both"]
 SamplerName = Literal["unipc", "dpmpp_2m", "heun", "euler", "flow_map"]
+CacheName = Literal["mag", "easy"]
 EXAMPLE = '"a red ball bounces on a grey floor"'
 SCENE = '{"prompt": "a red ball bounces", "seconds": 2, "join": "continue"}'
 CUT = re.compile(r"[.,;]?\s*\bcut to:\s*", re.IGNORECASE)
@@ -37,7 +38,8 @@ class Request:
     guidance_scale_low: for the second of two experts, which has the low noise levels; None is the same scale, or the
     model's default. guidance_interval: (low, high), the times in [0, 1] at which guidance applies; None is all.
     shift: timestep shift, above 0. temperature: factor of the initial noise, above 0; clips vary less below 1.
-    seeds: a seed for each prompt instead of `seed`, with one clip per prompt.
+    seeds: a seed for each prompt instead of `seed`, with one clip per prompt. cache: step caching, with a threshold
+    above 0 below which an evaluation is left out.
     """
 
     prompts: tuple[str, ...]
@@ -57,6 +59,8 @@ class Request:
     temperature: float | None = None
     guidance_interval: tuple[float, float] | None = None
     seeds: tuple[int, ...] = ()
+    cache: CacheName | None = None
+    cache_threshold: float | None = None
 
     @property
     def clips(self) -> list[tuple[str, int]]:
@@ -108,6 +112,13 @@ class Request:
             raise BadRequest(f"fps {self.fps:g} is not allowed: use {MIN_FPS} to {MAX_FPS}, e.g. 8")
         if self.sampler not in (None, *(samplers := get_args(SamplerName))):
             raise BadRequest(f"sampler {self.sampler!r} is unknown: use {', '.join(samplers)}")
+        if self.cache not in (None, *get_args(CacheName)):
+            raise BadRequest(f"cache {self.cache!r} is unknown: use {' or '.join(get_args(CacheName))}")
+        self._check_positive("cache_threshold", self.cache_threshold, "e.g. 0.06")
+        if self.cache_threshold is not None and self.cache is None:
+            raise BadRequest(
+                f"cache_threshold {self.cache_threshold:g} needs a cache: choose mag or easy, or leave it out"
+            )
         self._check_positive("shift", self.shift, "1 is an even schedule, 3 to 8 suits larger clips")
         self._check_positive("temperature", self.temperature, "1 is the noise of training, at 0.8 clips vary less")
         for name in ("guidance_scale", "guidance_scale_low"):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from sorajax.diffusion.caching import Cache, EasyCache, MagCache
 from sorajax.diffusion.flow import schedule
 from sorajax.errors import BadRequest
 from sorajax.models.sora import SoraConfig
@@ -44,6 +45,8 @@ class Settings:
     in_windows: bool = False
     """Whether the clip is a film: longer than the model's window, sampled window by window."""
     guidance_interval: tuple[float, float] = ALWAYS
+    cache: Cache | None = None
+    """Step caching, see `diffusion.caching`."""
 
     @property
     def guided(self) -> bool:
@@ -141,6 +144,8 @@ def metadata(settings: Settings, prompt: str, seed: int, model: Mapping[str, Any
     """Settings that reproduce a clip, as JSON values; `model` are the entries that name the model."""
     low = {} if settings.model.boundary is None else {"guidance_scale_low": settings.guidance_scale_low}
     interval = {} if settings.guidance_interval == ALWAYS else {"guidance_interval": [*settings.guidance_interval]}
+    named = settings.cache if isinstance(settings.cache, MagCache | EasyCache) else None
+    cache = {} if named is None else {"cache": named.name, "cache_threshold": named.threshold}
     return {
         "prompt": prompt,
         "negative": settings.negative,
@@ -150,6 +155,7 @@ def metadata(settings: Settings, prompt: str, seed: int, model: Mapping[str, Any
         "guidance_scale": settings.guidance_scale,
         **low,
         **interval,
+        **cache,
         "temperature": settings.temperature,
         "sampler": settings.sampler,
         "shift": settings.shift,

@@ -1,0 +1,85 @@
+"""A calibration belongs to one model, and a cached clip is nearly the uncached one."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import sorajax
+from sorajax.diffusion.caching import MagCache
+from sorajax.errors import BadRequest
+from sorajax.evaluation.caching import calibrate, psnr, sampled
+from sorajax.models.folder import WORLD
+from sorajax.sampling.calibration import FILE, identity_of, read_calibration, write_calibration
+from sorajax.sampling.request import Request
+from sorajax.tasks import animate
+
+REQUEST = Request("a red ball", steps=8)
+
+
+@pytest.fixture
+def folder(tiny_model, tmp_path):
+    """A copy of the tiny model, calibrated."""
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    pipeline = sorajax.load(folder)
+    with pytest.raises(BadRequest, match="is not calibrated for --cache mag: run python"):
+        pipeline.plan(Request("a red ball", cache="mag"))
+    assert calibrate(pipeline, REQUEST) == folder / FILE
+    return folder
+
+
+def test_a_calibrated_model_leaves_evaluations_out(folder):
+    pipeline = sorajax.load(folder)
+    values = json.loads((folder / FILE).read_text())
+    assert len(values["times"]) == len(values["ratios"]) == 8
+    whole, total = sampled(pipeline, [REQUEST])
+    assert total == 8
+    for name in ("mag", "easy"):
+        frames, count = sampled(pipeline, [Request("a red ball", steps=8, cache=name, cache_threshold=0.5)])
+        assert 3 <= count < 8
+        assert 20 < psnr(whole[0], frames[0]) <= 99
+    (video,) = pipeline("a red ball", steps=8, cache="mag", cache_threshold=0.5)
+    assert {"cache": "mag", "cache_threshold": 0.5}.items() <= video.metadata.items()
+
+
+def test_fixed_frames_stay_fixed_with_a_cache(folder):
+    pipeline = sorajax.load(folder)
+    (clip,) = pipeline("a red ball", steps=8)
+    (whole,) = animate(pipeline, Request("a red ball", steps=8), clip)
+    for name in ("mag", "easy"):
+        (made,) = animate(pipeline, Request("a red ball", steps=8, cache=name, cache_threshold=0.5), clip)
+        assert np.array_equal(made.frames[0], whole.frames[0])
+        assert not np.array_equal(made.frames, whole.frames)
+
+
+def test_the_calibration_of_another_model_is_refused(folder):
+    weights = folder / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(BadRequest, match="was calibrated for another model or other adapters") as caught:
+        sorajax.load(folder).plan(Request("a red ball", cache="mag"))
+    assert "\n" not in str(caught.value)
+
+
+def test_adapters_make_another_model(tmp_path):
+    (tmp_path / "a.safetensors").write_bytes(b"weights")
+    write_calibration(tmp_path, ["x/one.safetensors:1"], MagCache((1.0, 0.5), (1.0, 0.9), 0.1))
+    assert read_calibration(tmp_path, ["y/one.safetensors:1"], "m", 0.2) == MagCache((1.0, 0.5), (1.0, 0.9), 0.2)
+    for adapters in ([], ["x/one.safetensors:0.5"]):
+        with pytest.raises(BadRequest, match="other adapters"):
+            read_calibration(tmp_path, adapters, "m", 0.2)
+
+
+@pytest.mark.parametrize("text", ["no JSON", "[]", "{}", '{"model": 1, "times": [1], "ratios": [1, 2]}'])
+def test_a_damaged_calibration_is_one_line(tmp_path, text):
+    (tmp_path / FILE).write_text(text)
+    with pytest.raises(BadRequest, match=FILE) as caught:
+        read_calibration(tmp_path, [], "m", 0.2)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_bundled_model_is_calibrated():
+    assert json.loads((WORLD / FILE).read_text())["model"] == identity_of(WORLD)
