@@ -58,9 +58,9 @@ class Request:
     guidance_scale_low: float | None = None
     temperature: float | None = None
     guidance_interval: tuple[float, float] | None = None
-    seeds: tuple[int, ...] = ()
     cache: CacheName | None = None
     cache_threshold: float | None = None
+    seeds: tuple[int, ...] = ()
 
     @property
     def clips(self) -> list[tuple[str, int]]:
