@@ -94,6 +94,8 @@ def settings_for(request: Request, config: SoraConfig, at_once: bool = False) ->
     sampler = request.sampler or config.sampler
     if sampler == "flow_map" and not config.is_flow_map:
         raise BadRequest("sampler flow_map is for distilled models, and this is none: leave out --sampler")
+    if sampler == "flow_map" and request.cache:
+        raise BadRequest("a cache is for models that are not distilled, which take more steps: leave out --cache")
     scale = low = request.guidance_scale  # the requested scale is for both experts, as in the reference
     if scale is None:
         scale, low = config.guidance_scale, config.guidance_scale_low

@@ -68,6 +68,8 @@ def test_a_student_samples_in_its_steps_without_guidance(teacher, student):
     other = pipeline("a red ball", negative="blue")[0]
     assert other.metadata["guidance_scale"] == TRAINING.negative_scale
     assert np.abs(other.frames.astype(int) - video.frames).max() > 0  # a negative prompt is heeded
+    with pytest.raises(BadRequest, match="a cache is for models that are not distilled"):
+        pipeline("a red ball", cache="easy")
 
 
 def test_a_teacher_is_no_flow_map(teacher):
