@@ -7,7 +7,7 @@ import pytest
 
 from sorajax.diffusion.caching import EasyCache, MagCache, Recording, Reuses, advance, calibrated
 from sorajax.diffusion.flow import schedule
-from sorajax.diffusion.samplers import SAMPLERS
+from sorajax.diffusion.samplers import SOLVERS
 
 X = jax.random.normal(jax.random.key(0), (2, 3, 4, 4, 2))
 DATA = jax.random.normal(jax.random.key(1), X.shape)
@@ -16,7 +16,7 @@ TIMES = np.asarray(schedule(10, 3.0))
 
 def run(cache, velocity, sampler="euler", x=X):
     """The result of sampling with a cache, and the times of the evaluations that were computed."""
-    computed, solver = [], SAMPLERS[sampler]
+    computed, solver = [], SOLVERS[sampler]
 
     def counted(x, time):
         jax.debug.callback(lambda time: computed.append(float(time)), time.max())
@@ -37,11 +37,11 @@ def turning(x, time):
     return jnp.sin(3 * x + 5 * time[..., None, None, None])
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", SOLVERS)
 def test_a_cache_that_reuses_nothing_is_the_sampler(sampler):
     """Each step evaluates once, at its state's first latent and its row's time."""
-    rows = SAMPLERS[sampler].rows(jnp.asarray(TIMES))
-    expected = jax.jit(lambda x: SAMPLERS[sampler](turning, x, jnp.asarray(TIMES)))(X)
+    rows = SOLVERS[sampler].rows(jnp.asarray(TIMES))
+    expected = jax.jit(lambda x: SOLVERS[sampler](turning, x, jnp.asarray(TIMES)))(X)
     for cache in (Reuses((False,) * len(rows[0])), EasyCache(1e-9)):
         made, computed = run(cache, turning, sampler)
         np.testing.assert_allclose(made, expected, atol=1e-5)
