@@ -81,7 +81,7 @@ class DiTConfig:
                 f"width {self.width} does not split into {self.heads} heads of even width: "
                 "choose a width that is a multiple of 2 * heads"
             )
-        if not 0 <= self.until_blocks < self.depth:
+        if self.until_blocks and not 0 < self.until_blocks < self.depth:
             raise ValueError(
                 f"until_blocks {self.until_blocks} is not allowed: of {self.depth} blocks 0 to {self.depth - 1} can "
                 "read the second time"

@@ -49,7 +49,7 @@ def test_with_and_without_a_clock_agree_to_the_bit_until_the_rate_falls(tmp_path
     assert 40 < state.step < 60
     by_steps, by_minutes = (Checkpoints(tmp_path / name / "checkpoints") for name in ("steps", "minutes"))
     for step, equal in ((6, True), (18, True), (36, False)):
-        assert same(by_steps.restore(state, step).state, by_minutes.restore(state, step).state) is equal
+        assert same(by_steps.restore(state.core(), step).state, by_minutes.restore(state.core(), step).state) is equal
 
 
 def test_the_rate_falls_by_the_clock_as_it_would_by_steps():
