@@ -1,8 +1,15 @@
-"""The bundled model in 4 evaluations: distills the 9-layer teacher, with its guidance, into a flow map.
+"""The bundled model in 4 evaluations: distills it, with its guidance, into a flow map.
 
     python -m sorajax.train configs/distill_world.py
+    python -m sorajax.evaluate world --model runs/distill_world --num 512 --splits seen held_out
 
-docs/training.md says what the student learns; its figures are in the model card.
+docs/training.md says what the student learns.
+
+Hardware: 2 CPU cores.
+Time: 2.6 s a step on quiet cores, so 65 minutes, after 12 minutes of compiling on busy ones.
+Result: not of all 1,500 steps. After 213 steps and 159 more from there, in 100 minutes on busy cores, 4 evaluations make
+61.7 / 62.5% of 512 whole prompts as asked, seen / held out; the teacher's 24 make 70.7 / 71.5%. Of 128 seen prompts 1, 2
+and 8 evaluations make 18.0, 46.9 and 63.3%. So the bundled model is not replaced.
 """
 
 from sorajax.data.buckets import Bucket
