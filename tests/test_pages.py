@@ -110,7 +110,7 @@ def reader(tmp_path_factory):
         still.save(folder / name)
     for name in ("clip.mp4", "a.mp4", "b.mp4"):
         clip.save(folder / name)
-    for name in ("runs/world_dit", "runs/videos_dit", "models/before", "runs/after"):
+    for name in ("runs/world_dit", "runs/distill_world", "runs/videos_dit", "models/before", "runs/after"):
         (folder / name).symlink_to(WORLD)
     (folder / "runs" / "world_lora" / "model").mkdir(parents=True)
     config, params, _ = load_model(WORLD, SoraConfig)

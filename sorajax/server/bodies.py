@@ -84,9 +84,9 @@ def short(value: Any) -> str:
 
 
 def nested(items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """The object that the names of a form describe: a[b] is a field of a, and a[] or a repeated name a list's entry.
+    """The object that the names of a form describe: `a[b]` is a field of a, `a[]` or a repeated name a list's entry.
 
-    Entries of a list of objects, as in a[][b], begin anew where a field comes again. Raises ApiError.
+    Entries of a list of objects, as in `a[][b]`, begin anew where a field comes again. Raises ApiError.
     """
     found: dict[str, Any] = {}
     for name, value in items:
