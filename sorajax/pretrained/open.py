@@ -47,6 +47,7 @@ def open_parts(
     bits: Bits | None = None,
     limited: bool = True,
     mesh: str | None = None,
+    folder: Path | None = None,
 ) -> tuple[SoraConfig, Parts, str, str]:
     """A model's config, its parts, the JSON of its tokenizer, and its name.
 
@@ -54,9 +55,9 @@ def open_parts(
     the name of open weights on the Hugging Face hub. Adapters are merged, and with `bits` transformers and text encoder
     are quantized, parameter by parameter while they are loaded. `limited`: parts share the devices' memory, and a part
     that does not fit raises ValueError; otherwise memory is not limited. mesh: see `choose_placement`.
-    Raises FileNotFoundError and ValueError, each on one line.
+    folder: where the model is, if the caller knows. Raises FileNotFoundError and ValueError, each on one line.
     """
-    folder = resolve_model(model)
+    folder = folder or resolve_model(model)
     config, sources, tokenizer, name = _opened(folder, model_name(folder) if is_path(model) else str(model), dtype)
     adapters = adapters_of(config, loras)
     quantization = {part: bits if part in QUANTIZED else None for part in sources}

@@ -36,11 +36,12 @@ def load(
     claim_memory()
     enable_compilation_cache()
     embedded = str(model) == EMBEDDED
-    config, params, tokenizer, name = open_parts(WORLD if embedded else model, dtype, loras, quantize, mesh=mesh)
+    folder = WORLD if embedded else resolve_model(model)
+    found = open_parts(WORLD if embedded else model, dtype, loras, quantize, mesh=mesh, folder=folder)
+    config, params, tokenizer, name = found
     adapters = [lora if isinstance(lora, str) else f"{lora[0]}:{lora[1]:g}" for lora in loras]
     options = {"dtype": dtype, "adapters": adapters, "quantize": quantize}
     options = {option: value for option, value in options.items() if value}
-    folder = WORLD if embedded else resolve_model(model)
     if (folder / "model" / CONFIG).is_file():  # a training directory
         folder /= "model"
     words = Tokenizer(tokenizer, config.text.tokens)
