@@ -80,28 +80,28 @@ async def latencies(address: str) -> dict[str, float]:
     import httpx
 
     limits = httpx.Limits(max_connections=POLLERS + 10)
-    async with httpx.AsyncClient(base_url=f"{address}/v1/videos", timeout=60, limits=limits) as client:
-        film = (await client.post("", json={"prompt": PROMPT, "seconds": 600})).json()["id"]
-        while (await client.get(f"/{film}")).json()["progress"] < 1:
+    async with httpx.AsyncClient(base_url=f"{address}/v1", timeout=60, limits=limits) as client:
+        film = (await client.post("/videos", json={"prompt": PROMPT, "seconds": 600})).json()["id"]
+        while (await client.get(f"/videos/{film}")).json()["progress"] < 1:
             await asyncio.sleep(0.1)
         polling = True
 
         async def poll() -> None:
             while polling:
-                await client.get(f"/{film}")
+                await client.get(f"/videos/{film}")
                 await asyncio.sleep(0.5)  # as the answer's header says
 
         pollers = [asyncio.create_task(poll()) for _ in range(POLLERS)]
         taken = []
         for _ in range(CREATED):
             begun = time.perf_counter()
-            answer = await client.post("", json={"prompt": PROMPT, "frames": 1})
+            answer = await client.post("/videos", json={"prompt": PROMPT, "frames": 1})
             taken.append(1000 * (time.perf_counter() - begun))
-            await client.delete(f"/{answer.json()['id']}")
+            await client.delete(f"/videos/{answer.json()['id']}")
             await asyncio.sleep(0.02)
         polling = False
         await asyncio.gather(*pollers)
-        await client.delete(f"/{film}")
+        await client.delete(f"/videos/{film}")
     taken.sort()
     return {"p50": statistics.median(taken), "p99": taken[int(0.99 * len(taken))]}
 
@@ -110,8 +110,8 @@ def queue_seconds(address: str) -> float:
     """Seconds per clip of a queue of equal jobs, from the first one's end to the last one's."""
     import httpx
 
-    with httpx.Client(base_url=f"{address}/v1/videos", timeout=60) as client:
-        names = [client.post("", json={"prompt": PROMPT, "seed": seed}).json()["id"] for seed in range(QUEUE)]
+    with httpx.Client(base_url=f"{address}/v1", timeout=60) as client:
+        names = [client.post("/videos", json={"prompt": PROMPT, "seed": seed}).json()["id"] for seed in range(QUEUE)]
         wait(client, names[0])
         begun = time.perf_counter()
         wait(client, names[-1])
@@ -123,10 +123,10 @@ def memory_over(address: str, process: subprocess.Popen) -> tuple[int, int]:
     import httpx
 
     found = []
-    with httpx.Client(base_url=f"{address}/v1/videos", timeout=60) as client:
+    with httpx.Client(base_url=f"{address}/v1", timeout=60) as client:
         for count in (MANY // 10, MANY - MANY // 10):
             for _ in range(count):
-                last = client.post("", json={"prompt": PROMPT, "frames": 1, "steps": 1}).json()["id"]
+                last = client.post("/videos", json={"prompt": PROMPT, "frames": 1, "steps": 1}).json()["id"]
             wait(client, last)
             found.append(memory_of(process))
     return found[0], found[1]
@@ -141,7 +141,7 @@ def memory_of(process: subprocess.Popen) -> int:
 
 def wait(client: Any, name: str) -> None:
     """Returns when a video is finished. Raises RuntimeError if it failed."""
-    while (status := client.get(f"/{name}").json()["status"]) != "completed":
+    while (status := client.get(f"/videos/{name}").json()["status"]) != "completed":
         if status == "failed":
             raise RuntimeError(f"the server could not make {name}")
         time.sleep(0.05)
