@@ -26,7 +26,7 @@ def known(name: str, block: str = "") -> bool:
         return name in Benchmark("reference", part=tuple(words[1:])).tables  # type: ignore[arg-type]
     if words[0] == "caching":
         return name in Caching(steps=int(words[1]) if len(words) > 1 else None).tables
-    commands = [World(), Reconstruction(), Instrument(), Benchmark("clip"), Benchmark("films")]
+    commands = [World(), Reconstruction(), Instrument(), Benchmark("clip"), Benchmark("films"), Benchmark("serve")]
     commands += [Benchmark(EXPERIMENTS[0]), Benchmark(EXPERIMENTS[0], remat=True)]
     return any(name in command.tables for command in commands)
 
