@@ -23,7 +23,7 @@ from sorajax.commands.outputs import OutputStores, check_same, check_windows, ou
 from sorajax.commands.requests import as_request
 from sorajax.devices.distributed import print_any_name
 from sorajax.errors import BadRequest, note
-from sorajax.media.formats import is_still
+from sorajax.media.image_reader import is_still
 from sorajax.media.video import Videos
 
 

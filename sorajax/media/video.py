@@ -17,7 +17,10 @@ from typing import Any
 import numpy as np
 
 from sorajax.files import whole_file
-from sorajax.media.formats import FILMS, PICTURES, WRITERS, Frames, frame_range, read_film, read_pillow
+from sorajax.media.formats import FILMS, PICTURES, WRITERS
+from sorajax.media.frames import Frames
+from sorajax.media.image_reader import read_pillow
+from sorajax.media.video_reader import frame_range, read_film
 
 MAX_NAME_BYTES = 220
 """Longest file name in bytes; names derived from it (`.json`, temporary files) must fit into 255."""

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import pytest
-from PIL import Image
 
 from sorajax.data.videos.decode import probe, read_clip
 from sorajax.errors import Note
@@ -119,26 +118,6 @@ def test_a_clip_is_not_held_twice(tmp_path, suffix):
     assert most < 1.5 * clip.nbytes
     assert np.shares_memory(fitted_clip, video.frames)
     assert after < 1.5 * clip.nbytes
-
-
-def test_an_animation_of_a_thousand_frames_a_second_is_not_read_so(tmp_path):
-    first, *rest = map(Image.fromarray, pictures(6))
-    first.save(tmp_path / "a.webp", save_all=True, append_images=rest, duration=[1, 1, 1, 1, 1, 900], lossless=True)
-    video = Video.load(tmp_path / "a.webp")
-    assert video.fps == 120
-    assert len(video.frames) <= 110
-
-
-def test_a_rate_that_is_not_that_of_the_frames_makes_no_thousands(tmp_path):
-    moments = [round(1000 * number / 30) for number in range(60)]
-    path = track(tmp_path / "film.webm", pictures(60), "libvpx", "yuv420p", moments, rate=1000)
-    video = Video.load(path)
-    assert video.fps == pytest.approx(30, rel=0.02)
-    assert numbers(video.frames) == [number % 40 for number in range(60)]
-    path = track(tmp_path / "fast.mkv", pictures(500), moments=range(500), rate=1000)
-    with pytest.warns(Note, match="has 1000 frames per second: it is read at 120"):
-        video = Video.load(path)
-    assert (video.fps, len(video.frames)) == (120, pytest.approx(60, abs=2))
 
 
 # interlacing

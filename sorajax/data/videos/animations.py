@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import IO
 
 from sorajax.data.videos.tfds import encode_lossless
-from sorajax.media.formats import read_pillow
+from sorajax.media.image_reader import read_pillow
 
 MOVING = (".gif", ".webp", ".png")
 """Suffixes of image formats that may have several frames."""

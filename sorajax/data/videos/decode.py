@@ -16,7 +16,8 @@ from jaxtyping import UInt8
 from sorajax.data.buckets import Bucket
 from sorajax.data.videos.listing import is_picture, open_video
 from sorajax.media.decoding import decode_track, duration_of, seconds_of, start_of, stated_rate
-from sorajax.media.formats import display_matrix, is_turned, pixels_of, shown_width, to_rgb
+from sorajax.media.image_reader import to_rgb
+from sorajax.media.pixels import display_matrix, is_turned, pixels_of, shown_width
 
 ROUNDING = 0.5  # frames by which a file may be shorter than the clip
 

@@ -6,6 +6,9 @@ from pathlib import Path
 import av
 import numpy as np
 
+from sorajax.data.videos.decode import probe, read_clip
+from sorajax.media.video import Video
+
 THOUSANDTHS = Fraction(1, 1000)
 CODECS = {"libx264": {"crf": "8", "bf": "0"}, "libvpx": {"crf": "4", "b": "5M", "auto-alt-ref": "0"}}
 
@@ -105,3 +108,47 @@ def track(path, frames, codec="ffv1", pix_fmt="yuv444p", moments=None, sound=0.0
         if silence:
             out.mux(silence.encode())
     return path
+
+
+def smooth(t=9, h=32, w=48):
+    """A picture of few, slowly changing colours, with two equal frames in the middle."""
+    time, row, column = np.meshgrid(np.arange(t), np.arange(h), np.arange(w), indexing="ij")
+    frames = np.stack([40 + 10 * time, 60 + 2 * row, 80 + 2 * column], axis=-1).astype(np.uint8)
+    if t > 4:
+        frames[4] = frames[3]
+    return frames
+
+
+def corners(h=24, w=36):
+    """A picture whose four quarters differ, so that it looks like none of its mirrors."""
+    picture = np.zeros((h, w, 3), np.uint8)
+    picture[: h // 2, : w // 2], picture[: h // 2, w // 2 :] = (220, 30, 30), (30, 200, 40)
+    picture[h // 2 :, : w // 2], picture[h // 2 :, w // 2 :] = (40, 60, 210), (230, 230, 230)
+    return picture
+
+
+def seen_alike(path, expected, closeness=12, still=False):
+    """Both doors show the expected picture, in full and in a bucket of half the size."""
+    h, w = expected.shape[:2]
+    facts = probe(str(path))
+    assert (facts.height, facts.width) == (h, w)
+    for clip in (Video.load(path).frames, read_clip(str(path), 0.0, 1, 8.0)):
+        assert clip.shape[1:] == expected.shape
+        assert np.abs(clip[0].astype(int) - expected).mean() <= closeness
+    small = read_clip(str(path), 0.0, 1, 8.0, (h // 2, w // 2))
+    assert np.abs(small[0].astype(int) - expected[::2, ::2]).mean() <= closeness + 6
+
+
+def encoded_at(path, moments, **stream_settings):
+    """An mp4 whose frames are shown at these moments, in thousandths."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "16"})
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        for name, value in stream_settings.items():
+            setattr(stream.codec_context, name, value)
+        for pixels, moment in zip(smooth(len(moments)), moments, strict=True):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = moment, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())

@@ -7,8 +7,7 @@ import pytest
 
 from sorajax.data.buckets import Bucket
 from sorajax.data.videos.decode import BrokenVideo, EndsEarly, least_waste, probe, read_clip
-from tests.data.videos.films import film, numbers
-from tests.media.test_video import encoded_at
+from tests.data.videos.films import encoded_at, film, numbers
 
 
 @pytest.fixture(scope="module")
