@@ -1,4 +1,4 @@
-"""What a film shows does not depend on how its file says it: `Video.load` and training read the same, right frames."""
+"""`Video.load` and training read the right frames, whatever a file states about its times."""
 
 import tracemalloc
 import warnings
@@ -20,7 +20,7 @@ from tests.data.videos.films import numbers, pictures, track
 
 @pytest.mark.parametrize("suffix", [".mkv", ".webm", ".mp4"])
 @pytest.mark.parametrize("case", ["sound", "late", "late sound", "unsaid"])
-def test_a_film_lasts_as_long_as_its_frames_are_shown(tmp_path, suffix, case):
+def test_a_videos_duration_is_that_of_its_frames(tmp_path, suffix, case):
     if suffix == ".mp4" and case == "unsaid":
         pytest.skip("every mp4 says it")
     moments = range(2000 * case.startswith("late"), 2000 * case.startswith("late") + 2000, 125)
@@ -35,7 +35,7 @@ def test_a_film_lasts_as_long_as_its_frames_are_shown(tmp_path, suffix, case):
     assert numbers(read_clip(str(path), 1.0, 8, 8.0)) == list(range(8, 16))
 
 
-def test_a_film_that_is_cut_short_is_still_noted(tmp_path):
+def test_a_truncated_video_is_reported(tmp_path):
     path = track(tmp_path / "film.mkv", pictures(64), "libx264", "yuv420p")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.warns(Note, match="states a duration of 8 s, and ends after .*: perhaps cut short"):
@@ -68,7 +68,7 @@ def moments_of(stamps, step=1.0):
         ([7, 8, 9, 0, 1, 2], [7, 8, 9, 10, 11, 12]),
     ],
 )
-def test_times_grow_in_the_order_of_the_frames(stamps, moments):
+def test_presentation_times_increase_in_decoding_order(stamps, moments):
     assert moments_of(stamps) == pytest.approx(moments)
 
 
@@ -81,14 +81,14 @@ def test_times_grow_in_the_order_of_the_frames(stamps, moments):
         [0, 125, 250, 375, 375, 375, 750, 875, 1000, 1125],
     ],
 )
-def test_frames_with_stamps_out_of_order_are_all_shown(tmp_path, codec, moments):
+def test_frames_with_time_stamps_out_of_order_are_all_read(tmp_path, codec, moments):
     pix_fmt = "yuv444p" if codec == "ffv1" else "yuv420p"
     path = track(tmp_path / "film.mkv", pictures(10), codec, pix_fmt, moments)
     assert numbers(Video.load(path).frames) == list(range(10))
     assert numbers(read_clip(str(path), 0.0, 10, 8.0)) == list(range(10))
 
 
-def test_an_odd_time_stamp_makes_no_thousands_of_frames(tmp_path):
+def test_one_wrong_time_stamp_adds_no_thousands_of_frames(tmp_path):
     jump = [*range(0, 1000, 125), *range(3_600_000, 3_601_000, 125)]  # an hour
     path = track(tmp_path / "hole.mkv", pictures(16), moments=jump)
     with pytest.warns(Note, match="shows one frame for 3599.12 s: it is shortened to 10 s"):
@@ -104,7 +104,7 @@ def test_an_odd_time_stamp_makes_no_thousands_of_frames(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".png"])
-def test_a_clip_is_not_held_twice(tmp_path, suffix):
+def test_a_loaded_clip_is_in_memory_once(tmp_path, suffix):
     clip = np.random.default_rng(0).integers(0, 255, (100, 96, 128, 3)).astype(np.uint8)
     path = tmp_path / f"a{suffix}"
     _ = track(path, list(clip)) if suffix == ".mkv" else Video(clip, 8.0).save(path)
@@ -139,7 +139,7 @@ def combed(clip):
     return float(np.abs(np.diff(clip.astype(int), axis=1)).mean())
 
 
-def test_interlaced_frames_are_made_whole(tmp_path):
+def test_interlaced_frames_are_deinterlaced(tmp_path):
     path = interlaced(tmp_path / "a.mkv")
     with av.open(str(path)) as container:
         raw = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])

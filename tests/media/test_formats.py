@@ -14,7 +14,7 @@ def test_mp4_keeps_the_frame_rate(tmp_path, fps):
     assert Video.load(Video(smooth(), fps).save(tmp_path / "clip.mp4")).fps == pytest.approx(fps, rel=1e-5)
 
 
-def test_mp4_plays_everywhere(tmp_path):
+def test_mp4_is_h264_420_bt709_with_its_index_first(tmp_path):
     """H.264, 4:2:0, BT.709 limited range, index in front of the pictures; flat colours come back within 2."""
     import av
 
@@ -30,7 +30,7 @@ def test_mp4_plays_everywhere(tmp_path):
     assert content.index(b"moov") < content.index(b"mdat")
 
 
-def test_durations_add_up_to_the_length():
+def test_frame_durations_add_up_to_the_clips_length():
     assert sum(durations(8, 8, 10)) == 1000
     assert set(durations(8, 8, 10)) <= {120, 130}
     assert set(durations(120, 120, 1)) <= {8, 9}
@@ -43,6 +43,6 @@ def test_odd_sizes_are_refused_by_mp4_and_leave_nothing(tmp_path):
     assert Video.load(Video(smooth(2, 31, 47), 8).save(tmp_path / "clip.webp")).frames.shape == (2, 31, 47, 3)
 
 
-def test_a_gif_that_viewers_would_slow_down_is_noted(tmp_path):
+def test_a_gif_above_50_fps_is_reported(tmp_path):
     with pytest.warns(Note, match="a gif of 60 frames per second plays slowly in most viewers: use .mp4 or .webp"):
         Video(np.zeros((3, 8, 8, 3), np.uint8), 60.0).save(tmp_path / "a.gif")

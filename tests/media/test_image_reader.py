@@ -10,7 +10,7 @@ from sorajax.media.video import Video
 from tests.data.videos.films import corners, pictures, seen_alike, smooth
 
 
-def test_frames_that_are_shown_longer_take_no_others_away(tmp_path):
+def test_an_animation_is_read_at_its_most_common_frame_rate(tmp_path):
     """As in gifs that hold their last frame: the rate is that of most frames."""
     pictures = [Image.fromarray(frame) for frame in smooth(6)]
     times = {"save_all": True, "append_images": pictures[1:], "duration": [40] * 5 + [400]}
@@ -30,7 +30,7 @@ def test_frames_that_are_shown_longer_take_no_others_away(tmp_path):
     assert np.array_equal(back.frames, still)
 
 
-def test_what_shows_through_is_white(tmp_path):
+def test_transparency_palettes_and_16_bits_become_rgb(tmp_path):
     pixels = np.zeros((4, 6, 4), np.uint8)
     pixels[:, 3:] = (200, 30, 10, 255)
     Image.fromarray(pixels).save(tmp_path / "alpha.png")
@@ -43,14 +43,14 @@ def test_what_shows_through_is_white(tmp_path):
     assert Video.load(tmp_path / "sixteen.png").frames[0, 0, :, 0].tolist() == [0, 128, 255]
 
 
-def test_a_photograph_stands_upright(tmp_path):
+def test_exif_orientation_is_applied(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turn clockwise to show
     Image.new("RGB", (6, 4)).save(tmp_path / "photo.jpg", exif=exif)
     assert Video.load(tmp_path / "photo.jpg").frames.shape == (1, 6, 4, 3)
 
 
-def test_a_picture_without_times_shows_all_its_frames(tmp_path):
+def test_an_animation_without_durations_keeps_all_frames(tmp_path):
     from PIL import Image
 
     first, *rest = (Image.fromarray(np.full((8, 8, 3), shade, np.uint8)) for shade in (0, 90, 180, 250))
@@ -63,19 +63,19 @@ def test_a_picture_without_times_shows_all_its_frames(tmp_path):
 @pytest.mark.parametrize(
     "said", ['{"frames": null}', '{"frames": 10000000, "fps": 8}', '{"fps": 0}', '{"frames": 32, "fps": 8}']
 )
-def test_a_comment_that_is_not_of_the_picture_does_not_count(tmp_path, said):
+def test_metadata_that_contradicts_the_image_is_ignored(tmp_path, said):
     from PIL import Image
 
     Image.fromarray(smooth(1)[0]).save(tmp_path / "a.gif", comment=said.encode())
     assert Video.load(tmp_path / "a.gif").frames.shape == (1, 32, 48, 3)
 
 
-def test_a_picture_of_floats_is_seen(tmp_path):
+def test_float_images_are_intensities_from_0_to_1(tmp_path):
     Image.fromarray(np.array([[0.0, 0.5], [1.0, 2.0]], np.float32)).save(tmp_path / "a.tiff")
     assert Video.load(tmp_path / "a.tiff").frames[0, :, :, 0].tolist() == [[0, 128], [255, 255]]
 
 
-def test_an_animation_of_a_thousand_frames_a_second_is_not_read_so(tmp_path):
+def test_an_animation_is_read_at_120_fps_at_most(tmp_path):
     first, *rest = map(Image.fromarray, pictures(6))
     first.save(tmp_path / "a.webp", save_all=True, append_images=rest, duration=[1, 1, 1, 1, 1, 900], lossless=True)
     video = Video.load(tmp_path / "a.webp")
@@ -83,7 +83,7 @@ def test_an_animation_of_a_thousand_frames_a_second_is_not_read_so(tmp_path):
     assert len(video.frames) <= 110
 
 
-def test_of_a_phones_picture_with_previews_the_first_is_read(tmp_path):
+def test_the_previews_of_an_mpo_are_not_read(tmp_path):
     photo, preview = Image.fromarray(corners()), Image.fromarray(np.zeros((12, 18, 3), np.uint8))
     photo.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[preview], quality=95)
     with pytest.warns(Note, match=r"a\.jpg has further images, which are no animation"):
@@ -92,7 +92,7 @@ def test_of_a_phones_picture_with_previews_the_first_is_read(tmp_path):
     assert is_still(tmp_path / "a.jpg")
 
 
-def test_of_pages_of_several_sizes_the_first_is_read(tmp_path):
+def test_tiff_pages_of_other_sizes_are_not_read(tmp_path):
     pages = [Image.fromarray(np.full((h, w, 3), 90, np.uint8)) for h, w in ((24, 36), (12, 18))]
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
     with pytest.warns(Note, match=r"a\.tif has further images"):

@@ -35,7 +35,7 @@ MATRICES = {  # the same as display matrices: x' = a x + c y, y' = b x + d y
 
 @pytest.mark.parametrize("orientation", STORED)
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
-def test_a_picture_is_mirrored_and_turned_as_its_exif_says(tmp_path, suffix, orientation):
+def test_every_exif_orientation_is_applied(tmp_path, suffix, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     image = Image.fromarray(np.ascontiguousarray(STORED[orientation](corners())))
@@ -44,7 +44,7 @@ def test_a_picture_is_mirrored_and_turned_as_its_exif_says(tmp_path, suffix, ori
 
 
 @pytest.mark.parametrize("orientation", MATRICES)
-def test_a_film_is_mirrored_and_turned_as_its_matrix_says(tmp_path, orientation):
+def test_every_display_matrix_is_applied(tmp_path, orientation):
     stored = np.ascontiguousarray(STORED[orientation](corners()))
     path = film(tmp_path / "film.mp4", np.stack([stored] * 3))
     a, b, c, d = (round(part * 0x10000) & 0xFFFFFFFF for part in MATRICES[orientation])
@@ -77,13 +77,13 @@ def seen_over_white(path, w=36):
 
 @pytest.mark.parametrize("suffix", [".png", ".webp"])
 @pytest.mark.parametrize("count", [1, 3])
-def test_what_is_transparent_in_a_picture_is_white(tmp_path, suffix, count):
+def test_transparent_images_are_composited_over_white(tmp_path, suffix, count):
     first, *rest = [Image.fromarray(half_transparent())] * count
     first.save(tmp_path / f"a{suffix}", save_all=True, append_images=rest, lossless=True, duration=125)
     seen_over_white(tmp_path / f"a{suffix}")
 
 
-def test_what_is_transparent_in_a_gif_is_white(tmp_path):
+def test_transparent_gifs_are_composited_over_white(tmp_path):
     pixels = half_transparent()
     frames = [Image.fromarray(np.roll(pixels, shift, 0)) for shift in range(3)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=120, disposal=2)
@@ -102,13 +102,13 @@ def test_what_is_transparent_in_a_gif_is_white(tmp_path):
         (".avi", "ffv1", "bgra"),
     ],
 )
-def test_what_is_transparent_in_a_film_is_white(tmp_path, suffix, codec, pix_fmt):
+def test_transparent_videos_are_composited_over_white(tmp_path, suffix, codec, pix_fmt):
     options = {"b": "2M", "crf": "4", "auto-alt-ref": "0"} if codec.startswith("libvpx") else {}
     w = 48 if codec == "prores_ks" else 36  # FFmpeg's ProRes spoils other widths in some versions
     seen_over_white(track(tmp_path / f"a{suffix}", [half_transparent(w=w)] * 4, codec, pix_fmt, options=options), w)
 
 
-def test_a_palette_has_its_colours(tmp_path):
+def test_palette_videos_keep_their_colours(tmp_path):
     image = Image.fromarray(corners()).quantize(4)
     palette = np.zeros((256, 4), np.uint8)  # alpha, red, green, blue
     palette[:4, 1:] = np.array(image.getpalette()[:12]).reshape(4, 3)
@@ -117,7 +117,7 @@ def test_a_palette_has_its_colours(tmp_path):
     seen_alike(track(tmp_path / "a.mov", [frame], "png", "pal8"), corners())
 
 
-def test_the_fourth_byte_of_an_uncompressed_avi_is_not_used(tmp_path):
+def test_the_fourth_byte_of_an_uncompressed_avi_is_ignored(tmp_path):
     pixels = half_transparent()
     pixels[..., 3] = 0
     path = track(tmp_path / "a.avi", [pixels] * 4, "rawvideo", "bgra")
@@ -137,7 +137,7 @@ def of_light(code, transfer, primaries=9, matrix=9, size=(64, 64)):
 
 
 @pytest.mark.parametrize(("transfer", "white"), [(16, 0.58), (18, 0.75)])
-def test_high_dynamic_range_becomes_standard(tmp_path, transfer, white):
+def test_pq_and_hlg_are_tone_mapped_to_sdr(tmp_path, transfer, white):
     """Black is black, the white of a page (203 cd/m2) is light, what is brighter is not cut: ITU-R BT.2408, BT.2390."""
     codes = (0.0, white / 2, white, 0.85, 1.0)
     path = track(tmp_path / "a.mkv", [of_light(code, transfer) for code in codes], "ffv1", "yuv420p10le")
@@ -153,7 +153,7 @@ def test_high_dynamic_range_becomes_standard(tmp_path, transfer, white):
 
 @pytest.mark.parametrize(("size", "standard"), [((720, 64), "ITU709"), ((64, 1280), "ITU709"), ((480, 64), "ITU601")])
 @pytest.mark.parametrize("tagged", [True, False])
-def test_colours_without_a_tag_are_those_of_the_size(tmp_path, size, standard, tagged):
+def test_untagged_videos_use_bt601_or_bt709_by_size(tmp_path, size, standard, tagged):
     """A tag counts before it."""
     colour = np.full((*size, 3), (200, 40, 90), np.uint8)
     frame = av.VideoFrame.from_ndarray(colour, format="rgb24")
@@ -166,7 +166,7 @@ def test_colours_without_a_tag_are_those_of_the_size(tmp_path, size, standard, t
         assert np.abs(clip.astype(int) - colour[0, 0]).max() <= 3
 
 
-def test_bt2020_without_high_range_keeps_its_colours(tmp_path):
+def test_bt2020_without_hdr_keeps_its_colours(tmp_path):
     """Grey is grey on every version of PyAV, and its wider red is the reddest there is."""
     path = track(tmp_path / "a.mkv", [of_light(0.5, 1)], "ffv1", "yuv420p10le")
     assert np.abs(Video.load(path).frames.astype(int) - 128).max() <= 8

@@ -1,4 +1,4 @@
-"""Laws of the door to files: what goes in comes out, whole or not at all, and nothing is lost silently."""
+"""Files are written and read completely or not at all, and losses are reported."""
 
 import base64
 import json
@@ -22,7 +22,7 @@ CLOSENESS = {".mp4": 6, ".gif": 12, ".webp": 8, ".png": 0}
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("t", [1, 9])
-def test_what_is_saved_is_loaded(tmp_path, suffix, t):
+def test_a_saved_video_loads_as_it_was(tmp_path, suffix, t):
     video = Video(smooth(t), 8.0, METADATA)
     path = video.save(tmp_path / f"clip{suffix}")
     back = Video.load(path)
@@ -34,7 +34,7 @@ def test_what_is_saved_is_loaded(tmp_path, suffix, t):
     assert json.loads((tmp_path / f"clip{suffix}.json").read_text()) == back.metadata
 
 
-def test_a_film_is_made_once_and_can_be_used_as_a_video(tmp_path):
+def test_a_generated_film_can_be_read_once(tmp_path):
     film = Film(iter([smooth(2), smooth(3)]), 5, 32, 48, 8.0)
     replace(film, metadata={"task": "text"}).save(tmp_path / "a.webp")
     with pytest.raises(ValueError, match="a film is generated while it is read, once: use the video that its `whole"):
@@ -46,7 +46,7 @@ def test_a_film_is_made_once_and_can_be_used_as_a_video(tmp_path):
     assert len(Video.load(tmp_path / "b.mp4").frames) == 5
 
 
-def test_a_name_without_room_for_what_belongs_to_it_is_refused(tmp_path):
+def test_a_file_name_too_long_for_its_json_is_refused(tmp_path):
     for length in (240, 300):
         with pytest.raises(OSError, match="is too long a name: use 220 bytes at most"):
             check_output(tmp_path / f"{'a' * length}.mp4")
@@ -54,7 +54,7 @@ def test_a_name_without_room_for_what_belongs_to_it_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_an_existing_file_stays(tmp_path, suffix):
+def test_an_existing_file_is_kept_without_overwrite(tmp_path, suffix):
     path = tmp_path / f"clip{suffix}"
     path.write_bytes(b"precious")
     with pytest.raises(FileExistsError, match="--overwrite"):
@@ -89,7 +89,7 @@ def test_an_interrupted_save_leaves_nothing(tmp_path, suffix, monkeypatch):
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("content", ["cut", "junk"])
-def test_a_damaged_file_is_named(tmp_path, suffix, content):
+def test_a_damaged_file_is_reported(tmp_path, suffix, content):
     path = Video(smooth(), 8).save(tmp_path / f"clip{suffix}")
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 5] if content == "cut" else b"junk" * 100)
@@ -101,13 +101,13 @@ def test_a_damaged_file_is_named(tmp_path, suffix, content):
     ("frames", "fps"),
     [(smooth().astype(np.float32), 8), (smooth()[0], 8), (smooth()[..., :2], 8), (smooth()[:0], 8), (smooth(), 0)],
 )
-def test_what_is_no_video_is_refused(frames, fps):
+def test_frames_of_a_wrong_type_or_shape_are_refused(frames, fps):
     with pytest.raises(ValueError, match=r"video needs|not positive"):
         Video(frames, fps)
 
 
 @pytest.mark.parametrize(("t", "kind"), [(5, b"ftyp"), (1, b"PNG")])
-def test_it_shows_itself_in_a_notebook_without_ffmpeg(t, kind, monkeypatch):
+def test_a_notebook_shows_a_video_without_ffmpeg(t, kind, monkeypatch):
     monkeypatch.setenv("PATH", "")
     html = Video(smooth(t), 8, METADATA)._repr_html_()
     data = re.search(r"base64,([A-Za-z0-9+/=]+)", html)
@@ -115,14 +115,14 @@ def test_it_shows_itself_in_a_notebook_without_ffmpeg(t, kind, monkeypatch):
     assert kind in base64.b64decode(data[1])[:16]
 
 
-def test_importing_it_is_light():
+def test_importing_video_loads_no_heavy_library():
     heavy = "any(name in sys.modules for name in ('jax', 'av', 'PIL', 'mediapy'))"
     code = f"import sys, sorajax.media.video; sys.exit({heavy})"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".webp"])
-def test_a_part_is_what_the_whole_shows_then(tmp_path, suffix, monkeypatch):
+def test_a_trimmed_video_equals_that_part_of_the_whole(tmp_path, suffix, monkeypatch):
     frames = np.repeat(np.arange(24, dtype=np.uint8)[:, None, None, None] * 10, 16, 1).repeat(16, 2).repeat(3, 3)
     path = Video(frames, 8.0).save(tmp_path / f"a{suffix}")
     whole = Video.load(path).frames
@@ -135,7 +135,7 @@ def test_a_part_is_what_the_whole_shows_then(tmp_path, suffix, monkeypatch):
         Video.load(path, start=1, end=1.01)
 
 
-def test_what_a_killed_process_left_goes_with_the_next_save(tmp_path):
+def test_temporary_files_of_a_killed_process_are_deleted_by_the_next_save(tmp_path):
     (tmp_path / ".a.webp.999999999.part").write_text("")
     (tmp_path / f".a.webp.{os.getppid()}.part").write_text("")
     Video(smooth(1), 8).save(tmp_path / "a.webp")
@@ -143,7 +143,7 @@ def test_what_a_killed_process_left_goes_with_the_next_save(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["cli:x.mp4", "file:x.mp4", "pipe:1.mp4", "cli:folder/x.mp4", "a::b.mp4", "x:.webp"])
-def test_a_name_that_looks_like_a_protocol_is_a_files(name, tmp_path, monkeypatch):
+def test_a_name_that_looks_like_a_protocol_is_a_file_name(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     video = Video(np.stack([np.full((16, 16, 3), 60 * i, np.uint8) for i in range(3)]), 8.0)
     assert str(video.save(name)) == name

@@ -14,7 +14,7 @@ from sorajax.media.video_reader import resample
 from tests.data.videos.films import encoded_at, frame_of, level, numbers, pictures, track
 
 
-def test_what_uneven_times_leave_out_is_said(tmp_path):
+def test_frames_dropped_at_a_variable_rate_are_reported(tmp_path):
     encoded_at(tmp_path / "uneven.mp4", [*range(0, 500, 40), *range(4000, 4500, 40)])
     with pytest.warns(Note, match=r"has a variable frame rate: \d+ of 26 frames are dropped"):
         Video.load(tmp_path / "uneven.mp4")
@@ -22,7 +22,7 @@ def test_what_uneven_times_leave_out_is_said(tmp_path):
         Video.load(tmp_path / "uneven.mp4", end=0.5)
 
 
-def test_uneven_times_become_even():
+def test_resampling_takes_the_nearest_frames():
     assert resample(np.array([0.0, 0.1, 0.4]), 10.0).tolist() == [0, 1, 1, 2, 2]
     assert resample(np.arange(5) / 8 + 3, 8.0).tolist() == [0, 1, 2, 3, 4]
     shown = np.sort(np.random.default_rng(0).random(2500)) * 100  # a long film
@@ -31,13 +31,13 @@ def test_uneven_times_become_even():
     assert np.array_equal(chosen, np.abs(moments[:, None] - shown).argmin(1))
 
 
-def test_pixels_that_are_not_square_are_shown_as_they_should_be(tmp_path):
+def test_pixels_that_are_not_square_are_resized_to_the_display_width(tmp_path):
     encoded_at(tmp_path / "wide.mp4", range(0, 200, 40), sample_aspect_ratio=Fraction(2, 1))
     with pytest.warns(Note, match="are not square"):
         assert Video.load(tmp_path / "wide.mp4").frames.shape == (5, 32, 96, 3)
 
 
-def test_a_rate_that_is_not_that_of_the_frames_makes_no_thousands(tmp_path):
+def test_a_stated_frame_rate_above_the_real_one_adds_no_frames(tmp_path):
     moments = [round(1000 * number / 30) for number in range(60)]
     path = track(tmp_path / "film.webm", pictures(60), "libvpx", "yuv420p", moments, rate=1000)
     video = Video.load(path)
@@ -70,7 +70,7 @@ def switching(path, shown=range(16)):
     return path
 
 
-def test_a_track_that_changes_its_size_keeps_the_first(tmp_path):
+def test_a_track_that_changes_its_frame_size_keeps_the_first_one(tmp_path):
     path = switching(tmp_path / "a.webm")
     with pytest.warns(Note, match=r"a\.webm changes its frame size: .* to the first one's, 96x64"):
         video = Video.load(path)
@@ -80,6 +80,6 @@ def test_a_track_that_changes_its_size_keeps_the_first(tmp_path):
     assert read_clip(str(path), 0.0, 16, 8.0, (32, 32)).shape == (16, 32, 32, 3)
 
 
-def test_a_shot_ends_where_it_does_in_a_track_that_changes_its_size(tmp_path):
+def test_shots_are_found_in_a_track_that_changes_its_frame_size(tmp_path):
     path = switching(tmp_path / "a.webm", [0] * 12 + [38] * 4)
     assert shots(str(path), 0.0, 2.0, 3.0) == [(0.0, pytest.approx(1.5)), (pytest.approx(1.5), 2.0)]
