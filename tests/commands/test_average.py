@@ -69,7 +69,7 @@ def test_a_mistake_is_one_line(run, tmp_path, capsys, arguments, code, said):
     assert not (tmp_path / "out").exists()
 
 
-def test_models_are_averaged_by_their_shares(run, tiny_model, tmp_path, capsys):
+def test_models_are_averaged_with_weights(run, tiny_model, tmp_path, capsys):
     _, params, _ = load_model(tiny_model, SoraConfig)
     config, _, tokenizer = load_model(tiny_model, SoraConfig)
     other, out = tmp_path / "other", tmp_path / "out"

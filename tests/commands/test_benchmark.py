@@ -69,7 +69,7 @@ def test_an_experiment_is_measured_before_its_autoencoder_is_trained(tmp_path, c
     assert all(name.replace("_", " ") in printed for name in (*parts, "streamed decoding"))
 
 
-def test_remat_policies_are_told_apart_by_time_memory_and_losses(tmp_path, monkeypatch):
+def test_remat_policies_are_compared_by_time_memory_and_loss(tmp_path, monkeypatch):
     def step(case, mesh, repeats):
         full = case.dit.remat == "full"
         return Figures(1.0, 2.0 + full, 2.0, 1.0, 1.0, None, 7 - full), [2.0, 1.5 if full else 1.0]
@@ -90,14 +90,14 @@ def test_the_policy_that_is_measured_is_the_one_that_runs():
         assert changed.dit.unroll == 1
 
 
-def test_the_data_of_an_experiment_are_measured_alone(tmp_path):
+def test_the_data_loader_is_measured_without_the_model(tmp_path):
     found = measured(tmp_path, VAE, "--loader", "--repeats", "3")["loader"]
     batch = load_experiment(VAE).data.buckets[0].batch_size
     assert (found["batches"], found["samples"]) == (3, 3 * batch)
     assert found["samples_per_second"] * found["seconds"] == pytest.approx(found["samples"])
 
 
-def test_parts_are_compared_with_the_reference(tmp_path, capsys, monkeypatch):
+def test_each_part_is_compared_with_the_reference(tmp_path, capsys, monkeypatch):
     row = {"ours": 0.5, "eager": 1.0, "compiled": None, "ratio": 2.0, "difference": 1e-6, "failure": "it failed"}
     monkeypatch.setattr(benchmark, "find_spec", lambda name: name)
     monkeypatch.setattr(reference, "conditions", lambda: {"versions": {"torch": "2"}, "threads": 2})
@@ -109,7 +109,7 @@ def test_parts_are_compared_with_the_reference(tmp_path, capsys, monkeypatch):
     assert "500.0   1000.0        -   2.00x     1.0e-06  it failed" in capsys.readouterr().out
 
 
-def test_opening_is_compared_too(tmp_path, capsys, monkeypatch):
+def test_loading_time_is_compared_with_the_reference(tmp_path, capsys, monkeypatch):
     seconds = {"reference": 1.0, "ours": 1.5, "converted": 0.5, "bytes": 8 * 10**8}
     monkeypatch.setattr(benchmark, "find_spec", lambda name: name)
     monkeypatch.setattr(reference, "conditions", lambda: {"versions": {"torch": "2"}, "threads": 2})
@@ -143,12 +143,12 @@ def test_the_shell_command_is_timed_and_its_table_written(tmp_path, monkeypatch)
     assert {weights_of(block) for block in written.values()} == {fingerprint(WORLD)}
 
 
-def test_a_command_that_fails_is_said(tmp_path):
+def test_a_failed_command_is_reported(tmp_path):
     with pytest.raises(RuntimeError, match="Unrecognized options: --nothing"):
         shell.run_sample(tmp_path, "--nothing")
 
 
-def test_a_training_step_counts_as_on_paper():
+def test_training_step_flops_equal_the_formula():
     shape = cases.NAMED["dit-12x384"]
     case = cases.make_case("dit-12x384", 3)
     params = jax.eval_shape(case.stage.init, jax.random.key(0))
@@ -167,7 +167,7 @@ def test_an_autoencoder_has_a_training_step_and_no_denoising():
 
 
 @pytest.mark.parametrize("name", cases.NAMED)
-def test_forward_flops_are_those_on_paper(name):
+def test_forward_flops_equal_the_formula(name):
     shape = cases.NAMED[name]
     params = jax.eval_shape(lambda key: init_dit(shape.dit, key), jax.random.key(0))
     x = jax.ShapeDtypeStruct((1, *shape.latent, shape.dit.in_channels), jnp.float32)
@@ -219,7 +219,7 @@ def test_mistakes_are_one_line(arguments, line, capsys, monkeypatch):
     assert_refused(arguments, line, capsys)
 
 
-def test_what_the_reference_needs_is_said(capsys, monkeypatch):
+def test_a_missing_reference_library_is_named(capsys, monkeypatch):
     monkeypatch.setattr(benchmark, "find_spec", lambda name: None)
     needed = 'reference needs torch and diffusers and transformers: pip install "sorajax[parity]"'
     assert_refused(["reference"], needed, capsys)
@@ -233,7 +233,7 @@ def test_what_the_reference_needs_is_said(capsys, monkeypatch):
         ("", "defines no `config`"),
     ],
 )
-def test_a_file_that_is_no_experiment_is_said(text, line, tmp_path, capsys):
+def test_a_file_without_an_experiment_is_one_line(text, line, tmp_path, capsys):
     path = tmp_path / "experiment.py"
     path.write_text(text)
     assert_refused([str(path)], line, capsys)
@@ -244,7 +244,7 @@ def test_the_autoencoder_of_a_whole_model_is_found():
     assert found.latent_channels == load_experiment("configs/world_large.py").model.in_channels
 
 
-def test_an_autoencoder_of_which_nothing_is_known_is_said(tmp_path, capsys):
+def test_an_unknown_autoencoder_is_one_line(tmp_path, capsys):
     path = tmp_path / "experiment.py"
     path.write_text((CONFIGS / "tiny_dit.py").read_text())
     assert_refused([str(path)], "names the autoencoder runs/tiny_vae, but neither it nor", capsys)

@@ -15,7 +15,7 @@ from tests.pretrained.adapters import adapted
 same = partial(jax.tree.map, partial(np.testing.assert_allclose, atol=1e-6))
 
 
-def test_a_trained_model_is_converted_with_an_adapter_in_it(tiny_model, tmp_path):
+def test_a_trained_model_is_converted_with_a_merged_adapter(tiny_model, tmp_path):
     config, params, _ = load_model(tiny_model, SoraConfig)
     assert main([str(tiny_model), "--out", str(tmp_path / "plain")]) == 0
     plain = sorajax.load(tmp_path / "plain")
@@ -32,7 +32,7 @@ def test_a_trained_model_is_converted_with_an_adapter_in_it(tiny_model, tmp_path
     same(changed["vae"], params["vae"])
 
 
-def test_matrices_are_of_the_type_that_is_asked_for(tiny_model, tmp_path):
+def test_matrices_have_the_requested_dtype(tiny_model, tmp_path):
     assert main([str(tiny_model), "--dtype", "bfloat16", "--out", str(tmp_path / "small")]) == 0
     small = sorajax.load(tmp_path / "small")
     assert (small.config.dit.dtype, small.config.text.dtype) == ("bfloat16", "bfloat16")
@@ -40,7 +40,7 @@ def test_matrices_are_of_the_type_that_is_asked_for(tiny_model, tmp_path):
     assert {str(leaf.dtype) for leaf in jax.tree.leaves(small.params["vae"])} == {"float32"}
 
 
-def test_what_cannot_be_converted_is_one_line_and_leaves_nothing(tiny_model, tmp_path, capsys):
+def test_a_failed_conversion_is_one_line_and_leaves_no_files(tiny_model, tmp_path, capsys):
     assert main([str(tiny_model), "--lora", str(tmp_path / "none.safetensors"), "--out", str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err.count("\n") == 1
     assert main([str(tmp_path), "--out", str(tmp_path / "out")]) == 1

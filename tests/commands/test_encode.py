@@ -1,4 +1,4 @@
-"""The command line that prepares videos, with Apache Beam's own workers."""
+"""The command line that prepares and encodes videos, with Apache Beam's own workers."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ def videos(tmp_path_factory):
     return folder
 
 
-def test_videos_become_latents_and_captions_once(videos, tmp_path, capfd):
+def test_videos_are_encoded_to_latents_and_captions_once(videos, tmp_path, capfd):
     out = tmp_path / "mine"
     said = [str(videos), "--out", str(out), "--buckets", "5x32x32", "--batch", "2", "--most-broken", "0.3"]
     said += ["--videos-per-part", "3", "--vae", WORLD, "--text", WORLD]
@@ -73,7 +73,7 @@ def test_a_folder_without_videos_is_one_line(tmp_path, capsys):
     assert len(error.splitlines()) == 1
 
 
-def test_captions_that_are_needed_and_missing_are_told_before_anything_is_made(tmp_path, capsys):
+def test_missing_captions_are_reported_before_encoding(tmp_path, capsys):
     (tmp_path / "films").mkdir()
     film(tmp_path / "films" / "a.mp4", 9)
     said = [str(tmp_path / "films"), "--out", str(tmp_path / "out"), "--text", WORLD]

@@ -56,7 +56,7 @@ def test_mistakes_are_answered_before_jax_is_imported():
     assert run.stdout.split() == ["2", "False"]
 
 
-def test_tables_are_written_into_pages(tmp_path, capsys):
+def test_evaluate_writes_its_tables_into_pages(tmp_path, capsys):
     """Two pages at once; what is not between the marks of this command stays."""
     pages = [tmp_path / "one.md", tmp_path / "two.md"]
     other = "<!-- measured: tasks -->\nkept\n<!-- end: tasks -->\n"
@@ -73,13 +73,13 @@ def test_tables_are_written_into_pages(tmp_path, capsys):
     assert weights_of(blocks(one)["instrument"]) == "none"
 
 
-def test_splits_of_the_command_line_are_those_of_the_room():
+def test_the_command_lines_splits_are_those_of_evaluation():
     from sorajax.evaluation.world import GROUPS
 
     assert tuple(GROUPS) == options.SPLITS
 
 
-def test_figures_are_written(tmp_path, capsys):
+def test_evaluate_writes_its_figures_as_json(tmp_path, capsys):
     path = tmp_path / "scores.json"
     assert evaluate.main(["instrument", "--num", "2", "--splits", "seen", "--json", str(path)]) == 0
     figures = json.loads(path.read_text())

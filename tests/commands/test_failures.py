@@ -17,7 +17,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("command", WRONG)
-def test_an_error_is_one_line_with_the_package_in_front(command, tmp_path, capsys, monkeypatch):
+def test_an_error_is_one_line_that_begins_with_the_package_name(command, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("os.environ", dict(__import__("os").environ))  # plan sets variables
     arguments = [word.format(out=tmp_path / "out") for word in WRONG[command]]
     assert importlib.import_module(f"sorajax.commands.{command}").main(arguments) in (1, 2)

@@ -33,7 +33,7 @@ from sorajax.training.experiments import load_experiment
 from tests.conftest import TINY
 
 
-def test_a_plan_knows_what_the_step_takes():
+def test_a_plan_equals_the_memory_of_the_compiled_step():
     config = load_experiment("tests/configs/small_plan.py")
     mesh = make_mesh("fsdp=8")
     small = jax.tree.map(lambda x: x, config.planned(mesh))
@@ -67,7 +67,7 @@ def test_trainings_of_open_weights_are_planned_by_name():
 
 
 @pytest.mark.parametrize("bits", [None, "int8"])
-def test_what_is_planned_for_sampling_is_about_what_the_compiler_plans(bits):
+def test_planned_sampling_memory_is_near_the_compilers(bits):
     """Of the model in the box, for one CPU device; nothing is computed, so no weights are there."""
     asked = Sampling("sorajax/assets/world", dtype="float32", quantize=bits)
     config, weights = config_and_weights(asked)
@@ -83,7 +83,7 @@ def test_what_is_planned_for_sampling_is_about_what_the_compiler_plans(bits):
     assert (nbytes(weights["dit"]) < 0.4 * nbytes(whole["dit"])) == (bits is not None)
 
 
-def test_a_picture_and_one_of_two_experts_are_planned_too():
+def test_image_models_and_two_experts_are_planned():
     """Of a small model that has all parts an open one may have; of experts one is there at a time."""
     base = config_and_weights(Sampling("sorajax/assets/world", dtype="float32"))[0]
     vision = VisionConfig(width=32, hidden=64, depth=3, heads=4, patch=14, size=56)
@@ -107,7 +107,7 @@ def test_a_picture_and_one_of_two_experts_are_planned_too():
         assert 0.4 < stage.planned / (nbytes(stage.arguments[0]) + compiled.temp_size_in_bytes) < 2.5
 
 
-def test_open_models_are_known_by_name():
+def test_open_models_are_planned_by_name():
     config, weights = config_and_weights(Sampling("Wan2.1-T2V-1.3B"))
     assert sum(leaf.size for leaf in jax.tree.leaves(weights["dit"])) == 1_418_996_800
     assert sum(leaf.size for leaf in jax.tree.leaves(weights["text"])) == 5_680_910_336
@@ -130,7 +130,7 @@ def test_open_models_are_known_by_name():
     assert config_and_weights(Sampling("Wan2.2-T2V-A14B"))[0].boundary == 0.875
 
 
-def test_the_slowest_side_of_the_roof_is_the_bound():
+def test_the_slowest_resource_bounds_the_step():
     step = StepPlan(10, 8e15, arguments=2**30, temporary=2**30, peak=2**31, collectives={"all-gather": (3, 10**9)})
     sides = step.seconds(CHIPS["v5e"], 8)
     assert sides["computing"] == pytest.approx(1e15 / 197e12)
@@ -183,7 +183,7 @@ def test_a_wrong_request_is_one_line(arguments, message, capsys, monkeypatch):
     assert len(error.strip().splitlines()) == 1
 
 
-def test_the_world_is_planned_as_it_trains():
+def test_the_world_experiment_is_planned():
     """Clips are rendered and encoded in the step; what a plan compiles has the shapes of a batch of the loader."""
     config = load_experiment("configs/world_large.py")
     small = replace(

@@ -1,4 +1,4 @@
-"""The command line: one line for every mistake, no half-written file, and a path for every result."""
+"""The command line: one line for every mistake, no incomplete file, and a path for every result."""
 
 import io
 import os
@@ -44,7 +44,7 @@ def test_a_prompt_becomes_an_mp4_and_its_path_is_printed(run, tmp_path):
     assert video.metadata["prompt"] == BALL
 
 
-def test_automatic_names_take_a_free_number(run, tmp_path):
+def test_automatic_file_names_take_the_next_free_number(run, tmp_path):
     run(BALL)
     assert run(BALL, "--num", "2")[1] == "samples/a-red-ball-bounces-2.mp4\nsamples/a-red-ball-bounces-3.mp4\n"
     assert len(files(tmp_path)) == 6
@@ -79,7 +79,7 @@ def test_prompts_from_a_file_and_from_standard_input(run, tmp_path, monkeypatch)
     assert run("--prompts-file", "-", "--out", "out/")[1] == "out/the-grey-floor.mp4\n"
 
 
-def test_every_setting_arrives(run, tmp_path):
+def test_every_option_reaches_the_request(run, tmp_path):
     run(
         BALL,
         "--steps",
@@ -123,7 +123,7 @@ def test_seconds_are_rounded_with_a_note(run):
 
 
 @pytest.mark.parametrize("words", ["a purple ball", "a ball 🎈"])
-def test_unknown_words_are_noted_and_sampled(run, words):
+def test_unknown_words_are_reported_and_the_clip_is_sampled(run, words):
     code, out, err = run(words)
     assert code == 0
     assert out.startswith("samples/a-")
@@ -177,7 +177,7 @@ def test_a_mistake_is_one_line(run, tmp_path, name):
 
 
 @pytest.mark.parametrize(("argv", "words"), [(["--stepz", "3"], "--steps"), (["--sampler", "magic"], "dpmpp_2m")])
-def test_a_misspelt_option_is_told_what_was_meant(run, argv, words):
+def test_a_misspelt_option_gets_a_suggestion(run, argv, words):
     code, out, err = run(BALL, *argv)
     assert code == 2
     assert words in out + err
@@ -224,7 +224,7 @@ def test_weights_of_another_config_are_one_line(run, tmp_path, tiny_model):
     assert not (tmp_path / "clip.mp4").exists()
 
 
-def test_an_existing_file_stays_unless_told(run, tmp_path):
+def test_an_existing_file_is_kept_without_overwrite(run, tmp_path):
     (tmp_path / "clip.mp4").write_text("precious")
     code, _, err = run(BALL, "--out", "clip.mp4")
     assert (code, err) == (1, "sorajax: clip.mp4 exists: choose another name, or allow it with --overwrite\n")
@@ -233,7 +233,7 @@ def test_an_existing_file_stays_unless_told(run, tmp_path):
     assert Video.load(tmp_path / "clip.mp4").metadata["prompt"] == BALL
 
 
-def test_a_place_that_cannot_be_written_is_refused_before_sampling(run, tmp_path, monkeypatch):
+def test_an_unwritable_path_is_refused_before_sampling(run, tmp_path, monkeypatch):
     monkeypatch.setattr("sorajax.commands.sample.load", lambda model: pytest.fail("the model was loaded"))
     (tmp_path / "file").write_text("")
     code, _, err = run(BALL, "--out", "file/clip.mp4")
@@ -287,7 +287,7 @@ def test_mistakes_and_help_are_answered_before_jax_is_loaded(tmp_path):
         assert done.returncode == expected, done.stderr
 
 
-def test_help_reads_like_a_manual(capfd):
+def test_help_lists_every_task_with_an_example(capfd):
     assert main(["--help"]) == 0
     text = capfd.readouterr().out
     assert 'python -m sorajax.sample "a red ball bounces on a grey floor"' in text
@@ -296,14 +296,14 @@ def test_help_reads_like_a_manual(capfd):
     assert "Exit codes" in text
 
 
-def test_every_sampler_can_be_asked_for():
+def test_every_sampler_is_an_option():
     assert set(SamplerName.__args__) == set(SAMPLERS)
 
 
 @pytest.mark.parametrize(
     ("prompt", "name"), [("A Red ball!", "a-red-ball"), ("🎈", "video"), ("été bleu", "été-bleu"), ("x" * 99, "x" * 60)]
 )
-def test_file_names_read_like_the_prompt(prompt, name):
+def test_file_names_are_made_from_the_prompt(prompt, name):
     assert slug(prompt) == name
 
 

@@ -78,7 +78,7 @@ def test_every_task_from_the_command_line(tiny_model, tmp_path, monkeypatch, cap
         assert json.loads((tmp_path / "out.png.json").read_text())["strength"] == strength
 
 
-def test_notes_say_what_was_not_asked_for(tiny_model, tmp_path, monkeypatch, capfd):
+def test_notes_report_what_was_changed(tiny_model, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     clip(6, fps=24.0).save("clip.png")
     for argv, said in (
@@ -96,7 +96,7 @@ def test_notes_say_what_was_not_asked_for(tiny_model, tmp_path, monkeypatch, cap
         assert capfd.readouterr().err.count(said) == 1
 
 
-def test_finished_files_stay_where_an_interrupted_command_goes_on(tiny_model, tmp_path, capsys, monkeypatch):
+def test_a_resumed_command_keeps_finished_files(tiny_model, tmp_path, capsys, monkeypatch):
     made, sampled = [], Denoiser.sample
     monkeypatch.setattr(
         Denoiser,
@@ -133,7 +133,7 @@ def test_finished_files_stay_where_an_interrupted_command_goes_on(tiny_model, tm
         assert [path.name for path in (tmp_path / "new").iterdir() if path.suffix == ".mp4"] == ["a-red-ball.mp4"]
 
 
-def test_a_file_of_another_kind_is_not_taken_for_the_finished_one(tiny_model, tmp_path, capsys):
+def test_a_file_of_another_format_does_not_count_as_finished(tiny_model, tmp_path, capsys):
     path = tmp_path / "a.webp"
     command = ["a red ball", "--model", str(tiny_model), "--frames", "5", "--out", str(path), "--resume"]
     path.touch()
@@ -145,7 +145,7 @@ def test_a_file_of_another_kind_is_not_taken_for_the_finished_one(tiny_model, tm
     assert "of another request" in capsys.readouterr().err
 
 
-def test_a_refused_film_leaves_nothing_that_refuses_the_right_one(tiny_model, tmp_path, capsys):
+def test_a_refused_film_leaves_no_windows_behind(tiny_model, tmp_path, capsys):
     command = ["a red ball", "--model", str(tiny_model), "--frames", "9", "--out", str(tmp_path / "a.webp")]
     assert main(command) == 0
     assert main(["a blue ball", *command[1:], "--resume"]) == 2
@@ -161,7 +161,7 @@ def test_an_edited_picture_is_a_picture(tiny_model, tmp_path, capsys):
     assert Video.load(tmp_path / "new" / "a-red-ball.png").frames.shape == (1, 16, 16, 3)
 
 
-def test_windows_stay_until_the_file_is_whole(tiny_model, tmp_path, monkeypatch, capsys):
+def test_windows_are_kept_until_the_file_is_complete(tiny_model, tmp_path, monkeypatch, capsys):
     """Of formats that are written when all frames are there, too."""
     command = ["a red ball", "--model", str(tiny_model), "--frames", "9", "--out", str(tmp_path / "a.webp")]
 
@@ -181,7 +181,7 @@ def test_windows_stay_until_the_file_is_whole(tiny_model, tmp_path, monkeypatch,
     assert len(Video.load(tmp_path / "a.webp").frames) == 9
 
 
-def test_a_board_is_played_from_the_command_line(tiny_model, tmp_path, capsys):
+def test_a_storyboard_runs_from_the_command_line(tiny_model, tmp_path, capsys):
     out = tmp_path / "story.mp4"
     board = written(tmp_path, BOARD)
     assert main(["--storyboard", str(board), "--model", str(tiny_model), "--out", str(out), "--style", "red"]) == 0
@@ -191,7 +191,7 @@ def test_a_board_is_played_from_the_command_line(tiny_model, tmp_path, capsys):
     assert "storyboard has its own prompts" in capsys.readouterr().err
 
 
-def test_an_interrupted_minute_goes_on(tiny_model, tmp_path, capsys, monkeypatch):
+def test_an_interrupted_film_of_a_minute_is_resumed(tiny_model, tmp_path, capsys, monkeypatch):
     """The command is the same, with --resume; without it nothing that was made is lost. (As
     webp: of pictures as small as one macroblock x264 makes now and then another file.)"""
     command = ["a red ball", "--model", str(tiny_model), "--frames", "17"]
@@ -221,7 +221,7 @@ def test_an_interrupted_minute_goes_on(tiny_model, tmp_path, capsys, monkeypatch
     assert not list(tmp_path.glob("*.windows"))
 
 
-def test_a_trim_takes_a_part(tiny_model, tmp_path, capsys):
+def test_trim_uses_a_part_of_the_input(tiny_model, tmp_path, capsys):
     source = clip(16).save(tmp_path / "clip.webp")
     out = tmp_path / "more.webp"
     command = ["a ball", "--model", str(tiny_model), "--extend", str(source), "--frames", "2", "--out", str(out)]
@@ -232,7 +232,7 @@ def test_a_trim_takes_a_part(tiny_model, tmp_path, capsys):
         assert said in capsys.readouterr().err
 
 
-def test_a_sound_track_is_left_out_with_a_note(tiny_model, tmp_path, capsys):
+def test_a_dropped_sound_track_is_reported(tiny_model, tmp_path, capsys):
     path = tmp_path / "loud.mp4"
     with av.open(str(path), "w") as container:
         picture, sound = container.add_stream("libx264", rate=8), container.add_stream("aac", rate=8000)

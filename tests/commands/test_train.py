@@ -1,4 +1,4 @@
-"""The command line from an experiment file to a model folder, and what it says to mistakes."""
+"""The command line from an experiment file to a model folder; mistakes are one line."""
 
 import json
 
@@ -47,7 +47,7 @@ def dit(vae, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_an_autoencoder_is_trained_exported_and_its_moments_measured(vae):
+def test_an_autoencoder_is_trained_exported_and_its_latent_statistics_measured(vae):
     config, params, tokenizer = load_model(vae, VAEConfig)
     assert len(config.mean) == len(config.std) == 4
     assert min(config.std) > 0
@@ -64,7 +64,7 @@ def test_a_training_directory_holds_the_whole_model(dit):
     assert params["dit"]["blocks"]["feed_forward"]["up"]["kernel"].shape == (3, 16, 32)
 
 
-def test_a_run_resumes_and_says_what_changed(vae, dit, capsys):
+def test_a_resumed_run_reports_changed_fields(vae, dit, capsys):
     latents = ["--latents", str(dit / "latents"), "--model.depth", "3"]
     command = [DIT, "--vae", str(vae), "--directory", str(dit), *latents]
     assert main(command) == 1
@@ -76,7 +76,7 @@ def test_a_run_resumes_and_says_what_changed(vae, dit, capsys):
 
 
 @pytest.mark.slow
-def test_a_run_starts_from_another_ones_weights(dit, tmp_path, capsys):
+def test_a_run_starts_from_the_weights_of_another(dit, tmp_path, capsys):
     """And takes the autoencoder from that model, too, so that nothing else is needed to go on from it."""
     common = [DIT, "--vae", str(dit), "--loop.start", str(dit), "--latents", str(dit / "latents")]
     assert main([*common, "--directory", str(tmp_path / "fits"), "--model.depth", "3"]) == 0
@@ -100,7 +100,7 @@ def test_a_run_starts_from_another_ones_weights(dit, tmp_path, capsys):
         ([VAE, "--model.pixel-patch", "5"], 1, "height 16 cannot be encoded"),
     ],
 )
-def test_a_mistake_is_told_without_a_traceback(arguments, code, said, tmp_path, capsys):
+def test_a_mistake_is_one_line_without_a_traceback(arguments, code, said, tmp_path, capsys):
     try:
         returned = main([*arguments, "--directory", str(tmp_path)] if len(arguments) > 1 else arguments)
     except SystemExit as exit:
@@ -134,7 +134,7 @@ def test_a_file_without_an_experiment_is_one_line(text, said, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_mesh_or_batch_that_cannot_be_is_told_before_the_world_is_encoded(tmp_path, monkeypatch, capsys):
+def test_an_impossible_mesh_or_batch_is_refused_before_encoding(tmp_path, monkeypatch, capsys):
     on_devices(monkeypatch, None)
     config = load_experiment(VAE).model
     export_model(tmp_path / "vae", {"vae": init_vae(config, jax.random.key(0))}, config)
@@ -151,7 +151,7 @@ def test_a_mesh_or_batch_that_cannot_be_is_told_before_the_world_is_encoded(tmp_
         assert not (tmp_path / "latents").exists()
 
 
-def test_a_run_that_was_refused_leaves_no_folder_and_one_that_began_does(tmp_path, monkeypatch):
+def test_a_refused_run_leaves_no_folder(tmp_path, monkeypatch):
     def refuse(*_, **__):
         (tmp_path / "run" / "events.out").touch()
         raise ValueError("the model does not fit")
@@ -178,7 +178,7 @@ def test_every_shipped_experiment_constructs():
         assert load_experiment(path).loop.steps > 0
 
 
-def test_recipes_for_videos_fit_the_weights_in_the_box():
+def test_the_video_experiments_fit_the_bundled_weights():
     """Their autoencoder can begin from it, and their transformer and text encoder have its shapes."""
     recipe = load_experiment(EXPERIMENTS / "videos_vae.py")
     stage = VAEStage(recipe.model)
