@@ -46,14 +46,14 @@ def test_latents_are_those_of_the_rendered_scenes(tmp_path):
     assert len({batch.ids.tobytes() for batch in batches}) == 20
 
 
-def test_clips_of_each_bucket_are_as_many_as_are_drawn_of_it(tmp_path):
+def test_each_bucket_has_as_many_clips_as_training_draws(tmp_path):
     wide = Bucket(5, 16, 32, batch_size=2, weight=0.5)
     write_latents(tmp_path, replace(DATA, buckets=(wide, BUCKET)), 10, encode, "me", say=lambda text: None)
     assert json.loads((tmp_path / INDEX).read_text())["clips"] == {"5x16x32": 3, "5x16x16": 10}  # 1 to 4, rounded up
     assert [len(np.load(tmp_path / f"{stem}.npy")) for stem in ("5x16x32", "5x16x16")] == [3, 10]
 
 
-def test_a_finished_folder_is_kept_and_a_foreign_one_refused(tmp_path):
+def test_a_finished_folder_is_kept_and_one_of_another_request_refused(tmp_path):
     write_latents(tmp_path, DATA, 4, encode, "me", say=lambda text: None)
     write_latents(tmp_path, DATA, 4, None, "me")  # nothing to encode
     with pytest.raises(ValueError, match="another autoencoder"):

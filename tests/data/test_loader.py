@@ -19,7 +19,7 @@ def same(a, b):
     return a["frames"] == b["frames"] and np.array_equal(a["x"], b["x"])
 
 
-def test_the_position_resumes_exactly_and_is_json():
+def test_the_position_is_json_and_resumes_exactly():
     first = iter(batches(make, BUCKETS, seed=1, threads=2))
     for _ in range(7):
         next(first)
@@ -30,7 +30,7 @@ def test_the_position_resumes_exactly_and_is_json():
     assert all(same(a, next(second)) for a in expected)
 
 
-def test_seeds_differ_elements_differ_and_weights_hold():
+def test_seeds_and_indices_differ_and_bucket_weights_are_followed():
     a, b = iter(batches(make, BUCKETS, seed=1)), iter(batches(make, BUCKETS, seed=2))
     window_frames = [next(a) for _ in range(40)]
     assert not any(same(x, next(b)) for x in window_frames)

@@ -47,14 +47,14 @@ def touch(folder, *names):
         ("../metadata.jsonl", '{"video": "videos/a.mp4", "captions": ["hello", "hi"]}'),
     ],
 )
-def test_a_caption_is_read_wherever_it_is(tmp_path, name, content):
+def test_captions_are_read_from_every_usual_place(tmp_path, name, content):
     folder = tmp_path / "videos"
     touch(folder, "a.mp4")
     (folder / name).write_text(content)
     assert captions(folder) == {"a.mp4": "hello"}
 
 
-def test_the_nearest_name_comes_first_and_an_unrelated_table_above_is_no_manifest(tmp_path):
+def test_the_nearest_caption_wins_and_unrelated_tables_are_ignored(tmp_path):
     touch(tmp_path / "v", "a.mp4", "A.mov", "b.mp4")
     for name, text in (("a.txt", "small"), ("A.txt", "large"), ("b.txt", " "), ("b.json", '{"text": "b"}')):
         (tmp_path / "v" / name).write_text(text)
@@ -72,7 +72,7 @@ def test_a_metadata_file_in_a_folder_below_is_read(tmp_path):
     assert "metadata.csv does not name" in said[0]
 
 
-def test_members_of_a_tar_with_two_dots(tmp_path):
+def test_tar_members_with_two_dots_have_captions(tmp_path):
     texts = {
         "01.video.mp4": "",
         "01.caption.txt": "one",
@@ -114,7 +114,7 @@ def test_videos_without_a_caption_are_counted_and_none_at_all_is_refused(tmp_pat
     assert said[1] == f"{tmp_path}: 2 of 3 videos have no caption"
 
 
-def test_which_files_count(tmp_path):
+def test_hidden_files_are_skipped_and_all_video_suffixes_are_read(tmp_path):
     films = ("a.mp4", "b.MTS", "c.m2ts", "d.mpg", "e.mpeg", "f.ts", "g.wmv", "h.3gp", "i.flv", "j.ogv", "deep/k.webm")
     touch(tmp_path, *films, "._a.mp4", ".cache/x.mp4", "deep/.trash/y.mp4", "z.docx", "y.docx", "a.png", "README")
     said = []
@@ -123,7 +123,7 @@ def test_which_files_count(tmp_path):
     assert sorted(said[0].partition("left out are ")[2].split(", ")) == sorted(left.split(", "))
 
 
-def test_linked_folders_count_once_and_without_end(tmp_path):
+def test_linked_folders_are_read_once(tmp_path):
     touch(tmp_path / "videos" / "own", "a.mp4")
     touch(tmp_path / "elsewhere" / "more", "b.mp4")
     (tmp_path / "videos" / "aaa").symlink_to(tmp_path / "elsewhere")
@@ -137,7 +137,7 @@ def test_linked_folders_count_once_and_without_end(tmp_path):
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-16-le", "utf-32"])
-def test_text_of_any_system_is_read(tmp_path, encoding):
+def test_captions_in_any_text_encoding_are_read(tmp_path, encoding):
     said = f"path;caption\r\na.mp4;{LETTERS}\r\n"
     touch(tmp_path, "a.mp4")
     (tmp_path / "list.csv").write_bytes(said.encode(encoding))
@@ -148,12 +148,12 @@ def test_text_of_any_system_is_read(tmp_path, encoding):
     assert captions(tmp_path / "list.jsonl") == {"a.mp4": LETTERS}
 
 
-def test_a_line_of_latin_letters_does_not_change_the_others():
+def test_one_latin1_line_leaves_the_others_unchanged():
     assert decode_text("grün\n".encode() + "grün\n".encode("latin-1") + "球".encode()) == "grün\ngrün\n球"
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
-def test_any_separator_long_fields_and_no_values(tmp_path, separator):
+def test_manifests_may_have_any_separator_long_fields_and_empty_values(tmp_path, separator):
     rows = [
         ("Path", "Caption", "Start", "End"),
         ("a.mp4", "x" * 200_000, "", ""),
@@ -168,7 +168,7 @@ def test_any_separator_long_fields_and_no_values(tmp_path, separator):
     assert (b.start, b.end) == (None, 2.5)
 
 
-def test_a_table_without_values_and_a_caption_with_line_ends(tmp_path):
+def test_nan_is_no_caption_and_line_ends_are_spaces(tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
     table = {"path": ["a.mp4", "b.mp4"], "caption": [None, "b"], "start": [np.nan, 1.0], "end": [None, np.nan]}
     pytest.importorskip("pyarrow.parquet").write_table(pyarrow.Table.from_pydict(table), tmp_path / "list.parquet")
@@ -188,13 +188,13 @@ def test_a_table_without_values_and_a_caption_with_line_ends(tmp_path):
         ('path,caption\na.mp4,x\nb.mp4,"open\nc.mp4,y\n', r"line 3 cannot be read .*quotation marks"),
     ],
 )
-def test_what_cannot_be_read_is_named_with_file_and_line(tmp_path, content, said):
+def test_unreadable_text_is_named_with_file_and_line(tmp_path, content, said):
     (tmp_path / "list.csv").write_text(content)
     with pytest.raises(ValueError, match=said):
         listing(tmp_path / "list.csv")
 
 
-def test_a_film_with_two_colons_in_its_name(tmp_path):
+def test_a_video_name_may_contain_two_colons(tmp_path):
     (tmp_path / "a::b.mp4").write_bytes(b"film")
     (tmp_path / "x::y").mkdir()
     with tarfile.open(tmp_path / "x::y" / "s.tar", "w") as tar:
@@ -208,7 +208,7 @@ def test_a_film_with_two_colons_in_its_name(tmp_path):
                 assert file.read() == b"film"
 
 
-def test_a_system_of_ascii_reads_the_same(tmp_path):
+def test_an_ascii_locale_reads_the_same_captions(tmp_path):
     touch(tmp_path, "a.mp4", "b.mp4", "c.mp4")
     (tmp_path / "a.txt").write_text(LETTERS, encoding="utf-8")
     (tmp_path / "b.json").write_text(json.dumps({"caption": LETTERS}, ensure_ascii=False), encoding="utf-8")
@@ -224,7 +224,7 @@ def test_a_system_of_ascii_reads_the_same(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
-def test_a_file_name_that_is_no_text_is_read_held_out_and_printed(tmp_path, monkeypatch):
+def test_a_file_name_that_is_not_utf8_is_read_split_and_printed(tmp_path, monkeypatch):
     path = film(tmp_path / "a.mp4", 9)
     os.rename(path, os.fsencode(tmp_path) + b"/caf\xe9.mp4")
     (entry,) = listing(tmp_path)

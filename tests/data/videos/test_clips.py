@@ -1,4 +1,4 @@
-"""Batches of a person's clips: each comes before any comes again, positions resume, what is broken is replaced."""
+"""Batches of a user's clips: each is drawn once per epoch, positions resume, broken clips are replaced."""
 
 import json
 from collections import Counter
@@ -71,7 +71,7 @@ def test_raw_videos_become_batches_of_their_bucket(videos, tmp_path):
     assert "junk.mp4" in (tmp_path / BROKEN).read_text()
 
 
-def test_every_clip_comes_once_before_any_comes_again(videos, tmp_path):
+def test_every_clip_is_drawn_once_per_epoch(videos, tmp_path):
     data = VideoData(folder=videos, buckets=(WIDE,), held_out=0.0, dropout=0.0, most_broken=0.2, seed=3)
     dataset = clip_batches(pixel_clips(data, tmp_path), data, tmp_path, lengths)
     seen = [row[0] for batch in taken(dataset, 9) for row in batch.ids]
@@ -94,7 +94,7 @@ def test_the_position_resumes_exactly(videos, tmp_path):
     assert all(same(a, next(second)) for a in expected)
 
 
-def test_any_number_of_processes_sees_the_same_batches(videos, tmp_path, monkeypatch):
+def test_any_number_of_processes_draws_the_same_batches(videos, tmp_path, monkeypatch):
     data = VideoData(folder=videos, buckets=(WIDE, IMAGE), held_out=0.0, dropout=0.0, most_broken=0.2)
     whole = taken(clip_batches(pixel_clips(data, tmp_path), data, tmp_path, lengths), 6)
     parts = []
@@ -223,7 +223,7 @@ def test_phases_draw_other_buckets(encoded, tmp_path):
     assert frames[10:] == [9] * 6
 
 
-def test_batches_of_a_token_budget_cost_the_same():
+def test_batches_of_a_token_budget_have_equal_tokens():
     buckets = (Bucket(17, 64, 64), Bucket(33, 64, 64), Bucket(1, 64, 64), Bucket(17, 64, 96))
     tokens = lambda bucket: ((bucket.frames - 1) // 4 + 1) * bucket.height * bucket.width // 256  # noqa: E731
     sized = fill_token_budget(buckets, 5760, tokens, multiple=2)

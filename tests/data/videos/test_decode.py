@@ -1,4 +1,4 @@
-"""A clip has the frames that are on screen at its moments, upright and never stretched; what is broken says so."""
+"""A clip has the frames shown at its times, upright and not stretched; broken files are reported."""
 
 from fractions import Fraction
 
@@ -15,29 +15,29 @@ def clip(tmp_path_factory):
     return film(tmp_path_factory.mktemp("films") / "numbered.mp4", 36)
 
 
-def test_facts_are_those_of_the_file(clip):
+def test_size_rate_and_duration_are_those_of_the_file(clip):
     facts = probe(str(clip))
     assert (facts.height, facts.width, facts.fps) == (32, 48, 8.0)
     assert facts.seconds == pytest.approx(36 / 8)
 
 
 @pytest.mark.parametrize(("start", "first"), [(0.0, 0), (1.0, 8), (1.3, 10), (2.5, 20)])
-def test_reading_begins_at_the_frame_on_screen(clip, start, first):
+def test_a_clip_begins_with_the_frame_shown_at_its_start(clip, start, first):
     assert numbers(read_clip(str(clip), start, 5, 8.0)) == list(range(first, first + 5))
 
 
-def test_another_rate_takes_the_frames_on_screen_at_each_moment(clip):
+def test_another_rate_takes_the_frames_shown_at_each_time(clip):
     assert numbers(read_clip(str(clip), 0.5, 5, 4.0)) == [4, 6, 8, 10, 12]
     assert numbers(read_clip(str(clip), 0.5, 5, 16.0)) == [4, 4, 5, 5, 6]
 
 
-def test_a_variable_rate_comes_out_even(tmp_path):
+def test_a_variable_rate_becomes_constant(tmp_path):
     times = [0, 100, 600, 700, 1500, 1600, 2000]
     path = film(tmp_path / "vfr.mkv", len(times), times=times)
     assert numbers(read_clip(str(path), 0.0, 17, 10.0)) == [0, 1, 1, 1, 1, 1, 2, 3, 3, 3, 3, 3, 3, 3, 3, 4, 5]
 
 
-def test_a_turned_film_is_read_upright(tmp_path):
+def test_a_rotated_video_is_read_upright(tmp_path):
     pixels = np.zeros((9, 32, 48, 3), np.uint8)
     pixels[:, :, :24] = 200  # bright on the left
     plain, turned = film(tmp_path / "plain.mp4", pixels), tmp_path / "turned.mp4"
@@ -59,7 +59,7 @@ def turn(source, target):
     target.write_bytes(content)
 
 
-def test_a_clip_covers_its_bucket_and_is_not_stretched(tmp_path):
+def test_a_clip_is_scaled_and_cropped_to_its_bucket(tmp_path):
     pixels = np.zeros((5, 60, 120, 3), np.uint8)
     y, x = np.mgrid[:60, :120]
     pixels[:, (y - 30) ** 2 + (x - 60) ** 2 < 20**2] = 255  # a disc stays a disc
@@ -73,7 +73,7 @@ def test_a_clip_covers_its_bucket_and_is_not_stretched(tmp_path):
         assert not bright.all()
 
 
-def test_pixels_that_are_not_square_are_made_so(tmp_path):
+def test_pixels_that_are_not_square_are_resampled(tmp_path):
     path = tmp_path / "wide.mp4"
     encoded_at(path, range(0, 400, 40), sample_aspect_ratio=Fraction(2, 1))
     facts = probe(str(path))
@@ -95,7 +95,7 @@ def test_a_broken_file_is_one_line_with_its_name(tmp_path, clip, content):
         probe(str(tmp_path / "gone.mp4"))
 
 
-def test_a_clip_beyond_the_end_says_where_the_film_ends(clip):
+def test_a_clip_beyond_the_end_names_the_duration(clip):
     with pytest.raises(EndsEarly, match=r"ends at 4\.375 s, before"):
         read_clip(str(clip), 3.0, 17, 8.0)
 
@@ -115,11 +115,11 @@ B = [Bucket(17, 64, 64), Bucket(17, 64, 96), Bucket(17, 96, 64), Bucket(33, 64, 
         (1.0, 480, 480, B[4], 1),
     ],
 )
-def test_the_bucket_that_wastes_least_is_chosen(seconds, height, width, bucket, count):
+def test_the_bucket_that_crops_least_is_chosen(seconds, height, width, bucket, count):
     assert least_waste(seconds, height, width, B, 8.0) == (bucket, count)
 
 
-def test_nothing_fits_a_film_that_is_too_short():
+def test_a_video_that_is_too_short_has_no_bucket():
     assert least_waste(1.0, 64, 64, B[:4], 8.0) is None
     assert least_waste(0.0, 64, 64, B, 8.0, still=True) == (B[4], 1)
     large, small = Bucket(17, 128, 128), Bucket(17, 64, 64)

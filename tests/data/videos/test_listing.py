@@ -22,14 +22,14 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_a_folder_with_captions_beside_the_films(folder):
+def test_a_folder_lists_videos_with_their_captions(folder):
     a, b = listing(folder)
     assert a == Entry(str(folder / "a.mp4"), "the first")
     assert b == Entry(str(folder / "deep" / "b.mkv"), "the second")
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
-def test_manifests_say_parts_and_captions(folder, suffix):
+def test_manifests_state_segments_and_captions(folder, suffix):
     rows = [
         {"path": "deep/b.mkv", "caption": "later", "start": 1.0, "end": 2.0},
         {"path": "deep/b.mkv", "caption": "sooner", "start": 0.25, "end": None},
@@ -60,7 +60,7 @@ def test_a_tar_is_read_in_place(folder):
         open_video(a.path.replace("a.mp4", "c.mp4"))
 
 
-def test_pictures_count_unless_they_are_a_films_poster(folder):
+def test_images_are_listed_except_a_videos_poster(folder):
     from PIL import Image
 
     for name in ("a.png", "picture.png"):
@@ -76,7 +76,7 @@ def test_pictures_count_unless_they_are_a_films_poster(folder):
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp", ".png"])
 @pytest.mark.parametrize("in_tar", [False, True])
-def test_pictures_that_move_are_films(tmp_path, suffix, in_tar):
+def test_animations_are_listed_as_videos(tmp_path, suffix, in_tar):
     from PIL import Image
 
     frames = [Image.new("RGB", (48, 32), (level(i),) * 3) for i in range(12)]
@@ -113,7 +113,7 @@ def test_a_wrong_manifest_names_its_line(tmp_path, name, content, said):
         listing(tmp_path / name)
 
 
-def test_an_empty_or_missing_folder_says_what_is_read(tmp_path):
+def test_an_empty_or_missing_folder_names_the_suffixes_read(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no video"):
         listing(tmp_path)
     with pytest.raises(FileNotFoundError, match="does not exist"):

@@ -1,4 +1,4 @@
-"""Preparation keeps every good clip once, says why of every other, and goes on wherever it was killed."""
+"""Preparation keeps every good clip once, gives a reason for every other, and resumes wherever it was killed."""
 
 import json
 import os
@@ -54,7 +54,7 @@ def local(monkeypatch):
     monkeypatch.setattr(preparation, "run_parts", in_turn)
 
 
-def test_every_clip_is_kept_once_or_its_rejection_explained(videos, tmp_path, local):
+def test_every_clip_is_kept_once_or_rejected_with_a_reason(videos, tmp_path, local):
     settings = Preparation(buckets=BUCKETS[:2], videos_per_part=3, most_broken=0.5)
     report = prepare(videos, tmp_path, settings, say=lambda text: None)
     assert report["rejected"] == {"too dark": 1, "static": 1, "too short": 1, "duplicate": 2}
@@ -72,7 +72,7 @@ def test_every_clip_is_kept_once_or_its_rejection_explained(videos, tmp_path, lo
     assert any("brightness 0.0" in reason and "limit 0.05" in reason for reason in reasons)
 
 
-def test_pixels_and_captions_survive_on_disk(videos, tmp_path, local):
+def test_prepared_pixels_and_captions_equal_the_source(videos, tmp_path, local):
     prepare(videos, tmp_path, SETTINGS, say=lambda text: None)
     clips, paths = prepared_records(tmp_path, BUCKETS[1])
     number = next(i for i, path in enumerate(paths) if path.endswith("good2.mp4"))
@@ -82,7 +82,7 @@ def test_pixels_and_captions_survive_on_disk(videos, tmp_path, local):
     assert np.abs(decode_frames(record["pixels"]).astype(int) - expected).mean() < 8  # two codecs lie between
 
 
-def test_the_same_frames_are_the_same_bytes_on_disk(videos):
+def test_preparation_is_deterministic_to_the_byte(videos):
     frames, rng = read_clip(str(videos / "cut.mp4"), 0, 9, 8.0, (32, 48)), np.random.default_rng(0)
 
     def bytes_in_other_memory():
@@ -107,7 +107,7 @@ def test_too_many_broken_files_stop_the_run_and_are_named(videos, tmp_path, loca
         prepare(videos, tmp_path, settings, say=lambda text: None)
 
 
-def test_killed_anywhere_it_goes_on_without_loss_or_doubles(videos, tmp_path, local):
+def test_a_killed_preparation_resumes_without_loss_or_duplicates(videos, tmp_path, local):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     expected = prepare(videos, whole, SETTINGS, say=lambda text: None)
     script = (
@@ -136,7 +136,7 @@ def encode(video):
     return video[:, ::4].reshape(b, -1, h // 4, 4, w // 4, 4, c).mean((3, 5))
 
 
-def test_latents_are_those_of_the_clips_and_made_once(videos, tmp_path, local):
+def test_latents_are_those_of_the_clips_and_encoded_once(videos, tmp_path, local):
     prepare(videos, tmp_path, SETTINGS, say=lambda text: None)
     said = []
     target = encode_clips(tmp_path, lambda: encode, "me", said.append)
@@ -164,7 +164,7 @@ def test_latents_are_those_of_the_clips_and_made_once(videos, tmp_path, local):
     assert [again[i]["start"] for i in range(len(again))] == [latents[i]["start"] for i in range(len(latents))]
 
 
-def test_a_flipped_byte_is_an_error_and_no_wrong_data(tmp_path):
+def test_a_flipped_byte_on_disk_is_an_error(tmp_path):
     path = tmp_path / "x.arrayrecord"
     rng = np.random.default_rng(0)
     write_records(path, ({"latent": rng.normal(size=(200,)).astype(np.float16), "n": i} for i in range(5)))
@@ -183,7 +183,7 @@ def test_pixels_of_a_picture_are_exact():
     np.testing.assert_array_equal(decode_frames(encode_frames(picture)), picture)
 
 
-def test_duplicates_are_those_within_the_limit_and_the_first_is_kept():
+def test_of_duplicates_the_first_is_kept():
     rng = np.random.default_rng(0)
     base = [int.from_bytes(rng.bytes(BITS // 8), "big") for _ in range(20)]
 
@@ -197,7 +197,7 @@ def test_duplicates_are_those_within_the_limit_and_the_first_is_kept():
     assert duplicates(prints, -1) == {}
 
 
-def test_shots_end_where_the_picture_changes(tmp_path):
+def test_shots_end_at_cuts(tmp_path):
     path = film(tmp_path / "cut.mp4", np.concatenate([moving(1, 14), moving(2, 10), moving(3, 16)]))
     found = shots(str(path), 0.0, 5.0, 3.0)
     np.testing.assert_allclose(found, [(0.0, 1.75), (1.75, 3.0), (3.0, 5.0)])
@@ -205,7 +205,7 @@ def test_shots_end_where_the_picture_changes(tmp_path):
     assert shots(str(path), 0.0, 5.0, 0.0) == [(0.0, 5.0)]
 
 
-def test_writing_is_seen_and_other_things_are_not():
+def test_text_in_frames_is_detected():
     from PIL import Image, ImageDraw
 
     plain = Image.fromarray(np.full((120, 240, 3), 90, np.uint8))
@@ -227,7 +227,7 @@ def test_wrong_filters_are_one_line(wrong):
         Filters(**wrong)
 
 
-def test_progress_is_said_while_others_work(tmp_path, monkeypatch):
+def test_progress_is_reported_while_workers_run(tmp_path, monkeypatch):
     monkeypatch.setattr(preparation, "SECONDS", 0.01)
     (tmp_path / "clips").mkdir()
     said, heard = [], Event()
@@ -245,7 +245,7 @@ def test_progress_is_said_while_others_work(tmp_path, monkeypatch):
     assert [preparation.count_finished(tmp_path, part, 4) for part in range(3)] == [0, 4, 1]
 
 
-def test_what_was_refused_leaves_no_folder(videos, tmp_path, monkeypatch):
+def test_a_refused_preparation_leaves_no_folder(videos, tmp_path, monkeypatch):
     def refuse(folder, parts, runner):
         raise ValueError("no such runner")
 

@@ -54,7 +54,7 @@ class Frames(tfds.core.GeneratorBasedBuilder):
             yield number, {"video": moving(number, 9), "label": number}
 
 
-def test_encoded_films(tmp_path):
+def test_tfds_videos_in_encoded_form_are_read(tmp_path):
     Films.FOLDER = tmp_path
     Films(data_dir=tmp_path / "tfds", file_format="array_record").download_and_prepare()
     for source in (f"tfds:films:train@{tmp_path}/tfds", f"tfds:@{tmp_path}/tfds/films/1.0.0"):
@@ -67,7 +67,7 @@ def test_encoded_films(tmp_path):
     assert "tensorflow" not in sys.modules
 
 
-def test_frames(tmp_path):
+def test_tfds_frames_are_read(tmp_path):
     Frames(data_dir=tmp_path, file_format="array_record").download_and_prepare()
     entries = listing(f"tfds:frames:train@{tmp_path}")
     assert sorted(entry.caption for entry in entries) == ["jumping jacks", "rope"]
@@ -80,6 +80,6 @@ def test_frames(tmp_path):
     ("source", "said"),
     [("tfds:", "is no dataset: write tfds:NAME"), ("tfds:none_such:train@/tmp", "none_such")],
 )
-def test_a_wrong_source_is_one_line(source, said):
+def test_a_wrong_tfds_source_is_one_line(source, said):
     with pytest.raises(ValueError, match=said):
         listing(source)
