@@ -28,7 +28,7 @@ def unset(monkeypatch):
 
 
 @pytest.mark.parametrize("said", [{}, {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.5"}])
-def test_nearly_all_of_a_gpu_is_taken_unless_another_share_is_said(said, monkeypatch):
+def test_gpu_memory_is_preallocated_unless_a_share_is_set(said, monkeypatch):
     environment = dict(said)
     monkeypatch.setattr(os, "environ", environment)
     claim_memory()
@@ -36,7 +36,7 @@ def test_nearly_all_of_a_gpu_is_taken_unless_another_share_is_said(said, monkeyp
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="XDG is a Linux convention")
-def test_by_default_it_is_the_users_cache_folder(unset, monkeypatch, tmp_path):
+def test_the_default_cache_is_the_users_cache_folder(unset, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     enable_compilation_cache()
     assert jax.config.values["jax_compilation_cache_dir"] == str(tmp_path / "sorajax" / "compiled")
@@ -44,27 +44,27 @@ def test_by_default_it_is_the_users_cache_folder(unset, monkeypatch, tmp_path):
     assert jax.config.values["jax_persistent_cache_min_entry_size_bytes"] == -1
 
 
-def test_a_folder_chosen_by_the_user_stays(unset, tmp_path):
+def test_a_cache_folder_set_by_the_user_is_kept(unset, tmp_path):
     jax.config.update("jax_compilation_cache_dir", str(tmp_path))
     enable_compilation_cache()
     assert jax.config.values["jax_compilation_cache_dir"] == str(tmp_path)
 
 
-def test_a_home_that_cannot_be_written_only_costs_time(unset, monkeypatch, tmp_path):
+def test_an_unwritable_home_only_disables_the_cache(unset, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr("sorajax.devices.compilation.cache_folder", lambda: tmp_path / "file")
     enable_compilation_cache()
     assert jax.config.values["jax_compilation_cache_dir"] is None
 
 
-def test_without_xdg_it_is_below_home(monkeypatch):
+def test_without_xdg_the_cache_is_below_home(monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     assert Path.home() in cache_folder().parents
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="a C library without mallopt")
-def test_a_gradient_finds_its_memory_where_it_left_it():
+def test_cpu_memory_is_reused_between_steps():
     """Of a process that keeps it, most calls fault in no page; a few still do, where freed pieces lie badly."""
     program = """
 import resource, statistics, sys
@@ -100,7 +100,7 @@ def asked_anew():
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="the CPU's compiler")
-def test_a_sum_of_products_is_left_out_of_the_librarys_fusions(asked_anew):
+def test_dot_products_are_excluded_from_cpu_library_fusions(asked_anew):
     def compiled(options):
         x = jnp.ones((7, 64, 384))
         return jax.jit(lambda x, y: jnp.sum(x * y, 1), compiler_options=options).lower(x, x).compile().as_text()
@@ -110,7 +110,7 @@ def test_a_sum_of_products_is_left_out_of_the_librarys_fusions(asked_anew):
     assert "ynn" not in compiled(gradient_compiler_options())
 
 
-def test_options_that_a_compiler_does_not_know_are_left_out(asked_anew, monkeypatch):
+def test_unknown_compiler_options_are_left_out(asked_anew, monkeypatch):
     monkeypatch.setattr("sorajax.devices.compilation.UNFUSED_PRODUCTS", {"xla_cpu_no_such_option": "1"})
     assert gradient_compiler_options() is None
 

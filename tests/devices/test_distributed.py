@@ -96,11 +96,11 @@ def fingerprints(directory):
         ({"coordinator": "here:1", "processes": 2, "process": 2}, "--process 2 is not among 2 processes: count from 0"),
     ],
 )
-def test_wrong_ways_to_meet_are_one_line(said, message):
+def test_wrong_distributed_options_are_one_line(said, message):
     with pytest.raises(ValueError, match=message):
         DistributedConfig(**said)
 
 
-def test_the_command_line_refuses_half_of_a_meeting(capsys):
+def test_incomplete_distributed_options_are_refused(capsys):
     assert main(["tests/configs/toy.py", "--processes", "2"]) == 2
     assert "give all three or none" in capsys.readouterr().err

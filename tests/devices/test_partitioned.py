@@ -47,13 +47,13 @@ def layers(x, stack):
     ],
     ids=["rows", "columns", "contracted", "replicated"],
 )
-def test_a_product_over_eight_devices(specs, share, sent):
+def test_a_matrix_product_over_eight_devices_costs_an_eighth_each(specs, share, sent):
     work = work_of(compiled(jnp.matmul, A, B, mesh=make_mesh("fsdp=8"), specs=specs))
     assert work.flops == PRODUCT / share
     assert work.collectives == sent
 
 
-def test_the_largest_value_is_no_parameter_and_is_one_devices():
+def test_the_largest_value_is_counted_per_device_and_without_parameters():
     def narrow(a, b):
         return jnp.tanh(a @ b) @ b.T
 
@@ -64,7 +64,7 @@ def test_the_largest_value_is_no_parameter_and_is_one_devices():
     assert work_of(compiled(lambda x, y: x[:8] @ y, wide, B)).largest < 4096 * 64 * 4 // 8
 
 
-def test_loops_count_as_often_as_they_run():
+def test_a_loops_body_counts_once_per_iteration():
     def nested(x, stack):
         return jax.lax.scan(lambda x, _: (layers(x, stack), None), x, None, length=3)[0]
 
@@ -73,7 +73,7 @@ def test_loops_count_as_often_as_they_run():
     assert work_of(compiled(partial(jax.lax.fori_loop, 2, 6, lambda _, x: jnp.sin(x @ x)), SQUARE)).flops == 4 * CUBE
 
 
-def test_a_loop_that_ends_by_its_data_has_no_count():
+def test_a_loop_of_unknown_length_is_not_counted():
     def settle(x):
         return jax.lax.while_loop(lambda x: jnp.sum(x) < 3, lambda x: x @ x, x)
 
@@ -90,7 +90,7 @@ def test_the_most_expensive_branch_counts():
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
-def test_a_convolution(groups):
+def test_a_convolutions_flops_are_counted(groups):
     x, kernel = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((2, 8, 8, 4), (3, 3, 4 // groups, 8)))
 
     def convolve(x, kernel, stride=1):
@@ -108,7 +108,7 @@ def test_a_convolution(groups):
 
 
 @pytest.mark.parametrize(("tokens", "heads"), [(64, 8), (64, 2), (1024, 8)])
-def test_attention_plain_and_spread(tokens, heads):
+def test_attention_flops_are_counted_on_one_device_and_on_a_mesh(tokens, heads):
     """Where heads run out, keys go round in a ring: as many products, more messages."""
     q = jax.ShapeDtypeStruct((1, tokens, heads, 16), jnp.float32)
     products = 2 * 2 * heads * 16 * tokens**2
@@ -124,7 +124,7 @@ def test_attention_plain_and_spread(tokens, heads):
     assert ("collective-permute" in work.collectives) == (heads < 8)
 
 
-def test_a_transformer_on_one_device_does_what_its_function_says():
+def test_a_compiled_transformers_flops_equal_its_functions():
     params = jax.eval_shape(partial(init_dit, TINY.dit), jax.random.key(0))
     x, time, text = (
         jax.ShapeDtypeStruct(shape, jnp.float32)
@@ -138,7 +138,7 @@ def test_a_transformer_on_one_device_does_what_its_function_says():
     assert work_of(compiled(forward, params, x, time, text)).flops == pytest.approx(counted, rel=0.02)
 
 
-def test_collectives_in_a_loop_count_as_often_as_they_run():
+def test_collectives_in_a_loop_count_once_per_iteration():
     mesh = make_mesh("fsdp=8")
 
     def repeated(x):
@@ -236,7 +236,7 @@ ENTRY %main (a: bf16[8,128], b: bf16[4,256,512], c: bf16[4,512,384], e: s4[64]) 
     ],
     ids=["dilated", "reversed", "padded", "summed"],
 )
-def test_products_that_tpus_write_as_convolutions(line, flops):
+def test_matrix_products_compiled_to_convolutions_are_counted(line, flops):
     """Windows of the product of a batch, as TPUs' compiler writes them: over heads, clips, or both."""
     result, left, right = re.findall(r"f32\[[\d,]*\]", line)
     attributes = line.partition("), ")[2]
@@ -248,7 +248,7 @@ def test_products_that_tpus_write_as_convolutions(line, flops):
     assert read(text).flops == flops
 
 
-def test_what_a_tpus_compiler_writes_is_read():
+def test_tpu_programs_are_read():
     """A product of a batch is a dilated convolution, loops carry no count, and a collective is repeated in each fusion
     that it runs beside, while others share a channel and are several."""
     work = read(TPU)
@@ -272,7 +272,7 @@ def test_what_a_tpus_compiler_writes_is_read():
         ('custom-call(%a, %b), custom_call_target="__cudnn$convForward"', None),
     ],
 )
-def test_products_of_a_library_count_and_what_it_hides_is_refused(call, flops):
+def test_library_products_are_counted_and_unknown_calls_refused(call, flops):
     class Compiled:
         def as_text(self):
             arguments = "%a = f32[4,6] parameter(0)\n  %b = f32[6,10] parameter(1)"

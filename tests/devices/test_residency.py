@@ -1,4 +1,4 @@
-"""A model's parts in memory: what stays, what leaves, and how many clips fit beside it."""
+"""A model's parts in memory: which are kept, which are evicted, and how many clips fit beside them."""
 
 from functools import partial
 
@@ -16,7 +16,7 @@ def parts(memory, **sizes):
     return Parts({name: lambda name=name: name for name in sizes}, sizes, int(memory / WEIGHTS_SHARE))
 
 
-def test_the_part_used_longest_ago_leaves_first():
+def test_the_least_recently_used_part_is_evicted_first():
     made = parts(100, text=60, dit=30, vae=30)
     assert [made[name] for name in ("text", "dit", "vae")] == ["text", "dit", "vae"]
     assert list(made._loaded) == ["dit", "vae"]
@@ -24,7 +24,7 @@ def test_the_part_used_longest_ago_leaves_first():
     assert list(made._loaded) == ["vae", "dit"]
 
 
-def test_one_expert_leaves_for_the_other_before_anything_else_does():
+def test_an_expert_is_evicted_first_for_the_other():
     made = parts(100, vae=10, dit=60, dit_low=60)
     for name in ("vae", "dit", "dit_low", "dit"):
         assert made[name] == name
@@ -41,14 +41,14 @@ def test_a_part_that_does_not_fit_alone_is_refused_and_a_pair_need_not_fit_toget
     Parts({}, {"dit": 90, "dit_low": 90}, 100)
 
 
-def test_clips_made_at_once_leave_what_parts_may_take():
+def test_a_batch_reduces_the_memory_for_parts():
     made = parts(600, dit=100)  # of 1000
     assert [made.batch_that_fits(8, "dit", values) for values in (50, 60, 110, 210, 900)] == [8, 4, 2, 1, 1]
     assert Parts.of({"dit": 0}).batch_that_fits(8, "dit", 10**12) == 8
 
 
 @pytest.mark.parametrize("room", [True, False])
-def test_what_leaves_waits_in_the_host_where_that_has_room(monkeypatch, room):
+def test_evicted_parts_stay_in_host_memory_if_there_is_room(monkeypatch, room):
     monkeypatch.setattr("sorajax.devices.residency.host_has_room", lambda size: room)
     read = []
 
@@ -66,7 +66,7 @@ def test_what_leaves_waits_in_the_host_where_that_has_room(monkeypatch, room):
     assert read == ["dit", "dit_low"] * (1 if room else 3)
 
 
-def test_an_exported_model_opens_in_the_type_that_is_asked_for(tiny_model):
+def test_an_exported_model_loads_in_the_requested_dtype(tiny_model):
     own, small = sorajax.load(tiny_model), sorajax.load(tiny_model, dtype="bfloat16")
     assert {str(leaf.dtype) for leaf in jax.tree.leaves(dict(own.params))} == {"float32"}
     assert (small.config.dit.dtype, small.config.text.dtype) == ("bfloat16", "bfloat16")

@@ -35,7 +35,7 @@ EXPECTED = {
 }
 
 
-def test_the_table_shards_parameters_averages_and_moments_alike():
+def test_the_table_shards_parameters_averages_and_moments_equally():
     params = jax.tree.map(lambda shape: jax.ShapeDtypeStruct(shape, jnp.float32), SHAPES, is_leaf=_is_shape)
     optimizer = optax.adamw(1e-3)
     state = jax.eval_shape(lambda p: TrainState(jnp.int32(0), p, p, optimizer.init(p)), params)
@@ -72,7 +72,7 @@ CLIPS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", CLIPS)
-def test_every_device_computes_its_own_clips(model):
+def test_each_device_computes_its_own_clips(model):
     """The gradient over 16 clips, split over eight devices, needs little more than an eighth of one device's memory."""
     init, config, module, arguments = CLIPS[model]
 
@@ -92,7 +92,7 @@ def test_every_device_computes_its_own_clips(model):
     assert temporary(make_mesh("fsdp=8")) < 0.17 * temporary(make_mesh({}, jax.devices()[:1]))
 
 
-def test_meshes_fill_the_devices():
+def test_a_mesh_uses_all_devices():
     assert dict(make_mesh("data=2,fsdp=-1").shape) == {"data": 2, "fsdp": 4, "seq": 1, "tensor": 1}
     assert dict(make_mesh().shape) == {"data": 1, "fsdp": 8, "seq": 1, "tensor": 1}
 
