@@ -55,7 +55,7 @@ def test_a_constant_velocity_is_reused_without_error():
         assert len(computed) <= 3
 
 
-def test_more_is_reused_at_a_higher_threshold():
+def test_a_higher_threshold_reuses_more_evaluations():
     counts = [len(run(EasyCache(threshold), turning)[1]) for threshold in (1e-9, 0.3, 1.0, 10.0)]
     assert counts == sorted(counts, reverse=True)
     assert counts[0] == 10
@@ -72,7 +72,7 @@ def test_zero_velocities_stay_zero_to_the_bit():
     assert not np.allclose(made[:, 1], X[:, 1])
 
 
-def test_the_schedule_adds_up_errors():
+def test_a_reuse_ends_when_its_errors_add_up_to_the_threshold():
     times = np.linspace(1, 0.1, 10)
     steady = MagCache(tuple(times), (1.0,) * 10, 0.01).schedule(times)
     assert steady.reused == (False, False, True, True, True, False, True, True, True, False)  # at most 3 in a row
@@ -81,7 +81,7 @@ def test_the_schedule_adds_up_errors():
     assert not any(MagCache(tuple(times), (1.0,) + (0.9,) * 9, 0.05).schedule(times).reused)
 
 
-def test_at_other_times_magnitudes_are_interpolated():
+def test_calibrated_magnitudes_are_interpolated_in_time():
     """Twice as many steps: each changes half as much, so the same threshold reuses twice as often in a row."""
     times = np.linspace(1, 0.1, 10)
     cache = MagCache(tuple(times), (1.0,) + (0.9,) * 9, 0.16)
@@ -89,7 +89,7 @@ def test_at_other_times_magnitudes_are_interpolated():
     assert reused[4:10] == (True, True, False, True, True, False)
 
 
-def test_a_recording_calibrates():
+def test_a_recorded_sampling_gives_the_calibration():
     """The velocity -x of euler's steps shrinks by known factors; fixed frames do not count."""
     magnitudes = {}
     cache = Recording(lambda time, magnitude: magnitudes.__setitem__(float(time), np.asarray(magnitude)))

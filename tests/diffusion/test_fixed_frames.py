@@ -1,4 +1,4 @@
-"""Laws of what is known: it sits at time 0, it stays, and training draws every kind of it."""
+"""Fixed frames stand at time 0 and stay, and training draws every kind of them."""
 
 import jax
 import jax.numpy as jnp
@@ -27,17 +27,17 @@ NOISE = jax.random.normal(jax.random.key(1), SHAPE)
 FIRST = jnp.array([[True, False, False]])
 
 
-def test_nothing_known_begins_as_the_noise():
+def test_without_fixed_frames_sampling_begins_from_noise():
     assert np.array_equal(initial(nothing_known(SHAPE), NOISE), NOISE)
 
 
-def test_known_frames_begin_as_themselves_and_the_others_at_start():
+def test_fixed_frames_begin_as_themselves_and_others_at_the_start_time():
     x = initial(Known(LATENT, FIRST, 0.25), NOISE)
     assert np.array_equal(x[:, 0], LATENT[:, 0])
     np.testing.assert_allclose(x[:, 1:], 0.75 * LATENT[:, 1:] + 0.25 * NOISE[:, 1:], rtol=1e-6)
 
 
-def test_the_model_sees_known_frames_at_time_zero_and_they_stand_still():
+def test_fixed_frames_have_time_zero_and_zero_velocity():
     seen = []
 
     def velocity(x, time):
@@ -50,7 +50,7 @@ def test_the_model_sees_known_frames_at_time_zero_and_they_stand_still():
     assert (moved[:, 1:] == 1).all()
 
 
-def test_known_parts_of_a_frame_arrive_at_their_values_and_share_its_clock():
+def test_fixed_regions_reach_their_values_and_share_their_frames_time():
     part = jnp.zeros(SHAPE[:4], bool).at[:, :, 0].set(True)
     known = Known(LATENT, part)
     assert not whole_frames(known).any()
@@ -62,7 +62,7 @@ def test_known_parts_of_a_frame_arrive_at_their_values_and_share_its_clock():
     np.testing.assert_allclose(x[:, :, 1], NOISE[:, :, 1] - 1, atol=1e-6)
 
 
-def test_a_clip_that_is_forgotten_is_noised_as_far_as_the_rest():
+def test_frames_dropped_in_guidance_are_noised_to_the_common_time():
     time = clock(Known(LATENT, FIRST), 0.75)
     x, everywhere = drop_conditioning(Known(LATENT, FIRST), NOISE, LATENT, time)
     np.testing.assert_allclose(everywhere, [[0.75, 0.75, 0.75]])
@@ -71,23 +71,23 @@ def test_a_clip_that_is_forgotten_is_noised_as_far_as_the_rest():
     assert np.array_equal(drop_conditioning(nothing_known(SHAPE), NOISE, LATENT, everywhere)[0], LATENT)
 
 
-def test_the_clock_of_a_scalar_time():
+def test_a_scalar_time_becomes_one_time_per_frame():
     np.testing.assert_allclose(clock(Known(LATENT, FIRST), 0.5), [[0.0, 0.5, 0.5]])
 
 
 @pytest.mark.parametrize("t", [1, 2, 5])
-def test_random_known_leaves_something_to_do(t):
+def test_random_fixed_frames_leave_some_to_generate(t):
     mask = random_known(jax.random.key(2), 512, t)
     assert mask.shape == (512, t)
     assert mask.dtype == bool
     assert not mask.all(axis=1).any()
 
 
-def test_an_image_has_nothing_known():
+def test_an_image_has_no_fixed_frames():
     assert not random_known(jax.random.key(2), 64, 1).any()
 
 
-def test_random_known_draws_every_kind_as_often_as_stated():
+def test_random_fixed_frames_have_the_stated_probabilities():
     mask = np.asarray(random_known(jax.random.key(3), 8192, 9))
     runs = mask[:, 0].astype(int) + (np.diff(mask.astype(int), axis=1) == 1).sum(1)
     none = ~mask.any(1)
@@ -102,7 +102,7 @@ def test_random_known_draws_every_kind_as_often_as_stated():
     assert sum(CHANCES) == pytest.approx(1)
 
 
-def test_a_window_lies_where_it_was_cut_out_but_no_farther_than_the_reach():
+def test_a_windows_rotary_positions_are_those_of_its_film_up_to_max_anchor_gap():
     clip = jnp.broadcast_to(jnp.arange(17.0)[None, :, None, None, None], (2, 17, 1, 1, 1))
     windows = [random_window(jax.random.key(seed), clip, 5, 4) for seed in range(60)]
     firsts = {int(window[0, 1, 0, 0, 0]) for window, _ in windows}
@@ -114,7 +114,7 @@ def test_a_window_lies_where_it_was_cut_out_but_no_farther_than_the_reach():
         np.testing.assert_array_equal(positions[1:], frames[1:] - max(0, frames[1] - 5))
 
 
-def test_without_a_gap_a_windows_positions_are_those_of_a_clip():
+def test_a_window_without_a_gap_has_the_positions_of_a_clip():
     for max_anchor_gap in (0, 4):
         for step in (0.5, 1.0, 2.0):
             np.testing.assert_array_equal(anchored(1, 5, max_anchor_gap, step), step * np.arange(5))

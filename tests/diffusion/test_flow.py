@@ -16,7 +16,7 @@ def test_the_path_runs_from_data_to_noise():
     assert np.array_equal(interpolate(DATA, NOISE, 1.0), NOISE)
 
 
-def test_each_frame_has_its_own_time():
+def test_each_frame_is_noised_to_its_own_time():
     time = jnp.array([[0.0, 0.5, 1.0], [1.0, 0.0, 0.25]])
     x = interpolate(DATA, NOISE, time)
     assert np.array_equal(x[0, 0], DATA[0, 0])
@@ -30,7 +30,7 @@ def test_the_velocity_is_the_derivative_along_the_path():
 
 
 @pytest.mark.parametrize("shift", [0.5, 1.0, 3.0, 8.0])
-def test_the_shift_keeps_the_ends_and_undoes_itself(shift):
+def test_the_timestep_shift_keeps_0_and_1_and_has_an_inverse(shift):
     time = jnp.linspace(0, 1, 11)
     shifted = shift_time(time, shift)
     assert shifted[0] == 0
@@ -53,14 +53,14 @@ def test_the_schedule_falls_from_start_to_zero(start, shift):
     ("arguments", "words"),
     [((0,), "0 steps"), ((5, -1.0), "shift -1"), ((5, 1.0, 0.0), "start 0"), ((5, 1.0, 2.0), "start 2")],
 )
-def test_the_schedule_refuses(arguments, words):
+def test_wrong_schedules_are_refused(arguments, words):
     with pytest.raises(ValueError, match=words):
         schedule(*arguments)
 
 
 @pytest.mark.parametrize("shift", [1.0, 3.0, 5.0, 12.0])
 @pytest.mark.parametrize("within", [(0.9, 1.0), (0.875, 1.0), (0.0, 0.9), (0.6, 0.8)])
-def test_times_of_an_expert_lie_on_its_side(within, shift):
+def test_an_experts_training_times_are_on_its_side_of_the_boundary(within, shift):
     time = logit_normal(jax.random.key(0), (4096,), shift=shift, within=within)
     assert within[0] - 1e-5 <= float(time.min()) < float(time.max()) <= within[1] + 1e-5
 

@@ -22,7 +22,7 @@ def causal(x, time):
 
 
 @pytest.mark.parametrize("cycle", CYCLES)
-def test_every_latent_is_in_a_view_and_away_from_its_ends_where_views_are_long(cycle):
+def test_every_latent_of_a_loop_is_inside_a_view(cycle):
     views = cycle.views
     assert set(views.ravel()) == set(range(cycle.size))
     inside = views[:, cycle.length // 4 : cycle.length - cycle.length // 4]
@@ -37,7 +37,7 @@ def test_a_velocity_that_sees_no_neighbours_is_the_same_in_a_loop(cycle):
 
 
 @pytest.mark.parametrize("cycle", [Cycle(8, 8), Cycle(12, 4), Cycle(8, 4)])
-def test_a_loop_that_begins_a_view_later_is_the_same_loop(cycle):
+def test_a_loop_does_not_depend_on_where_its_views_begin(cycle):
     k = len(cycle.views)
     x, time = state(cycle), jnp.full((2, cycle.latents), 0.3)
 
@@ -59,7 +59,7 @@ def test_sampling_a_cycle_reaches_the_data_of_a_point_mass():
     np.testing.assert_allclose(made, jnp.broadcast_to(point, made.shape), atol=1e-5)
 
 
-def test_unrolled_it_plays_twice():
+def test_an_unrolled_loop_repeats_the_cycle():
     cycle = Cycle(6, 4)
     clip = cycle.unrolled(state(cycle))
     assert clip.shape[1] == 13

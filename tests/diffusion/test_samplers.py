@@ -34,7 +34,7 @@ def gaussian(mean, std):
 @parametrize_samplers
 @pytest.mark.parametrize("steps", [1, 2, 3, 7])
 @pytest.mark.parametrize("shift", [1.0, 5.0])
-def test_exact_on_a_point_mass(name, steps, shift):
+def test_every_sampler_is_exact_on_a_point_mass(name, steps, shift):
     target = jax.random.normal(jax.random.key(1), SHAPE)
     noise = jax.random.normal(jax.random.key(2), SHAPE)
     x = jax.jit(SOLVERS[name], static_argnums=0)(point_mass(target), noise, schedule(steps, shift))
@@ -42,7 +42,7 @@ def test_exact_on_a_point_mass(name, steps, shift):
 
 
 @parametrize_samplers
-def test_order_of_convergence_on_a_gaussian(name):
+def test_samplers_converge_at_their_order_on_a_gaussian(name):
     velocity, solution = gaussian(mean=1.0, std=0.5)
     noise = jax.random.normal(jax.random.key(0), SHAPE)
     sampler = jax.jit(SOLVERS[name], static_argnums=0)
@@ -60,7 +60,7 @@ def test_second_order_beats_first_at_equal_steps():
 
 @parametrize_samplers
 @pytest.mark.parametrize("cut", [1, 4, 9])
-def test_a_part_of_the_way_and_the_rest_are_the_whole(name, cut):
+def test_a_sampling_split_in_two_equals_the_whole(name, cut):
     velocity, _ = gaussian(mean=0.3, std=0.7)
     sampler, noise, times = SOLVERS[name], jax.random.normal(jax.random.key(0), SHAPE), schedule(9, 3.0)
 
@@ -73,7 +73,7 @@ def test_a_part_of_the_way_and_the_rest_are_the_whole(name, cut):
 
 
 @parametrize_samplers
-def test_known_frames_come_out_to_the_bit(name):
+def test_fixed_frames_are_unchanged_to_the_bit(name):
     latent = jax.random.normal(jax.random.key(3), SHAPE)
     known = Known(latent, jnp.array([[True, False, False], [False, True, True]]))
     noise = jax.random.normal(jax.random.key(4), SHAPE)
@@ -147,7 +147,7 @@ def step_between(x, times, logsnr, i, history, order, corrected=None):
     return base - alpha * b_h * sum(w * d for w, d in zip(weights, [*slopes, corrected - history[-1]], strict=True))
 
 
-def test_the_moments_series_meets_the_closed_form():
+def test_the_series_for_small_steps_meets_the_closed_form():
     z = jnp.array([-1.001, -0.999, -8.0])
     first, second = (np.asarray(m, np.float64) for m in moments(z))
     exact = 1 / np.float64(z) - 1 / np.expm1(np.float64(z))
