@@ -59,14 +59,14 @@ def test_attention_is_a_softmax_over_keys():
     np.testing.assert_allclose(attend(q, k, v, bias, 1.0), by_hand(q, k, v, 1.0, np.asarray(bias)), atol=1e-5)
 
 
-def test_what_all_scores_of_a_query_share_changes_nothing():
+def test_a_constant_added_to_a_querys_scores_changes_nothing():
     q, k, v, _ = random(2, 5, 7, 3, 4)
     bias = jax.random.normal(jax.random.key(1), (1, 3, 5, 7))
     np.testing.assert_allclose(attend(q, k + 2.0, v), attend(q, k, v), atol=1e-5)
     np.testing.assert_allclose(attend(q, k, v, bias + 3.0), attend(q, k, v, bias), atol=1e-5)
 
 
-def test_keys_have_no_order_and_can_be_hidden():
+def test_keys_have_no_order_and_can_be_masked():
     q, k, v, _ = random(2, 5, 7, 3, 4)
     order = np.random.default_rng(0).permutation(7)
     np.testing.assert_allclose(attend(q, k[:, order], v[:, order]), attend(q, k, v), atol=1e-5)
@@ -74,7 +74,7 @@ def test_keys_have_no_order_and_can_be_hidden():
     np.testing.assert_allclose(attend(q, k, v, hidden), attend(q, k[:, :4], v[:, :4]), atol=1e-5)
 
 
-def test_half_precision_scales_without_bias():
+def test_scores_in_half_precision_are_unbiased():
     """128**-0.5 in bfloat16 is off by 0.2 percent: every score would be, in the same direction."""
     q = softmax.scaled(jax.random.normal(jax.random.key(0), (4096,), jnp.bfloat16), 128**-0.5)
     exact = jax.random.normal(jax.random.key(0), (4096,), jnp.bfloat16).astype(jnp.float32) * 128**-0.5
@@ -119,13 +119,13 @@ def test_the_platform_compiled_for_chooses_the_kernel():
     assert "custom_call" not in platforms_kernel("cpu")
 
 
-def test_what_kernels_are_not_for_stays_plain():
+def test_unsupported_shapes_use_plain_attention():
     assert "custom_call" not in platforms_kernel("tpu", s=100)
     assert "custom_call" not in platforms_kernel("tpu", m=48)
     assert "custom_call" not in platforms_kernel("tpu", bias=jnp.zeros((1, 4, 512, 512)))
 
 
-def test_cudnn_is_chosen_for_what_it_takes(monkeypatch):
+def test_cudnn_is_chosen_for_supported_shapes(monkeypatch):
     """With a stand-in for the kernel, which cannot be traced without CUDA."""
     monkeypatch.setattr(attention, "cudnn_is_available", lambda: True)
     monkeypatch.setattr(attention, "cudnn", lambda q, k, v, scale: jnp.cos(q))
@@ -170,7 +170,7 @@ def test_splash_on_a_mesh_equals_plain(mesh, b, s, n):
 
 
 @pytest.mark.parametrize("length", [1, 127, 128, 1000, 1025, 1560, 32760])
-def test_tiles_are_whole_registers_and_waste_little(length):
+def test_splash_tiles_are_whole_registers_with_little_padding(length):
     tile = attention.even_tile(length, 1024)
     padded = attention.ceil_to(length, tile)
     assert tile % attention.LANES == 0

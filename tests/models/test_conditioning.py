@@ -35,7 +35,7 @@ ENCODERS = Encoders(encode)
 SHAPE = (2, 5, 2, 2, 3)
 
 
-def test_a_head_and_a_tail_are_fixed_where_they_lie():
+def test_a_head_and_a_tail_are_fixed_at_their_frames():
     known = fixed_latents(ConditioningFrames(head=frames(5), tail=frames(4)), SHAPE, STRIDE, encode)
     assert known.mask.tolist() == [[True, True, False, False, True]] * 2
     assert known.latent[0, :2, 0, 0, 0].tolist() == [1, 2]
@@ -43,14 +43,14 @@ def test_a_head_and_a_tail_are_fixed_where_they_lie():
 
 
 @pytest.mark.parametrize("kind", [FrameClocks(), Replacement()], ids=repr)
-def test_without_channels_fixed_frames_are_latents_alone(kind):
+def test_models_without_mask_channels_fix_latents_only(kind):
     known, extra = kind.inputs(ConditioningFrames(head=frames(5)), SHAPE, STRIDE, ENCODERS, "model")
     assert known.mask[0].tolist() == [True, True, False, False, False]
     assert extra.channels is None
     assert kind.window_inputs(known, frames(5), STRIDE, ENCODERS)[0] is known
 
 
-def test_a_mask_counts_pixel_frames_and_latents_follow():
+def test_mask_channels_mark_pixel_frames_and_latents():
     known, extra = MaskChannels().inputs(
         ConditioningFrames(head=frames(1), tail=frames(1)), SHAPE, STRIDE, ENCODERS, "model"
     )
@@ -68,7 +68,7 @@ def test_a_window_keeps_the_latents_that_exist():
     assert extra.channels[0, :, 0, 0, -1].tolist() == [41, 42, 3, 4, 5]
 
 
-def test_what_cannot_be_read_is_refused_or_left_out():
+def test_conditioning_that_a_model_cannot_read_is_refused_or_dropped():
     edit = ConditioningFrames(head=frames(1), source_clip=frames(17), strength=0.5)
     for refused in (None, edit, ConditioningFrames(tail=frames(4))):
         with pytest.raises(BadRequest, match="model goes on from a picture"):
@@ -79,13 +79,13 @@ def test_what_cannot_be_read_is_refused_or_left_out():
     assert FrameClocks().supported(edit) is edit
 
 
-def test_the_mask_of_the_first_frame_counts_for_its_group():
+def test_the_first_frames_mask_fills_its_latents_channels():
     made = mask_channels(jnp.zeros((1, 2, 1, 1, 3)), jnp.array([1.0, 0, 0, 0, 0]), STRIDE)
     assert made[0, :, 0, 0, :STRIDE].tolist() == [[1, 1, 1, 1], [0, 0, 0, 0]]
 
 
 @pytest.mark.parametrize("name", CONDITIONING)
-def test_a_config_file_names_it(name):
+def test_config_json_names_the_conditioning(name):
     kind = CONDITIONING[name]
     channels = kind.in_channels(4, STRIDE)
     assert kind == type(kind)()

@@ -20,11 +20,11 @@ def judged(params, video, config=TINY):
 
 
 @pytest.mark.parametrize(("frames", "answers"), [(1, 1), (5, 3), (9, 5), (17, 9)])
-def test_every_length_is_judged_in_patches(params, frames, answers):
+def test_the_critic_judges_patches_of_clips_of_any_length(params, frames, answers):
     assert judged(params, np.zeros((2, frames, 16, 24, 3))).shape == (2, answers, 4, 6)
 
 
-def test_it_has_parameters_only():
+def test_the_critic_has_parameters_and_no_other_state():
     variables = jax.eval_shape(lambda key: Critic(TINY).init(key, jnp.zeros((1, 5, 8, 8, 3))), jax.random.key(0))
     assert set(variables) == {"params"}
 
@@ -41,6 +41,6 @@ def test_a_patch_does_not_see_the_far_side_of_the_frame_nor_of_time(params):
     assert not different[:, :, :8].any()
 
 
-def test_sizes_of_nothing_are_named():
+def test_empty_sizes_are_refused():
     with pytest.raises(ValueError, match=r"critic.levels is 0: it must be 1 or more"):
         CriticConfig(levels=0)

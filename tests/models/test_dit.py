@@ -30,7 +30,7 @@ def velocity(params, x, time, context, positions=None, **changes):
     return jax.jit(DiT(replace(CONFIG, **changes)).apply)({"params": params}, x, time, context, positions)
 
 
-def test_layers_differ_only_in_how_they_are_compiled(inputs):
+def test_scanned_and_unrolled_layers_compute_the_same(inputs):
     params, x, time, context = inputs
 
     def gradient(**changes):
@@ -50,12 +50,12 @@ def test_every_frame_has_its_own_clock(inputs):
     np.testing.assert_array_equal(before[1], after[1])  # nothing leaks into the other clip of the batch
 
 
-def test_text_is_read(inputs):
+def test_the_velocity_depends_on_the_text(inputs):
     params, x, time, context = inputs
     assert np.abs(velocity(params, x, time, context) - velocity(params, x, time, context + 1)).max() > 1e-3
 
 
-def test_time_is_told_apart_from_speed(inputs):
+def test_time_and_frame_rate_have_different_effects(inputs):
     """Only differences of positions matter, and they do."""
     params, x, time, context = inputs
     plain = velocity(params, x, time, context)
@@ -63,7 +63,7 @@ def test_time_is_told_apart_from_speed(inputs):
     assert np.abs(plain - velocity(params, x, time, context, jnp.arange(3.0) / 2)).max() > 1e-4
 
 
-def test_bfloat16_stays_close(inputs):
+def test_bfloat16_is_near_float32(inputs):
     params, x, time, context = inputs
     exact, rough = velocity(params, x, time, context), velocity(params, x, time, context, dtype="bfloat16")
     assert rough.dtype == jnp.float32
@@ -76,7 +76,7 @@ def test_time_features_are_cosines_then_sines_of_a_thousand_times_time():
     np.testing.assert_allclose(features[4], np.sin(250.0), atol=1e-5)
 
 
-def test_padding_does_not_weigh_in_the_pooled_text():
+def test_padding_does_not_change_the_pooled_text():
     context = jax.random.normal(jax.random.key(0), (2, 3, 8))
     padded = jnp.pad(context, ((0, 0), (0, 4), (0, 0)))
     np.testing.assert_allclose(pool_text(padded), pool_text(context), atol=1e-6)
@@ -88,7 +88,7 @@ def test_a_width_that_does_not_split_is_refused():
 
 
 @pytest.mark.parametrize("stacked", [True, False])
-def test_flow_map_is_the_model_itself_where_both_times_are_one(inputs, stacked):
+def test_a_flow_map_with_equal_times_is_the_velocity(inputs, stacked):
     params, x, time, context = inputs
     model = DiT(replace(CONFIG, until_blocks=1, stacked=stacked))
     if not stacked:

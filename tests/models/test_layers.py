@@ -26,12 +26,12 @@ def test_a_norm_gives_unit_mean_square(norm):
     np.testing.assert_allclose(jnp.mean(norm(X) ** 2, -1), 1.0, atol=1e-5)
 
 
-def test_a_norm_forgets_scale_but_not_sign(norm):
+def test_a_norm_is_invariant_to_scale_but_not_to_sign(norm):
     np.testing.assert_allclose(norm(100 * X), norm(X), atol=1e-5)
     np.testing.assert_allclose(norm(-X), -norm(X), atol=1e-5)
 
 
-def test_a_norm_treats_positions_alone(norm):
+def test_a_norm_treats_each_position_separately(norm):
     np.testing.assert_allclose(norm(X)[1, 2], norm(X[1, 2]), atol=1e-6)
 
 
@@ -41,14 +41,14 @@ def test_a_norm_of_zeros_is_zero_and_differentiable(norm):
     assert jnp.isfinite(jax.grad(lambda x: norm(x).sum())(x)).all()
 
 
-def test_only_standardize_forgets_the_mean():
+def test_only_standardize_subtracts_the_mean():
     np.testing.assert_allclose(standardize(X + 7), standardize(X), atol=1e-5)
     np.testing.assert_allclose(jnp.mean(standardize(X), -1), 0.0, atol=1e-6)
     for name in ("rms", "channel"):
         assert np.abs(NORMS[name](X + 7) - NORMS[name](X)).max() > 0.1
 
 
-def test_half_precision_is_normed_in_float32():
+def test_norms_of_half_precision_are_computed_in_float32():
     """The sum of squares of large float16 values overflows in float16."""
     x = jnp.full((1, 1024), 100.0, jnp.float16)
     assert NORMS["rms"](x).dtype == NORMS["channel"](x).dtype == jnp.float16
@@ -57,7 +57,7 @@ def test_half_precision_is_normed_in_float32():
     np.testing.assert_allclose(NORMS["channel"](x), 1.0, atol=1e-3)
 
 
-def test_learned_scales_multiply():
+def test_a_norms_learned_scale_multiplies():
     learned = jnp.arange(16.0)
     np.testing.assert_allclose(RMSNorm().apply({"params": {"scale": learned}}, X), NORMS["rms"](X) * learned, atol=1e-5)
     found = ChannelNorm().apply({"params": {"gamma": learned}}, X)
@@ -83,7 +83,7 @@ def threefold(x, kernel, stride, padding):
 
 
 @pytest.mark.parametrize("case", CONVOLUTIONS)
-def test_concatenated_taps_are_the_convolution_in_three_dimensions(case):
+def test_concatenated_taps_equal_the_3d_convolution(case):
     size, stride, padding = CONVOLUTIONS[case]
     x = jax.random.normal(jax.random.key(0), (2, 6, 7, 8, 3))
     kernel = jax.random.normal(jax.random.key(1), (*size, 3, 5))
@@ -122,7 +122,7 @@ def test_the_kernel_takes_the_input_s_dtype():
     np.testing.assert_array_equal(convolve(x, kernel), 54.0)  # valid everywhere: 27 taps, 2 channels
 
 
-def test_a_product_of_rows_is_the_product_and_so_is_its_gradient():
+def test_a_product_by_rows_equals_the_product_and_its_gradient():
     x, kernel = jax.random.normal(jax.random.key(1), (2, 3, 5, 8)), jax.random.normal(jax.random.key(2), (8, 4))
 
     def gradient(product):
@@ -134,7 +134,7 @@ def test_a_product_of_rows_is_the_product_and_so_is_its_gradient():
 
 
 @pytest.mark.parametrize(("devices", "axes"), [(1, 2), (8, 3)])
-def test_rows_are_laid_together_on_one_device_alone(devices, axes):
+def test_rows_are_merged_on_one_device_only(devices, axes):
     with jax.set_mesh(make_mesh("", jax.devices()[:devices])):
         traced = jax.make_jaxpr(matmul)(X, jnp.ones((16, 4)))
     (product,) = (equation for equation in traced.eqns if equation.primitive.name == "dot_general")

@@ -33,7 +33,7 @@ def apart(a, b):
 
 
 @pytest.mark.parametrize("bits", MOST)
-def test_a_transformer_computes_nearly_the_same(bits):
+def test_a_quantized_transformer_is_near_the_full_one(bits):
     params = drawn(jax.eval_shape(lambda: init_dit(DIT, jax.random.key(0))))
     rng = np.random.default_rng(1)
     x, context = rng.normal(size=(2, 3, 4, 4, 4)), rng.normal(size=(2, 5, 16))
@@ -51,7 +51,7 @@ def test_a_transformer_computes_nearly_the_same(bits):
     jax.tree.map(np.testing.assert_array_equal, quantize(small, bits), small)
 
 
-def test_a_text_encoder_too():
+def test_a_quantized_text_encoder_is_near_the_full_one():
     params = drawn(jax.eval_shape(lambda: init_text(TEXT, jax.random.key(0))))
     ids, mask = np.arange(8, dtype=np.int32)[None], np.ones((1, 8), bool)
     whole = TextEncoder(TEXT).apply({"params": params}, ids, mask)
@@ -60,7 +60,7 @@ def test_a_text_encoder_too():
 
 
 @pytest.mark.parametrize("bits", MOST)
-def test_the_model_in_the_box_makes_nearly_the_same_clip(bits):
+def test_the_quantized_bundled_model_makes_nearly_the_same_clip(bits):
     settings = {"frames": 1, "steps": 8, "num": 4}
     whole = sorajax.load()("a red ball", **settings)
     small = sorajax.load(quantize=bits)("a red ball", **settings)

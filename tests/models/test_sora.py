@@ -1,4 +1,4 @@
-"""What no model can be."""
+"""Configs that no model can have are refused."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from sorajax.models.conditioning import FrameClocks, Replacement
 from tests.conftest import TINY
 
 
-def test_guidance_away_from_what_does_not_know_needs_clocks():
+def test_drop_conditioning_in_cfg_needs_a_time_per_frame():
     assert replace(TINY, drop_conditioning_in_cfg=True).conditioning == FrameClocks()
     with pytest.raises(
         ValueError,
@@ -17,6 +17,6 @@ def test_guidance_away_from_what_does_not_know_needs_clocks():
         replace(TINY, conditioning=Replacement(), drop_conditioning_in_cfg=True)
 
 
-def test_a_window_keeps_no_more_than_it_makes():
+def test_a_window_keeps_fewer_latents_than_it_generates():
     with pytest.raises(ValueError, match="redo_latents -1 is not allowed: 0 keeps all"):
         replace(TINY, redo_latents=-1)

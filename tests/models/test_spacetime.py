@@ -31,18 +31,18 @@ def scores(times, shift=0.0):
     return at(q) @ at(k).T
 
 
-def test_scores_depend_on_differences_of_positions_only():
+def test_rotary_scores_depend_only_on_differences_of_positions():
     np.testing.assert_allclose(scores([0.0, 1.0, 2.0]), scores([0.0, 1.0, 2.0], shift=7.5), atol=1e-4)
     assert np.abs(scores([0.0, 1.0, 2.0]) - scores([0.0, 2.0, 4.0])).max() > 0.1
 
 
-def test_rotation_keeps_lengths():
+def test_rotary_positions_keep_vector_lengths():
     x = jax.random.normal(jax.random.key(2), (2, 12, 3, 16))
     turned = rotate(x, rope(rope_angles(jnp.arange(2.0), 2, 3, 16)))
     np.testing.assert_allclose(jnp.linalg.norm(turned, axis=-1), jnp.linalg.norm(x, axis=-1), rtol=1e-5)
 
 
-def test_each_pair_turns_by_its_angle():
+def test_each_rotary_pair_turns_by_its_angle():
     x = jax.random.normal(jax.random.key(3), (1, 12, 1, 16))
     angles = rope_angles(jnp.arange(2.0), 2, 3, 16)
     pairs = jax.lax.complex(x[..., 0::2], x[..., 1::2]) * jnp.exp(1j * angles)[None, :, None]

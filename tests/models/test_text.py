@@ -18,7 +18,7 @@ def encode():
     return lambda ids, mask: jax.jit(model.apply)(params, jnp.asarray(ids), jnp.asarray(mask))
 
 
-def test_what_lies_beyond_a_prompt_is_zero_and_changes_nothing(encode):
+def test_embeddings_beyond_a_prompt_are_zero_and_change_nothing(encode):
     mask = np.arange(6)[None] < 4
     ids = np.array([[3, 5, 7, 9, 0, 0]])
     context = encode(ids, mask)
@@ -26,13 +26,13 @@ def test_what_lies_beyond_a_prompt_is_zero_and_changes_nothing(encode):
     np.testing.assert_allclose(context, encode(ids + 4 * ~mask, mask), atol=1e-6)
 
 
-def test_words_are_read_in_their_order(encode):
+def test_word_order_changes_the_embedding(encode):
     mask = np.ones((1, 6), bool)
     context, turned = encode([[1, 2, 3, 4, 5, 6]], mask), encode([[6, 5, 4, 3, 2, 1]], mask)
     assert np.abs(context - turned[:, ::-1]).max() > 1e-3
 
 
-def test_buckets_tell_near_distances_apart_and_both_sides():
+def test_relative_position_buckets_separate_near_distances_and_both_signs():
     buckets = position_buckets(200, 32, 128)
     near = buckets[100, 93:108]
     assert len(set(near.tolist())) == len(near)
@@ -50,6 +50,6 @@ def test_a_prompt_that_is_too_long_names_the_limit():
         tokenizer.encode(["a red ball bounces left"])
 
 
-def test_what_is_no_tokenizer_is_refused():
+def test_a_damaged_tokenizer_is_refused():
     with pytest.raises(ValueError, match="not a tokenizer"):
         Tokenizer("{}", 4)

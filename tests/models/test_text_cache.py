@@ -1,4 +1,4 @@
-"""Keys and values that are computed once are those that every evaluation would compute."""
+"""Cached keys and values of the text equal those that every evaluation would compute."""
 
 from dataclasses import replace
 
@@ -49,14 +49,14 @@ def test_a_cached_text_gives_the_same_velocity(changes):
     assert np.abs(expected - velocity_of(config, params, CONTEXT + 1, extra)(X, TIME)).max() > 1e-3
 
 
-def test_weights_of_8_bits_are_read():
+def test_a_text_cache_reads_quantized_weights():
     config, params = replace(CONFIG, quantized=True), {"params": quantize(random_params(CONFIG), "int8")}
     read = read_once(config, params, CONTEXT, None)
     expected = velocity_of(config, params, CONTEXT)(X, TIME)
     np.testing.assert_allclose(velocity_of(config, params, read)(X, TIME), expected, atol=1e-5)
 
 
-def test_adapters_are_read():
+def test_a_text_cache_reads_adapters():
     params = random_params(CONFIG)
     a, b = np.ones((3, 24, 2), np.float32), np.full((3, 2, 24), 0.1, np.float32)
     variables = {"params": params, "adapters": {"blocks": {"cross_attention": {"v": {"a": a, "b": b}}}}}
@@ -65,7 +65,7 @@ def test_adapters_are_read():
     assert np.abs(made - velocity_of(CONFIG, {"params": params}, CONTEXT)(X, TIME)).max() > 1e-3
 
 
-def test_image_tokens_go_with_an_image_input():
+def test_image_tokens_need_an_image_input():
     with pytest.raises(ValueError, match="image_width is 0, and image tokens were given"):
         read_once(CONFIG, {"params": random_params(CONFIG)}, CONTEXT, jnp.ones((2, 3, 6)))
 
@@ -74,7 +74,7 @@ def flops(function, *arguments):
     return work_of(jax.jit(function).lower(*arguments).compile()).flops
 
 
-def test_the_text_is_read_once_a_clip():
+def test_text_keys_and_values_are_computed_once_per_clip():
     """Between two and six steps the program grows by four evaluations without the products of the text."""
     config = replace(TINY, text=replace(TINY.text, tokens=64))
     dit, shape = config.dit, (2, 4, 4, 4)

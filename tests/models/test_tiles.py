@@ -1,4 +1,4 @@
-"""Large frames are decoded tile by tile, as a stream, in the memory of one tile; nobody sees where tiles meet."""
+"""Large frames are decoded tile by tile, as a stream, in the memory of one tile and without visible seams."""
 
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,7 @@ def whole(config, params, latent):
 
 
 @pytest.mark.parametrize(("length", "tile", "step"), [(10, 4, 3), (11, 4, 3), (4, 4, 3), (3, 4, 3), (60, 40, 32)])
-def test_tiles_cover_all_and_ramps_add_up_inside(length, tile, step):
+def test_tiles_cover_the_frame_and_blend_weights_sum_to_one(length, tile, step):
     tile = min(tile, length)
     places = tile_starts(length, tile, step)
     total, count = np.zeros(length), np.zeros(length)
@@ -44,7 +44,7 @@ def test_tiles_cover_all_and_ramps_add_up_inside(length, tile, step):
     np.testing.assert_array_equal(total[count == 1], 1)
 
 
-def test_one_tile_is_the_whole(trained):
+def test_a_single_tile_equals_the_untiled_decoding(trained):
     config, params, latent = trained
     made, _ = decode_tiles(params, config, latent, {}, tile=192)
     assert np.abs(made.astype(int) - whole(*trained)).max() <= 1  # rounded at the half
@@ -60,7 +60,7 @@ def seams(made, true, overlap):
     return max(found)
 
 
-def test_nobody_sees_where_tiles_meet(trained):
+def test_tiles_meet_without_a_visible_seam(trained):
     """The attention in the decoder's middle sees one tile, so tiles differ from the whole; but not at their edges."""
     config, params, latent = trained
     true = whole(*trained)
@@ -73,7 +73,7 @@ def test_nobody_sees_where_tiles_meet(trained):
     assert seams(hard, true, 8) > 2  # so the measure sees them
 
 
-def test_parts_of_a_stream_are_the_stream(trained):
+def test_tiled_decoding_streams(trained):
     config, params, latent = trained
     at_once, _ = decode_tiles(params, config, latent, {}, tile=96, overlap=32)
     first, caches = decode_tiles(params, config, latent[:, :1], {}, tile=96, overlap=32)
@@ -82,7 +82,7 @@ def test_parts_of_a_stream_are_the_stream(trained):
     np.testing.assert_array_equal(np.concatenate([first, second], 1), at_once)
 
 
-def test_larger_frames_compile_nothing_and_take_no_more_memory(trained):
+def test_larger_frames_reuse_the_program_and_its_memory(trained):
     config, params, latent = trained
     decode_tiles(params, config, latent, {}, tile=96, overlap=32)
     before = tiles._decode_part._cache_size()

@@ -31,7 +31,7 @@ def use(config, params, x, method):
     return jax.jit(partial(VAE(config).apply, method=method))({"params": params}, x)
 
 
-def test_shapes_are_as_the_config_says(model):
+def test_latent_shapes_follow_from_the_config(model):
     config, params, video = model
     latent = use(config, params, video, "encode")
     assert latent.shape == (2, *config.latent_shape(9, 16, 24))
