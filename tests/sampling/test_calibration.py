@@ -30,7 +30,7 @@ def folder(tiny_model, tmp_path):
     return folder
 
 
-def test_a_calibrated_model_leaves_evaluations_out(folder):
+def test_a_calibrated_model_skips_evaluations(folder):
     pipeline = sorajax.load(folder)
     values = json.loads((folder / FILE).read_text())
     assert len(values["times"]) == len(values["ratios"]) == 8
@@ -64,7 +64,7 @@ def test_the_calibration_of_another_model_is_refused(folder):
     assert "\n" not in str(caught.value)
 
 
-def test_adapters_make_another_model(tmp_path):
+def test_a_calibration_does_not_fit_a_model_with_adapters(tmp_path):
     (tmp_path / "a.safetensors").write_bytes(b"weights")
     write_calibration(tmp_path, ["x/one.safetensors:1"], MagCache((1.0, 0.5), (1.0, 0.9), 0.1))
     assert read_calibration(tmp_path, ["y/one.safetensors:1"], "m", 0.2) == MagCache((1.0, 0.5), (1.0, 0.9), 0.2)

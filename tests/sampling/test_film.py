@@ -1,4 +1,4 @@
-"""Laws of films: windows follow one another without a seam, an interruption loses nothing, and memory stays."""
+"""Films: windows continue one another without a seam, an interruption loses nothing, and memory is bounded."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def pipeline(tiny_model) -> Pipeline:
     return sorajax.load(tiny_model)
 
 
-def test_a_window_holds_what_is_known_and_what_is_new():
+def test_a_window_has_fixed_latents_and_new_ones():
     for window in (2, 5, 9, 21):
         prompts, done, count = ["a"] * 100, 0, 0
         while done < 100:
@@ -32,7 +32,7 @@ def test_a_window_holds_what_is_known_and_what_is_new():
         assert windows_for([Shot("a", 1 + 99 * 4)], window, 4) == count
 
 
-def test_prompts_change_at_the_nearest_latent_and_windows_end_there():
+def test_prompts_change_at_the_nearest_latent_where_a_window_ends():
     run = [Shot("a", 16), Shot("b", 7)]
     prompts = prompts_of(run, 4)
     assert prompts == ["a"] * 5 + ["b"] * 2
@@ -40,7 +40,7 @@ def test_prompts_change_at_the_nearest_latent_and_windows_end_there():
     assert [len(part) for part in runs([*run, Shot("c", 4, cut=True), Shot("d", 4)])] == [2, 2]
 
 
-def test_a_long_clip_begins_as_its_first_window_and_has_no_seam(pipeline):
+def test_a_film_begins_as_its_first_window_and_has_no_seam(pipeline):
     """With the autoencoder's stream over all windows, decoding the whole at once gives the same."""
     long = pipeline.film(pipeline.plan(REQUEST), [Shot("a red ball", 17)], seed=3).whole()
     assert long.frames.shape == (17, 16, 16, 3)
@@ -51,7 +51,7 @@ def test_a_long_clip_begins_as_its_first_window_and_has_no_seam(pipeline):
     assert np.array_equal(same.frames, long.frames)
 
 
-def test_a_film_is_cut_once_where_its_prompt_says_so():
+def test_a_scene_change_in_the_prompt_makes_one_cut():
     shots = shots_of("A red ball falls. Cut to: the same red ball bounces", 49)
     assert [(shot.prompt, shot.frames, shot.cut) for shot in shots] == [
         ("A red ball falls", 24, False),
@@ -96,7 +96,7 @@ def played(model, shots, **more):
     return np.concatenate(list(film_frames(model, shots, SHAPE, 0, **more)))
 
 
-def test_a_window_knows_the_end_of_what_there_is():
+def test_a_window_fixes_the_last_latents_before_it():
     model = Recorder()
     frames = played(model, [Shot("a", 33)])
     assert len(frames) == 33
@@ -107,7 +107,7 @@ def test_a_window_knows_the_end_of_what_there_is():
     np.testing.assert_array_equal(frames[17:25], 2)
 
 
-def test_what_lies_far_ahead_is_made_again():
+def test_redo_latents_generates_the_last_latents_of_a_window_again():
     model, shots = Recorder(redo_latents=1), [Shot("a", 33), Shot("b", 9, cut=True)]
     frames = played(model, shots)
     assert len(frames) == 42
@@ -118,7 +118,7 @@ def test_what_lies_far_ahead_is_made_again():
     assert new_latents(["a"] * 9, 8, 5, redo_latents=9) == 1  # it always goes on
 
 
-def test_a_window_knows_how_the_film_began_where_the_model_was_trained_to():
+def test_anchored_models_fix_the_films_first_latent_in_each_window():
     """The anchor is the film's first latent as it is, and the others are as far from it as they are in the film."""
     without, model = Recorder(), Recorder(max_anchor_gap=4)
     shots = [Shot("a", 41), Shot("b", 33, cut=True)]
@@ -130,7 +130,7 @@ def test_a_window_knows_how_the_film_began_where_the_model_was_trained_to():
     assert [known.latent[0, 1, 0, 0, 0] for known in model.known] == [0, 1, 2, 3, 0, 5, 6]
 
 
-def test_a_cut_knows_nothing_or_its_image_and_each_shot_has_its_prompt():
+def test_a_shot_begins_from_its_image_or_from_nothing_with_its_own_prompt():
     model = Recorder()
     image = Video(np.full((1, 1, 1, 3), 9, np.uint8), 1.0)
     frames = played(model, [Shot("a", 9), Shot("b", 8), Shot("c", 5, cut=True), Shot("d", 5, cut=True, image=image)])
@@ -140,7 +140,7 @@ def test_a_cut_knows_nothing_or_its_image_and_each_shot_has_its_prompt():
     np.testing.assert_array_equal(frames[22], 9)
 
 
-def test_given_frames_come_first_and_are_known():
+def test_input_frames_come_first_and_stay_fixed():
     model = Recorder()
     head = np.full((5, 1, 1, 3), 7, np.uint8)
     frames = played(model, [Shot("a", 13)], head=head)
@@ -149,7 +149,7 @@ def test_given_frames_come_first_and_are_known():
     np.testing.assert_array_equal(frames[5:], 1)
 
 
-def test_a_window_is_shown_the_frames_of_what_it_knows():
+def test_mask_channel_models_encode_the_frames_that_a_window_fixes():
     """The first is what was given, and not what the autoencoder made of it; later ones are those of the film."""
     model = Recorder()
     model.encode = lambda frames: frames[:: model.stride].astype(np.float32) + 1
@@ -163,7 +163,7 @@ def test_a_window_is_shown_the_frames_of_what_it_knows():
     np.testing.assert_array_equal(model.shown[2], frames[16:25])
 
 
-def test_an_interrupted_film_goes_on_as_if_nothing_had_been(tmp_path):
+def test_a_resumed_film_equals_an_uninterrupted_one(tmp_path):
     shots, folder = [Shot("a", 33)], tmp_path / "a.mp4.windows"
     expected = played(Recorder(), shots)
 
@@ -185,7 +185,7 @@ def test_an_interrupted_film_goes_on_as_if_nothing_had_been(tmp_path):
         WindowStore(folder, {"prompt": "b"}, resume=True)
 
 
-def test_a_stream_decodes_as_the_whole(pipeline):
+def test_decoding_in_a_stream_equals_decoding_at_once(pipeline):
     settings = pipeline.plan(Request(("a red ball",), frames=17))
     latents = RNG.standard_normal(settings.latent, np.float32)
     stream = Stream(Windows(pipeline.denoiser, pipeline.codec, settings), 7)

@@ -109,7 +109,7 @@ FURTHER = pytest.mark.slow
         pytest.param("experts", 4, PICTURE, 4.0, "data=2,seq=4", marks=FURTHER),
     ],
 )
-def test_each_device_does_an_eighth(kind, clips, head, guidance, axes):
+def test_each_of_eight_devices_computes_an_eighth(kind, clips, head, guidance, axes):
     one, eight = (pipeline(kind, placement) for placement in (ONE_DEVICE, Placement(make_mesh(axes))))
     latents, split_latents = (sampled(model, clips, head, guidance) for model in (one, eight))
     assert np.abs(split_latents - latents).max() < 1e-4
@@ -118,7 +118,7 @@ def test_each_device_does_an_eighth(kind, clips, head, guidance, axes):
 
 
 @pytest.mark.parametrize("clips", [1, 4])
-def test_each_device_decodes_an_eighth(clips):
+def test_each_of_eight_devices_decodes_an_eighth(clips):
     one, eight = (pipeline("clocks", placement) for placement in (ONE_DEVICE, Placement(make_mesh("data=2,seq=4"))))
     latents = np.random.default_rng(0).normal(size=(clips, 3, 16, 32, 4)).astype(np.float32)
     frames, split_frames = (model.codec.decode(latents, 32, 64) for model in (one, eight))
@@ -127,7 +127,7 @@ def test_each_device_decodes_an_eighth(clips):
     assert "decoder" in check_work(one, eight)
 
 
-def test_the_mesh_is_one_that_divides_the_clip():
+def test_the_mesh_divides_the_clip():
     def axes(*model):
         chosen = choose_placement(None, *model, {"dit": 1}, 100, jax.devices())
         return axes_text(chosen.mesh.shape)
@@ -139,7 +139,7 @@ def test_the_mesh_is_one_that_divides_the_clip():
     assert choose_placement(None, True, 384, 4, {}, 100, jax.devices()[:1]) == ONE_DEVICE
 
 
-def test_weights_are_split_where_a_device_has_no_room_for_all():
+def test_weights_are_sharded_where_one_device_has_too_little_memory():
     sizes = {"text": 20, "dit": 30}
     small, large = (choose_placement("data=2,seq=4", True, 384, 4, sizes, memory) for memory in (100, 200))
     assert (small.split_weights, small.copies) == (True, 1)

@@ -31,7 +31,7 @@ def close(a, b):
     return np.abs(a.astype(int) - b).max() <= 1
 
 
-def test_defaults_are_the_models(pipeline):
+def test_a_request_without_settings_uses_the_models_defaults(pipeline):
     (video,) = pipeline("a red ball bounces")
     assert video.frames.shape == (5, 16, 16, 3)
     assert video.fps == TINY.fps
@@ -40,13 +40,13 @@ def test_defaults_are_the_models(pipeline):
     assert video.metadata["version"] == f"sorajax {sorajax.__version__}"
 
 
-def test_a_seed_repeats_and_another_differs(pipeline):
+def test_equal_seeds_give_equal_clips(pipeline):
     first, again, other = (frames_of(pipeline, seed=seed)[0] for seed in (3, 3, 4))
     assert np.array_equal(first, again)
     assert not close(first, other)
 
 
-def test_a_low_temperature_brings_clips_nearer_to_each_other(pipeline):
+def test_a_low_temperature_reduces_the_difference_between_seeds(pipeline):
     apart = {}
     for temperature in (None, 1.0, 0.3):
         first, second = (frames_of(pipeline, seed=seed, temperature=temperature)[0].astype(int) for seed in (3, 4))
@@ -70,7 +70,7 @@ def test_clip_i_is_seed_plus_i_in_any_batch(pipeline):
     assert all(close(a, b) for a, b in zip(several, batched, strict=True))
 
 
-def test_prompts_come_out_in_order_and_matter(pipeline):
+def test_clips_come_in_the_order_of_their_prompts(pipeline):
     videos = pipeline(["a red ball", "a blue box falls left"], num=2)
     assert [(v.metadata["prompt"], v.metadata["seed"]) for v in videos] == [
         ("a red ball", 0),
@@ -89,7 +89,7 @@ def test_guidance_scale_one_ignores_the_negative_prompt(pipeline):
     )
 
 
-def test_more_prompts_than_are_kept_leave_those_that_are_used(pipeline, monkeypatch):
+def test_a_full_prompt_cache_keeps_the_prompts_in_use(pipeline, monkeypatch):
     monkeypatch.setattr("sorajax.sampling.prompts.MAX_CONTEXTS", 2)
     settings = pipeline.plan(Request(("a red ball",)))
     shots = [Shot(f"a {colour} ball", 5, cut=True) for colour in ("red", "blue", "green", "red")]
@@ -116,7 +116,7 @@ def test_a_prompt_that_is_too_long_is_named(pipeline):
     assert ids.shape == (1, 12)
 
 
-def test_scale_one_is_the_limit_of_guided_scales(pipeline):
+def test_guidance_is_continuous_at_scale_one(pipeline):
     assert close(frames_of(pipeline, guidance_scale=1.0)[0], frames_of(pipeline, guidance_scale=1.0 + 1e-6)[0])
 
 
@@ -129,7 +129,7 @@ def test_scale_one_is_the_limit_of_guided_scales(pipeline):
         ({"fps": 16.0, "seconds": 0.5, "sampler": "heun"}, (9, 16, 16, 3)),
     ],
 )
-def test_any_size_and_length_the_strides_allow(pipeline, settings, shape):
+def test_any_size_and_length_that_the_strides_allow_is_sampled(pipeline, settings, shape):
     assert frames_of(pipeline, **settings)[0].shape == shape
 
 
@@ -153,7 +153,7 @@ def test_any_size_and_length_the_strides_allow(pipeline, settings, shape):
         ({"temperature": 0.0}, "temperature 0.0"),
     ],
 )
-def test_what_cannot_be_made_is_refused_on_one_line(pipeline, settings, words):
+def test_impossible_requests_are_one_line(pipeline, settings, words):
     with pytest.raises(BadRequest, match=words) as caught:
         pipeline("a red ball", **settings)
     assert "\n" not in str(caught.value)
@@ -162,7 +162,7 @@ def test_what_cannot_be_made_is_refused_on_one_line(pipeline, settings, words):
 @pytest.mark.parametrize(
     ("prompts", "words"), [([], "no prompt"), ("  ", "empty"), (["a ball", ""], "prompt 2 is empty")]
 )
-def test_prompts_that_say_nothing_are_refused(pipeline, prompts, words):
+def test_empty_prompts_are_refused(pipeline, prompts, words):
     with pytest.raises(BadRequest, match=words):
         pipeline(prompts)
 
@@ -181,7 +181,7 @@ def test_seconds_become_the_nearest_length(seconds, frames):
     assert "is rounded to" in settings.notes[0]
 
 
-def test_notes_say_what_was_assumed(pipeline):
+def test_notes_report_what_was_assumed(pipeline):
     notes = " ".join(pipeline.plan(Request(("a purple ball 🎈",), width=64, seconds=1)).notes)
     assert "rounded to 9 frames" in notes
     assert "trained at 16x16, 24x16" in notes
@@ -189,7 +189,7 @@ def test_notes_say_what_was_assumed(pipeline):
     assert pipeline.plan(Request(("A red ball, falls!",))).notes == ()
 
 
-def test_words_in_small_pieces_are_unknown(tiny_model):
+def test_words_of_many_tokens_are_reported_as_unknown(tiny_model):
     class Pieces:
         """A tokenizer with a fixed answer."""
 
@@ -199,7 +199,7 @@ def test_words_in_small_pieces_are_unknown(tiny_model):
     assert unfamiliar_words(Pieces(), "elephant bouncing, ox") == ["elephant"]
 
 
-def test_the_frame_rate_moves_the_clock_not_the_noise(pipeline):
+def test_the_frame_rate_changes_rotary_positions_and_not_the_noise(pipeline):
     """Twice the rate halves the distance in time between latent frames; an image has no distance to halve."""
     assert np.array_equal(frames_of(pipeline, frames=1, fps=16.0)[0], frames_of(pipeline, frames=1)[0])
     assert not np.array_equal(frames_of(pipeline, fps=16.0)[0], frames_of(pipeline)[0])
@@ -211,7 +211,7 @@ def test_a_clip_decoded_in_chunks_is_the_same(pipeline, monkeypatch):
     assert close(whole, frames_of(pipeline)[0])
 
 
-def test_an_error_in_the_thread_is_raised_here():
+def test_an_error_in_the_decoding_thread_is_raised_in_the_caller():
     with pytest.raises(ZeroDivisionError):
         interruptible(lambda: 1 // 0)
 

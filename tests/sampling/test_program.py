@@ -21,14 +21,14 @@ def test_a_single_transformer_makes_all_evaluations():
     assert expert_ranges(TINY, SAMPLERS["unipc"], schedule(4)) == {"dit": (0, None)}
 
 
-def test_of_two_experts_the_second_goes_on_where_the_boundary_is_passed():
+def test_the_second_expert_takes_over_at_the_boundary():
     pair, times = replace(TINY, boundary=0.875), schedule(4, 12.0)  # 1, 0.973, 0.923, 0.8, 0
     assert expert_ranges(pair, SAMPLERS["unipc"], times) == {"dit": (0, 3), "dit_low": (3, 4)}
     assert expert_ranges(pair, SAMPLERS["heun"], times) == {"dit": (0, 5), "dit_low": (5, 7)}
     assert expert_ranges(pair, SAMPLERS["euler"], np.array([0.5, 0.2, 0.0], np.float32)) == {"dit_low": (0, 2)}
 
 
-def test_the_boundary_is_passed_in_the_times_that_the_transformer_sees():
+def test_the_boundary_applies_to_the_transformers_times():
     times = np.array([0.9, 0.8996, 0.2, 0.0], np.float32)  # in whole thousandths 0.9, 0.899
     assert expert_ranges(replace(TINY, boundary=0.9), SAMPLERS["euler"], times)["dit"] == (0, 1)
     assert expert_ranges(replace(TINY, boundary=0.8995), SAMPLERS["euler"], times)["dit"] == (0, 2)
@@ -45,7 +45,7 @@ def flops(guided, ranges, steps=6, config=TINY):
     return work_of(jax.jit(function).lower(params, conditions).compile()).flops
 
 
-def test_where_guidance_is_off_the_unconditional_branch_is_not_computed():
+def test_without_guidance_the_unconditional_branch_is_not_computed():
     whole, none = flops(True, Ranges()), flops(False, Ranges())
     assert flops(True, Ranges(guided=(0, 0))) == pytest.approx(none, rel=1e-3)
     assert flops(True, Ranges(guided=(1, 3))) == pytest.approx((2 * whole + 4 * none) / 6, rel=0.03)
@@ -54,13 +54,13 @@ def test_where_guidance_is_off_the_unconditional_branch_is_not_computed():
 
 @pytest.mark.parametrize("evaluations", [(0, None), (0, 4), (2, 6), (5, 6)])
 @pytest.mark.parametrize("guided", [(0, None), (0, 0), (1, 3), (3, 6), (6, 6), (4, 2)])
-def test_every_evaluation_is_made_once_and_in_order(evaluations, guided):
+def test_every_evaluation_runs_once_and_in_order(evaluations, guided):
     made = [(number, on) for on, span in Ranges(evaluations, guided).parts(6) for number in range(*span)]
     wanted = range(6)[slice(*evaluations)]
     assert made == [(number, number in range(6)[slice(*guided)]) for number in wanted]
 
 
-def test_an_interval_of_all_times_changes_nothing_and_an_empty_one_removes_guidance(tiny_model):
+def test_a_full_guidance_interval_changes_nothing_and_an_empty_one_removes_guidance(tiny_model):
     pipeline = sorajax.load(tiny_model)
 
     def frames(**settings):

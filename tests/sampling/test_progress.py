@@ -1,4 +1,4 @@
-"""Laws of progress: every step is told, in the units a person counts in, and the result does not change."""
+"""Progress reports every step, in units that people count in, and changes no result."""
 
 import io
 
@@ -20,7 +20,7 @@ def velocity(x, time):
 
 
 @pytest.mark.parametrize("name", SOLVERS)
-def test_each_evaluation_is_reported_and_nothing_changes(name):
+def test_progress_reports_every_evaluation_and_changes_nothing(name):
     told = []
     sample = jax.jit(lambda x: SOLVERS[name](reporting(velocity, lambda time: told.append(float(time))), x, TIMES))
     x = jax.block_until_ready(sample(NOISE))
@@ -29,7 +29,7 @@ def test_each_evaluation_is_reported_and_nothing_changes(name):
     assert np.array_equal(x, jax.jit(lambda x: SOLVERS[name](velocity, x, TIMES))(NOISE))
 
 
-def test_the_bar_counts_steps_over_samplings_and_never_goes_back(monkeypatch):
+def test_the_progress_bar_counts_all_steps_and_never_decreases(monkeypatch):
     stderr = io.StringIO()
     monkeypatch.setattr("sys.stderr", stderr)
     bar, seen = Bar(), []
@@ -46,7 +46,7 @@ def test_the_bar_counts_steps_over_samplings_and_never_goes_back(monkeypatch):
     assert "left" in stderr.getvalue()
 
 
-def test_time_counts_from_the_first_report(monkeypatch):
+def test_elapsed_time_counts_from_the_first_report(monkeypatch):
     monkeypatch.setattr("sys.stderr", io.StringIO())
     bar = Bar()
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""What is asked for, checked at the door."""
+"""Requests are checked without a model."""
 
 import json
 
@@ -34,14 +34,14 @@ def written(folder, board):
         ({"size": 3}, 'entry 2: "size" is not a field'),
     ],
 )
-def test_a_bad_board_names_the_entry_and_the_field(tmp_path, change, said):
+def test_a_wrong_storyboard_names_the_scene_and_the_field(tmp_path, change, said):
     entry = {name: value for name, value in (BOARD[1] | change).items() if value is not None}
     with pytest.raises(BadRequest) as caught:
         read_storyboard(written(tmp_path, [BOARD[0], entry]))
     assert said in str(caught.value)
 
 
-def test_a_board_of_boards_without_end_is_refused(tmp_path):
+def test_an_endless_storyboard_is_refused(tmp_path):
     path = tmp_path / "board.json"
     path.write_text(100_000 * "[")
     with pytest.raises(BadRequest, match=r"board\.json is not JSON"):
@@ -49,12 +49,12 @@ def test_a_board_of_boards_without_end_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("board", [[], {}, [3], "text"])
-def test_a_board_without_scenes_is_refused(tmp_path, board):
+def test_an_empty_storyboard_is_refused(tmp_path, board):
     with pytest.raises(BadRequest, match=r"board\.json"):
         read_storyboard(written(tmp_path, board))
 
 
-def test_one_prompt_needs_no_list():
+def test_a_single_prompt_may_be_a_string():
     assert Request("a ball").prompts == Request(["a ball"]).prompts == ("a ball",)
 
 
@@ -78,13 +78,13 @@ def test_one_prompt_needs_no_list():
         ({"prompts": None}, "there is no prompt"),
     ],
 )
-def test_values_of_another_kind_are_named(settings, said):
+def test_values_of_a_wrong_type_are_named(settings, said):
     with pytest.raises(BadRequest) as caught:
         Request(**{"prompts": ("a ball",), **settings})
     assert said in str(caught.value)
 
 
-def test_numbers_of_numpy_become_ones_that_json_knows():
+def test_numpy_numbers_become_json_numbers():
     made = Request("a ball", seed=np.int64(3), fps=np.float32(8), guidance_scale=np.float64(2), frames=np.int32(5))
     assert json.loads(json.dumps([made.seed, made.fps, made.guidance_scale, made.frames])) == [3, 8.0, 2.0, 5]
 
@@ -92,7 +92,7 @@ def test_numbers_of_numpy_become_ones_that_json_knows():
 @pytest.mark.parametrize(
     "change", [{"prompt": None}, {"join": "cutt"}, {"seconds": -1}, {"seconds": float("nan")}, {"seconds": "2"}]
 )
-def test_a_scene_is_checked_wherever_it_comes_from(change):
+def test_scenes_are_checked_from_python_and_from_files(change):
     with pytest.raises(BadRequest, match="a scene's"):
         StoryboardScene(**{"prompt": "a ball", "seconds": 1.0, **change})
     assert StoryboardScene("a ball", 1.0, image="ball.png").join == "cut"

@@ -50,7 +50,7 @@ def pipeline() -> Pipeline:
     [(1920, 1080, 2**40, decode_singly), (1080, 1920, 2**20, decode_tiles)],
     ids=["wide, whole", "tall, in tiles"],
 )
-def test_full_size_runs_in_tiles_where_memory_is_small(pipeline, monkeypatch, width, height, memory, decoder):
+def test_large_frames_are_decoded_in_tiles_where_memory_is_small(pipeline, monkeypatch, width, height, memory, decoder):
     monkeypatch.setattr("sorajax.sampling.codec.memory_of_devices", lambda: memory)
     (image,) = pipeline("a red ball", width=width, height=height, frames=1, guidance_scale=1.0)
     assert image.frames.shape == (1, height, width, 3)
@@ -73,7 +73,7 @@ def test_memory_grows_no_faster_than_the_tokens():
     assert planned_bytes(17) / planned_bytes(5) < 5 / 2  # latent frames
 
 
-def test_a_size_between_patches_is_cut_from_whole_ones(pipeline):
+def test_a_size_between_patches_is_cropped_from_whole_patches(pipeline):
     settings = pipeline.plan(Request(("a",), width=24, height=40, frames=1))
     assert settings.latent == (1, 6, 4, 4)
     (image,) = pipeline("a red ball", width=24, height=40, frames=1)
