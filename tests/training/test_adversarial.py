@@ -1,4 +1,4 @@
-"""The game: hinge by hand, each player's gradient its own, nothing before its time, and a critic that learns."""
+"""Adversarial training: the hinge loss, separate gradients, a start time, and a critic that learns."""
 
 from dataclasses import replace
 
@@ -38,13 +38,13 @@ def norm(tree):
     return float(optax.tree.norm(tree))
 
 
-def test_hinge_by_hand():
+def test_the_hinge_loss_equals_the_formula():
     assert hinge(jnp.array([2.0, 1.0]), jnp.array([-1.0, -3.0])) == 0
     assert hinge(jnp.zeros(3), jnp.zeros(3)) == 2
     assert hinge(jnp.array([0.5, 3.0]), jnp.array([1.0, -0.5])) == pytest.approx((0.5 + 0) / 2 + (2 + 0.5) / 2)
 
 
-def test_each_player_has_its_own_gradient_and_the_value_is_nothing(players):
+def test_critic_and_autoencoder_have_separate_gradients(players):
     """The critic's is that of the hinge loss on frozen pixels; the pixels' that of -D, scaled; both exactly."""
     params, video, made = players
     (value, metrics), (critic, pixels) = played(CONFIG, CONFIG.after + CONFIG.ramp)(*players)
@@ -59,7 +59,7 @@ def test_each_player_has_its_own_gradient_and_the_value_is_nothing(players):
     np.testing.assert_allclose(pixels, CONFIG.weight * balanced(pull), rtol=1e-4, atol=1e-8)
 
 
-def test_the_pull_is_a_share_of_an_l1_terms_whatever_the_critics_scale(players):
+def test_the_adversarial_gradient_is_a_fixed_share_of_the_l1_gradient(players):
     params, video, made = players
     l1 = norm(jax.grad(lambda x: jnp.mean(jnp.abs(x - video)))(made))
     louder = {**params, "conv_out": jax.tree.map(lambda x: 50 * x, params["conv_out"])}
@@ -69,12 +69,12 @@ def test_the_pull_is_a_share_of_an_l1_terms_whatever_the_critics_scale(players):
     assert not np.any(balanced(jnp.zeros((3, 4))))
 
 
-def test_the_pull_rises_from_nothing():
+def test_the_adversarial_weight_rises_from_zero():
     rising = [float(share(CONFIG, jnp.int32(step))) for step in (0, 10, 11, 12, 14, 1000)]
     assert rising == pytest.approx([0, 0, 0.075, 0.15, 0.3, 0.3])
 
 
-def test_the_penalty_is_the_squared_gradient_of_an_answer(players):
+def test_the_gradient_penalty_is_the_squared_gradient(players):
     """By small noise the finite difference is the squared length of the gradient, on average over draws."""
     params, video, made = players
     config, one = replace(CONFIG, noise=1e-2), video[:1, :1, :8, :8]
@@ -94,7 +94,7 @@ def test_the_penalty_is_the_squared_gradient_of_an_answer(players):
     assert mean == pytest.approx(exact, rel=0.15)
 
 
-def test_a_critic_learns_to_tell_texture_from_what_lost_it(players):
+def test_a_critic_learns_to_detect_lost_texture(players):
     params, video, _ = players
     config = replace(CONFIG, penalty=0.01)
     optimizer = optax.adam(1e-2, b1=0.5)
@@ -114,6 +114,6 @@ def test_a_critic_learns_to_tell_texture_from_what_lost_it(players):
 
 
 @pytest.mark.parametrize(("field", "value"), [("weight", -1), ("noise", 0), ("after", -1)])
-def test_impossible_games_are_one_line(field, value):
+def test_impossible_adversarial_settings_are_one_line(field, value):
     with pytest.raises(ValueError, match=rf"adversarial.{field} is {value}: it must be"):
         replace(CONFIG, **{field: value})

@@ -61,7 +61,7 @@ def test_averages_follow_their_decays_at_each_update(accumulation):
     assert distance(state.params, mean) > 1e-3
 
 
-def test_a_loss_sees_an_average_through_collect(tmp_path):
+def test_collect_passes_an_average_to_the_loss(tmp_path):
     free, held = (
         fit(kind(toy().target), toy_batches(), toy_loop(20), tmp_path / kind.__name__, mesh=one())
         for kind in (Toy, Anchored)
@@ -121,7 +121,7 @@ def test_an_objective_may_drop_an_average_and_add_another(tmp_path):
     assert not fit(toy(), toy_batches(), toy_loop(4), tmp_path, resume=True, mesh=one()).averages
 
 
-def test_a_damaged_average_is_noticed(tmp_path, capsys):
+def test_a_damaged_average_is_detected(tmp_path, capsys):
     trees = {"old": {"kernel": jnp.arange(4096.0).reshape(64, 64)}}
     checkpoints = Checkpoints(tmp_path)
     for step in (1, 2):

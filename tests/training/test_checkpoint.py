@@ -1,4 +1,4 @@
-"""Checkpoints: what is restored is what was saved, or it is said; a model folder is whole, or it is said."""
+"""Checkpoints and model folders: what is restored is what was saved; damage is detected."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def largest_file(folder: Path) -> Path:
     return max((path for path in folder.rglob("*") if path.is_file() and "d" in path.parts), key=os.path.getsize)
 
 
-def test_a_config_equals_itself_read_from_a_file():
+def test_a_config_survives_json():
     @dataclass(frozen=True)
     class Strides:
         strides: tuple[tuple[int, int], ...] = ((2, 2), (2, 1))
@@ -73,7 +73,7 @@ def test_keeps_the_newest_and_the_best(tmp_path):
     assert checkpoints.steps() == [2, 5]
 
 
-def test_a_flipped_bit_is_seen_and_an_older_step_restored(tmp_path, capsys):
+def test_a_flipped_bit_is_detected_and_an_older_step_restored(tmp_path, capsys):
     save(tmp_path, [1, 2])
     path = largest_file(tmp_path / "2" / "state")
     damaged = bytearray(path.read_bytes())
@@ -90,7 +90,7 @@ def test_a_flipped_bit_is_seen_and_an_older_step_restored(tmp_path, capsys):
     checkpoints.close()
 
 
-def test_nothing_usable_is_one_clear_error(tmp_path):
+def test_a_run_without_a_usable_checkpoint_is_one_line(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no checkpoint"):
         Checkpoints(tmp_path / "empty").restore(abstract(make_mesh("fsdp=8")))
     save(tmp_path / "damaged", [1])

@@ -1,4 +1,4 @@
-"""A run of minutes: equal to a run of steps up to its decay, over in time, resumed where its clock stood."""
+"""A run of minutes equals a run of steps up to its decay, ends in time, and resumes with the time left."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
-def test_with_and_without_a_clock_agree_to_the_bit_until_the_rate_falls(tmp_path, ticking, optimizer):
+def test_timed_and_counted_runs_agree_until_the_decay(tmp_path, ticking, optimizer):
     ticking(60.0)  # a minute each step
     config = toy_loop(40, optimizer=optimizer, save_every=6, keep=20)
     fit(toy(), toy_batches(BUCKETS), config, tmp_path / "steps", mesh=one())
@@ -52,7 +52,7 @@ def test_with_and_without_a_clock_agree_to_the_bit_until_the_rate_falls(tmp_path
         assert same(by_steps.restore(state.core(), step).state, by_minutes.restore(state.core(), step).state) is equal
 
 
-def test_the_rate_falls_by_the_clock_as_it_would_by_steps():
+def test_the_learning_rate_decays_by_time_as_it_would_by_steps():
     for kind in ("linear", "cosine", "constant"):
         config = OptimizerConfig(schedule=kind, decay=0.4, final=0.1, warmup=10, learning_rate=2.0)
         by_steps, flat = schedule(config, 1000), schedule(config, None)
@@ -62,7 +62,7 @@ def test_the_rate_falls_by_the_clock_as_it_would_by_steps():
 
 
 @pytest.mark.parametrize("minutes", [2.0, 10.0])
-def test_a_run_ends_before_its_time_with_room_to_write(minutes):
+def test_a_timed_run_ends_early_enough_to_save(minutes):
     now = Clock(1, minutes, OptimizerConfig(), state_bytes=10**9)
     step = 0
     while not now.over(step):
@@ -73,7 +73,7 @@ def test_a_run_ends_before_its_time_with_room_to_write(minutes):
     assert now.rate_scale() < 0.1
 
 
-def test_a_short_run_compiles_first_and_writes_once(tmp_path, ticking, capsys):
+def test_a_short_run_compiles_first_and_saves_once(tmp_path, ticking, capsys):
     ticking(2.0)
     config = toy_loop(1, minutes=2.0, save_every=1, preview_every=1)
     state = fit(toy(), toy_batches(BUCKETS), config, tmp_path, mesh=one())
@@ -88,7 +88,7 @@ def test_a_short_run_compiles_first_and_writes_once(tmp_path, ticking, capsys):
     assert "left" in out
 
 
-def test_compiling_first_moves_no_batch(tmp_path, ticking):
+def test_compiling_first_consumes_no_batch(tmp_path, ticking):
     ticking(60.0)
     seen = []
 
@@ -115,7 +115,7 @@ def test_a_resumed_run_has_the_time_that_is_left(tmp_path, ticking, capsys):
     assert again.step == state.step  # it is over
 
 
-def test_a_time_that_is_over_before_the_first_step_is_said(tmp_path, ticking, capsys):
+def test_a_run_without_time_for_a_step_is_one_line(tmp_path, ticking, capsys):
     ticking(60.0)
     fit(toy(), toy_batches(), toy_loop(1, minutes=1.0), tmp_path, mesh=one())
     assert "1 minutes were over before the first step" in capsys.readouterr().out

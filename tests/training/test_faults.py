@@ -61,7 +61,7 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_it_comes_out_the_same(whole, tmp_path):
+def test_a_run_killed_at_any_moment_ends_with_the_same_parameters(whole, tmp_path):
     """Steps take a millisecond and every seventh saves, so most moments are in the middle of saving."""
     moments = random.Random(0)
     for _ in range(KILLS):

@@ -15,13 +15,13 @@ def scanned(stack, x):
     return jnp.sum(jax.lax.scan(body, x, stack)[0])
 
 
-def test_a_scan_counts_every_turn_and_remat_none():
+def test_a_scan_counts_every_iteration_and_remat_no_recomputation():
     assert forward_flops(scanned, STACK, X) == 5 * ONE
     # The first turn's input is data, yet the carry becomes dependent: backward costs both products.
     assert training_flops(scanned, STACK, X) == 3 * 5 * ONE
 
 
-def test_a_product_costs_a_backward_one_for_each_learned_operand():
+def test_a_matrix_product_costs_one_backward_product_per_learned_operand():
     weight = jax.ShapeDtypeStruct((8, 8), jnp.float32)
     assert training_flops(lambda w, x: jnp.sum(x @ w), weight, X) == 2 * ONE
     assert training_flops(lambda w, x: jnp.sum((x @ w) @ w), weight, X) == 5 * ONE
@@ -29,7 +29,7 @@ def test_a_product_costs_a_backward_one_for_each_learned_operand():
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_a_convolution(stride):
+def test_a_convolutions_flops_are_counted(stride):
     kernel, x = jax.ShapeDtypeStruct((3, 3, 4, 6), jnp.float32), jax.ShapeDtypeStruct((2, 8, 8, 4), jnp.float32)
 
     def convolve(kernel, x):

@@ -33,7 +33,7 @@ def mean_velocity(x, time, until):
     return x * (1 - jnp.exp(-gap)) / gap
 
 
-def test_pairs_are_ordered_and_on_the_schedules_asked_for():
+def test_pairs_of_times_are_ordered_and_on_the_requested_schedules():
     first, last = random_pairs(jax.random.key(1), (40, 50), 12, (4, 2, 1), 1.0)
     sizes = np.asarray(last - first)
     assert set(np.unique(sizes)) == {3, 6, 12}

@@ -20,7 +20,7 @@ def test_former_options_are_replaced_with_a_note():
     assert present_arguments(["--objective.known", "0.4", "runs/ahead"]) == ["--objective.known", "0.4", "runs/ahead"]
 
 
-def test_every_former_field_leads_to_one_that_exists():
+def test_every_former_field_maps_to_one_that_exists():
     experiment = load_experiment(ROOT / "configs" / "world_dit.py")
     for former in (pattern.replace("\\", "").replace("(d+)", "0") for pattern in FORMER):
         value = experiment
@@ -28,13 +28,13 @@ def test_every_former_field_leads_to_one_that_exists():
             value = value[int(name)] if name.isdigit() else getattr(value, name)
 
 
-def test_a_config_file_of_the_version_before_is_read():
+def test_a_config_file_of_the_previous_version_is_read():
     values = to_json(SoraConfig(max_anchor_gap=4, redo_latents=1, drop_conditioning_in_cfg=True))
     former = {"max_anchor_gap": "reach", "redo_latents": "ahead", "drop_conditioning_in_cfg": "guide_known"}
     old = json.loads(json.dumps({former.get(name, name): value for name, value in values.items()}))
     assert from_json(old, SoraConfig) == from_json(values, SoraConfig)
 
 
-def test_a_renamed_field_is_no_change_of_a_run():
+def test_a_renamed_field_does_not_count_as_a_change():
     assert changes({"objective": {"reach": 4}}, {"objective": {"max_anchor_gap": 4}}) == ""
     assert "4 -> 5" in changes({"objective": {"reach": 4}}, {"objective": {"max_anchor_gap": 5}})

@@ -49,7 +49,7 @@ def test_a_deeper_transformer_computes_the_same(params, depth):
     np.testing.assert_allclose(velocity(deep, depth=depth), velocity(params), atol=1e-6)
 
 
-def test_as_deep_as_it_is_or_deeper_it_stays_as_it_is(params):
+def test_a_transformer_of_equal_depth_is_unchanged(params):
     assert deeper(params, 2) is params
     assert deeper(params, 1) is params
 
@@ -77,7 +77,7 @@ def test_latents_that_are_constant_within_a_patch_have_its_mean_velocity(alone):
     assert not np.allclose(coarse, fine)  # within a patch they need not agree
 
 
-def test_a_patch_in_rows_alone_too(alone):
+def test_a_patch_split_in_rows_only_computes_the_same(alone):
     x = jnp.ones((2, 3, 4, 4, 4)) * jnp.arange(4)
     half = finer(alone, COARSE, (1, 2, 1))
     np.testing.assert_allclose(
@@ -127,7 +127,7 @@ def test_a_wider_autoencoder_encodes_the_same(autoencoder):
 
 
 @pytest.mark.slow
-def test_a_run_begins_with_it_and_its_copies_learn_apart(autoencoder, tmp_path):
+def test_copied_layers_diverge_in_training(autoencoder, tmp_path):
     VAEStage(NARROW).export(tmp_path / "start", autoencoder)
     loop = LoopConfig(start=tmp_path / "start")
     training = VAETraining(model=replace(NARROW, decoder_base=8), decoder_only=True, loop=loop)
@@ -148,7 +148,7 @@ def test_a_run_begins_with_it_and_its_copies_learn_apart(autoencoder, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_whole_run_begins_with_both_parts_wider(autoencoder, tmp_path):
+def test_a_run_starts_with_a_wider_transformer_and_autoencoder(autoencoder, tmp_path):
     VAEStage(NARROW).export(tmp_path / "start", autoencoder)
     wide = VAEStage(replace(NARROW, base=8))
     grown = wide.load(tmp_path / "start")

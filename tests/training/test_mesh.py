@@ -91,7 +91,7 @@ def test_any_mesh_equals_one_device(mesh, alone):
 
 
 @pytest.mark.slow
-def test_long_rings_hold_no_more_scores_than_others(monkeypatch):
+def test_ring_attention_memory_does_not_grow_with_the_ring(monkeypatch):
     from sorajax.models import attention, sequence, softmax
 
     keys = jax.random.split(jax.random.key(0), 3)
@@ -123,7 +123,7 @@ def test_moments_in_bfloat16_take_half_the_bytes(name):
 
 
 @pytest.mark.slow
-def test_moments_in_bfloat16_learn_as_well(alone):
+def test_moments_in_bfloat16_train_equally_well(alone):
     optimizer = OptimizerConfig(warmup=1, learning_rate=3e-3, state_dtype="bfloat16")
     np.testing.assert_allclose(trained(CONFIG, "", optimizer)[0], alone, rtol=0.05)
 

@@ -1,4 +1,4 @@
-"""Laws of the perceptual terms: nothing for equal clips, the definitions by hand, and the order that an eye gives."""
+"""Perceptual losses are zero for equal clips, equal their formulas, and order errors as people do."""
 
 import jax
 import jax.numpy as jnp
@@ -57,7 +57,7 @@ def test_any_length_and_size_has_a_distance_with_a_finite_gradient(size):
         assert np.isfinite(gradient).all()
 
 
-def test_similarity_of_flat_and_of_faded_clips_is_the_formula():
+def test_ssim_of_flat_and_faded_clips_is_the_formula():
     """Flat: only luminance is left. Contrast scaled by a around the mean: (2 a v + C2) / ((1 + a^2) v + C2)."""
     one, other = (np.full((1, 1, 16, 16, 1), value, np.float32) for value in (0.5, -0.2))
     assert ssim(one, other)[0] == pytest.approx((2 * 1.5 * 0.8 + C1) / (1.5**2 + 0.8**2 + C1), abs=1e-5)
@@ -67,7 +67,7 @@ def test_similarity_of_flat_and_of_faded_clips_is_the_formula():
     assert ssim(centred, a * centred)[0] == pytest.approx((2 * a * v + C2) / ((1 + a * a) * v + C2), abs=1e-5)
 
 
-def test_the_window_is_the_gaussian_of_the_paper():
+def test_the_ssim_window_is_the_papers_gaussian():
     dot = np.zeros((1, 1, 21, 23, 1), np.float32)
     dot[0, 0, 10, 11] = 1
     weights = np.exp(-np.square(np.arange(-5, 6) / 1.5) / 2)
@@ -77,7 +77,7 @@ def test_the_window_is_the_gaussian_of_the_paper():
     np.testing.assert_allclose(halved(np.arange(10.0).reshape(1, 1, 2, 5, 1))[0, 0, :, :, 0], [[3, 5]])
 
 
-def test_blur_is_worse_than_a_shift_of_brightness_or_contrast_of_the_same_size():
+def test_blur_costs_more_than_an_equal_error_in_brightness_or_contrast():
     """Of errors with equal energy an eye minds least what keeps the structure, and lost texture more (Wang 2004)."""
     clip = textured()
     size = float(np.sqrt(np.mean(np.square(blur(clip) - clip))))
@@ -88,7 +88,7 @@ def test_blur_is_worse_than_a_shift_of_brightness_or_contrast_of_the_same_size()
     assert structure(clip, brighter) < noisy
 
 
-def test_more_of_an_error_is_worse():
+def test_a_larger_error_costs_more():
     clip = textured()
     noise = np.random.default_rng(0).standard_normal(clip.shape)
     blurs, levels = [clip, blur(clip), blur(blur(clip)), blur(blur(blur(clip)))], (0.0, 0.05, 0.1, 0.2)
@@ -97,7 +97,7 @@ def test_more_of_an_error_is_worse():
         assert all(a < b for a, b in zip(distances, distances[1:]))
 
 
-def test_flicker_sees_time_and_nothing_that_stays():
+def test_flicker_measures_changes_in_time_only():
     """A constant error does not flicker; one that turns its sign each frame does, by twice its size."""
     clip = textured()
     sign = np.array([1, -1, 1, -1, 1], np.float32)[:, None, None, None]
@@ -106,7 +106,7 @@ def test_flicker_sees_time_and_nothing_that_stays():
     assert flicker(clip[:, :1], clip[:, :1] + 0.1).tolist() == [0, 0]
 
 
-def test_features_of_ones_own_network_are_compared_by_direction():
+def test_features_of_a_users_network_are_compared_by_direction():
     clip, other = textured(0), textured(1)
     features = lambda x: {"low": halved(x), "high": x}  # noqa: E731
     assert feature_distance(features, clip, clip) == 0

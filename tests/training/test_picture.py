@@ -1,4 +1,4 @@
-"""Models that go on from a picture, and pairs of experts, trained on a folder of films through the one command."""
+"""Image-to-video models and pairs of experts are trained on a folder of videos through the one command."""
 
 import json
 from dataclasses import replace
@@ -82,7 +82,7 @@ def same(ours, theirs):
     return jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), ours, theirs))
 
 
-def test_training_reads_of_a_picture_what_sampling_reads(home):
+def test_training_and_sampling_read_the_same_image_inputs(home):
     pipeline = sorajax.load(home / "I2V")
     clip = np.stack([reference.picture(16, 32)] * 5)
     clip[1:] //= 2
@@ -101,7 +101,7 @@ def test_training_reads_of_a_picture_what_sampling_reads(home):
         np.testing.assert_allclose(ours, prepared_by_pillow(picture, 28), atol=0.03)
 
 
-def test_an_expert_learns_its_own_times_and_stands_beside_the_other(home, capsys):
+def test_an_expert_is_trained_on_its_times_and_saved_with_the_other(home, capsys):
     said = experiment(home, "pair", "tune", "TuneTraining", "dtype='float32', storage='float32',")
     low = home / "run_low"
     assert main([*said, "--expert", "low", "--directory", str(low)]) == 0, capsys.readouterr().err
@@ -142,7 +142,7 @@ def test_times_stay_in_an_interval_and_keep_their_shape():
     np.testing.assert_allclose(np.quantile(some, [0.1, 0.5, 0.9]), np.quantile(within, [0.1, 0.5, 0.9]), atol=3e-3)
 
 
-def test_an_adapter_learns_from_pictures_and_knows_its_expert(home, tmp_path, capsys):
+def test_an_adapter_of_an_image_model_states_its_expert(home, tmp_path, capsys):
     said = experiment(home, "I2V", "lora", "LoRATraining", "rank=2,")
     assert main([*said, "--directory", str(tmp_path / "run")]) == 0, capsys.readouterr().err
     file = tmp_path / "run" / "model" / "lora.safetensors"
@@ -168,7 +168,7 @@ def test_an_adapter_learns_from_pictures_and_knows_its_expert(home, tmp_path, ca
         sorajax.load(home / "I2V", loras=["high=a.safetensors"])
 
 
-def test_what_cannot_be_trained_is_one_line(home, tmp_path, capsys):
+def test_an_impossible_training_is_one_line(home, tmp_path, capsys):
     directory = ("--directory", str(tmp_path / "run"))
     pair = experiment(home, "pair", "tune", "TuneTraining", "")
     single = experiment(home, "I2V", "tune", "TuneTraining", "")

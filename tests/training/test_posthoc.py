@@ -61,7 +61,7 @@ def test_width_and_exponent_are_inverse(sigma):
     assert width(posthoc.exponent(sigma)) == pytest.approx(sigma, rel=1e-9)
 
 
-def test_the_update_weighs_by_a_power_of_time():
+def test_the_average_weights_steps_by_a_power_of_time():
     trajectory, gamma = walk(200), posthoc.exponent(0.1)
     edges = np.arange(201.0) ** (gamma + 1) / 200.0 ** (gamma + 1)
     np.testing.assert_allclose(averaged(trajectory, 0.1)[-1], np.diff(edges) @ trajectory, rtol=1e-4)
@@ -75,7 +75,7 @@ def test_a_width_that_was_tracked_is_exact(run, sigma, updates):
 
 
 @pytest.mark.parametrize(("sigma", "updates"), [(0.07, 1024), (0.08, 1024), (0.15, 1024), (0.08, 640)])
-def test_another_width_is_what_tracking_it_had_given(run, sigma, updates):
+def test_an_untracked_width_equals_tracking_it(run, sigma, updates):
     found, error = rebuilt(run[0], sigma, updates)
     expected, plain = averaged(run[1], sigma)[updates - 1], averaged(run[1], 0.05)[updates - 1]
     assert np.abs(found - expected).max() < 0.02 * np.abs(plain - expected).max()
@@ -136,6 +136,6 @@ def test_a_resumed_run_tracks_and_writes_as_an_uninterrupted_one(tmp_path):
 
 
 @pytest.mark.parametrize("widths", [(0.0,), (0.3,), (0.05, 0.05)])
-def test_a_width_that_cannot_be_is_one_line(widths):
+def test_an_impossible_width_is_one_line(widths):
     with pytest.raises(ValueError, match=r"optimizer\.posthoc"):
         OptimizerConfig(posthoc=widths)

@@ -1,4 +1,4 @@
-"""One step: what a stage has is called, what it has not is the Protocol's, and data may come from the model itself."""
+"""One training step: optional methods of a stage have defaults, and data may come from the model itself."""
 
 import inspect
 from pathlib import Path
@@ -36,7 +36,7 @@ class Chaser:
         return jnp.mean(jnp.square(own - batch["made"] - batch["noise"])), {"behind": behind}
 
 
-def test_data_come_from_the_model_as_it_is_at_each_step(tmp_path, capsys):
+def test_collect_generates_with_the_current_parameters(tmp_path, capsys):
     """The target runs ahead of the model at every step, so that it never arrives; with a gradient through the roll-out,
     or with a roll-out of the first weights, it would not move, or come to rest."""
     SEEN.clear()
@@ -61,7 +61,7 @@ def test_a_run_with_roll_outs_resumes_as_if_uninterrupted(tmp_path):
     assert same(whole, fit(Chaser(), toy_batches(), loop, tmp_path / "stopped", resume=True, mesh=one()))
 
 
-def test_a_roll_out_counts_once_and_what_learns_once_more():
+def test_flops_of_a_roll_out_count_once_without_a_backward_pass():
     """Of three products: the roll-out's, the loss's, and that of the gradient in the weights."""
     stage, batch = Chaser(), {"x": jnp.zeros((4, WIDTH))}
     params = stage.init(jax.random.key(0))
@@ -77,7 +77,7 @@ def test_every_optional_method_says_its_default(name):
     assert "Default: " in inspect.getdoc(getattr(Stage, name))
 
 
-def test_what_a_stage_lacks_is_the_protocols():
+def test_a_missing_method_is_the_protocols_default():
     stage, batch, key = toy(), {"x": np.ones((4, WIDTH), np.float32)}, jax.random.key(0)
     params = stage.init(key)
     assert method(stage, Stage.at)(3) is stage

@@ -72,7 +72,7 @@ def test_a_student_samples_in_its_steps_without_guidance(teacher, student):
         pipeline("a red ball", cache="easy")
 
 
-def test_a_teacher_is_no_flow_map(teacher):
+def test_a_flow_map_is_refused_as_a_teacher(teacher):
     with pytest.raises(BadRequest, match="sampler flow_map is for distilled models, and this is none"):
         sorajax.load(teacher)("a red ball", sampler="flow_map")
 

@@ -1,4 +1,4 @@
-"""The flow stage: known frames do not count, the loss by noise level adds up to the loss."""
+"""The flow objective: fixed frames do not count, and the loss by noise level adds up to the loss."""
 
 import dataclasses
 from functools import partial
@@ -43,7 +43,7 @@ def stage(**objective):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("known", [0.0, 1.0])
-def test_an_untrained_model_predicts_nothing_and_pays_the_target(known):
+def test_an_untrained_model_predicts_zero_and_its_loss_is_the_targets_variance(known):
     made, params, batch = stage(known=known)
     losses = [made.loss(params, batch, jax.random.key(seed)) for seed in range(4)]
     expected = 1 + float(np.mean(np.square(batch.latent.astype(np.float32))))
@@ -54,7 +54,7 @@ def test_an_untrained_model_predicts_nothing_and_pays_the_target(known):
         assert number.sum() == 8 if known == 0 else number.sum() < 8
 
 
-def test_windows_of_longer_clips_know_how_these_began():
+def test_windows_of_longer_clips_are_anchored_to_the_first_latent():
     made, params, batch = stage(known=0.0, max_anchor_gap=2)
     latent = np.random.default_rng(0).normal(size=(4, 9, 4, 4, 4)).astype(np.float16)
     batch = batch.replace(latent=latent, bucket=Bucket(33, 16, 16, batch_size=4, window_frames=17))
@@ -68,7 +68,7 @@ def test_windows_of_longer_clips_know_how_these_began():
     assert jnp.isfinite(made.validate(params, batch, jax.random.key(0))["loss"])
 
 
-def test_rendered_clips_train_as_cached_ones_do():
+def test_rendered_and_cached_clips_train_the_same():
     made, params, batch = stage()
     rendered = caption_maker(made.data, lambda prompts: (batch.ids, batch.mask))(BUCKET, np.random.default_rng(0))
     loss, _ = jax.eval_shape(made.loss, params, rendered, jax.random.key(0))
@@ -88,7 +88,7 @@ def test_a_sharded_loss_equals_an_unsharded_one():
     np.testing.assert_allclose(alone, together, rtol=1e-5)
 
 
-def test_levels_are_equal_intervals_of_time():
+def test_loss_levels_are_equal_intervals_of_time():
     time = jnp.array([[0.0, 0.999], [0.5, 0.06]])
     found = by_time(jnp.array([[1.0, 2.0], [3.0, 4.0]]), jnp.ones((2, 2)), time)
     expected = np.zeros(LEVELS)

@@ -27,7 +27,7 @@ from tests.pretrained.adapters import adapted
 BUCKET = Bucket(5, 16, 16, batch_size=4)
 
 
-def test_only_adapters_are_trained_and_the_file_holds_them(tiny_model, tmp_path):
+def test_only_adapters_are_trained_and_saved(tiny_model, tmp_path):
     training = LoRATraining(
         base=tiny_model, rank=2, alpha=4.0, data=WorldData(buckets=(BUCKET,)), objective=FlowObjective(known=0.0)
     )
@@ -62,7 +62,7 @@ def test_only_adapters_are_trained_and_the_file_holds_them(tiny_model, tmp_path)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("bits", [None, "int8"])
-def test_frozen_weights_take_no_more_memory_than_themselves(bits):
+def test_frozen_weights_are_in_memory_once(bits):
     """Neither weights with adapters in them nor their gradient: of one block at most, as it is made whole."""
     dit = DiTConfig(width=256, hidden=1024, depth=8, heads=4, text_width=32, remat="full", quantized=bits is not None)
     text, vae = TextConfig(vocabulary=50, width=32, hidden=64, depth=1, heads=2, head_width=16, tokens=8), VAEConfig()
@@ -93,7 +93,7 @@ def test_frozen_weights_take_no_more_memory_than_themselves(bits):
 
 
 @pytest.mark.parity
-def test_open_weights_are_adapted_and_sampled_with_what_was_learned(tmp_path):
+def test_open_weights_are_adapted_and_sampled_with_the_adapter(tmp_path):
     """From a folder that the reference wrote, through the same stage, to a file that fits the same folder."""
     pytest.importorskip("torch", reason="the parity extra is not installed")
     diffusers = pytest.importorskip("diffusers", reason="the parity extra is not installed")

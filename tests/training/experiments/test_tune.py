@@ -1,4 +1,4 @@
-"""Open weights, trained on a folder of films through the one command: the text encoder speaks once, and stays away."""
+"""Open weights are trained on a folder of videos through the one command; the text encoder runs once."""
 
 import json
 
@@ -127,7 +127,7 @@ def test_a_whole_transformer_is_tuned_resumed_and_sampled(home, opened, capsys):
     assert "TextConfig" not in opened  # all is said already
 
 
-def test_what_was_encoded_is_what_the_encoder_says(home):
+def test_cached_text_embeddings_equal_the_encoders(home):
     """Of an adapter's run on the same latents: the contexts are those that sampling computes."""
     from sorajax.data.contexts import Contexts
     from sorajax.training.frozen import open_text
@@ -148,7 +148,7 @@ def test_what_was_encoded_is_what_the_encoder_says(home):
         contexts(["a dog"])
 
 
-def test_converted_weights_are_trained_on_as_those_they_were_made_of(home):
+def test_converted_weights_train_as_the_original_ones(home):
     from sorajax.commands.convert import main as convert
     from sorajax.training.frozen import open_text
 
@@ -169,7 +169,7 @@ def test_converted_weights_are_trained_on_as_those_they_were_made_of(home):
     assert (home / "run_adapter_fast" / "model" / "lora.safetensors").exists()
 
 
-def test_what_cannot_be_tuned_is_one_line(home, capsys):
+def test_an_impossible_fine_tuning_is_one_line(home, capsys):
     said = experiment(home, "tune", "TuneTraining", "")
     assert main([*said, "--objective.known", "0.5", "--directory", str(home / "other")]) == 1
     assert "say --objective.known 0" in capsys.readouterr().err
@@ -178,7 +178,7 @@ def test_what_cannot_be_tuned_is_one_line(home, capsys):
     assert not (home / "other").exists()
 
 
-def test_a_tuned_model_becomes_a_folder_that_the_reference_opens(home, tmp_path):
+def test_the_reference_opens_an_exported_fine_tuned_model(home, tmp_path):
     from sorajax.commands.convert import main as convert
 
     out = tmp_path / "out"

@@ -1,4 +1,4 @@
-"""The autoencoder's stage: crops show the object, a perfect reconstruction has no error, a critic stays outside."""
+"""The autoencoder: crops show the object, a perfect reconstruction has no error, the critic is not in the model."""
 
 from dataclasses import replace
 from functools import partial
@@ -44,14 +44,14 @@ def test_a_crop_is_part_of_the_frame_and_holds_the_object():
 
 
 @pytest.mark.slow
-def test_without_a_crop_whole_frames_are_seen_from_a_random_moment():
+def test_without_a_crop_training_clips_are_whole_frames_at_random_times():
     scenes = batch(Bucket(5, 16, 24, batch_size=2))
     whole = np.asarray(clips(scenes, 0))
     assert whole.shape == (2, 5, 16, 24, 3)
     assert views(scenes, jax.random.key(1))[0].shape == whole.shape
 
 
-def test_psnr_of_a_known_error():
+def test_psnr_equals_the_formula():
     assert psnr(jnp.full((2, 1, 4, 4, 3), 0.02)) == pytest.approx(40, abs=0.01)
 
 
@@ -77,7 +77,7 @@ def slopes(stage, step, params, clips):
 
 
 @pytest.mark.slow
-def test_without_a_critic_parameters_and_loss_are_what_they_always_were(begun):
+def test_without_a_critic_parameters_and_loss_are_unchanged(begun):
     """The objective of the world's autoencoder, written out again."""
     _, params, clips = begun
     stage = VAEStage(TINY, PLAIN)
@@ -101,7 +101,7 @@ def test_without_a_critic_parameters_and_loss_are_what_they_always_were(begun):
 
 
 @pytest.mark.slow
-def test_a_critic_changes_the_autoencoder_from_its_time_on_and_the_loss_never(begun):
+def test_a_critic_changes_training_from_its_first_step_and_never_the_reported_loss(begun):
     """Before: gradients as without it, bit for bit, and none for the critic. After: both learn, the value stays."""
     stage, params, clips = begun
     alone = VAEStage(TINY, replace(stage.objective, adversarial=AdversarialConfig()))
@@ -117,7 +117,7 @@ def test_a_critic_changes_the_autoencoder_from_its_time_on_and_the_loss_never(be
 
 
 @pytest.mark.slow
-def test_measures_leave_the_critic_out(begun):
+def test_validation_leaves_the_critic_out(begun):
     stage, params, clips = begun
     found = jax.jit(stage.validate)(params, clips, jax.random.key(0))
     assert set(found) == {"l1", "psnr", "ssim", "flicker"}
@@ -126,7 +126,7 @@ def test_measures_leave_the_critic_out(begun):
 
 
 @pytest.mark.slow
-def test_a_decoder_alone_learns_and_the_encoder_stays_to_the_bit(begun, tmp_path):
+def test_training_the_decoder_alone_keeps_the_encoder_to_the_bit(begun, tmp_path):
     stage, params, clips = begun
     start = tmp_path / "start"
     stage.export(start, params)

@@ -1,4 +1,4 @@
-"""A folder of raw films becomes an autoencoder and a transformer, through the one command."""
+"""An autoencoder and a transformer are trained on a folder of raw videos through the one command."""
 
 import json
 
@@ -44,7 +44,7 @@ def vae(videos, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_an_autoencoder_learns_raw_films(vae, capsys):
+def test_an_autoencoder_is_trained_on_raw_videos(vae, capsys):
     config, params, _ = load_model(vae, VAEConfig)
     assert set(params) == {"vae"}
     assert set(params["vae"]) == {"encoder", "decoder"}  # the critic is no part of the model
@@ -54,7 +54,7 @@ def test_an_autoencoder_learns_raw_films(vae, capsys):
 
 
 @pytest.mark.slow
-def test_a_transformer_learns_them_encoded_and_resumes(vae, videos, tmp_path, capsys):
+def test_a_transformer_is_trained_on_encoded_videos_and_resumes(vae, videos, tmp_path, capsys):
     said = [str(CONFIGS / "tiny_videos_dit.py"), "--vae", str(vae), "--data.folder", str(videos)]
     said += ["--latents", str(tmp_path / "latents"), "--directory", str(tmp_path / "run")]
     said += ["--objective.guide-known", "--objective.ahead", "1", "--objective.temperature", "0.8"]
@@ -75,7 +75,7 @@ def test_a_transformer_learns_them_encoded_and_resumes(vae, videos, tmp_path, ca
 
 
 @pytest.mark.slow
-def test_raw_videos_without_a_place_for_latents_are_one_line(vae, videos, tmp_path, capsys):
+def test_raw_videos_without_a_folder_for_latents_are_one_line(vae, videos, tmp_path, capsys):
     said = [str(CONFIGS / "tiny_videos_dit.py"), "--vae", str(vae), "--data.folder", str(videos)]
     assert main([*said, "--latents", "None", "--directory", str(tmp_path / "run")]) == 1
     assert "add --latents FOLDER" in capsys.readouterr().err

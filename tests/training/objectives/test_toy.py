@@ -1,4 +1,4 @@
-"""A new objective is one short file: `init` and `loss`, and an experiment that puts it together."""
+"""A new objective is one short file: `init` and `loss`, and an experiment that composes it."""
 
 import pytest
 
@@ -41,7 +41,7 @@ config = Training()
 '''
 
 
-def test_thirty_lines_train(tmp_path, capsys):
+def test_a_new_objective_of_thirty_lines_trains(tmp_path, capsys):
     code = tmp_path / "line.py"
     code.write_text(TOY)
     assert len(TOY.strip().splitlines()) < 36  # imports and all
