@@ -53,7 +53,7 @@ def test_a_page_is_written_whole_through_a_link(tmp_path):
         ("benchmark", Benchmark("configs/a.py", remat=True, repeats=5), "benchmark configs/a.py --repeats 5 --remat"),
     ],
 )
-def test_the_command_has_what_changes_figures(start, options, line):
+def test_the_printed_command_has_every_option_that_changes_figures(start, options, line):
     assert command_line(start, options) == line
 
 
@@ -99,7 +99,7 @@ def test_the_line_has_settings_commit_weights_and_hardware(tmp_path):
         markdown.fingerprint(tmp_path)
 
 
-def test_requests_in_a_page_say_whether_a_bar_is_met():
+def test_task_tables_state_whether_each_bar_is_met():
     row = {"same": Figure(87.4, "%", 8, 100), "drift": Figure(0.51, "% of range", 8, 1, False)}
     made = asking.table({"extend": row, "cut": {"time": Figure(2.159, "x", 1)}})
     assert made.splitlines()[2:] == [

@@ -1,4 +1,4 @@
-"""How long a transformer takes to open is measured only where all that is opened is the same."""
+"""The time to load a transformer is measured only where all ways load the same parameters."""
 
 import os
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.parity
 TINY = {"width": 24, "hidden": 40, "depth": 2, "heads": 2, "frequencies": 8}
 
 
-def test_each_way_to_open_is_timed():
+def test_each_way_to_load_is_timed():
     found = opening.opening(1, **TINY)
     assert all(found[way] > 0 for way in opening.WAYS)
     config = replace(opening.known_config(opening.MODEL, opening.DTYPE).dit, **TINY)
@@ -30,7 +30,7 @@ def test_each_way_to_open_is_timed():
     assert 2 * values < found["bytes"] < 4 * values  # biases and norms stay float32
 
 
-def test_nothing_is_timed_where_values_differ(monkeypatch):
+def test_loading_is_not_timed_where_parameters_differ(monkeypatch):
     streamed = opening.streamed_source
 
     def otherwise(part, dtype):

@@ -17,7 +17,7 @@ from sorajax.training.autoencoder import load_vae
 from tests.data.videos.films import film, moving
 
 
-def test_psnr_is_the_definition():
+def test_psnr_equals_the_formula():
     """A constant error of e in a range of 2 has 20 log10(2 / e) dB; equal clips are at the cap."""
     clip = np.zeros((2, 3, 4, 4, 3), np.float32)
     off = clip + np.array([0.02, 0.2], np.float32)[:, None, None, None, None]
@@ -32,12 +32,12 @@ def test_every_clip_is_returned_whatever_the_batch(monkeypatch):
     np.testing.assert_allclose(autoencoder(video), video)
 
 
-def test_no_clips_are_named():
+def test_an_empty_evaluation_is_one_line():
     with pytest.raises(ValueError, match="0 clips cannot be evaluated"):
         evaluate_reconstruction(VAEConfig(), {}, num=0)
 
 
-def test_quality_is_of_all_clips_whatever_their_shapes():
+def test_quality_averages_clips_of_all_shapes():
     """Equal clips are perfect; an error that turns its sign flickers by twice its size; means are over clips."""
     clip = np.zeros((2, 3, 16, 16, 3), np.float32)
     sign = np.array([1, -1, 1], np.float32)[:, None, None, None]
@@ -66,7 +66,7 @@ def alone(tmp_path_factory):
     return export_model(tmp_path_factory.mktemp("alone"), {"vae": params}, config)
 
 
-def test_large_clips_are_streamed_and_are_the_same(alone, monkeypatch):
+def test_large_clips_are_streamed_with_equal_results(alone, monkeypatch):
     config, params = load_vae(alone)
     video = np.random.default_rng(0).uniform(-1, 1, (1, 5, 8, 8, 3)).astype(np.float32)
     whole = Autoencoder(config, params, batch=1)(video)

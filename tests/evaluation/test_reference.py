@@ -46,7 +46,7 @@ TINY = {
 
 
 @pytest.mark.parametrize("part", TINY)
-def test_ours_and_theirs_compute_the_same(part, monkeypatch):
+def test_ours_and_the_reference_compute_the_same(part, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda model: model)  # nothing here needs a C++ compiler
     for name, call in TINY[part]().items():
         found = reference.compare(name, call, repeats=1)
@@ -60,12 +60,12 @@ def call(ours=1.0, compiled=lambda: None):
     return reference.Call(lambda: ours, lambda: theirs, compiled, lambda made: {"x": np.array([made, 2.0])})
 
 
-def test_a_wrong_result_is_not_timed():
+def test_a_result_that_differs_is_not_timed():
     with pytest.raises(RuntimeError, match=r"encode: ours and theirs differ by 5.0e-01, more than 0.001"):
         reference.compare("encode", call(ours=2.0), repeats=1)
 
 
-def test_where_it_cannot_be_compiled_the_row_says_so():
+def test_a_reference_that_cannot_be_compiled_is_marked():
     def compiled():
         raise OSError("no C++ compiler")
 

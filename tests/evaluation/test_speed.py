@@ -1,4 +1,4 @@
-"""Calls are timed in turns, figures are medians, and nothing random hides behind a zero."""
+"""Calls are timed alternately, figures are medians, and random parameters are nowhere zero."""
 
 from functools import partial
 
@@ -12,7 +12,7 @@ from sorajax.models.sora import init_dit
 from tests.conftest import TINY
 
 
-def test_calls_take_turns_and_the_first_is_not_counted(monkeypatch):
+def test_calls_alternate_and_the_first_is_not_counted(monkeypatch):
     called, clock = [], iter([0, 9, 10, 19, 20, 21, 30, 33, 40, 42, 50, 56, 60, 63, 70, 79])
     monkeypatch.setattr(speed.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(speed.time, "perf_counter", lambda: next(clock))
@@ -21,7 +21,7 @@ def test_calls_take_turns_and_the_first_is_not_counted(monkeypatch):
     assert found == {"ours": 2, "theirs": 6}
 
 
-def test_utilisation_is_the_share_of_the_devices_that_ran(monkeypatch):
+def test_utilisation_is_relative_to_the_devices_in_use(monkeypatch):
     monkeypatch.setattr(speed, "peak_flops", lambda: 100.0 * len(jax.devices()))
     program = jax.jit(lambda x: x @ x).lower(jnp.ones((8, 8))).compile()
     found = speed.summary(program, 1.0, [2.0, 1.0, 4.0], flops=100.0, devices=2)
@@ -30,7 +30,7 @@ def test_utilisation_is_the_share_of_the_devices_that_ran(monkeypatch):
     assert found.bytes >= 2 * 8 * 8 * 4
 
 
-def test_an_accelerator_draws_parameters_of_the_same_spread(monkeypatch):
+def test_random_parameters_have_the_same_variance_on_accelerators(monkeypatch):
     drawn = {}
     for backend in "cpu", "gpu":
         monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
@@ -51,7 +51,7 @@ def test_temporary_values_count_as_memory():
     assert speed.planned_bytes(program) >= 3 * 256 * 256 * 4  # one product at least lives beside argument and result
 
 
-def test_the_cache_is_off_while_compile_times_count_and_on_again_after():
+def test_the_compilation_cache_is_off_while_compile_time_is_measured():
     before = jax.config.jax_enable_compilation_cache
     with speed.compiling_anew():
         assert not jax.config.jax_enable_compilation_cache

@@ -1,4 +1,4 @@
-"""Laws of what the tasks are measured by: the truth meets every bar, and what is wrong is seen."""
+"""The measures of the tasks: ground truth meets every bar, and wrong results are detected."""
 
 import numpy as np
 import pytest
@@ -14,14 +14,14 @@ def moving():
     return cases(3, 0, GIVEN + 8, SIDEWAYS)
 
 
-def test_cases_are_what_their_words_say(moving):
+def test_cases_show_what_their_prompts_say(moving):
     assert len(moving) == 3
     assert all(tasks.object_words(case.words)["motion"] in case.prompt for case in moving)
     assert all(tasks.object_words(case.words)["motion"] in SIDEWAYS for case in moving)
     assert moving[0].clip.shape == (GIVEN + 8, 64, 64, 3)
 
 
-def test_the_truth_has_no_seam(moving):
+def test_ground_truth_has_no_seam(moving):
     def truth(task, prompt, seed, given, **settings):
         return next(case.clip for case in moving if case.prompt == prompt)
 
@@ -32,7 +32,7 @@ def test_the_truth_has_no_seam(moving):
     assert row["no jump at the seam"].value == 100
 
 
-def test_what_is_wrong_is_seen(moving):
+def test_wrong_results_are_detected(moving):
     clip = moving[0].clip
     bright = np.concatenate([clip[:GIVEN], np.minimum(clip[GIVEN:], 245) + 10])
     assert drift(bright, GIVEN) > 3 > 1 > drift(clip, GIVEN)
@@ -41,7 +41,7 @@ def test_what_is_wrong_is_seen(moving):
     assert not same_speed(frozen, GIVEN, FPS)
 
 
-def test_the_truth_is_animated_and_edited_as_asked():
+def test_ground_truth_of_animation_and_editing_meets_every_bar():
     found = cases(2, 1)
 
     def truth(task, prompt, seed, *given, **settings):
@@ -53,7 +53,7 @@ def test_the_truth_is_animated_and_edited_as_asked():
     assert [row[word].value for word in ("colour", "shape", "motion")] == [100, 100, 100]
 
 
-def test_what_grows_both_ways_and_what_becomes_another():
+def test_extension_both_ways_and_blending_are_measured():
     found = cases(2, 3, GIVEN + 16, SIDEWAYS)
 
     def truth(task, prompt, seed, given, **settings):
@@ -74,7 +74,7 @@ def test_what_grows_both_ways_and_what_becomes_another():
     assert [figure.met for figure in row.values()] == [True, False]
 
 
-def test_a_gap_that_is_not_filled_is_seen():
+def test_an_unfilled_gap_is_detected():
     found = cases(4, 5, 2 * GIVEN + 8, SIDEWAYS)
 
     def truth(task, prompt, seed, gapped, gap):
@@ -93,7 +93,7 @@ def test_a_gap_that_is_not_filled_is_seen():
     assert not row["monotone motion"].met
 
 
-def test_images_and_negative_prompts():
+def test_images_and_negative_prompts_are_measured():
     drawn = iter(cases(4, 4))  # in the order in which they are asked for
 
     def truth(task, prompt, seed, frames, width, height):
@@ -117,7 +117,7 @@ def test_images_and_negative_prompts():
     assert not tasks.negative(lambda *asked, **settings: red, 2, 0, FPS)["another colour than the one named"].met
 
 
-def test_a_film_that_changes_colour_is_caught():
+def test_a_film_that_changes_colour_is_detected():
     (case,) = cases(1, 2)
 
     def still(task, prompt, seed, seconds):
@@ -131,7 +131,7 @@ def test_a_film_that_changes_colour_is_caught():
     assert not row["still bouncing"].value
 
 
-def test_a_line_says_whether_the_bar_is_met():
+def test_a_line_states_whether_the_bar_is_met():
     row = {"held": Figure(31, "dB", 4, 30), "drift": Figure(2, "%", 4, 1, least=False), "shape": Figure(50, "%", 4)}
     said = list(lines("animate", row))
     assert said[0].endswith("bar 30, met")

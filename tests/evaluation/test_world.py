@@ -94,7 +94,7 @@ def test_other_sizes_read_the_same(size):
         assert summary[name]["accuracy"] == 1, (name, summary[name])
 
 
-def test_a_wrong_video_scores_badly():
+def test_a_wrong_video_has_a_low_score():
     """Prompts of one seed against videos of another: nothing of the prompt leaks into the reading."""
     wishes, _ = clips(24, CORE, seed=4)
     _, videos = clips(24, CORE, seed=5)
@@ -105,7 +105,7 @@ def test_a_wrong_video_scores_badly():
 
 
 @pytest.mark.parametrize("video", ["noise", "black", "one frame"])
-def test_nonsense_is_read_without_an_error(video):
+def test_noise_is_read_without_an_error(video):
     """A model in training shows anything; the instrument answers with what it sees, or None."""
     shape = (1 if video == "one frame" else 17, 64, 64, 3)
     pixels = np.random.default_rng(0).integers(0, 256, shape) if video == "noise" else np.zeros(shape)
@@ -113,7 +113,7 @@ def test_nonsense_is_read_without_an_error(video):
     assert not score(wish, read(pixels.astype(np.uint8)))["prompt"].right
 
 
-def test_a_reversed_move_is_left_right_confusion():
+def test_a_reversed_motion_counts_as_left_right_confusion():
     wishes, videos = clips(24, CORE, seed=6)
     wish, video = next(
         (wish, video)
@@ -137,7 +137,7 @@ def test_prompts_are_the_same_for_the_same_seed_and_held_out_is_disjoint():
     assert not triples("seen") & triples("held_out")
 
 
-def test_generator_gets_prompts_and_is_scored_per_split():
+def test_a_generator_is_scored_per_split():
     asked = []
 
     def generate(texts):
@@ -151,7 +151,7 @@ def test_generator_gets_prompts_and_is_scored_per_split():
     assert all(describe(wish) in asked for wish in prompts("seen", 2)[1])
 
 
-def test_wilson_interval_is_the_published_one():
+def test_the_wilson_interval_equals_the_published_one():
     """Newcombe 1998, Statistics in Medicine 17, table I, method 3: 81/263 and 0/20."""
     np.testing.assert_allclose(wilson(81, 263), (0.2553, 0.3662), atol=2e-4)
     np.testing.assert_allclose(wilson(0, 20), (0.0, 0.1611), atol=2e-4)

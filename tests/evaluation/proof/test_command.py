@@ -40,7 +40,7 @@ LONG = {"numerics", "world"}
 @pytest.mark.parametrize(
     "part", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in SECTIONS]
 )
-def test_each_part_is_rehearsed(part, tmp_path, monkeypatch, capsys):
+def test_every_part_runs_at_toy_sizes(part, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")  # torch.compile then returns what it was given: no compiler, no wait
     wanted = FIGURES[part]
     if part == "torch" and not all(find_spec(name) for name in ("torch", "diffusers")):
@@ -78,7 +78,7 @@ def figure(**fields):
     return f"file.write(json.dumps({fields!r}) + chr(10)); file.flush()\n"
 
 
-def test_a_part_that_fails_has_its_line_and_the_exit_code_says_so(tmp_path, monkeypatch, capsys):
+def test_a_failed_part_has_a_line_and_an_exit_code(tmp_path, monkeypatch, capsys):
     faked(
         monkeypatch,
         wrong=figure(name="error", value=0.5, bar=0.1, most=True, check=True),
@@ -133,13 +133,13 @@ def refused(arguments, line, capsys):
     assert error.count("\n") == 1
 
 
-def test_the_cpu_is_there_beside_the_gpu():
+def test_the_cpu_stays_available_beside_the_gpu():
     assert command.beside_cpu("") == {}
     assert command.beside_cpu("cpu") == {}
     assert command.beside_cpu("cuda") == {"JAX_PLATFORMS": "cuda,cpu"}
 
 
-def test_the_parent_never_looks_for_devices():
+def test_the_parent_process_opens_no_device():
     """The GPU belongs to the parts: nothing that the command line imports starts JAX."""
     import subprocess
 

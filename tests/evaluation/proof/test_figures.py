@@ -1,4 +1,4 @@
-"""A figure says whether its bar is met; a piece that fails costs only itself."""
+"""A figure states whether its bar is met; a failed piece does not stop the others."""
 
 import json
 import math
@@ -22,13 +22,13 @@ from sorajax.evaluation.proof.figures import Figure, figure_of, run_pieces, tole
         (Figure("x", None, check=True), False, True),
     ],
 )
-def test_a_check_fails_and_a_bar_is_missed(figure, met, failed):
+def test_failed_checks_and_missed_bars_are_distinguished(figure, met, failed):
     assert (figure.met, figure.failed) == (met, failed)
     back = figure_of(json.loads(json.dumps(figure.to_json(), allow_nan=False)))
     assert (back.name, back.met, back.failed) == (figure.name, met, failed)
 
 
-def test_a_piece_that_fails_keeps_its_figures_and_the_next_ones_run(tmp_path):
+def test_a_failed_piece_keeps_its_figures_and_the_next_ones_run(tmp_path):
     def fails():
         yield Figure("before", 1.0)
         raise RuntimeError("out of\nmemory")

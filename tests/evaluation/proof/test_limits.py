@@ -1,4 +1,4 @@
-"""A process that hangs or crashes costs only itself: its lines are kept, and the next one has the time that is left."""
+"""A process that hangs or crashes does not stop the others: its output is kept, and unused time passes on."""
 
 import sys
 import time
@@ -46,7 +46,7 @@ def test_a_process_that_hangs_is_killed_and_the_next_one_runs():
     assert ended(int(hung.lines[1]["name"]))  # what it began does not go on either
 
 
-def test_a_crash_keeps_its_lines_and_says_why():
+def test_a_crash_keeps_its_output_and_its_reason():
     (crashed, killed, ran), _ = outcomes(
         60.0,
         command("crashes", LINE % "first" + "raise ValueError('no such kernel')"),
@@ -59,20 +59,20 @@ def test_a_crash_keeps_its_lines_and_says_why():
     assert [len(outcome.lines) for outcome in (crashed, killed, ran)] == [1, 1, 0]
 
 
-def test_time_that_is_left_passes_on():
+def test_unused_time_passes_to_the_next_process():
     (short, long), _ = outcomes(30.0, command("short", "", weight=2.0), command("long", "", weight=1.0))
     assert short.limit == pytest.approx(20.0, abs=0.1)
     assert long.limit == pytest.approx(30.0 - short.seconds, abs=0.5)
 
 
-def test_what_has_no_time_left_is_not_begun(tmp_path):
+def test_a_process_without_time_left_is_not_started(tmp_path):
     file = tmp_path / "begun"
     (outcome,), _ = outcomes(0.5, command("late", f"open({str(file)!r}, 'w')"))
     assert outcome.state == "not begun"
     assert not Path(file).exists()
 
 
-def test_half_a_line_is_not_read_before_it_is_whole():
+def test_incomplete_lines_are_not_read():
     (outcome,), _ = outcomes(
         20.0,
         command("slow", "file.write('{\"name\":'); file.flush(); time.sleep(0.3); file.write('\"x\"}' + chr(10))"),

@@ -20,7 +20,7 @@ def written(folder, *events):
         json.dump({"traceEvents": events}, file)
 
 
-def test_kernels_count_and_what_lies_above_them_does_not(tmp_path):
+def test_only_gpu_kernels_count_in_a_trace(tmp_path):
     stream = {"ph": "M", "pid": 1, "tid": 7, "name": "thread_name", "args": {"name": "Stream #7(Compute)"}}
     kernels = event("gemm", 7, 30, hlo_op="dot"), event("flash", 7, 50, hlo_op="x"), event("gemm", 7, 20, hlo_op="dot")
     written(tmp_path, stream, *kernels, event("dot", 3, 50, hlo_op="dot"), event("python", 4, 900))
@@ -37,5 +37,5 @@ def test_a_real_trace_has_operations(tmp_path):
     assert operations
 
 
-def test_an_empty_folder_has_none(tmp_path):
+def test_a_folder_without_a_trace_has_no_operations(tmp_path):
     assert longest(tmp_path) == (0.0, [])
