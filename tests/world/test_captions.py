@@ -1,4 +1,4 @@
-"""Captions say what is there, in words a tokenizer can be trained on; nothing held out is needed to write them."""
+"""Captions state what is visible, in words that a tokenizer can be trained on; writing them needs nothing held out."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def test_detailed_captions_say_every_attribute():
         assert thing["pace"] == "normally" or says(text, thing["pace"]), text
 
 
-def test_short_captions_leave_things_out_but_never_the_shape():
+def test_short_captions_omit_attributes_but_never_the_shape():
     scene = sample_scenes(np.random.default_rng(0), 400, mix=CORE)
     texts = captions(scene, np.random.default_rng(1), "short")
     things = [words["shots"][0]["objects"][0] for words in attributes(scene)]
@@ -53,7 +53,7 @@ def test_short_captions_leave_things_out_but_never_the_shape():
     assert 0.4 < sized < 0.6
 
 
-def test_an_image_says_no_motion():
+def test_a_caption_of_an_image_states_no_motion():
     scene = sample_scenes(np.random.default_rng(0), 300, mix=CORE)
     for words, text in zip(attributes(scene), captions(scene, np.random.default_rng(1), motion=0.0), strict=True):
         assert not says(text, words["shots"][0]["objects"][0]["motion"]), text
@@ -65,7 +65,7 @@ def test_canonical_words_are_more_common_than_their_synonyms():
         assert texts.count(name) > sum(texts.count(synonym) for synonym in WORDS[name][1:] if name not in synonym)
 
 
-def test_the_demo_prompt_is_spoken_here():
+def test_the_demo_prompt_uses_the_worlds_words():
     scene = sample_scenes(np.random.default_rng(0), 3000, mix=CORE)
     demo = [
         text

@@ -1,4 +1,4 @@
-"""The world obeys its contract: the words decide what is seen, physics is exact, every size and rate shows the same."""
+"""The world: words determine what is seen, physics is exact, and every size and frame rate shows the same."""
 
 import jax
 import numpy as np
@@ -51,14 +51,14 @@ def test_window_outside_the_clip_is_named():
         render(FULL_16, 9, 32, 32, window=(4, 6))
 
 
-def test_any_rate_shows_the_same_motion():
+def test_every_frame_rate_shows_the_same_motion():
     """Every second frame at 16 fps is a frame at 8 fps (film grain is counted in frames)."""
     slow, fast = render(FULL_16, 5, 32, 32, fps=8.0)[0], render(FULL_16, 9, 32, 32, fps=16.0)[0]
     still = FULL_16.style != STYLES.index("film")
     np.testing.assert_allclose(fast[still, ::2], slow[still], atol=1e-3)
 
 
-def test_unused_parts_change_nothing():
+def test_unused_objects_change_no_pixel():
     """The renderer leaves out what a batch does not need; beside a scene that needs everything it looks the same."""
     core = scenes(3, CORE)
     assert parts(core) != parts(FULL_16)
@@ -67,14 +67,14 @@ def test_unused_parts_change_nothing():
     np.testing.assert_allclose(render(mixed, 5, 32, 32)[0][:3], render(core, 5, 32, 32)[0], atol=1e-5)
 
 
-def test_a_wide_frame_sees_more_world():
+def test_a_wide_frame_shows_more_of_the_world():
     """The middle of a wide frame shows an object that stands in the middle as a square frame does."""
     scene = where(scenes(200), scenes(200).motion[:, 0, 0] == words.STILL)
     scene = scene._replace(place=np.full_like(scene.place, 0.5))
     np.testing.assert_allclose(render(scene, 1, 32, 64)[0][:, :, :, 16:48], render(scene, 1, 32, 32)[0], atol=1e-4)
 
 
-def test_moves_go_the_named_way_for_twelve_frames():
+def test_motions_follow_their_word_for_twelve_frames():
     scene = scenes(300)
     centre = follow(scene, 0.05)[1].centre[:, :28, 0]  # 1.35 s
     for motion, axis, sign in ((words.LEFT, 0, -1), (words.RIGHT, 0, 1), (words.UP, 1, -1), (words.DOWN, 1, 1)):
@@ -133,14 +133,14 @@ def test_relations_hold_throughout():
         assert (sign * (path[:, :, 0, axis] - path[:, :, 1, axis]) > 0).all()
 
 
-def test_a_tenth_is_held_out_and_no_pair_is():
+def test_a_tenth_of_combinations_is_held_out_and_no_pair():
     grid = np.meshgrid(np.arange(8), np.arange(5), np.arange(11), indexing="ij")
     secret = held_out(*grid)
     assert 0.09 < secret.mean() < 0.11
     assert not any(secret.all(axis).any() for axis in range(3))
 
 
-def test_splits_keep_their_promise():
+def test_splits_do_not_overlap():
     for split in ("train", "held_out"):
         scene = scenes(300, FULL, split)
         secret = held_out(scene.colour[:, None], scene.shape[:, None], scene.motion)
