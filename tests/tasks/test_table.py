@@ -32,6 +32,6 @@ def test_a_row_has_its_options_and_its_example_in_the_manual(name):
     assert name == "text" or f"--{name}" in task.example
 
 
-def test_an_unknown_function_is_no_attribute():
+def test_an_unknown_task_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'zoom'"):
         tasks.zoom  # noqa: B018

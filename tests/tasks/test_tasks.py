@@ -1,4 +1,4 @@
-"""Laws of the tasks: what is given stays, lengths are those asked for, and strength means what it says."""
+"""Input frames stay, lengths are those requested, and strength scales the change."""
 
 from dataclasses import replace
 
@@ -39,7 +39,7 @@ def request(**settings) -> Request:
 CUT = Request(("a red ball. Cut to: the same box",))
 
 
-def test_cuts_are_made_once_in_extensions_and_scenes(pipeline, monkeypatch):
+def test_extensions_and_scenes_cut_once_per_scene_change(pipeline, monkeypatch):
     films = []
     film = Pipeline.film
 
@@ -66,7 +66,7 @@ def test_cuts_are_made_once_in_extensions_and_scenes(pipeline, monkeypatch):
         next(tasks.loop(pipeline, CUT))
 
 
-def test_more_than_can_be_made_at_once_is_refused(pipeline):
+def test_a_clip_too_long_for_its_task_is_refused(pipeline):
     with pytest.raises(
         BadRequest,
         match=r"800 frames, fixed ones included, exceed the limit of .* for one window, 40: use a shorter clip",
@@ -76,7 +76,7 @@ def test_more_than_can_be_made_at_once_is_refused(pipeline):
         next(tasks.connect(pipeline, request(seconds=100), clip(5), clip(5)))
 
 
-def test_python_is_told_what_was_not_asked_for(pipeline):
+def test_python_callers_get_notes_as_warnings(pipeline):
     with pytest.warns(Note, match="the model was trained at 8 fps; 12 fps may look worse"):
         pipeline("a red ball", fps=12, frames=5)
     with pytest.warns(Note, match="the clip of 40x16 is resized to 16x16, cropped if its aspect ratio differs"):
@@ -85,7 +85,7 @@ def test_python_is_told_what_was_not_asked_for(pipeline):
         next(tasks.edit(pipeline, request(fps=8), clip(6, fps=24.0), 0.5))
 
 
-def test_a_still_is_known_and_the_rest_depends_on_it(pipeline):
+def test_an_animated_image_is_fixed_and_the_rest_depends_on_it(pipeline):
     first, second = clip(1), clip(1)
     a, again, b = (one(tasks.animate(pipeline, PROMPT, still)) for still in (first, first, second))
     assert a.shape == (5, 16, 16, 3)
@@ -98,7 +98,7 @@ def test_a_still_is_known_and_the_rest_depends_on_it(pipeline):
 
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 @pytest.mark.parametrize("length", [1, 6])
-def test_an_extension_leaves_the_clip_untouched_and_adds_what_was_asked(pipeline, direction, length):
+def test_an_extension_keeps_the_clip_and_adds_the_requested_frames(pipeline, direction, length):
     start = clip(length)
     film = one(tasks.extend(pipeline, request(seconds=0.75), start, direction))
     assert len(film) == length + 6
@@ -106,7 +106,7 @@ def test_an_extension_leaves_the_clip_untouched_and_adds_what_was_asked(pipeline
     assert np.array_equal(kept, start.frames)
 
 
-def test_guidance_may_be_away_from_other_beginnings(pipeline):
+def test_drop_conditioning_in_cfg_changes_an_extension(pipeline):
     """A model that is guided so goes on otherwise from a clip, leaves it untouched too, and says the same of text."""
     config = replace(pipeline.config, drop_conditioning_in_cfg=True)
     strict, start, asked = Pipeline(config, pipeline.params, pipeline.tokenizer, "strict"), clip(5), request(frames=4)
@@ -120,7 +120,7 @@ def test_guidance_may_be_away_from_other_beginnings(pipeline):
     assert np.array_equal(*(one(tasks.loop(model, request(frames=8))) for model in (pipeline, strict)))
 
 
-def test_both_ends_are_held(pipeline):
+def test_between_fixes_both_ends(pipeline):
     first, last = clip(1), clip(1)
     with pytest.warns(Note, match="9 frames with both pictures are rounded to 10: the model makes 4n"):
         assert len(one(tasks.between(pipeline, request(frames=9), first, last))) == 10
@@ -130,7 +130,7 @@ def test_both_ends_are_held(pipeline):
     assert np.array_equal(film[-1], last.frames[0])
 
 
-def test_a_bridge_lies_between_two_untouched_clips(pipeline):
+def test_connect_keeps_both_clips(pipeline):
     a, b = clip(7), clip(6)
     film = one(tasks.connect(pipeline, request(frames=8), a, b))
     assert len(film) == 7 + 8 + 6
@@ -138,7 +138,7 @@ def test_a_bridge_lies_between_two_untouched_clips(pipeline):
     assert np.array_equal(film[-6:], b.frames)
 
 
-def test_what_leads_to_a_clip_starts_from_what_lies_around_it(pipeline):
+def test_frames_before_a_clip_begin_from_an_approximation(pipeline):
     dark, light = np.full((5, 16, 16, 3), 40, np.uint8), np.full((4, 16, 16, 3), 200, np.uint8)
     conditioning = crossfade_conditioning(pipeline, dark, light, 8)
     levels = conditioning.source_clip[:, 0, 0, 0].astype(int)
@@ -154,7 +154,7 @@ def test_what_leads_to_a_clip_starts_from_what_lies_around_it(pipeline):
 
 
 @pytest.mark.parametrize("wanted", [1, 2, 3, 4, 9])
-def test_a_bridge_is_as_long_as_it_shall_be_and_a_gap_is_filled(pipeline, wanted):
+def test_connect_and_fill_have_the_requested_length(pipeline, wanted):
     a, b = clip(7), clip(6)
     assert len(one(tasks.connect(pipeline, request(frames=wanted), a, b))) == 7 + wanted + 6
     whole = clip(20)
@@ -164,7 +164,7 @@ def test_a_bridge_is_as_long_as_it_shall_be_and_a_gap_is_filled(pipeline, wanted
     assert changed.nonzero()[0].tolist() == list(range(7, 7 + wanted))
 
 
-def test_a_gap_lies_within_its_clip(pipeline):
+def test_a_gap_outside_its_clip_is_refused(pipeline):
     for start, end in ((0.0, 1.0), (0.5, 9.0), (0.5, 0.51)):
         with pytest.raises(BadRequest, match=r"is not within the clip, which lasts 1.25 s: leave a frame or more"):
             one(tasks.fill(pipeline, request(), clip(10), (start, end)))
@@ -175,7 +175,7 @@ def test_a_loop_has_whole_latents(pipeline, settings, frames):
     assert one(tasks.loop(pipeline, request(**settings))).shape == (frames, 16, 16, 3)
 
 
-def test_a_loop_is_decoded_after_itself(pipeline, monkeypatch):
+def test_a_loop_is_decoded_without_a_seam(pipeline, monkeypatch):
     """Its first frames see its last ones, as they do when it is played again."""
     decoded = []
     decode = pipeline.codec.decode
@@ -186,7 +186,7 @@ def test_a_loop_is_decoded_after_itself(pipeline, monkeypatch):
     assert np.array_equal(frames, decode(latents, 16, 16)[0, -8:])
 
 
-def test_loops_of_a_batch_are_those_of_each_alone(pipeline):
+def test_a_batch_of_loops_equals_single_loops(pipeline):
     asked = Request(("a red ball", "a blue box"), num=2)
     videos = list(tasks.loop(pipeline, asked))
     assert [video.metadata["seed"] for video in videos] == [0, 1, 0, 1]
@@ -194,7 +194,7 @@ def test_loops_of_a_batch_are_those_of_each_alone(pipeline):
     assert not np.array_equal(videos[0].frames, videos[2].frames)
 
 
-def test_strength_zero_is_the_autoencoder_and_one_ignores_the_clip(pipeline):
+def test_strength_zero_reconstructs_the_clip_and_one_ignores_it(pipeline):
     a, b = clip(5), clip(5)
     kept = one(tasks.edit(pipeline, PROMPT, a, 0.0))
     decoded = pipeline.codec.decode(pipeline.codec.encode(a.frames)[None], 16, 16)[0]
@@ -214,7 +214,7 @@ def test_an_edit_keeps_its_length_and_the_pixels_outside_the_mask(pipeline):
 
 
 @pytest.mark.parametrize("window", [1, 5, 9, 13, 17])
-def test_windows_of_a_long_edit_know_what_was_made_last(pipeline, window, monkeypatch):
+def test_windows_of_a_long_edit_continue_the_previous_one(pipeline, window, monkeypatch):
     model = Pipeline(replace(pipeline.config, frames=(window,)), pipeline.params, pipeline.tokenizer, "tiny")
     heads, source, mask = [], clip(30), np.zeros((16, 16), bool)
     mask[:, 4:12] = True
@@ -246,7 +246,7 @@ def test_each_prompt_and_seed_gets_a_video(pipeline):
     assert not np.array_equal(videos[0].frames, videos[1].frames)
 
 
-def test_what_has_its_own_length_takes_no_other(pipeline):
+def test_tasks_with_their_own_length_refuse_frames(pipeline):
     long = request(frames=9)
     scenes = [StoryboardScene("a red ball", 1.0)]
     for asked in (
@@ -264,20 +264,20 @@ def test_what_has_its_own_length_takes_no_other(pipeline):
         next(tasks.edit(pipeline, PROMPT, clip(5), 0.5, np.ones((5, 16, 16), bool)))
 
 
-def test_a_film_is_given_as_a_video_is(pipeline):
+def test_a_film_is_an_input_like_a_video(pipeline):
     film = next(tasks.storyboard(pipeline, PROMPT, [StoryboardScene("a red ball", 1.0)]))
     longer = one(tasks.extend(pipeline, request(frames=4), film, "forward"))
     assert np.array_equal(longer[:8], film.frames)
 
 
-def test_a_scene_that_says_so_begins_with_a_cut(pipeline):
+def test_a_scene_with_cut_begins_with_a_cut(pipeline):
     (film,) = tasks.storyboard(
         pipeline, PROMPT, [StoryboardScene("a red ball", 1.0), StoryboardScene("Cut to: a box", 1.0)]
     )
     assert [shot["cut"] for shot in film.metadata["shots"]] == [False, True]
 
 
-def test_a_long_still_begins_a_film(pipeline):
+def test_a_long_animation_is_a_film(pipeline):
     still = clip(1)
     film = next(tasks.animate(pipeline, request(frames=13), still))
     assert film.count == 13
@@ -286,7 +286,7 @@ def test_a_long_still_begins_a_film(pipeline):
     assert np.array_equal(whole[:1], short[:1])
 
 
-def test_both_directions_keep_the_middle(pipeline):
+def test_extending_both_ways_keeps_the_clip_in_the_middle(pipeline):
     start = clip(6)
     film = one(tasks.extend(pipeline, request(seconds=0.75), start, "both"))
     assert len(film) == 18
@@ -302,7 +302,7 @@ def test_a_blend_of_strength_zero_is_the_crossfade(pipeline):
 
 
 @pytest.mark.parametrize(("window", "length"), [(13, 11), (13, 13), (5, 29), (17, 26), (33, 34)])
-def test_a_blend_is_held_at_both_ends(pipeline, window, length):
+def test_a_blend_keeps_both_end_frames(pipeline, window, length):
     model = Pipeline(replace(pipeline.config, frames=(window,)), pipeline.params, pipeline.tokenizer, "tiny")
     first, second = clip(length), clip(40)
     with pytest.warns(Note, match=f"clips of {length} and 40 frames are blended in {length}: use --seconds"):
