@@ -104,7 +104,7 @@ def test_imports_run_one_way(name):
     assert not wrong_way(name, others), f"{name} imports from a room below its own"
 
 
-def test_every_folder_has_its_place():
+def test_every_room_has_a_place_in_the_order():
     folders = {path.name for path in SOURCE.iterdir() if path.is_dir() and list(path.glob("*.py"))}
     assert folders <= set(ROOMS), "add the room to ROOMS and to docs/architecture.md"
 
@@ -114,13 +114,13 @@ def test_no_room_has_a_circle():
 
 
 @pytest.mark.parametrize("path", DOORS, ids=lambda path: path.name)
-def test_the_root_holds_doors(path):
+def test_files_at_the_root_are_short_entry_points(path):
     assert len(path.read_text().splitlines()) <= DOOR
     assert path.stem not in ROOMS
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_a_file_is_read_in_one_sitting(name):
+def test_no_file_is_longer_than_450_lines(name):
     most = SHORT.get(room(name), LONGEST) if name.count(".") == 1 else LONGEST
     assert len(MODULES[name].read_text().splitlines()) <= most
 
@@ -137,11 +137,11 @@ def test_an_objective_is_one_short_file(path):
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_names_say_something(name):
+def test_no_file_is_called_utils(name):
     assert not {"utils", "util", "common", "helpers", "misc", "base"} & set(name.split("."))
 
 
-def test_the_reader_of_imports_sees_them(tmp_path):
+def test_imports_of_every_form_are_found(tmp_path):
     """In a package of any name and place."""
     package = tmp_path / "package"
     for name in ("media/__init__", "media/video", "models/__init__", "models/dit", "pipeline", "__init__"):
@@ -193,7 +193,7 @@ def test_the_pipeline_composes_and_is_short():
     assert pipeline.end_lineno - pipeline.lineno < 150
 
 
-def test_nothing_branches_on_the_name_of_a_conditioning():
+def test_no_code_compares_the_name_of_a_conditioning():
     names = {"clock", "channels", "replaced"}
     for module, path in MODULES.items():
         for node in ast.walk(ast.parse(path.read_text())):

@@ -73,7 +73,7 @@ def times(folder, pattern):
 
 
 @pytest.mark.slow
-def test_sampling_runs_and_goes_on_after_a_lost_runtime(tmp_path, monkeypatch):
+def test_the_sampling_notebook_runs_and_resumes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SORAJAX_MODEL", "world")
     names = run("sample", {})
@@ -90,7 +90,7 @@ def test_sampling_runs_and_goes_on_after_a_lost_runtime(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_training_on_videos_runs_and_trains_nothing_twice(tmp_path, monkeypatch, one_device, videos, capsys):
+def test_the_training_notebook_runs_and_resumes(tmp_path, monkeypatch, one_device, videos, capsys):
     monkeypatch.chdir(tmp_path)
     settings = {
         "SOURCE": str(ROOT),
@@ -116,7 +116,7 @@ def test_training_on_videos_runs_and_trains_nothing_twice(tmp_path, monkeypatch,
 
 @pytest.mark.slow
 @pytest.mark.parity
-def test_adapting_wan_runs(tmp_path, monkeypatch, one_device, videos):
+def test_the_wan_notebook_runs(tmp_path, monkeypatch, one_device, videos):
     pytest.importorskip("torch", reason="the parity extra is not installed")
     diffusers = pytest.importorskip("diffusers", reason="the parity extra is not installed")
     from tests.pretrained import reference
@@ -144,7 +144,7 @@ def test_adapting_wan_runs(tmp_path, monkeypatch, one_device, videos):
     assert names["video"].metadata["adapters"] == [f"{tmp_path / 'made/adapter/model/lora.safetensors'}:1.0"]
 
 
-def test_the_package_is_found_around_a_notebook_or_asked_for(tmp_path, monkeypatch):
+def test_a_notebook_finds_or_requests_the_package(tmp_path, monkeypatch):
     copy = tmp_path / "copy"
     for folder in ("colab", "sorajax"):
         (copy / folder).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The table of CONTRIBUTING.md says where to change what: its files exist, and they define or use the names beside them."""
+"""CONTRIBUTING.md says where to change what: its files exist, and they define or use the names beside them."""
 
 import re
 

@@ -75,7 +75,7 @@ def test_figures_are_those_of_the_shipped_weights(page, name):
     assert said == expected(name), f"{page}: {name} was measured with other weights: measure it anew"
 
 
-def test_pages_agree():
+def test_pages_state_equal_figures():
     assert not differing({(page, name): blocks((ROOT / page).read_text())[name] for page, name in TABLES})
 
 
@@ -87,7 +87,7 @@ def test_a_command_writes_each_table(page, name):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_marks_have_an_end(page):
+def test_every_mark_has_an_end(page):
     text = page.read_text()
     assert OPEN.findall(text) == [found["name"] for found in MARK.finditer(text)]
     assert text.count("<!-- end: ") == len(OPEN.findall(text))
@@ -106,7 +106,7 @@ def test_tables_that_differ_are_found():
     assert not known("tasks-two words")
 
 
-def test_the_line_of_a_table_is_read(tmp_path):
+def test_the_line_below_a_table_is_parsed(tmp_path):
     line = "<sub>`python -m sorajax.evaluate world`; seed 0; commit abc1234+; weights 0123456789ab; 2 CPU cores</sub>"
     assert weights_of(f"| a |\n\n{line}\n") == "0123456789ab"
     assert weights_of("| a |\n") is None

@@ -45,7 +45,7 @@ def imported(code: str) -> set[str]:
 @pytest.mark.parametrize(
     "code", [FIRST_BATCH, "import sorajax.benchmark"], ids=["a training of the world", "a benchmark"]
 )
-def test_what_is_not_used_is_not_imported(code):
+def test_unused_libraries_are_not_imported(code):
     found = imported(code)
     assert {"jax", "grain", "sorajax"} <= found
     assert not found & UNUSED
@@ -59,9 +59,9 @@ def test_a_training_runs_without_video_libraries(tmp_path):
     assert list((tmp_path / "previews").iterdir())
 
 
-def test_the_package_alone_is_light():
+def test_importing_the_package_is_light():
     assert not imported("import sorajax") & {"jax", "numpy", "flax", *UNUSED}
 
 
-def test_an_import_is_seen():
+def test_the_check_detects_an_import():
     assert imported("import PIL.Image") & UNUSED == {"PIL"}

@@ -26,25 +26,25 @@ def asked(monkeypatch):
     return asked
 
 
-def test_what_a_training_imports_is_measured():
+def test_the_imports_of_a_training_are_recorded():
     found = offline.imported(["tests/configs/toy.py", "--loop.preview-every", "1"])
     assert {"grain", "jax", "flax", "tensorboardx", "pillow", "tyro", "cattrs", "orbax-checkpoint"} <= found
     assert not found & {"av", "mediapy", "tensorflow-datasets", "pytest", "sorajax"}
 
 
-def test_a_training_that_does_not_run_is_said():
+def test_a_failed_training_is_reported():
     with pytest.raises(ValueError, match=r"does not run here: nothing\.py is no experiment file"):
         offline.imported(["nothing.py"])
 
 
-def test_a_wheel_is_required_and_imported_and_missing(asked):
+def test_only_missing_required_imported_wheels_are_collected(asked):
     assert offline.missing(MODULES, HAVE, [], []) == ["array-record==0.8.6", "grain==0.2.18"]
     ((requirements, pins),) = asked
     assert {offline.name_of(line) for line in requirements} == MODULES - {"torch"}
     assert pins == {"jax": "0.11.2"}
 
 
-def test_what_is_added_comes_with_all_that_it_requires_and_agrees_with_the_rest(asked):
+def test_added_packages_bring_compatible_requirements(asked):
     found = offline.missing(MODULES, HAVE, ["diffusers"], [])
     assert found == ["array-record==0.8.6", "grain==0.2.18", "diffusers==0.42.1", "regex==2026.1"]
     assert asked[1][1]["numpy"] == VERSIONS["numpy"]
@@ -95,7 +95,7 @@ def test_wheels_are_collected(index, tmp_path):
     }
 
 
-def test_the_limit_refuses_with_one_line_and_leaves_nothing(index, tmp_path, monkeypatch, capsys):
+def test_wheels_beyond_the_size_limit_are_refused(index, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(offline, "imported", lambda training: MODULES)
     monkeypatch.setattr(offline, "resolve", lambda *_: VERSIONS)
     assert offline.main(["--python", "3.12", "--out", str(tmp_path / "wheels"), "--limit-mib", "1.5"]) == 1
@@ -106,13 +106,13 @@ def test_the_limit_refuses_with_one_line_and_leaves_nothing(index, tmp_path, mon
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_with_wheels_is_not_added_to(tmp_path, capsys):
+def test_a_folder_that_has_wheels_is_refused(tmp_path, capsys):
     (tmp_path / "old.whl").touch()
     assert offline.main(["--python", "3.12", "--out", str(tmp_path)]) == 1
     assert "is not empty" in capsys.readouterr().err
 
 
-def test_pip_is_asked_for_wheels_of_the_machine(monkeypatch):
+def test_pip_gets_the_target_machines_tags(monkeypatch):
     said = []
 
     def pip(*arguments):

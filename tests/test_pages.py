@@ -171,7 +171,7 @@ def test_a_command_runs(command, reader, monkeypatch, capsys):
     assert main([*arguments, *few]) == 0, capsys.readouterr().err
 
 
-def test_the_reader_of_commands_sees_them():
+def test_commands_of_every_form_are_found():
     text = "a\n```bash\nx && python -m sorajax.sample 'a b' --size 1x1   # c\npip install y\n```\n"
     text += (
         "`time python -m sorajax.plan A\n  b --frames N`, `python -m sorajax.train` and `python -m sorajax.train ...`"

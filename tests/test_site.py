@@ -82,7 +82,7 @@ def test_nothing_comes_from_another_host(site):
     assert not {name: there for name, there in found.items() if there}
 
 
-def test_what_pages_load_and_link_to_is_there(site):
+def test_what_pages_load_and_link_to_exists(site):
     found = {}
     for page in site.rglob("*.html"):
         addresses = Addresses(page.read_text())
@@ -101,7 +101,7 @@ def test_signatures_show_shapes(site):
     assert 'interpolate( data: Float[Array, "b t h w c"], noise: Float[Array, "b t h w c"]' in text
 
 
-def test_the_reader_of_addresses_sees_them(tmp_path):
+def test_addresses_of_every_form_are_found(tmp_path):
     html = """<link rel="preconnect" href="https://a.org"><script src="//b.org/x.js"></script><img src="c.png">
 <img srcset="d.png 1x, https://e.org/e.png 2x"><style media="all">@import "https://f.org/f.css";
 p {background: url(g.png)}</style><p style="background: url('https://h.org/h.png')"><a href="https://i.org">i</a>

@@ -105,11 +105,11 @@ def test_no_private_or_renamed_detail_is_read_without_a_guard(path):
         ("import jax\nfrom jax.experimental import topologies\nself._private = jax.__version__", 0),
     ],
 )
-def test_the_reader_of_details_sees_them(source, number):
+def test_unguarded_details_are_found(source, number):
     assert len(unguarded(source)) == number
 
 
-def test_what_cannot_be_counted_stops_no_training(monkeypatch, capsys):
+def test_uncountable_flops_stop_no_training(monkeypatch, capsys):
     def broken(*_):
         raise KeyError("num_consts")
 
@@ -170,5 +170,5 @@ def by_outputs(w, x):
     ],
     ids=["jit", "checkpoint", "custom_vjp", "vmap", "cond", "switch", "scan's carry", "scan's outputs"],
 )
-def test_every_way_of_nesting_is_counted_with_this_version(loss, products):
+def test_flops_in_every_nesting_are_counted(loss, products):
     assert training_flops(loss, W, X) == products * ONE
