@@ -1,4 +1,4 @@
-"""The published client of OpenAI's videos, against a running server."""
+"""OpenAI's published client for videos works against a running server."""
 
 import asyncio
 import base64
@@ -32,7 +32,7 @@ def saved(client, name, folder):
     return Video.load(path)
 
 
-def test_a_former_request_is_met_and_the_answer_says_what_was_made(client, made, tmp_path):
+def test_openai_models_and_sizes_are_accepted_and_the_answer_states_what_was_generated(client, made, tmp_path):
     assert (made.status, made.progress, made.object) == ("completed", 100, "video")
     assert made.model == client.models.list().data[0].id
     assert (made.size, made.seconds, made.prompt, made.error) == ("24x16", "4.125", PROMPT, None)
@@ -42,7 +42,7 @@ def test_a_former_request_is_met_and_the_answer_says_what_was_made(client, made,
     assert video.metadata["prompt"] == PROMPT
 
 
-def test_previews_are_pictures(client, made):
+def test_previews_are_images(client, made):
     thumbnail = Image.open(io.BytesIO(client.videos.download_content(made.id, variant="thumbnail").read()))
     sheet = Image.open(io.BytesIO(client.videos.download_content(made.id, variant="spritesheet").read()))
     assert (thumbnail.format, thumbnail.size) == ("WEBP", (24, 16))
@@ -62,13 +62,13 @@ def test_an_edit_takes_a_file_or_an_id(client, made, clip):
     assert (video.status, video.seconds) == ("completed", made.seconds)
 
 
-def test_an_extension_tells_the_whole_length(client, clip):
+def test_an_extension_reports_the_total_length(client, clip):
     asked = client.videos.extend(prompt=PROMPT, seconds="1", video=clip.read_bytes())
     video = client.videos.poll(asked.id)
     assert (video.status, video.seconds, asked.seconds) == ("completed", "2.125", "2.125")
 
 
-def test_a_reference_is_the_first_frame(client, picture):
+def test_an_input_reference_is_the_first_frame(client, picture):
     """As a file, as an uploaded file's id, and as a data URL."""
     file = client.files.create(file=("red.png", picture), purpose="vision")
     data = "data:image/png;base64," + base64.b64encode(picture).decode()
@@ -80,7 +80,7 @@ def test_a_reference_is_the_first_frame(client, picture):
         assert (video.status, video.task) == ("completed", "image")
 
 
-def test_a_character_is_a_clip_whose_frame_a_video_begins_with(client, clip):
+def test_a_character_is_a_clip_whose_frame_begins_the_video(client, clip):
     character = client.videos.create_character(name="Ball", video=clip)
     assert client.videos.get_character(character.id).name == "Ball"
     video = client.videos.create_and_poll(prompt=PROMPT, extra_body={"characters": [{"id": character.id}]})
@@ -115,7 +115,7 @@ def test_files_are_kept_listed_and_deleted(client, picture):
         client.files.retrieve(file.id)
 
 
-def test_models(client):
+def test_the_models_are_listed(client):
     (model,) = client.models.list().data
     assert client.models.retrieve(model.id).id == model.id
     assert client.models.retrieve("sora-2").id == model.id
@@ -123,7 +123,7 @@ def test_models(client):
         client.models.retrieve("gpt-4")
 
 
-def test_the_async_client(server, clip):
+def test_the_asynchronous_client_works(server, clip):
     async def use():
         async with AsyncOpenAI(base_url=f"{server.address}/v1", api_key="any", max_retries=0) as client:
             video = await client.videos.create_and_poll(prompt=PROMPT, seconds="1")

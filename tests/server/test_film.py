@@ -1,4 +1,4 @@
-"""A film that is interrupted is continued from its last window, and is the film that it would have been."""
+"""An interrupted film is continued from its last window, and equals an uninterrupted one."""
 
 import threading
 import time

@@ -7,7 +7,7 @@ import pytest
 
 
 @pytest.mark.slow
-def test_no_request_of_the_description_is_a_5xx(idle, tmp_path):
+def test_no_request_that_openapi_allows_is_a_5xx(idle, tmp_path):
     command = ["run", f"{idle.address}/openapi.json", "--checks", "not_a_server_error", "--max-examples", "4"]
     program = [
         sys.executable,

@@ -46,7 +46,7 @@ def test_jobs_come_in_order_and_higher_priority_first(jobs):
     assert jobs.claim("w") == []
 
 
-def test_jobs_of_equal_shape_are_taken_together(jobs):
+def test_jobs_of_equal_shape_are_batched(jobs):
     for prompt, shape in zip("abcdef", ("x", "y", "x", "", "x", "x"), strict=True):
         jobs.add(job(prompt, shape=shape))
     assert [[one.prompt for one in jobs.claim("w", 3)] for _ in range(4)] == [["a", "c", "e"], ["b"], ["d"], ["f"]]
@@ -70,7 +70,7 @@ def test_a_job_is_taken_once_by_many_workers(jobs):
     assert sorted(taken, key=int) == [str(number) for number in range(40)]
 
 
-def test_a_lost_worker_gives_its_job_back_in_its_place(jobs, monkeypatch):
+def test_a_lost_workers_job_returns_to_its_place_in_the_queue(jobs, monkeypatch):
     first, _ = jobs.add(job("a")), jobs.add(job("b"))
     assert jobs.claim("lost")[0].id == first["id"]
     assert jobs.rescue() == 0  # its lease lasts
@@ -82,7 +82,7 @@ def test_a_lost_worker_gives_its_job_back_in_its_place(jobs, monkeypatch):
     assert queue.LEASE + queue.HEARTBEAT < 30
 
 
-def test_a_job_that_ends_its_workers_fails_at_last(jobs, monkeypatch):
+def test_a_job_that_kills_its_workers_fails_after_some_tries(jobs, monkeypatch):
     row, clock = jobs.add(job("a")), [time.time()]
     monkeypatch.setattr(queue, "now", lambda: clock[0])
     for number in range(ATTEMPTS):
@@ -92,7 +92,7 @@ def test_a_job_that_ends_its_workers_fails_at_last(jobs, monkeypatch):
     assert jobs.get(row["id"], "local")["error"]["code"] == "worker_lost"
 
 
-def test_a_restarted_server_takes_all_jobs_up_again_without_blame(jobs):
+def test_a_restarted_server_requeues_all_jobs_without_counting_a_try(jobs):
     row = jobs.add(job("a"))
     for _ in range(3 * ATTEMPTS):
         assert jobs.claim("w")
@@ -100,7 +100,7 @@ def test_a_restarted_server_takes_all_jobs_up_again_without_blame(jobs):
     assert jobs.get(row["id"], "local")["attempts"] == 0
 
 
-def test_heartbeats_keep_a_job_and_show_what_was_cancelled(jobs):
+def test_heartbeats_keep_a_jobs_lease_and_report_cancelling(jobs):
     first, second = names([jobs.add(job("a", shape="x")), jobs.add(job("b", shape="x"))])
     jobs.claim("w", 2)
     jobs.cancel(first, "local")
@@ -110,7 +110,7 @@ def test_heartbeats_keep_a_job_and_show_what_was_cancelled(jobs):
     assert jobs.owned("w", [first, second]) == set()
 
 
-def test_an_owner_sees_only_its_own(jobs):
+def test_an_owner_sees_only_its_own_jobs(jobs):
     name = jobs.add(job("a", owner="alice"))["id"]
     for act in (jobs.get, jobs.cancel, jobs.retry, jobs.delete):
         with pytest.raises(ApiError, match=name):
@@ -131,7 +131,7 @@ def test_finished_videos_expire(jobs, monkeypatch):
     assert (found["status"], found["file"]) == ("completed", None)
 
 
-def test_every_ending_is_an_event(jobs, database):
+def test_every_finished_job_sends_an_event(jobs, database):
     first, second, third = names([jobs.add(job(prompt)) for prompt in "abc"])
     jobs.claim("w")
     jobs.complete("w", first, DONE)

@@ -82,7 +82,7 @@ def closed():
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(50, marks=pytest.mark.slow)])
-def test_killed_at_random_moments(tmp_path, kills):
+def test_a_server_killed_at_random_moments_loses_no_job(tmp_path, kills):
     rng, count = random.Random(kills), 20 * kills if kills < 5 else 100
     jobs = Jobs(connect(tmp_path / "jobs.sqlite"))
     prepare(jobs.engine)
@@ -106,7 +106,7 @@ def test_killed_at_random_moments(tmp_path, kills):
 
 
 @pytest.mark.slow
-def test_the_real_program_goes_on_with_a_film_after_kills(tmp_path):
+def test_the_real_server_resumes_a_film_after_kills(tmp_path):
     """A film of several windows; that it is the same film, tests/server/test_film.py says."""
     body = {"prompt": PROMPT, "seconds": 8, "steps": 2, "seed": 5}
     program = Program("sorajax.serve", tmp_path)

@@ -31,13 +31,13 @@ def run(command, server, folder):
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_the_example_with_curl(server, tmp_path):
+def test_the_curl_example_runs(server, tmp_path):
     code = block("bash", "curl").replace("http://127.0.0.1:8000", server.address)
     run(["bash", "-euc", code], server, tmp_path)
     assert len(Video.load(tmp_path / "video.mp4").frames) == 17
 
 
-def test_the_example_with_the_client(server, tmp_path):
+def test_the_client_example_runs(server, tmp_path):
     code = block("python", "OpenAI").replace("http://127.0.0.1:8000", server.address)
     out = run([sys.executable, "-W", "ignore", "-c", code], server, tmp_path)
     assert out.split() == ["4.125", "16x16", "completed"]
@@ -61,7 +61,7 @@ def commands_of(document):
 
 
 @pytest.mark.parametrize("name", ["compose.yaml", "kubernetes.yaml"])
-def test_a_file_to_launch_it_has_options_that_exist(name):
+def test_launch_files_use_options_that_exist(name):
     documents = list(yaml.safe_load_all((LAUNCH / name).read_text()))
     commands = [command for document in documents for command in commands_of(document)]
     assert len(commands) >= 2

@@ -75,7 +75,7 @@ def test_a_mistake_is_a_400_that_names_the_field(server, body, param):
 
 
 @pytest.mark.parametrize(("method", "path", "body", "param"), UNKNOWN)
-def test_what_nobody_has_is_a_404(server, method, path, body, param):
+def test_an_unknown_id_is_a_404(server, method, path, body, param):
     answer = server.http.request(method, path, json=body)
     assert (answer.status_code, answer.json()["error"]["param"]) == (404, param)
 
@@ -97,7 +97,7 @@ def test_other_mistakes_have_the_same_shape(server):
         assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
 
 
-def test_fields_of_other_servers_are_ours(server):
+def test_field_names_of_other_servers_are_accepted(server):
     body = {"prompt": PROMPT, "num_inference_steps": 1, "guidance_scale": 1, "flow_shift": 2, "negative_prompt": "box"}
     body |= {"width": 24, "height": 16, "num_frames": 1, "fps": 8, "seed": 7, "style": "film"}
     video = server.finished(server.http.post("/v1/videos", json=body))
@@ -221,7 +221,7 @@ def test_content_is_served_whole_and_in_parts(server):
     assert (part.status_code, part.content) == (206, b"ftyp")
 
 
-def test_the_page_and_the_metrics(server):
+def test_the_start_page_and_the_metrics_are_served(server):
     assert "POST /v1/videos" in server.http.get("/docs").text
     text = server.http.get("/metrics").text
     assert 'sorajax_jobs{status="queued"}' in text

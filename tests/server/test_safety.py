@@ -69,7 +69,7 @@ def test_a_revoked_key_is_refused(guarded):
         client.videos.list()
 
 
-def test_a_key_sees_only_its_own(guarded, alice):
+def test_a_key_sees_only_its_own_videos(guarded, alice):
     name = guarded.http.post("/v1/videos", json={"prompt": PROMPT}, headers=alice).json()["id"]
     _, key = keys.make_key(guarded.service.database, "carol")
     other = {"Authorization": f"Bearer {key}"}
@@ -80,7 +80,7 @@ def test_a_key_sees_only_its_own(guarded, alice):
     assert guarded.http.delete(f"/v1/videos/{name}", headers=alice).status_code == 200
 
 
-def test_seconds_a_day_are_limited(guarded):
+def test_seconds_of_video_per_day_are_limited(guarded):
     _, key = keys.make_key(guarded.service.database, "dave")
     headers = {"Authorization": f"Bearer {key}"}
     answers = [guarded.http.post("/v1/videos", json={"prompt": "a", "seconds": 1}, headers=headers) for _ in range(3)]
@@ -88,7 +88,7 @@ def test_seconds_a_day_are_limited(guarded):
     assert (answers[1].json()["error"]["param"], answers[1].headers["retry-after"]) == ("seconds", "3600")
 
 
-def test_pages_of_other_origins_and_other_names_are_refused(guarded, alice):
+def test_other_origins_and_host_names_are_refused(guarded, alice):
     local = guarded.address.removeprefix("http://")
     for headers, status in (
         ({"Origin": "https://evil.example"}, 403),
@@ -136,7 +136,7 @@ def test_files_are_decoded_within_limits(clip, tmp_path):
         check_file(large, Limits(memory=400 * 2**20))
 
 
-def test_other_addresses_need_keys(tmp_path, capfd):
+def test_listening_beyond_localhost_needs_keys(tmp_path, capfd):
     assert main(["--host", "0.0.0.0", "--port", "0", "--data", str(tmp_path)]) == 2
     assert "serve keys add" in capfd.readouterr().err
 
