@@ -115,7 +115,7 @@ B = [Bucket(17, 64, 64), Bucket(17, 64, 96), Bucket(17, 96, 64), Bucket(33, 64, 
         (1.0, 480, 480, B[4], 1),
     ],
 )
-def test_the_bucket_that_crops_least_is_chosen(seconds, height, width, bucket, count):
+def test_the_bucket_that_wastes_least_is_chosen(seconds, height, width, bucket, count):
     assert least_waste(seconds, height, width, B, 8.0) == (bucket, count)
 
 
