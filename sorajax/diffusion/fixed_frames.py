@@ -24,7 +24,7 @@ KINDS = ("none", "head", "tail", "both ends", "scattered")
 CHANCES = (0.35, 0.3, 0.2, 0.15)  # of the kinds after "none", in clips that have conditioning frames
 
 
-class Known(NamedTuple):
+class FixedLatents(NamedTuple):
     """Conditioning frames of a clip.
 
     latent: normalised latents; outside the mask they matter only where `start` is below 1.
@@ -37,12 +37,12 @@ class Known(NamedTuple):
     start: Float[Array, ""] | float = 1.0
 
 
-def nothing_known(shape: tuple[int, ...]) -> Known:
+def no_fixed_frames(shape: tuple[int, ...]) -> FixedLatents:
     """No conditioning frames, for a latent of shape [b, t, h, w, c]: text to video."""
-    return Known(jnp.zeros(shape), jnp.zeros(shape[:2], bool), jnp.float32(1.0))
+    return FixedLatents(jnp.zeros(shape), jnp.zeros(shape[:2], bool), jnp.float32(1.0))
 
 
-def initial(known: Known, noise: Latent, clocks: bool = True) -> Latent:
+def initial(known: FixedLatents, noise: Latent, clocks: bool = True) -> Latent:
     """The latents that sampling begins from: conditioning frames without noise, the others noised to time `start`.
 
     With `clocks=False` (one time for all frames) conditioning frames are noised to `start`, too.
@@ -50,17 +50,17 @@ def initial(known: Known, noise: Latent, clocks: bool = True) -> Latent:
     return interpolate(known.latent, noise, clock(known, known.start) if clocks else known.start)
 
 
-def clock(known: Known, time: Float[Array, "*any"] | float) -> Float[Array, "b t"]:
+def clock(known: FixedLatents, time: Float[Array, "*any"] | float) -> Float[Array, "b t"]:
     """The diffusion time of every frame: 0 for conditioning frames, `time` (a scalar or [b, t]) for the others."""
     return jnp.where(whole_frames(known), 0.0, jnp.asarray(time, jnp.float32))
 
 
-def whole_frames(known: Known) -> Bool[Array, "b t"]:
+def whole_frames(known: FixedLatents) -> Bool[Array, "b t"]:
     """The frames that are fixed at every position."""
     return known.mask if known.mask.ndim == 2 else jnp.all(known.mask, (2, 3))
 
 
-def hold_fixed(velocity: Velocity, known: Known, noise: Latent, clocks: bool = True) -> Velocity:
+def hold_fixed(velocity: Velocity, known: FixedLatents, noise: Latent, clocks: bool = True) -> Velocity:
     """Wraps a velocity so that conditioning frames end at their values; sampling begins with `initial` of the same
     arguments.
 
@@ -87,7 +87,7 @@ def hold_fixed(velocity: Velocity, known: Known, noise: Latent, clocks: bool = T
 
 
 def drop_conditioning(
-    known: Known, noise: Latent, x: Latent, *times: Float[Array, "b t"]
+    known: FixedLatents, noise: Latent, x: Latent, *times: Float[Array, "b t"]
 ) -> tuple[Latent, *tuple[Float[Array, "b t"], ...]]:
     """Latents and times of an unconditional branch: conditioning frames are noised to the time of the others.
 
@@ -120,7 +120,9 @@ def random_window(key: jax.Array, data: Latent, count: int, max_anchor_gap: int)
     return jnp.concatenate([data[:, :1], stretch], 1), anchored(first, count, max_anchor_gap)
 
 
-def random_known(key: jax.Array, b: int, t: int, share: float = 0.5, has_anchor: bool = False) -> Bool[Array, "b t"]:
+def random_fixed_frames(
+    key: jax.Array, b: int, t: int, share: float = 0.5, has_anchor: bool = False
+) -> Bool[Array, "b t"]:
     """A random mask of conditioning frames for training, drawn per clip; at least one frame is generated.
 
     A `share` of the clips has conditioning frames: the KINDS after "none", with probabilities CHANCES. A head or a tail
@@ -129,7 +131,7 @@ def random_known(key: jax.Array, b: int, t: int, share: float = 0.5, has_anchor:
     whose anchor is fixed in all clips, together with some of the other frames.
     """
     if has_anchor:
-        return jnp.pad(random_known(key, b, t - 1, 1.0), ((0, 0), (1, 0)), constant_values=True)
+        return jnp.pad(random_fixed_frames(key, b, t - 1, 1.0), ((0, 0), (1, 0)), constant_values=True)
     if t == 1:
         return jnp.zeros((b, t), bool)
     kind_key, length_key, other_key, rate_key, frame_key, spare_key = jax.random.split(key, 6)

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, UInt8
 
 from sorajax.diffusion import fixed_frames
-from sorajax.diffusion.fixed_frames import Known, Latent, Velocity, nothing_known
+from sorajax.diffusion.fixed_frames import FixedLatents, Latent, Velocity, no_fixed_frames
 from sorajax.errors import BadRequest
 from sorajax.media.video import Frames
 from sorajax.models.velocity import ExtraInputs
@@ -90,27 +90,29 @@ class Conditioning:
 
     def inputs(
         self, frames: ConditioningFrames | None, shape: tuple[int, ...], stride: int, encoders: Encoders, name: str
-    ) -> tuple[Known, ExtraInputs]:
+    ) -> tuple[FixedLatents, ExtraInputs]:
         """Fixed latents of shape [b t h w c] and extra inputs for a clip. Raises BadRequest, naming the model, where it
         cannot read these frames."""
-        known = nothing_known(shape) if frames is None else fixed_latents(frames, shape, stride, encoders.latents)
+        known = no_fixed_frames(shape) if frames is None else fixed_latents(frames, shape, stride, encoders.latents)
         return known, ExtraInputs()
 
-    def window_inputs(self, known: Known, frames: Frames, stride: int, encoders: Encoders) -> tuple[Known, ExtraInputs]:
+    def window_inputs(
+        self, known: FixedLatents, frames: Frames, stride: int, encoders: Encoders
+    ) -> tuple[FixedLatents, ExtraInputs]:
         """The same for a window of a film, whose fixed latents and their frames, [stride * n + 1 y x 3], exist."""
         return known, ExtraInputs()
 
-    def initial(self, known: Known, noise: Latent) -> Latent:
+    def initial(self, known: FixedLatents, noise: Latent) -> Latent:
         """Where sampling begins; see `fixed_frames.initial`."""
         return fixed_frames.initial(known, noise, self.frame_clocks)
 
-    def hold_fixed(self, velocity: Velocity, known: Known, noise: Latent) -> Velocity:
+    def hold_fixed(self, velocity: Velocity, known: FixedLatents, noise: Latent) -> Velocity:
         """The velocity that leaves fixed frames where they are; see `fixed_frames.hold_fixed`."""
         return fixed_frames.hold_fixed(velocity, known, noise, self.frame_clocks)
 
 
 class FrameClocks(Conditioning):
-    """Fixed frames stand at time 0 of their own clocks. Trained by fixing random frames (`random_known`)."""
+    """Fixed frames stand at time 0 of their own clocks. Trained by fixing random frames (`random_fixed_frames`)."""
 
     name = "clock"
 
@@ -143,23 +145,25 @@ class MaskChannels(Conditioning):
 
     def inputs(
         self, frames: ConditioningFrames | None, shape: tuple[int, ...], stride: int, encoders: Encoders, name: str
-    ) -> tuple[Known, ExtraInputs]:
+    ) -> tuple[FixedLatents, ExtraInputs]:
         if frames is None or frames.head is None or frames.source_clip is not None:
             raise BadRequest(
                 f"{name} goes on from a picture, or from a clip's end: say --image, --extend, --between, --connect, "
                 "--fill or --storyboard"
             )
         pixels, fixed = self._pixels(frames.head, frames.tail, (shape[1] - 1) * stride + 1)
-        return nothing_known(shape), self._extra(
+        return no_fixed_frames(shape), self._extra(
             encoders.latents(pixels), fixed, stride, frames.head[0], shape[0], encoders
         )
 
-    def window_inputs(self, known: Known, frames: Frames, stride: int, encoders: Encoders) -> tuple[Known, ExtraInputs]:
+    def window_inputs(
+        self, known: FixedLatents, frames: Frames, stride: int, encoders: Encoders
+    ) -> tuple[FixedLatents, ExtraInputs]:
         """As `inputs` with a head; the latents that exist take the places of encoded ones."""
         shape = known.latent.shape
         pixels, fixed = self._pixels(frames, None, (shape[1] - 1) * stride + 1)
         latents = np.where(known.mask[0][:, None, None, None], known.latent[0], encoders.latents(pixels))
-        return nothing_known(shape), self._extra(latents, fixed, stride, frames[0], shape[0], encoders)
+        return no_fixed_frames(shape), self._extra(latents, fixed, stride, frames[0], shape[0], encoders)
 
     @staticmethod
     def _pixels(head: Frames, tail: Frames | None, count: int) -> tuple[Float[np.ndarray, "f y x 3"], Any]:
@@ -206,7 +210,7 @@ def fixed_latents(
     shape: tuple[int, ...],
     stride: int,
     encode: Callable[[Frames], Float[np.ndarray, "t h w c"]],
-) -> Known:
+) -> FixedLatents:
     """Fixed frames in latents of shape [b t h w c], each latent frame `stride` frames but the first, which is one.
 
     A head and a tail replace the source clip's frames. The first few of a tail of stride * n + few frames belong to a
@@ -232,4 +236,4 @@ def fixed_latents(
         latent[-count:], mask[-count:] = encode(np.concatenate([past, frames.tail]))[-count:], True
     known = mask if frames.region is not None else mask.all((1, 2))
     start = jnp.float32(frames.strength)
-    return Known(jnp.broadcast_to(latent, shape), jnp.broadcast_to(known, (shape[0], *known.shape)), start)
+    return FixedLatents(jnp.broadcast_to(latent, shape), jnp.broadcast_to(known, (shape[0], *known.shape)), start)

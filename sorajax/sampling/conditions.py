@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt32
 
-from sorajax.diffusion.fixed_frames import Known, anchored, nothing_known
+from sorajax.diffusion.fixed_frames import FixedLatents, anchored, no_fixed_frames
 from sorajax.models.sora import SoraConfig
 from sorajax.models.velocity import ExtraInputs
 from sorajax.sampling.settings import Settings
@@ -30,7 +30,7 @@ class Conditions(NamedTuple):
     diffusion Popov et al. 2021)."""
     positions: Float[Any, " t"]
     """Temporal rotary positions of a clip's latent frames; for a loop, those of one view."""
-    known: Known
+    known: FixedLatents
     """The fixed latents [b t h w c]; for a loop, those of one view, in which no frame is fixed."""
     extra: ExtraInputs = ExtraInputs()
 
@@ -40,7 +40,7 @@ def conditions_of(
     contexts: Sequence[Float[Array, "m e"]],
     seeds: Sequence[int],
     times: Float[np.ndarray, " steps+1"],
-    known: Known,
+    known: FixedLatents,
     extra: ExtraInputs,
     anchor_gap: int = 1,
 ) -> Conditions:
@@ -80,6 +80,6 @@ def abstract_conditions(config: SoraConfig, shape: tuple[int, ...], steps: int, 
         guidance_scale=array(),
         temperature=array(),
         positions=array(shape[0]),
-        known=jax.eval_shape(lambda: nothing_known((1, *shape))),
+        known=jax.eval_shape(lambda: no_fixed_frames((1, *shape))),
         extra=ExtraInputs(image, array(1, *shape[:-1], extra_channels) if extra_channels else None),
     )

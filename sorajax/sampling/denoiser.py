@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, UInt8
 
 from sorajax.devices.residency import Parts
 from sorajax.diffusion.caching import Schedule
-from sorajax.diffusion.fixed_frames import Known
+from sorajax.diffusion.fixed_frames import FixedLatents
 from sorajax.diffusion.guidance import guided_evaluations
 from sorajax.diffusion.looped import Cycle
 from sorajax.diffusion.samplers import SAMPLERS, State
@@ -51,7 +51,7 @@ class Denoiser:
         clips: Sequence[tuple[str, int]],
         settings: Settings,
         times: Float[np.ndarray, " steps+1"],
-        known: Known,
+        known: FixedLatents,
         extra: ExtraInputs,
         anchor_gap: int = 1,
         cycle: Cycle | None = None,
@@ -79,7 +79,7 @@ class Denoiser:
         clips: Sequence[tuple[str, int]],
         settings: Settings,
         times: Float[np.ndarray, " steps+1"],
-        known: Known,
+        known: FixedLatents,
         extra: ExtraInputs,
         anchor_gap: int = 1,
     ) -> Conditions:
@@ -120,12 +120,12 @@ class Denoiser:
         )
         return self.programs(kind, function, self.params[part], conditions, state)
 
-    def inputs(self, frames: ConditioningFrames | None, shape: tuple[int, ...]) -> tuple[Known, ExtraInputs]:
+    def inputs(self, frames: ConditioningFrames | None, shape: tuple[int, ...]) -> tuple[FixedLatents, ExtraInputs]:
         """Fixed latents of shape [b t h w c] and the model's extra inputs. Raises BadRequest where the model cannot
         read these frames."""
         return self.config.conditioning.inputs(frames, shape, self.config.vae.stride[0], self.encoders, self.name)
 
-    def window_inputs(self, known: Known, frames: Frames) -> tuple[Known, ExtraInputs]:
+    def window_inputs(self, known: FixedLatents, frames: Frames) -> tuple[FixedLatents, ExtraInputs]:
         """The same for a window of a film, where both the fixed latents and their frames exist already."""
         return self.config.conditioning.window_inputs(known, frames, self.config.vae.stride[0], self.encoders)
 

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from sorajax.diffusion.fixed_frames import Known
+from sorajax.diffusion.fixed_frames import FixedLatents
 from sorajax.media.video import Frames
 from sorajax.sampling.shots import Shot, runs
 from sorajax.sampling.store import WindowStore
@@ -135,5 +135,5 @@ class Stream:
                 first = self.anchor if self.model.max_anchor_gap else self.model.encode(self.frames[:1])[0]
                 anchor_gap = self.done - count + 1 if self.model.max_anchor_gap else 1
             latent[:count], mask[:count] = np.stack([first, *self.latents[1:]]), True
-        known = Known(jnp.asarray(latent[None]), jnp.asarray(mask[None]), jnp.float32(1.0))
+        known = FixedLatents(jnp.asarray(latent[None]), jnp.asarray(mask[None]), jnp.float32(1.0))
         return Past(known, anchor_gap, self.frames)

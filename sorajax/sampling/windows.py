@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from sorajax.diffusion.fixed_frames import Known
+from sorajax.diffusion.fixed_frames import FixedLatents
 from sorajax.media.video import Frames
 from sorajax.sampling.codec import Codec
 from sorajax.sampling.denoiser import Denoiser
@@ -18,7 +18,7 @@ from sorajax.sampling.shots import Shot, runs
 class Past(NamedTuple):
     """The fixed part of a window, from the run before it."""
 
-    known: Known
+    known: FixedLatents
     """Its latents [1 t h w c]: the anchor, then the overlap."""
     anchor_gap: int
     """Distance from the window's first latent to its second, in latents; above 1 the first is an anchor."""

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from sorajax.diffusion.fixed_frames import Known, Latent, Velocity
+from sorajax.diffusion.fixed_frames import FixedLatents, Latent, Velocity
 from sorajax.diffusion.flow import frame_time, interpolate, shift_time
 from sorajax.diffusion.samplers import Sampler
 from sorajax.models.velocity import ExtraInputs
@@ -135,7 +135,7 @@ DERIVATIVES: dict[str, Derivative] = {"derivative": forward_derivative, "differe
 
 
 def random_points(
-    key: jax.Array, known: Known, noise: Latent, generated: FrameTimes, shift: float
+    key: jax.Array, known: FixedLatents, noise: Latent, generated: FrameTimes, shift: float
 ) -> tuple[Latent, FrameTimes, FrameTimes]:
     """Noised clips at random times, and earlier times, half of which are 0."""
     high, low, zero = jax.random.uniform(key, (3, len(noise), 1))

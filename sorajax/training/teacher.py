@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sorajax.data.worlds import WorldBatch
-from sorajax.diffusion.fixed_frames import Known, Velocity, random_known
+from sorajax.diffusion.fixed_frames import FixedLatents, Velocity, random_fixed_frames
 from sorajax.models.sora import SoraConfig
 from sorajax.models.velocity import ExtraInputs, read_once
 from sorajax.sampling.conditions import Conditions
@@ -56,7 +56,7 @@ class Teacher:
         if positions is not None or self.config.conditioning.needs_first_frame:
             begins_noised = jnp.zeros_like(begins_noised)
         start = jnp.where(begins_noised, jax.random.uniform(chosen_key, minval=LEAST_START), 1.0)
-        fixed = random_known(known_key, b, t, flow.objective.known, has_anchor=positions is not None)
+        fixed = random_fixed_frames(known_key, b, t, flow.objective.known, has_anchor=positions is not None)
         usual = jnp.arange(b) % 2 == 0
         warmth = jax.random.uniform(warmth_key, (b,), minval=temperature[0], maxval=temperature[1])
         warmth = jnp.where(usual, self.config.temperature, warmth)[:, None, None, None, None]
@@ -70,7 +70,7 @@ class Teacher:
             guidance_scale=self.guidance,
             temperature=None,
             positions=jnp.arange(t, dtype=jnp.float32) if positions is None else positions,
-            known=Known(data, fixed & ~begins_noised, start),
+            known=FixedLatents(data, fixed & ~begins_noised, start),
             extra=ExtraInputs(batch.image, batch.channels),
         ), noise
 

@@ -8,14 +8,14 @@ import pytest
 from sorajax.diffusion.fixed_frames import (
     CHANCES,
     KINDS,
-    Known,
+    FixedLatents,
     anchored,
     clock,
     drop_conditioning,
     hold_fixed,
     initial,
-    nothing_known,
-    random_known,
+    no_fixed_frames,
+    random_fixed_frames,
     random_window,
     whole_frames,
 )
@@ -28,11 +28,11 @@ FIRST = jnp.array([[True, False, False]])
 
 
 def test_without_fixed_frames_sampling_begins_from_noise():
-    assert np.array_equal(initial(nothing_known(SHAPE), NOISE), NOISE)
+    assert np.array_equal(initial(no_fixed_frames(SHAPE), NOISE), NOISE)
 
 
 def test_fixed_frames_begin_as_themselves_and_others_at_the_start_time():
-    x = initial(Known(LATENT, FIRST, 0.25), NOISE)
+    x = initial(FixedLatents(LATENT, FIRST, 0.25), NOISE)
     assert np.array_equal(x[:, 0], LATENT[:, 0])
     np.testing.assert_allclose(x[:, 1:], 0.75 * LATENT[:, 1:] + 0.25 * NOISE[:, 1:], rtol=1e-6)
 
@@ -44,7 +44,7 @@ def test_fixed_frames_have_time_zero_and_zero_velocity():
         seen.append(time)
         return jnp.ones_like(x)
 
-    moved = hold_fixed(velocity, Known(LATENT, FIRST), NOISE)(LATENT, jnp.full((1, 3), 0.7))
+    moved = hold_fixed(velocity, FixedLatents(LATENT, FIRST), NOISE)(LATENT, jnp.full((1, 3), 0.7))
     np.testing.assert_allclose(seen[0], [[0.0, 0.7, 0.7]])
     assert (moved[:, 0] == 0).all()
     assert (moved[:, 1:] == 1).all()
@@ -52,9 +52,9 @@ def test_fixed_frames_have_time_zero_and_zero_velocity():
 
 def test_fixed_regions_reach_their_values_and_share_their_frames_time():
     part = jnp.zeros(SHAPE[:4], bool).at[:, :, 0].set(True)
-    known = Known(LATENT, part)
+    known = FixedLatents(LATENT, part)
     assert not whole_frames(known).any()
-    assert whole_frames(Known(LATENT, part.at[:, 0].set(True))).tolist() == [[True, False, False]]
+    assert whole_frames(FixedLatents(LATENT, part.at[:, 0].set(True))).tolist() == [[True, False, False]]
     x = euler(
         hold_fixed(lambda x, time: jnp.ones_like(x), known, NOISE), initial(known, NOISE), jnp.array([1.0, 0.4, 0.0])
     )
@@ -63,32 +63,32 @@ def test_fixed_regions_reach_their_values_and_share_their_frames_time():
 
 
 def test_frames_dropped_in_guidance_are_noised_to_the_common_time():
-    time = clock(Known(LATENT, FIRST), 0.75)
-    x, everywhere = drop_conditioning(Known(LATENT, FIRST), NOISE, LATENT, time)
+    time = clock(FixedLatents(LATENT, FIRST), 0.75)
+    x, everywhere = drop_conditioning(FixedLatents(LATENT, FIRST), NOISE, LATENT, time)
     np.testing.assert_allclose(everywhere, [[0.75, 0.75, 0.75]])
     np.testing.assert_allclose(x[:, 0], 0.25 * LATENT[:, 0] + 0.75 * NOISE[:, 0], rtol=1e-6)
     assert np.array_equal(x[:, 1:], LATENT[:, 1:])
-    assert np.array_equal(drop_conditioning(nothing_known(SHAPE), NOISE, LATENT, everywhere)[0], LATENT)
+    assert np.array_equal(drop_conditioning(no_fixed_frames(SHAPE), NOISE, LATENT, everywhere)[0], LATENT)
 
 
 def test_a_scalar_time_becomes_one_time_per_frame():
-    np.testing.assert_allclose(clock(Known(LATENT, FIRST), 0.5), [[0.0, 0.5, 0.5]])
+    np.testing.assert_allclose(clock(FixedLatents(LATENT, FIRST), 0.5), [[0.0, 0.5, 0.5]])
 
 
 @pytest.mark.parametrize("t", [1, 2, 5])
 def test_random_fixed_frames_leave_some_to_generate(t):
-    mask = random_known(jax.random.key(2), 512, t)
+    mask = random_fixed_frames(jax.random.key(2), 512, t)
     assert mask.shape == (512, t)
     assert mask.dtype == bool
     assert not mask.all(axis=1).any()
 
 
 def test_an_image_has_no_fixed_frames():
-    assert not random_known(jax.random.key(2), 64, 1).any()
+    assert not random_fixed_frames(jax.random.key(2), 64, 1).any()
 
 
 def test_random_fixed_frames_have_the_stated_probabilities():
-    mask = np.asarray(random_known(jax.random.key(3), 8192, 9))
+    mask = np.asarray(random_fixed_frames(jax.random.key(3), 8192, 9))
     runs = mask[:, 0].astype(int) + (np.diff(mask.astype(int), axis=1) == 1).sum(1)
     none = ~mask.any(1)
     head_only = mask[:, 0] & ~mask[:, -1] & (runs == 1)

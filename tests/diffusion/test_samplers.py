@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sorajax.diffusion.fixed_frames import Known, hold_fixed, initial
+from sorajax.diffusion.fixed_frames import FixedLatents, hold_fixed, initial
 from sorajax.diffusion.flow import frame_time, schedule, whole_times
 from sorajax.diffusion.samplers import SOLVERS, coefficients, moments
 
@@ -75,7 +75,7 @@ def test_a_sampling_split_in_two_equals_the_whole(name, cut):
 @parametrize_samplers
 def test_fixed_frames_are_unchanged_to_the_bit(name):
     latent = jax.random.normal(jax.random.key(3), SHAPE)
-    known = Known(latent, jnp.array([[True, False, False], [False, True, True]]))
+    known = FixedLatents(latent, jnp.array([[True, False, False], [False, True, True]]))
     noise = jax.random.normal(jax.random.key(4), SHAPE)
     velocity, _ = gaussian(mean=0.3, std=0.7)
     run = jax.jit(

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sorajax.diffusion.fixed_frames import nothing_known
+from sorajax.diffusion.fixed_frames import no_fixed_frames
 from sorajax.diffusion.flow import frame_time, schedule
 from sorajax.diffusion.samplers import SOLVERS, flow_map
 from sorajax.training.flow_map import (
@@ -75,7 +75,7 @@ def test_targets_on_a_trajectory_lead_from_one_time_to_the_other():
 
 @pytest.mark.parametrize("name", DERIVATIVES)
 def test_a_perfect_student_is_its_own_target(name):
-    points = random_points(jax.random.key(3), nothing_known(SHAPE), NOISE, jnp.ones(SHAPE[:2]), 3.0)
+    points = random_points(jax.random.key(3), no_fixed_frames(SHAPE), NOISE, jnp.ones(SHAPE[:2]), 3.0)
     x, time, until, target = by_student(
         jax.random.key(4), DERIVATIVES[name], velocity, mean_velocity, points, least_jump=0.0, calm=1.0
     )
@@ -97,7 +97,7 @@ def test_a_jump_is_a_step_of_the_teacher_and_then_the_student():
 
 
 def test_late_times_have_jumps_for_derivatives():
-    points = random_points(jax.random.key(5), nothing_known(SHAPE), NOISE, jnp.ones(SHAPE[:2]), 3.0)
+    points = random_points(jax.random.key(5), no_fixed_frames(SHAPE), NOISE, jnp.ones(SHAPE[:2]), 3.0)
     key, options = jax.random.key(6), {"least_jump": 0.2, "calm": 0.0}
     jumps = by_student(key, None, velocity, mean_velocity, points, **options)
     derivatives = by_student(key, DERIVATIVES["derivative"], velocity, mean_velocity, points, **options)

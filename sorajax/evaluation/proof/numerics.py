@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 import sorajax
-from sorajax.diffusion.fixed_frames import nothing_known
+from sorajax.diffusion.fixed_frames import no_fixed_frames
 from sorajax.diffusion.samplers import SAMPLERS
 from sorajax.evaluation.proof.figures import Figure, Piece, Setting, tolerance
 from sorajax.evaluation.proof.sizes import Heads, Sizes
@@ -188,7 +188,7 @@ def samplers(sizes: Sizes) -> Iterator[Figure]:
             guidance_scale=scale,
             temperature=temperature,
             positions=jnp.asarray(positions),
-            known=nothing_known(latent),
+            known=no_fixed_frames(latent),
         )
         return sample_latents(typed, SAMPLERS[name], True, None, params, conditions)[0]
 

@@ -22,7 +22,7 @@ from sorajax.data.videos.clips import VideoData
 from sorajax.data.worlds import WorldBatch, WorldData, clips
 from sorajax.devices.compilation import gradient_compiler_options
 from sorajax.devices.sharding import gather
-from sorajax.diffusion.fixed_frames import random_known, random_window
+from sorajax.diffusion.fixed_frames import random_fixed_frames, random_window
 from sorajax.diffusion.flow import interpolate, logit_normal, schedule, velocity_target
 from sorajax.models.sora import SoraConfig, init_dit, init_text
 from sorajax.training.autoencoder import encoder
@@ -81,7 +81,7 @@ class FlowStage(Stage):
         time_key, noise_key, known_key, window_key = jax.random.split(key, 4)
         data, positions = self.shown(batch, window_key)
         b, t = data.shape[:2]
-        known = random_known(known_key, b, t, objective.known, has_anchor=positions is not None)
+        known = random_fixed_frames(known_key, b, t, objective.known, has_anchor=positions is not None)
         level = logit_normal(time_key, (b, 1), objective.time_mean, objective.time_std, objective.shift, self.within)
         time = jnp.where(known, 0.0, level)
         noise = jax.random.normal(noise_key, data.shape)
