@@ -12,7 +12,7 @@ from sorajax.media.video import Video
 from sorajax.sampling.denoiser import Denoiser
 from sorajax.sampling.windows import Windows
 from tests.sampling.test_request import BOARD, written
-from tests.tasks.test_tasks import clip
+from tests.tasks.inputs import clip
 
 
 @pytest.mark.parametrize(
