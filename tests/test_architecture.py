@@ -2,6 +2,7 @@
 the package's root holds doors, and no file grows beyond a sitting."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -201,3 +202,24 @@ def test_no_code_compares_the_name_of_a_conditioning():
                 "conditioning" in ast.unparse(part) for part in (node.left, *node.comparators)
             ):
                 assert not names & {part.value for part in ast.walk(node) if isinstance(part, ast.Constant)}, module
+
+
+def private_names(text: str) -> list[str]:
+    """Names with an underscore in front that a file takes from others: by attribute, or by import."""
+    public = {"_replace", "_asdict", "_make", "_fields", "_repr_html_", "_cache_size"}
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) not in ("self", "cls", "jax"):
+            found.append(node.attr)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sorajax"):
+            found += [alias.name for alias in node.names]
+    return [name for name in found if re.match("_[a-z]", name) and name not in public]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda path: path.stem)
+def test_no_test_reads_a_private_name(path):
+    assert not private_names(path.read_text())
+
+
+def test_private_names_are_found():
+    assert private_names("from sorajax.a import _b\nc._d = self._e\nf._replace(g=1)._h") == ["_b", "_d", "_h"]

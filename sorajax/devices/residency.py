@@ -38,9 +38,9 @@ class Parts(Mapping[str, Any]):
 
         Raises ValueError where one part alone does not fit.
         """
-        self._loaders, self._sizes, self._memory = dict(loaders), dict(sizes), memory
+        self.loaders, self.sizes, self.memory = dict(loaders), dict(sizes), memory
         self.placement = placement
-        self._loaded: dict[str, Any] = {}
+        self.loaded: dict[str, Any] = {}
         self._on_host: dict[str, Any] = {}
         for name, needed in sizes.items():
             if memory is not None and needed > memory:
@@ -53,62 +53,62 @@ class Parts(Mapping[str, Any]):
     def of(cls, params: Mapping[str, Any]) -> "Parts":
         """Parts that are in memory already."""
         parts = cls({name: partial(params.__getitem__, name) for name in params}, {})
-        parts._loaded = dict(params)
+        parts.loaded = dict(params)
         return parts
 
     def read(self, name: str) -> Any:
         """The named part, read anew and not retained."""
-        return self._loaders[name]()
+        return self.loaders[name]()
 
     def check(self, name: str, values: int, what: str) -> None:
         """Raises ValueError where a part and `values` bytes of activations do not fit; `what` names the computation."""
-        needed = self._sizes.get(name, 0) + values
-        if self._memory is not None and needed > self._memory:
+        needed = self.sizes.get(name, 0) + values
+        if self.memory is not None and needed > self.memory:
             raise ValueError(
                 f"{what} takes {needed / 1e9:.1f} GB, {values / 1e9:.1f} of them activations, and the devices have "
-                f"{self._memory / 1e9:.1f} GB: ask for fewer frames or a smaller size, use more devices, or add "
+                f"{self.memory / 1e9:.1f} GB: ask for fewer frames or a smaller size, use more devices, or add "
                 "--quantize int8"
             )
 
     def batch_that_fits(self, clips: int, name: str, values: int) -> int:
         """The batch size, halved from `clips` until it fits, of a part with `values` bytes of activations per clip."""
-        if self._memory is None:
+        if self.memory is None:
             return clips
-        free = min(self._memory - self._sizes.get(name, 0), (1 - WEIGHTS_SHARE) * self._memory)  # bytes
+        free = min(self.memory - self.sizes.get(name, 0), (1 - WEIGHTS_SHARE) * self.memory)  # bytes
         while clips > 1 and clips * values > free:
             clips //= 2
         return clips
 
     def __getitem__(self, name: str) -> Any:
         """The named part, loaded; others are offloaded where it needs their memory."""
-        missing = 0 if name in self._loaded else self._sizes.get(name, 0)
-        others = [other for other in self._loaded if other != name]  # least recently used first
+        missing = 0 if name in self.loaded else self.sizes.get(name, 0)
+        others = [other for other in self.loaded if other != name]  # least recently used first
         for other in sorted(others, key=lambda other: not {name, other} <= EXPERTS):
-            used = missing + sum(self._sizes.get(loaded, 0) for loaded in self._loaded)
-            if self._memory is None or used <= WEIGHTS_SHARE * self._memory:
+            used = missing + sum(self.sizes.get(loaded, 0) for loaded in self.loaded)
+            if self.memory is None or used <= WEIGHTS_SHARE * self.memory:
                 break
             self._offload(other)
-        self._loaded[name] = self._loaded.pop(name) if name in self._loaded else self._load(name)
-        return self._loaded[name]
+        self.loaded[name] = self.loaded.pop(name) if name in self.loaded else self._load(name)
+        return self.loaded[name]
 
     def _offload(self, name: str) -> None:
         """Frees a part's device memory, and retains it in host memory where there is room."""
-        part = self._loaded.pop(name)
-        if host_has_room(self._sizes.get(name, 0)):
+        part = self.loaded.pop(name)
+        if host_has_room(self.sizes.get(name, 0)):
             self._on_host[name] = jax.device_get(part), jax.tree.map(lambda leaf: leaf.sharding, part)
 
     def _load(self, name: str) -> Any:
         """The part on the devices, from host memory or else from its loader."""
         if name not in self._on_host:
-            return self._loaders[name]()
+            return self.loaders[name]()
         part, where = self._on_host.pop(name)
         return jax.device_put(part, where)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._loaders)
+        return iter(self.loaders)
 
     def __len__(self) -> int:
-        return len(self._loaders)
+        return len(self.loaders)
 
 
 def host_has_room(size: int) -> bool:

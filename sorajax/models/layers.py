@@ -93,14 +93,17 @@ def convolve(
     return jax.lax.platform_dependent(
         x,
         kernel,
-        cpu=lambda x, kernel: _convolve_taps(x, kernel, stride, padding),
+        cpu=lambda x, kernel: convolve_taps(x, kernel, stride, padding),
         default=lambda x, kernel: jax.lax.conv_general_dilated(
             x, kernel, stride, ((0, 0), *padding), dimension_numbers=("NDHWC", "DHWIO", "NDHWC")
         ),
     )
 
 
-def _convolve_taps(x, kernel, stride, padding):
+def convolve_taps(
+    x: Float[Array, "b t h w c"], kernel: Float[Array, "kt kh kw c o"], stride: tuple[int, int, int], padding: Any
+) -> Float[Array, "b t2 h2 w2 o"]:
+    """The same convolution as one in two dimensions, whose input channels are those of all temporal taps."""
     b, t, h, w, _ = x.shape
     taps, out = kernel.shape[0], (t - kernel.shape[0]) // stride[0] + 1
     last = stride[0] * (out - 1) + 1

@@ -40,7 +40,8 @@ def ramp(start: int, tile: int, length: int, overlap: int) -> Float[np.ndarray, 
 
 
 @partial(jax.jit, static_argnums=1)
-def _decode_part(params: Any, config: VAEConfig, latent: Any, cache: Cache) -> Any:
+def decode_part(params: Any, config: VAEConfig, latent: Any, cache: Cache) -> Any:
+    """Frames and the next cache of one part of a tile's latents."""
     return VAE(config).apply({"params": params}, latent, cache, method="decode_part")
 
 
@@ -74,7 +75,7 @@ def decode_tiles(
             weights[region] += weight
             part, cache, done = latent[:, :, top : top + high, first : first + wide], caches.get(offset, {}), 0
             for number in range(t):
-                decoded, cache = _decode_part(params, config, part[:, number : number + 1], cache)
+                decoded, cache = decode_part(params, config, part[:, number : number + 1], cache)
                 pixels = np.asarray(decoded)
                 total[:, done : done + pixels.shape[1]][(slice(None), slice(None), *region)] += pixels * weight
                 done += pixels.shape[1]

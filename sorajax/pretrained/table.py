@@ -37,7 +37,7 @@ def check_tensors(rows: Sequence[Row], tensors: Mapping[str, np.ndarray], shapes
     Reads no values where the mapping has `placeholder`, which gives shape and dtype only.
     """
     read = getattr(tensors, "placeholder", tensors.__getitem__)
-    for row, leaf in _matched(rows, tensors, shapes):
+    for row, leaf in matched_rows(rows, tensors, shapes):
         for name in _names(row):
             _part(row, name, {name: read(name)}, leaf.shape)
 
@@ -56,7 +56,7 @@ def stream_parameters(
     that are missing or that no row reads, parameters that no row fills, rows without a parameter, and unequal shapes.
     """
     filled = {}
-    for row, leaf in _matched(rows, tensors, shapes):
+    for row, leaf in matched_rows(rows, tensors, shapes):
         if not row.layers:
             part = _part(row, row.theirs, tensors, leaf.shape)
             filled[row.ours] = finish(row.ours, jax.device_put(part.astype(leaf.dtype), leaf.sharding))
@@ -73,7 +73,7 @@ def _put_layer(stack: jax.Array, layer: int, part: jax.Array) -> jax.Array:
     return jax.lax.dynamic_update_index_in_dim(stack, part, layer, 0)
 
 
-def _matched(rows: Sequence[Row], tensors: Mapping[str, Any], shapes: Any) -> list[tuple[Row, Any]]:
+def matched_rows(rows: Sequence[Row], tensors: Mapping[str, Any], shapes: Any) -> list[tuple[Row, Any]]:
     """(row, its parameter) of all rows. Raises ValueError where rows, tensors and parameters do not match."""
     expected = flatten_dict(shapes, sep="/")
     theirs = {name for row in rows for name in _names(row)}

@@ -36,7 +36,7 @@ class Service:
         self.uploads = Uploads(database, content, self.jobs, self.limits, frozenset(options.image_host))
         self.stopping = threading.Event()
         self._served: tuple[str, Any] | None = None
-        self._workers: tuple[float, list[dict[str, Any]]] = (0.0, [])
+        self.polled_workers: tuple[float, list[dict[str, Any]]] = (0.0, [])
 
     @property
     def needs_keys(self) -> bool:
@@ -56,9 +56,9 @@ class Service:
 
     def living(self) -> list[dict[str, Any]]:
         """The workers, as of a second ago."""
-        if time.monotonic() - self._workers[0] > 1:
-            self._workers = time.monotonic(), living_workers(self.database)
-        return self._workers[1]
+        if time.monotonic() - self.polled_workers[0] > 1:
+            self.polled_workers = time.monotonic(), living_workers(self.database)
+        return self.polled_workers[1]
 
     def served(self) -> Any:
         """The served model, a `specs.Served`. Raises ApiError, a 503, while it is being opened."""

@@ -19,20 +19,20 @@ def parts(memory, **sizes):
 def test_the_least_recently_used_part_is_evicted_first():
     made = parts(100, text=60, dit=30, vae=30)
     assert [made[name] for name in ("text", "dit", "vae")] == ["text", "dit", "vae"]
-    assert list(made._loaded) == ["dit", "vae"]
+    assert list(made.loaded) == ["dit", "vae"]
     assert made["dit"] == "dit"
-    assert list(made._loaded) == ["vae", "dit"]
+    assert list(made.loaded) == ["vae", "dit"]
 
 
 def test_an_expert_is_evicted_first_for_the_other():
     made = parts(100, vae=10, dit=60, dit_low=60)
     for name in ("vae", "dit", "dit_low", "dit"):
         assert made[name] == name
-        assert set(made._loaded) - {"vae"} <= {name}
-        assert "vae" in made._loaded
+        assert set(made.loaded) - {"vae"} <= {name}
+        assert "vae" in made.loaded
     both = parts(200, vae=10, dit=60, dit_low=60)
     assert [both[name] for name in ("vae", "dit", "dit_low")] == ["vae", "dit", "dit_low"]
-    assert len(both._loaded) == 3
+    assert len(both.loaded) == 3
 
 
 def test_a_part_that_does_not_fit_alone_is_refused_and_a_pair_need_not_fit_together():
@@ -62,7 +62,7 @@ def test_evicted_parts_stay_in_host_memory_if_there_is_room(monkeypatch, room):
         assert isinstance(kernel, jax.Array)
         assert kernel.dtype == jnp.bfloat16
         assert kernel[0, 0] == len(name)
-        assert list(made._loaded) == [name]
+        assert list(made.loaded) == [name]
     assert read == ["dit", "dit_low"] * (1 if room else 3)
 
 

@@ -97,7 +97,7 @@ def test_concatenated_taps_equal_the_3d_convolution(case):
         return y, *gradients
 
     expected = run(threefold)
-    for function in (layers._convolve_taps, convolve):
+    for function in (layers.convolve_taps, convolve):
         for a, b in zip(run(function), expected, strict=True):
             np.testing.assert_allclose(a, b, atol=5e-5, rtol=1e-4)
 

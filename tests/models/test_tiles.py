@@ -85,8 +85,8 @@ def test_tiled_decoding_streams(trained):
 def test_larger_frames_reuse_the_program_and_its_memory(trained):
     config, params, latent = trained
     decode_tiles(params, config, latent, {}, tile=96, overlap=32)
-    before = tiles._decode_part._cache_size()
+    before = tiles.decode_part._cache_size()
     larger = np.concatenate([latent, latent, latent], 3)
     made, _ = decode_tiles(params, config, larger, {}, tile=96, overlap=32)
     assert made.shape == (1, 5, 160, 576, 3)
-    assert tiles._decode_part._cache_size() == before
+    assert tiles.decode_part._cache_size() == before

@@ -1,4 +1,4 @@
-"""Image-to-video models, which are told on channels and by an image encoder what they begin with."""
+"""Image-to-video models read their first frame from mask channels and an image encoder."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Of files that hold the same tensor the index or the canonical name decides, and never the alphabet."""
+"""Where several files hold the same tensor, the index or the canonical name decides, never the alphabet."""
 
 import json
 
@@ -49,4 +49,16 @@ def test_two_files_of_the_same_tensor_are_refused_and_both_named(tmp_path):
     assert read(tmp_path) == {"a": 1, "b": 2}  # parts of one model
     saved(tmp_path / "older.safetensors", b=3)
     with pytest.raises(ValueError, match=r"old\.safetensors and older\.safetensors both hold b"):
+        Tensors(tmp_path)
+
+
+@pytest.mark.parity
+def test_weights_of_8_bits_without_their_scales_are_refused(tmp_path):
+    torch = pytest.importorskip("torch", reason="the parity extra is not installed")
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.ones(2, 2).to(torch.float8_e4m3fn)}, tmp_path / "model.safetensors")
+    with pytest.raises(
+        ValueError, match=r"model.safetensors: a is F8_E4M3, .* --quantize fp8 gives them the same size"
+    ):
         Tensors(tmp_path)

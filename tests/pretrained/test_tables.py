@@ -22,7 +22,7 @@ from sorajax.models.vision import VisionConfig
 from sorajax.pretrained import export, wan
 from sorajax.pretrained.part import Part
 from sorajax.pretrained.safetensors import Tensors
-from sorajax.pretrained.table import _matched
+from sorajax.pretrained.table import matched_rows
 
 GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text())
 SMALL = DiTConfig()
@@ -58,7 +58,7 @@ def test_a_table_is_as_it_was_when_it_agreed_with_the_reference(name):
     named = {row.theirs.format(layer=layer): None for row in rows for layer in range(max(1, row.layers))}
     lines = sorted(
         f"{row.ours} {row.theirs} {row.layout} {row.layers} {row.sizes} {tuple(leaf.shape)}"
-        for row, leaf in _matched(rows, named, shapes)
+        for row, leaf in matched_rows(rows, named, shapes)
     )
     assert hashlib.sha256("\n".join(lines).encode()).hexdigest() == GOLDEN[name]
     if name in PARAMETERS:

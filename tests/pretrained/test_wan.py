@@ -14,7 +14,7 @@ from sorajax.models.dit import DiT
 from sorajax.models.sora import init_dit, init_text, init_vae, init_vision
 from sorajax.models.text import TextEncoder
 from sorajax.models.vae import VAE, denormalise, stream_decode, stream_encode
-from sorajax.models.vision import Vision, preprocess
+from sorajax.models.vision import Vision, VisionConfig, preprocess
 from sorajax.pretrained import wan
 from sorajax.pretrained.safetensors import Tensors
 from sorajax.pretrained.table import export_parameters, stream_parameters
@@ -309,3 +309,25 @@ def test_sharded_files_read_lazily_and_whole(dit, tmp_path):
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
     again = imported(model, wan.dit_table(config), init_dit, config, Tensors(tmp_path))
     assert jax.tree.all(jax.tree.map(np.array_equal, again, params))
+
+
+class Counting(dict):
+    """Tensors that count how often one is read."""
+
+    reads = 0
+
+    def __getitem__(self, name):
+        self.reads += 1
+        return super().__getitem__(name)
+
+
+def test_names_are_changed_without_reading_a_tensor():
+    """What a text encoder of 23 GB needs: the host holds one tensor at a time."""
+    tensors = Counting({name: np.zeros((2, 2)) for name in ("encoder.embed_tokens.weight", "encoder.block.0.weight")})
+    text = wan.untied(tensors)
+    vision = wan.without_unused_layers(tensors, VisionConfig(depth=2))
+    assert set(text) == {"shared.weight", "encoder.block.0.weight"}
+    assert len(vision) == 2
+    assert tensors.reads == 0
+    assert text["shared.weight"].shape == (2, 2)
+    assert tensors.reads == 1

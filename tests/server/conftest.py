@@ -64,7 +64,7 @@ def running(options, model=None):
     while not server.started or (worker and one.http.get("/readyz").status_code != 200):
         assert time.monotonic() < until
         time.sleep(0.02)
-        service._workers = (0.0, [])
+        service.polled_workers = (0.0, [])
     try:
         yield one
     finally:
