@@ -22,7 +22,16 @@ import tyro
 from sorajax.commands.failures import Failure, attempt, complain
 from sorajax.errors import BadRequest
 
-LIBRARIES = ("fastapi", "uvicorn", "sqlalchemy", "multipart", "prometheus_client", "standardwebhooks", "httpx")
+LIBRARIES = (
+    "fastapi",
+    "uvicorn",
+    "sqlalchemy",
+    "alembic",
+    "multipart",
+    "prometheus_client",
+    "standardwebhooks",
+    "httpx",
+)
 PROGRAM = "python -m sorajax.serve"
 
 

@@ -1,4 +1,7 @@
-"""The database: SQLite in a file, or PostgreSQL by its address. All times are seconds since 1970."""
+"""The database: SQLite in a file, or PostgreSQL by its address. All times are seconds since 1970.
+
+The tables are created and changed by `migrations.prepare`.
+"""
 
 import time
 from collections.abc import Mapping
@@ -61,6 +64,17 @@ VIDEOS = Table(
 )
 """Jobs and their results. spec: see `jobs.Job`. shape: jobs of equal shape, not "", may be sampled together. worker,
 lease: who samples the job, and until when that is believed. file, thumbnail, spritesheet: names in the store."""
+
+USAGE = Table(
+    "usage",
+    METADATA,
+    Column("video", String(64), primary_key=True),
+    Column("owner", String(64), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Index("usage_by_owner", "owner", "created_at"),
+)
+"""Seconds of video that were asked for, also of videos that are deleted since."""
 
 FILES = Table(
     "files",
@@ -161,11 +175,6 @@ def _prepare_sqlite(synchronous: str, connection: Any, record: Any) -> None:
     """Readers and a writer do not wait for each other."""
     for setting in ("journal_mode=WAL", f"synchronous={synchronous}"):
         connection.execute(f"PRAGMA {setting}")
-
-
-def prepare(engine: Engine) -> None:
-    """Creates the tables that are missing."""
-    METADATA.create_all(engine)
 
 
 def now() -> float:

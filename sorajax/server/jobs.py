@@ -3,7 +3,11 @@
     queued -> in_progress -> completed or failed        (back to queued when its worker is lost or ends)
 
 A worker owns a job while its lease lasts, which its heartbeat renews. Each change of a state is one UPDATE that names
-the state before it, so two workers never own the same job, and a result is stored once.
+the state before it, so two workers never own the same job, and a result is stored once. Idle workers of one PostgreSQL
+skip rows that another one is taking (SKIP LOCKED).
+
+The queue and the API's records are one table, so that no job is in one and not in the other. Queue libraries keep a
+table of their own; what they add, these UPDATEs by SQLAlchemy do.
 """
 
 import secrets
@@ -14,7 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, and_, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from sorajax.server.database import EVENTS, REPEATS, VIDEOS, as_dict, for_progress, now
+from sorajax.server.database import EVENTS, REPEATS, USAGE, VIDEOS, as_dict, for_progress, now
 from sorajax.server.failures import ApiError, missing
 
 LEASE = 20.0  # seconds for which a worker that is not heard of keeps its job
@@ -94,6 +98,7 @@ class Jobs:
                     entry = {"owner": row["owner"], "key": key, "request": request, "video": row["id"]}
                     connection.execute(insert(REPEATS).values(created_at=row["created_at"], **entry))
                 connection.execute(insert(VIDEOS).values(row))
+                count_usage(connection, row)
         except IntegrityError:
             if repeat is None:
                 raise
@@ -133,10 +138,12 @@ class Jobs:
 
     def delete(self, name: str, owner: str) -> None:
         """Deletes a job; one in progress is cancelled. Raises ApiError, a 404."""
+        own = VIDEOS.c.id == name, VIDEOS.c.owner == owner
         with self.engine.begin() as connection:
-            done = connection.execute(delete(VIDEOS).where(VIDEOS.c.id == name, VIDEOS.c.owner == owner)).rowcount
-        if not done:
-            raise missing("video", name, "video_id")
+            if connection.execute(delete(VIDEOS).where(*own, VIDEOS.c.status == "queued")).rowcount:
+                connection.execute(delete(USAGE).where(USAGE.c.video == name))
+            elif not connection.execute(delete(VIDEOS).where(*own)).rowcount:
+                raise missing("video", name, "video_id")
 
     def cancel(self, name: str, owner: str) -> dict[str, Any]:
         """Ends a queued job, or one in progress within a step. Raises ApiError: a 404, or a 409 if it has ended."""
@@ -163,15 +170,19 @@ class Jobs:
             raise ApiError(409, f"the video is {row['status']}: only a queued one is moved", "video_id", "not_queued")
         return self.get(name, owner)
 
-    def usage(self, owner: str) -> tuple[int, float]:
-        """Unfinished jobs of an owner, and seconds of video that were asked for within a day."""
+    def unfinished(self, owner: str) -> int:
+        """Number of an owner's jobs that are queued or in progress."""
         c = VIDEOS.c
         with self.engine.connect() as connection:
-            waiting = select(func.count()).where(c.owner == owner, c.status.in_(UNFINISHED))
-            asked = select(func.coalesce(func.sum(c.seconds), 0.0)).where(
-                c.owner == owner, c.created_at > now() - DAY, c.status != "failed"
-            )
-            return connection.execute(waiting).scalar_one(), connection.execute(asked).scalar_one()
+            query = select(func.count()).where(c.owner == owner, c.status.in_(UNFINISHED))
+            return connection.execute(query).scalar_one()
+
+    def seconds_today(self, owner: str) -> float:
+        """Seconds of video that an owner asked for within a day, without those of jobs that failed."""
+        c = USAGE.c
+        with self.engine.connect() as connection:
+            query = select(func.coalesce(func.sum(c.seconds), 0.0)).where(c.owner == owner, c.created_at > now() - DAY)
+            return connection.execute(query).scalar_one()
 
     def counts(self) -> dict[str, int]:
         """Number of jobs by status."""
@@ -182,7 +193,8 @@ class Jobs:
     # workers
 
     def claim(self, worker: str, most: int = 1) -> list[Job]:
-        """Takes the next job, and up to `most` jobs of its shape; [] if none is queued."""
+        """Takes the next job, and others of its shape: 1, 2, 4, ... in all, at most `most`, as each number is a program
+        that is compiled. [] if none is queued."""
         self.rescue()
         order = VIDEOS.c.priority.desc(), VIDEOS.c.number
         query = select(VIDEOS).where(VIDEOS.c.status == "queued").order_by(*order)
@@ -194,6 +206,7 @@ class Jobs:
             if most > 1 and first.shape:
                 same = query.where(VIDEOS.c.shape == first.shape, VIDEOS.c.id != first.id).limit(most - 1)
                 rows += connection.execute(same.with_for_update(skip_locked=True)).all()
+                rows = rows[: 1 << len(rows).bit_length() - 1]
             return [job_of(row) for row in rows if self._take(connection, row.id, worker)]
 
     def _take(self, connection: Connection, name: str, worker: str) -> bool:
@@ -278,6 +291,9 @@ class Jobs:
             return connection.execute(query.values(file=None, thumbnail=None, spritesheet=None)).rowcount
 
     def _record(self, connection: Connection, name: str, kind: str, time: float) -> None:
+        """Notes the end of a job: for webhooks, and for the usage, which does not count failed jobs."""
+        if kind == "video.failed":
+            connection.execute(delete(USAGE).where(USAGE.c.video == name))
         if self.webhooks:
             values = {"id": new_id("evt"), "type": kind, "video": name, "created_at": time, "next_attempt": time}
             connection.execute(insert(EVENTS).values(values))
@@ -289,7 +305,16 @@ class Jobs:
             moved = connection.execute(query.values(status=after, **values)).rowcount == 1
             if moved and after == "failed":
                 self._record(connection, name, "video.failed", now())
+            if moved and "failed" in before and after == "queued":
+                row = connection.execute(select(VIDEOS).where(VIDEOS.c.id == name)).one()
+                count_usage(connection, {**as_dict(row), "created_at": now()})
         return moved
+
+
+def count_usage(connection: Connection, row: dict[str, Any]) -> None:
+    """Counts the seconds of a job that is queued."""
+    values = {"video": row["id"], **{name: row[name] for name in ("owner", "created_at", "seconds")}}
+    connection.execute(insert(USAGE).values(values))
 
 
 def owned_by(worker: str, name: str) -> tuple[Any, ...]:

@@ -37,8 +37,11 @@ class ServeOptions:
     """Type of open weights."""
     quantize: Literal["int8", "fp8"] | None = None
     """Stores weights in 8 bits."""
+    mesh: str | None = None
+    """How the devices of one machine split the work, e.g. data=2,seq=4; by default chosen for one clip."""
     batch: int | None = None
-    """Jobs of equal shape that are sampled together; by default 1 on CPU and 8 on accelerators."""
+    """Most jobs of equal shape that are sampled together, in groups of 1, 2, 4, ...; by default 1 on CPU and 8 on
+    accelerators."""
     require_keys: bool = False
     """Ask for API keys on 127.0.0.1, too: for a server behind a reverse proxy."""
     allow_host: tyro.conf.UseAppendAction[tuple[str, ...]] = ()

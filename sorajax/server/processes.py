@@ -25,10 +25,11 @@ from sorajax.errors import BadRequest, one_line
 from sorajax.server import logs
 from sorajax.server.api import application
 from sorajax.server.content import Content
-from sorajax.server.database import WORKERS, connect, prepare
+from sorajax.server.database import WORKERS, connect
 from sorajax.server.decoding import Limits
 from sorajax.server.jobs import Jobs
 from sorajax.server.logs import log
+from sorajax.server.migrations import prepare
 from sorajax.server.options import ServeOptions
 from sorajax.server.service import Service
 from sorajax.server.webhooks import Webhooks
@@ -38,7 +39,7 @@ PARENT = "SORAJAX_SERVE_PARENT"
 SECRET = "SORAJAX_WEBHOOK_SECRET"
 NO_MODEL = 3  # exit code of a worker that cannot open its model
 PAUSE = 1.0  # seconds before a worker is started again
-NICENESS = 5  # of sampling on CPU: requests come first
+NICENESS = 10  # of sampling: requests come first
 
 
 def open_database(data: Path, address: str | None) -> Database:
@@ -83,17 +84,7 @@ def run_server(options: ServeOptions, arguments: Sequence[str], program: Sequenc
             with database.begin() as connection:
                 connection.execute(delete(WORKERS))
         listener = listen(options.host, options.port)
-        config = uvicorn.Config(
-            application(service),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=bool(options.trust_proxy),
-            forwarded_allow_ips=list(options.trust_proxy),
-            timeout_graceful_shutdown=10,
-            limit_concurrency=2000,
-        )
-        server = uvicorn.Server(config)
+        server = uvicorn.Server(uvicorn_config(service))
         for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn ends by them, then raises them again
             signal.signal(number, lambda *_: None)
         sampling = Sampling([*program, *arguments, "--worker"], server) if options.workers else None
@@ -107,6 +98,22 @@ def run_server(options: ServeOptions, arguments: Sequence[str], program: Sequenc
                 sampling.stop(options.drain)
         log("server ended")
         return 0 if sampling is None or not sampling.failed else 1
+
+
+def uvicorn_config(service: Service) -> Any:
+    """How uvicorn serves: it believes X-Forwarded headers of the named proxies only."""
+    import uvicorn
+
+    return uvicorn.Config(
+        application(service),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(service.options.trust_proxy),
+        forwarded_allow_ips=list(service.options.trust_proxy),
+        timeout_graceful_shutdown=10,
+        limit_concurrency=2000,
+    )
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -182,6 +189,7 @@ def run_worker(options: ServeOptions) -> int:
         raise BadRequest("--worker needs --database postgresql://...: SQLite is for one machine")
     logs.SETTINGS["prompts"] = options.log_prompts
     begun = time.monotonic()
+    os.nice(NICENESS)  # before jax starts the threads that compute: each thread has its own
     try:
         import jax
 
@@ -189,13 +197,11 @@ def run_worker(options: ServeOptions) -> int:
         from sorajax.server.engine import Engine
 
         logging.getLogger("jax").setLevel(logging.CRITICAL)  # it logs each cancelled program
-        pipeline = load(options.model, options.dtype, options.lora, options.quantize)
+        pipeline = load(options.model, options.dtype, options.lora, options.quantize, options.mesh)
     except (OSError, ValueError) as error:
         print(f"sorajax: the model cannot be opened: {one_line(error)}", file=sys.stderr)
         return NO_MODEL
     on_cpu = jax.default_backend() == "cpu"
-    if on_cpu:
-        os.nice(NICENESS)
     log("model opened", model=pipeline.name, seconds=round(time.monotonic() - begun, 1))
     windows = options.data.expanduser() / "windows" if options.files is None else Path(options.files) / "windows"
     if "://" in str(windows):  # other machines do not see them: a film begins anew there

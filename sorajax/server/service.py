@@ -10,7 +10,7 @@ from sqlalchemy.exc import OperationalError
 
 from sorajax.errors import one_line
 from sorajax.server.content import Content
-from sorajax.server.database import CHARACTERS, FILES, REPEATS, VIDEOS, now
+from sorajax.server.database import CHARACTERS, FILES, REPEATS, USAGE, VIDEOS, now
 from sorajax.server.decoding import Limits
 from sorajax.server.failures import ApiError
 from sorajax.server.jobs import DAY, UNFINISHED, Jobs
@@ -80,14 +80,17 @@ class Service:
         if self.content.free_bytes() < self.options.min_free_mb * 2**20:
             raise ApiError(507, "the server's disk is full: try again later", None, "disk_full", {"Retry-After": "60"})
 
-    def check_limits(self, owner: str, seconds: float) -> None:
-        """Raises ApiError, a 429, if the key has used up its share."""
-        jobs, asked = self.jobs.usage(owner)
+    def check_queue(self, owner: str) -> None:
+        """Raises ApiError, a 429, if the key has too many unfinished jobs."""
+        jobs = self.jobs.unfinished(owner)
         if jobs >= self.options.max_jobs:
             message = f"{jobs} jobs of this key are unfinished: wait, {self.options.max_jobs} are allowed"
             raise ApiError(429, message, None, "queue_full", {"Retry-After": "10"})
+
+    def check_day(self, owner: str, seconds: float) -> None:
+        """Raises ApiError, a 429, if the key has used up its seconds of a day."""
         most = self.options.max_seconds_a_day
-        if most is not None and asked + seconds > most:
+        if most is not None and (asked := self.jobs.seconds_today(owner)) + seconds > most:
             message = f"{asked:g} seconds of video in a day, and {seconds:g} more, exceed this key's {most:g}"
             raise ApiError(429, message, "seconds", "daily_limit", {"Retry-After": "3600"})
 
@@ -116,10 +119,12 @@ class Service:
                 log("upkeep failed", level="error", error=one_line(error))
 
     def sweep(self, older: float = 600.0) -> int:
-        """Deletes files that nothing refers to, and idempotency keys of former days; returns the number of files."""
+        """Deletes files that nothing refers to, and idempotency keys and usage of former days; returns the number of
+        files."""
         names: set[str] = set()
         with self.database.begin() as connection:
-            connection.execute(delete(REPEATS).where(REPEATS.c.created_at < now() - 2 * DAY))
+            for former in (REPEATS, USAGE):
+                connection.execute(delete(former).where(former.c.created_at < now() - 2 * DAY))
             for table in (FILES, CHARACTERS):
                 names |= set(connection.execute(select(table.c.content)).scalars())
             c = VIDEOS.c

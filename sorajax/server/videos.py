@@ -54,6 +54,12 @@ async def as_owner(request: Request, work: Callable[[Service, str], Result]) -> 
     return await run_in_threadpool(lambda: work(service, service.owner(authorization)))
 
 
+async def check_key(request: Request) -> None:
+    """Raises ApiError, a 401, before a request's body is read."""
+    if service_of(request).needs_keys:
+        await as_owner(request, lambda service, owner: None)
+
+
 def shown(row: dict[str, Any], status: int = 200) -> JSONResponse:
     """A video's answer; while it is unfinished, with the time after which to ask again."""
     headers = {"openai-poll-after-ms": POLL_MS} if row["status"] in ("queued", "in_progress") else {}
@@ -93,13 +99,13 @@ async def queue(
                     raise
         served = service.served()
         service.check_room()
-        service.check_limits(owner, 0)
+        service.check_queue(owner)
         task, found = sources(service, owner)
         values = {name: getattr(body, name) for name in type(body).model_fields}
         row = row_of(
             served, values, task, found, lambda reference, param: service.uploads.find(reference, owner, param)
         )
-        service.check_limits(owner, row["seconds"])
+        service.check_day(owner, row["seconds"])
         row |= {"owner": owner, "remixed_from": found[0].video if remixed else None}
         return service.jobs.add(row, repeat)
 
@@ -109,7 +115,7 @@ async def queue(
 @router.post("", response_model=VideoAnswer, openapi_extra=body_of(Create))
 async def create(request: Request) -> Response:
     """Makes a video of a prompt, and of the pictures or clips of the task that is set."""
-    await as_owner(request, lambda service, owner: None)
+    await check_key(request)
     body = await read_body(request, Create)
 
     def sources(service: Service, owner: str) -> tuple[Task, list[Source]]:
@@ -163,7 +169,7 @@ async def extend(request: Request) -> Response:
 
 async def from_video(request: Request, model: type[Fields], task: Task) -> Response:
     """Queues a video made from the clip in the field `video`."""
-    await as_owner(request, lambda service, owner: None)
+    await check_key(request)
     body: Any = await read_body(request, model)
     return await queue(request, body, lambda service, owner: (task, [service.uploads.find(body.video, owner, "video")]))
 
@@ -171,7 +177,7 @@ async def from_video(request: Request, model: type[Fields], task: Task) -> Respo
 @router.post("/characters", openapi_extra=body_of(Character))
 async def create_character(request: Request) -> Response:
     """Names a clip, with whose first frame later videos may begin. Nothing is learned from it."""
-    await as_owner(request, lambda service, owner: None)
+    await check_key(request)
     body: Any = await read_body(request, Character)
 
     def work(service: Service, owner: str) -> dict[str, Any]:
@@ -211,7 +217,7 @@ async def delete(request: Request, video_id: str) -> Response:
 @router.patch("/{video_id}", response_model=VideoAnswer, openapi_extra=body_of(Change))
 async def change(request: Request, video_id: str) -> Response:
     """Moves a queued video before those of lower priority."""
-    await as_owner(request, lambda service, owner: None)
+    await check_key(request)
     body: Any = await read_body(request, Change)
     return shown(
         await as_owner(request, lambda service, owner: service.jobs.prioritise(video_id, owner, body.priority))
@@ -227,7 +233,13 @@ async def cancel(request: Request, video_id: str) -> Response:
 @router.post("/{video_id}/retry", response_model=VideoAnswer)
 async def retry(request: Request, video_id: str) -> Response:
     """Queues a failed video again."""
-    return shown(await as_owner(request, lambda service, owner: service.jobs.retry(video_id, owner)))
+
+    def work(service: Service, owner: str) -> dict[str, Any]:
+        service.check_queue(owner)
+        service.check_day(owner, service.jobs.get(video_id, owner)["seconds"])
+        return service.jobs.retry(video_id, owner)
+
+    return shown(await as_owner(request, work))
 
 
 @router.get("/{video_id}/content", response_class=FileResponse)
@@ -255,7 +267,7 @@ async def content(
 @router.post("/{video_id}/remix", response_model=VideoAnswer, openapi_extra=body_of(Remix))
 async def remix(request: Request, video_id: str) -> Response:
     """Changes a finished video as another prompt says."""
-    await as_owner(request, lambda service, owner: None)
+    await check_key(request)
     body = await read_body(request, Remix)
 
     def sources(service: Service, owner: str) -> tuple[Task, list[Source]]:

@@ -15,10 +15,9 @@ from PIL import Image
 from sorajax.media.video import Video
 from sorajax.sampling.loading import load
 from sorajax.server import logs
-from sorajax.server.api import application
 from sorajax.server.engine import Engine
 from sorajax.server.options import ServeOptions
-from sorajax.server.processes import content_of, listen, open_database, webhooks_of
+from sorajax.server.processes import content_of, listen, open_database, uvicorn_config, webhooks_of
 from sorajax.server.service import Service
 from sorajax.server.workers import Worker
 from tests.server.postgres import postgres, program
@@ -56,7 +55,7 @@ def running(options, model=None):
         worker = Worker(database, service.jobs, model(service), options.batch or 1, drain=1.0)
         threading.Thread(target=worker.serve, daemon=True).start()
     listener = listen("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(application(service), log_config=None))
+    server = uvicorn.Server(uvicorn_config(service))
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
     one = Running(options, service, worker, listener.getsockname()[1])

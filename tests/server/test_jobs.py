@@ -7,9 +7,10 @@ import pytest
 
 from sorajax.server import jobs as queue
 from sorajax.server import logs
-from sorajax.server.database import EVENTS, connect, prepare
+from sorajax.server.database import EVENTS, connect
 from sorajax.server.failures import ApiError
 from sorajax.server.jobs import ATTEMPTS, Jobs, Result, new_id
+from sorajax.server.migrations import prepare
 from sorajax.server.options import ServeOptions
 from sorajax.server.workers import Worker
 from tests.server.postgres import new_database
@@ -49,7 +50,7 @@ def test_jobs_come_in_order_and_higher_priority_first(jobs):
 def test_jobs_of_equal_shape_are_batched(jobs):
     for prompt, shape in zip("abcdef", ("x", "y", "x", "", "x", "x"), strict=True):
         jobs.add(job(prompt, shape=shape))
-    assert [[one.prompt for one in jobs.claim("w", 3)] for _ in range(4)] == [["a", "c", "e"], ["b"], ["d"], ["f"]]
+    assert [[one.prompt for one in jobs.claim("w", 3)] for _ in range(4)] == [["a", "c"], ["b"], ["d"], ["e", "f"]]
 
 
 def test_a_job_is_taken_once_by_many_workers(jobs):
@@ -116,7 +117,7 @@ def test_an_owner_sees_only_its_own_jobs(jobs):
         with pytest.raises(ApiError, match=name):
             act(name, "bob")
     assert jobs.page("bob", None, 10, True) == ([], False)
-    assert jobs.usage("alice") == (1, 1.0)
+    assert (jobs.unfinished("alice"), jobs.seconds_today("alice")) == (1, 1.0)
 
 
 def test_finished_videos_expire(jobs, monkeypatch):
@@ -247,3 +248,21 @@ def test_a_full_disk_loses_no_job(database, jobs, tmp_path, monkeypatch):
     assert jobs.get(name, "local")["status"] == "queued"
     worker.sample(jobs.claim(worker.name))
     assert jobs.get(name, "local")["status"] == "completed"
+
+
+def test_seconds_are_counted_until_a_job_fails(jobs):
+    """A video that is deleted stays counted if it was begun; else a limit of seconds a day would not be one."""
+    made, failing, waiting = names([jobs.add(job(prompt)) for prompt in "abc"])
+    jobs.claim("w")
+    jobs.complete("w", made, DONE)
+    jobs.claim("w")
+    assert jobs.seconds_today("local") == 3.0
+    jobs.delete(made, "local")
+    assert jobs.seconds_today("local") == 3.0
+    jobs.fail("w", failing, "server_error", "no")
+    assert jobs.seconds_today("local") == 2.0
+    jobs.retry(failing, "local")
+    assert jobs.seconds_today("local") == 3.0
+    jobs.delete(waiting, "local")
+    jobs.cancel(failing, "local")
+    assert jobs.seconds_today("local") == 1.0

@@ -8,8 +8,9 @@ from collections import Counter
 
 import pytest
 
-from sorajax.server.database import connect, prepare
+from sorajax.server.database import connect
 from sorajax.server.jobs import Jobs
+from sorajax.server.migrations import prepare
 from tests import ROOT
 from tests.server.postgres import new_database
 from tests.server.test_kill import Program, check_served, closed, events  # noqa: F401

@@ -1,13 +1,17 @@
 """Mistakes are answered in the API's shape and name the field; every task has its fields; a request is queued once."""
 
+import errno
 import hashlib
 import json
+import time
 
 import pytest
+from sqlalchemy import event
 
 from sorajax.media.video import Video
+from sorajax.server.options import ServeOptions
 from sorajax.tasks.table import TASKS
-from tests.server.conftest import PROMPT
+from tests.server.conftest import PROMPT, running
 
 WRONG = [
     ({}, "prompt"),
@@ -191,6 +195,44 @@ def test_a_full_disk_is_a_507_and_loses_nothing(idle, picture, monkeypatch):
     assert idle.http.post("/v1/videos", json={"prompt": PROMPT}).status_code == 507
     assert idle.http.post("/v1/files", files={"file": ("a.png", picture)}).status_code == 507
     assert [one["id"] for one in idle.http.get("/v1/videos").json()["data"]] == [first["id"]]
+
+
+def test_a_database_that_cannot_grow_is_a_507_until_it_can(idle):
+    first = idle.http.post("/v1/videos", json={"prompt": PROMPT}).json()
+    large = {"prompt": "a red ball " * 1500}
+    pages = []
+    event.listen(idle.service.database, "checkout", lambda connection, *_: connection.execute(pages[0]))
+    pages[:] = ["PRAGMA max_page_count = 1"]  # SQLite takes the pages that there are
+    answer = idle.http.post("/v1/videos", json=large)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (507, "disk_full")
+    pages[:] = ["PRAGMA max_page_count = 1000000"]
+    second = idle.http.post("/v1/videos", json=large)
+    assert second.status_code == 200
+    assert [one["id"] for one in idle.http.get("/v1/videos").json()["data"]] == [second.json()["id"], first["id"]]
+
+
+def test_a_disk_that_is_full_within_an_upload_is_a_507(idle, picture, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sorajax.server.content.os.fsync", full)
+        answer = idle.http.post("/v1/files", files={"file": ("a.png", picture)})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (507, "disk_full")
+    assert not [path for path in idle.service.content.folder.rglob("*") if path.is_file()]
+    assert idle.http.post("/v1/files", files={"file": ("a.png", picture)}).status_code == 200
+
+
+def test_an_expired_video_has_no_content_and_its_files_are_deleted(tiny_engine, tmp_path):
+    with running(ServeOptions(data=tmp_path, keep_days=1e-6), tiny_engine) as one:
+        video = one.finished(one.http.post("/v1/videos", json={"prompt": PROMPT, "frames": 1}))
+        assert video["expires_at"] is not None
+        time.sleep(0.1)
+        assert one.service.jobs.expire() == 1
+        answer = one.http.get(f"/v1/videos/{video['id']}/content")
+        assert (answer.status_code, answer.json()["error"]["param"]) == (404, "video_id")
+        assert one.service.sweep(older=-10.0) == 3
+        assert one.http.get(f"/v1/videos/{video['id']}").json()["status"] == "completed"
 
 
 def test_a_queued_video_is_moved_cancelled_and_tried_again(idle):

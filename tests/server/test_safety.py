@@ -1,7 +1,9 @@
 """Who may use a server, and what a request may not do."""
 
 import base64
+import json
 import threading
+import time
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -16,6 +18,7 @@ from sorajax.errors import BadRequest
 from sorajax.server import keys, logs
 from sorajax.server.database import KEYS
 from sorajax.server.decoding import Limits, check_file, read_file
+from sorajax.server.jobs import Jobs, Result
 from sorajax.server.options import ServeOptions, parse
 from sorajax.server.processes import open_database
 from sorajax.server.webhooks import Webhooks
@@ -176,6 +179,23 @@ def test_a_folder_is_served_once(tmp_path, capfd):
     assert "another process" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("trusted", [(), ("127.0.0.1",), ("192.0.2.1",)])
+def test_only_a_named_proxy_is_believed(tmp_path, monkeypatch, trusted):
+    seen = []
+    monkeypatch.setattr("sorajax.server.guard.log", lambda event, **values: seen.append(values["client"]))
+    with running(ServeOptions(data=tmp_path, trust_proxy=trusted)) as one:
+        one.http.get("/v1/videos", headers={"X-Forwarded-For": "203.0.113.9"})
+    assert seen[-1] == ("203.0.113.9" if trusted == ("127.0.0.1",) else "127.0.0.1")
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_prompts_are_logged_only_when_the_operator_asks(capfd, monkeypatch, asked):
+    monkeypatch.setattr(logs, "SETTINGS", {"prompts": asked, "quiet": False})
+    logs.log("job started", job="video_1", prompt=PROMPT)
+    line = json.loads(capfd.readouterr().err)
+    assert (line["job"], line.get("prompt")) == ("video_1", PROMPT if asked else None)
+
+
 class Receiver(BaseHTTPRequestHandler):
     """Remembers webhooks; the first is refused."""
 
@@ -191,13 +211,42 @@ class Receiver(BaseHTTPRequestHandler):
         pass
 
 
+def receiving():
+    """A server that receives webhooks, and its class."""
+    receiver = type("OneReceiver", (Receiver,), {})
+    http = HTTPServer(("127.0.0.1", 0), receiver)
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    return http, receiver
+
+
+def test_a_server_tells_its_webhook_of_each_ending(tmp_path, tiny_engine, monkeypatch):
+    monkeypatch.setenv("SORAJAX_WEBHOOK_SECRET", SECRET)
+    monkeypatch.setattr("sorajax.server.webhooks.WAITS", (0, 0))
+    monkeypatch.setattr("sorajax.server.webhooks.LOOKED", 0.05)
+    http, receiver = receiving()
+    options = ServeOptions(data=tmp_path, webhook=f"http://127.0.0.1:{http.server_port}/hook")
+    with running(options, tiny_engine) as one:
+        made = one.finished(one.http.post("/v1/videos", json={"prompt": PROMPT, "frames": 1}))["id"]
+        film = one.http.post("/v1/videos", json={"prompt": PROMPT, "seconds": 60}).json()["id"]
+        assert one.http.post(f"/v1/videos/{film}/cancel").status_code == 200
+        until = time.monotonic() + 10
+        while len(receiver.received) < 3:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+    http.shutdown()
+    events = [json.loads(body) for body, _ in receiver.received]
+    assert {(event["type"], event["data"]["id"]) for event in events} == {
+        ("video.completed", made),
+        ("video.failed", film),
+    }
+    for body, headers in receiver.received:
+        openai.OpenAI(api_key="x").webhooks.verify_signature(body, headers, secret=SECRET)
+
+
 def test_webhooks_are_signed_as_the_client_verifies_them(tmp_path, monkeypatch):
     logs.SETTINGS["quiet"] = True
     monkeypatch.setattr("sorajax.server.webhooks.WAITS", (0, 0))
-    http = HTTPServer(("127.0.0.1", 0), Receiver)
-    threading.Thread(target=http.serve_forever, daemon=True).start()
-    from sorajax.server.jobs import Jobs, Result
-
+    http, receiver = receiving()
     jobs = Jobs(open_database(tmp_path, None), webhooks=True)
     webhooks = Webhooks(jobs.engine, f"http://127.0.0.1:{http.server_port}/hook", SECRET)
     name = jobs.add(job("a"))["id"]
@@ -207,8 +256,8 @@ def test_webhooks_are_signed_as_the_client_verifies_them(tmp_path, monkeypatch):
         for _ in range(3):
             webhooks.send_due(client)
     http.shutdown()
-    assert len(Receiver.received) == 2, "once more after the refusal, and no further time"
-    body, headers = Receiver.received[1]
+    assert len(receiver.received) == 2, "once more after the refusal, and no further time"
+    body, headers = receiver.received[1]
     event = openai.OpenAI(api_key="x").webhooks
     event.verify_signature(body, headers, secret=SECRET)
     with pytest.raises(openai.InvalidWebhookSignatureError):

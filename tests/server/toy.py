@@ -42,7 +42,7 @@ def toy_worker(options, database=None):
     data = options.data
     database = database or open_database(data, options.database)
     jobs = Jobs(database, options.keep_days)
-    return Worker(database, jobs, Toy(content_of(options), data / "windows"), options.batch or 1, drain=5.0)
+    return Worker(database, jobs, Toy(content_of(options), data / "windows"), options.batch or 1, options.drain)
 
 
 def job(prompt: str, **more) -> dict:

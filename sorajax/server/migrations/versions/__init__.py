@@ -1,0 +1,1 @@
+"""Migrations, each named by what it adds."""
