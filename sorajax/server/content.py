@@ -15,6 +15,7 @@ from sorajax.errors import BadRequest
 
 NAME = re.compile(r"[0-9a-f]{64}\.[a-z0-9]{1,5}")
 BLOCK = 2**20
+COPY_SECONDS = 3600.0  # for which a copy of a remote file is kept after its last use
 
 
 class Content:
@@ -53,21 +54,49 @@ class Content:
             os.replace(temporary, path)
         finally:
             Path(temporary).unlink(missing_ok=True)
-        if self.remote:
-            self.files.put_file(str(path), f"{self.root}/{name}")
+        if self.remote and not self._is_stored(name, size):
+            self._upload(path, f"{self.root}/{name}")
         return name
+
+    def _upload(self, path: Path, target: str) -> None:
+        try:
+            self.files.put_file(str(path), target)
+        except FileNotFoundError:  # some addresses have folders
+            self.files.makedirs(self.root, exist_ok=True)
+            self.files.put_file(str(path), target)
+
+    def _is_stored(self, name: str, size: int) -> bool:
+        """Whether a file is at the address already: others may be reading it."""
+        try:
+            return bool(self.files.size(f"{self.root}/{name}") == size)
+        except FileNotFoundError:
+            return False
 
     def path(self, name: str) -> Path:
         """Path of a file on this machine. Raises FileNotFoundError."""
         path = self._local(name)
-        if self.remote and not path.exists():
-            path.parent.mkdir(exist_ok=True)
-            part = path.with_name(f".{name}.{os.getpid()}")
-            self.files.get_file(f"{self.root}/{name}", str(part))
-            os.replace(part, path)
+        if self.remote and path.exists():
+            path.touch()
+        elif self.remote:
+            self._fetch(name, path)
         if not path.is_file():
             raise FileNotFoundError(f"{name} is not stored")
         return path
+
+    def _fetch(self, name: str, path: Path) -> None:
+        """Copies a file from the address, whole or not at all. Raises FileNotFoundError."""
+        path.parent.mkdir(exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=".put.", dir=self.folder)
+        os.close(handle)
+        try:
+            self.files.get_file(f"{self.root}/{name}", temporary)
+            with open(temporary, "rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            if not name.startswith(digest):
+                raise FileNotFoundError(f"{name} is stored in part")
+            os.replace(temporary, path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
 
     def delete_others(self, names: Collection[str], older: float = 600.0) -> int:
         """Deletes files whose names are not among `names` and that are `older` seconds old; returns how many."""
@@ -80,11 +109,23 @@ class Content:
             if path.stat().st_mtime < before:
                 path.unlink(missing_ok=True)
         if self.remote:
-            for entry in self.files.ls(self.root, detail=False):
+            self.forget_copies()
+            entries = self.files.ls(self.root, detail=False) if self.files.isdir(self.root) else []
+            for entry in entries:
                 name = entry.rpartition("/")[2]
                 if NAME.fullmatch(name) and name not in names and self.files.modified(entry).timestamp() < before:
                     self.files.rm_file(entry)
         return count
+
+    def forget_copies(self, older: float = COPY_SECONDS) -> None:
+        """Deletes this machine's copies of remote files that were not used for `older` seconds."""
+        before = time.time() - older
+        for path in self.folder.glob("*/*") if self.remote else ():
+            try:
+                if path.stat().st_mtime < before:
+                    path.unlink()
+            except FileNotFoundError:  # another process has deleted it
+                continue
 
     def free_bytes(self) -> int:
         """Free space of the disk."""

@@ -27,6 +27,7 @@ from sorajax.tasks.table import TASKS
 
 SPRITES, COLUMNS = 16, 4
 SPRITE_WIDTH = 160  # pixels, at most
+MOST_PROGRAMS = 100  # compiled ones in memory; jax's cache on disk has all of them
 
 Report = Callable[[float], None]
 """Takes the share of the work that is done, 0 to 1. Its exception ends the sampling."""
@@ -115,6 +116,7 @@ class Engine:
         """Samples jobs, several if they have one shape, and yields each when its files are stored. Raises what
         `report` raises, BadRequest for a request that the model cannot meet, OSError for a full disk."""
         first, task = jobs[0], TASKS[jobs[0].task]
+        self._bound()
         request = Request(**{**first.spec["request"], "prompts": tuple(first.spec["request"]["prompts"])})
         if len(jobs) > 1:
             settings = [job.spec["request"] for job in jobs]
@@ -128,6 +130,13 @@ class Engine:
             videos = task.run(self.pipeline, request, inputs, self._options(first, inputs), stores)
             for job, video in zip(jobs, videos, strict=True):
                 yield job, self._stored(job, video, Path(folder))
+
+    def _bound(self) -> None:
+        """Keeps memory and disk bounded, however many shapes are asked for and files are used."""
+        self.content.forget_copies()
+        compiled = self.pipeline.codec.programs.compiled
+        if len(compiled) > MOST_PROGRAMS:
+            compiled.clear()
 
     def _inputs(self, job: Job, folder: Path) -> list[Any]:
         """The inputs of a job's task: videos, or scenes, whose pictures are written to `folder`."""

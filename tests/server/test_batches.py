@@ -1,0 +1,93 @@
+"""Jobs of equal shape are sampled together, and a queue of mixed shapes compiles each program once."""
+
+import jax
+import numpy as np
+import pytest
+
+from sorajax.media.video import Video
+from sorajax.server import engine as at_work
+from sorajax.server import logs
+from sorajax.server.content import Content
+from sorajax.server.decoding import Limits
+from sorajax.server.engine import Engine
+from sorajax.server.jobs import Jobs
+from sorajax.server.processes import open_database
+from sorajax.server.workers import Worker
+from tests.server.toy import job
+
+COMPILED = "/jax/core/compile/backend_compile_duration"
+
+
+@pytest.fixture
+def engine(pipeline, tmp_path):
+    logs.SETTINGS["quiet"] = True
+    return Engine(pipeline, Content(tmp_path / "content"), tmp_path / "windows", Limits())
+
+
+@pytest.fixture
+def jobs(tmp_path):
+    return Jobs(open_database(tmp_path, None))
+
+
+def add(jobs, prompt, seed, steps=2):
+    request = {"prompts": [prompt], "seed": seed, "frames": 5, "steps": steps}
+    return jobs.add(job(prompt, spec={"request": request, "inputs": [], "options": {}}, shape=f"{steps} steps"))["id"]
+
+
+def work(jobs, engine, batch):
+    """Samples until the queue is empty; returns the number of jobs of each round."""
+    worker, rounds = Worker(jobs.engine, jobs, engine, batch), []
+    while found := jobs.claim(worker.name, batch):
+        rounds.append(len(found))
+        worker.sample(found)
+    return rounds
+
+
+@pytest.fixture
+def compilations():
+    """The times of all programs that are compiled from now on."""
+    times = []
+
+    def listen(event, seconds, **_):
+        if event == COMPILED:
+            times.append(seconds)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    return times
+
+
+def test_jobs_that_are_sampled_together_are_the_videos_they_are_alone(jobs, engine):
+    wishes = [(f"a {colour} ball bounces", seed) for seed, colour in enumerate(("red", "blue", "green"))]
+    together = [add(jobs, *wish) for wish in wishes]
+    assert work(jobs, engine, batch=4) == [2, 1]
+    alone = [add(jobs, *wish) for wish in wishes]
+    assert work(jobs, engine, batch=1) == [1, 1, 1]
+    for one, other, (prompt, seed) in zip(together, alone, wishes, strict=True):
+        videos = [Video.load(engine.content.path(jobs.get(name, "local")["file"])) for name in (one, other)]
+        assert videos[0].metadata == videos[1].metadata
+        assert (videos[0].metadata["prompt"], videos[0].metadata["seed"]) == (prompt, seed)
+        np.testing.assert_allclose(videos[0].frames.astype(int), videos[1].frames.astype(int), atol=3)
+
+
+def test_a_queue_of_mixed_shapes_compiles_each_program_once(jobs, engine, compilations):
+    def queue():
+        for seed, steps in enumerate((1, 3, 1, 3, 1, 3, 1)):
+            add(jobs, "a red ball bounces", seed, steps)
+
+    queue()
+    assert work(jobs, engine, batch=2) == [2, 2, 2, 1]
+    programs, compiled = len(engine.pipeline.codec.programs.compiled), len(compilations)
+    assert compiled, "the first round of a shape compiles"
+    queue()
+    queue()
+    assert work(jobs, engine, batch=2) == [2] * 7
+    assert len(compilations) == compiled
+    assert len(engine.pipeline.codec.programs.compiled) == programs
+
+
+def test_programs_do_not_pile_up(jobs, engine, monkeypatch):
+    monkeypatch.setattr(at_work, "MOST_PROGRAMS", 2)
+    for steps in range(1, 5):
+        add(jobs, "a red ball bounces", 0, steps)
+    work(jobs, engine, batch=1)
+    assert len(engine.pipeline.codec.programs.compiled) <= 2 + 3, "those of one job more"
