@@ -1,0 +1,55 @@
+"""Options of the real program that open the model: adapters and a mesh, as `sorajax.sample` has them."""
+
+import jax
+import numpy as np
+import pytest
+
+from sorajax.commands.serve import main
+from sorajax.media.video import Video
+from sorajax.models.sora import init_dit
+from sorajax.pretrained.lora import TARGETS, init_adapters, save_lora
+from tests.conftest import TINY
+from tests.server.conftest import PROMPT, Running
+from tests.server.test_kill import Program, closed  # noqa: F401
+
+pytestmark = pytest.mark.slow
+
+
+def made(data, *options):
+    """The video of a request, made by the program with these options on eight devices."""
+    data.mkdir()
+    program = Program("sorajax.serve", data, *options)
+    http = program.http
+    while http.get("/readyz").status_code != 200:
+        assert program.process.poll() is None
+    video = Running.finished(program, http.post("/v1/videos", json={"prompt": PROMPT, "frames": 5, "seed": 1}))
+    assert video["status"] == "completed", video["error"]
+    path = data / "clip.mp4"
+    path.write_bytes(http.get(f"/v1/videos/{video['id']}/content").content)
+    program.end()
+    return Video.load(path)
+
+
+def test_adapters_and_a_mesh_are_those_of_the_command_line(tiny_model, tmp_path):
+    shapes = jax.eval_shape(lambda key: init_dit(TINY.dit, key), jax.random.key(0))
+    adapters = init_adapters(shapes, 2, TARGETS, jax.random.key(0))
+    rng = np.random.default_rng(0)
+    adapters = jax.tree.map(lambda leaf: rng.normal(0, 0.5, leaf.shape).astype(np.float32), adapters)
+    save_lora(tmp_path / "a.safetensors", adapters, TINY.dit, 2.0)
+    adapter, model = f"{tmp_path / 'a.safetensors'}:0.5", ("--model", str(tiny_model))
+    plain = made(tmp_path / "plain", *model, "--mesh", "data=8")
+    meshed = made(tmp_path / "meshed", *model, "--mesh", "data=2,seq=4")
+    adapted = made(tmp_path / "adapted", *model, "--mesh", "data=8", "--lora", adapter)
+    np.testing.assert_allclose(plain.frames.astype(int), meshed.frames.astype(int), atol=3)
+    assert plain.metadata == meshed.metadata
+    assert adapted.metadata["adapters"] == [adapter]
+    assert np.abs(plain.frames.astype(int) - adapted.frames.astype(int)).max() > 3
+
+
+@pytest.mark.parametrize("options", [("--mesh", "data=3"), ("--lora", "missing.safetensors"), ("--model", "missing")])
+def test_a_model_that_cannot_be_opened_ends_the_program_with_one_line(tiny_model, tmp_path, capfd, options):
+    given = options if "--model" in options else ("--model", str(tiny_model), *options)
+    assert main(["--data", str(tmp_path), "--port", "0", *given]) == 1
+    lines = [line for line in capfd.readouterr().err.splitlines() if not line.startswith("{")]
+    assert len(lines) == 1
+    assert lines[0].startswith("sorajax: the model cannot be opened")
