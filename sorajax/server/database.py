@@ -29,6 +29,7 @@ from sqlalchemy import (
 
 METADATA = MetaData()
 DURABLE = "FULL"  # what SQLite has committed is on the disk
+THREADS = 40  # that answer requests: opening a connection takes longer than a query
 NUMBER = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts by itself only in an Integer
 
 VIDEOS = Table(
@@ -154,7 +155,8 @@ def connect(address: str | Path) -> Engine:
     """The database at an address: a file of SQLite, or postgresql://USER:PASSWORD@HOST/NAME."""
     text = str(address)
     if "://" not in text:
-        engine = create_engine(f"sqlite:///{text}", pool_size=20, max_overflow=40, connect_args={"timeout": 30})
+        settings = {"pool_size": THREADS, "max_overflow": THREADS, "pool_use_lifo": True}
+        engine = create_engine(f"sqlite:///{text}", connect_args={"timeout": 30}, **settings)
         event.listen(engine, "connect", partial(_prepare_sqlite, DURABLE))
         return engine
     if text.startswith("postgresql://"):
