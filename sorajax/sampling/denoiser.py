@@ -100,10 +100,10 @@ class Denoiser:
     ) -> State:
         """The sampler's state after one transformer's evaluations, a program that is compiled once for these shapes."""
         config = replace(self.config, dit=replace(self.config.dit, unroll=1))  # a loop compiles sooner, runs as fast
-        report = self.bar.report if self.bar.visible else None
+        watch = self.bar.watch if self.bar.visible else None
         sampler = SAMPLERS[settings.sampler]
         function = partial(
-            sample_latents, config, sampler, settings.guided, report, cycle=cycle, ranges=ranges, cache=cache
+            sample_latents, config, sampler, settings.guided, watch, cycle=cycle, ranges=ranges, cache=cache
         )
         shapes = tuple(jax.tree.leaves(jax.tree.map(lambda x: (np.shape(x), jnp.result_type(x)), (conditions, state))))
         structure = jax.tree.structure((conditions, state))
@@ -113,7 +113,7 @@ class Denoiser:
             structure,
             settings.sampler,
             settings.guided,
-            report is None,
+            watch is None,
             cycle,
             ranges,
             cache,

@@ -27,7 +27,6 @@ from sorajax.models.vae import VAE, VAEConfig, stream_encode
 from sorajax.models.velocity import read_once, velocity_of
 from sorajax.models.vision import Vision, VisionConfig
 from sorajax.sampling.conditions import Conditions
-from sorajax.sampling.progress import reporting
 
 Result = TypeVar("Result")
 MAX_WHOLE_PIXELS = 2**20
@@ -68,7 +67,7 @@ def sample_latents(
     config: SoraConfig,
     sampler: Sampler,
     guided: bool,
-    report: Callable | None,
+    watch: Callable[[Velocity], Velocity] | None,
     params: dict[str, Any],
     conditions: Conditions,
     state: State | None = None,
@@ -81,7 +80,7 @@ def sample_latents(
 
     params: of the transformer, or of one of two experts. guided: whether the context has negative prompts. ranges:
     which evaluations these parameters make. cache: see `diffusion.caching`. state: of the sampler after the expert
-    before. report: called with the time of each evaluation.
+    before. watch: wraps the velocity, to report its evaluations.
     """
     b, *shape = conditions.known.latent.shape
     noise = jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), shape))(conditions.seeds)
@@ -96,7 +95,7 @@ def sample_latents(
         is_guided = guided and is_guided
         text = read if is_guided else read.of_first(b)
         velocity = conditioned(config, is_guided, {"params": params}, text, conditions, noise, cycle)
-        velocity = velocity if report is None else reporting(velocity, report)
+        velocity = velocity if watch is None else watch(velocity)
         part = tuple(row[first:stop] for row in rows)
         if cache is None:
             state = sampler.advance(velocity, state, part)

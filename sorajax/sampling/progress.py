@@ -44,6 +44,10 @@ class Bar:
         """Whether stderr is a terminal."""
         return sys.stderr.isatty()
 
+    def watch(self, velocity: Velocity) -> Velocity:
+        """The same velocity, whose evaluations move the bar."""
+        return reporting(velocity, self.report)
+
     def open(self, samplings: int, times: Float[np.ndarray, " steps+1"]) -> None:
         """Draws an empty bar for that many samplings along the same times. Compilation before the first report does not
         count in its times."""
