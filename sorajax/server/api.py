@@ -19,6 +19,8 @@ from sorajax.server.guard import Guard
 from sorajax.server.logs import log
 from sorajax.server.metrics import Metrics, Queue
 from sorajax.server.service import Service
+from sorajax.server.studio import about, details, favourites, previews, queue
+from sorajax.server.studio.page import add_page
 from sorajax.server.videos import as_owner
 from sorajax.server.workers import is_full
 
@@ -39,10 +41,13 @@ def application(service: Service) -> Any:
 
     app = FastAPI(title="sorajax", version=__version__, description=ABOUT, docs_url=None, redoc_url=None, lifespan=life)
     app.state.service = service
-    queue = Queue(service.jobs.counts, lambda: len(service.living()), service.content.free_bytes)
-    app.state.metrics = Metrics(queue)
+    counted = Queue(service.jobs.counts, lambda: len(service.living()), service.content.free_bytes)
+    app.state.metrics = Metrics(counted)
     for router in (videos.router, files.router, health):
         app.include_router(router)
+    for studio in (about, details, favourites, previews, queue):
+        app.include_router(studio.router)
+    add_page(app)
     app.add_exception_handler(ApiError, answer_api_error)
     app.add_exception_handler(RequestValidationError, answer_wrong_parameter)
     app.add_exception_handler(HTTPException, answer_http_error)

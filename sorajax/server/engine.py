@@ -1,28 +1,33 @@
 """A model at work: jobs become files, through the tasks that `sorajax.tasks` and the command line use."""
 
+import io
 import math
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float, UInt8
 
+from sorajax.diffusion.fixed_frames import Velocity
 from sorajax.errors import Note
 from sorajax.media.video import Film, Video, sidecar
 from sorajax.models.folder import to_json
 from sorajax.sampling.pipeline import Pipeline
 from sorajax.sampling.pixels import fit_mask
+from sorajax.sampling.preview import colour_map, data_estimate
 from sorajax.sampling.progress import Bar
 from sorajax.sampling.request import Request, StoryboardScene, parse_span
 from sorajax.sampling.store import WindowStore
 from sorajax.server.content import Content
 from sorajax.server.decoding import Limits, read_file
 from sorajax.server.jobs import Job, Result
+from sorajax.server.studio.previews import Previews
 from sorajax.tasks.table import TASKS
 
 SPRITES, COLUMNS = 16, 4
@@ -39,6 +44,7 @@ class Steps(Bar):
     def __init__(self) -> None:
         super().__init__()
         self.report_share: Report | None = None
+        self.show: Callable[[Any], None] | None = None
         self.stopped: BaseException | None = None
         self.total = 1
 
@@ -46,6 +52,22 @@ class Steps(Bar):
     def visible(self) -> bool:
         """Always: programs with and without reports differ, and each is compiled once."""
         return True
+
+    def watch(self, velocity: Velocity) -> Velocity:
+        """The same velocity, whose evaluations report the step, and what the latents look like by then."""
+        moving = super().watch(velocity)
+
+        def wrapped(x: Float[Array, "b t h w c"], time: Float[Array, "b t"], *until: Float[Array, "b t"]) -> Any:
+            found = moving(x, time, *until)
+            jax.debug.callback(self.look, data_estimate(x, time, found))
+            return found
+
+        return moving if self.show is None else wrapped
+
+    def look(self, latents: Float[np.ndarray, "b t h w c"]) -> None:
+        """Shows latents."""
+        if self.show is not None:
+            self.show(latents)
 
     def open(self, samplings: int, times: Float[np.ndarray, " steps+1"]) -> None:
         self.times, self.before, self.total = np.asarray(times), 0, max(1, samplings * (len(times) - 1))
@@ -95,10 +117,17 @@ class FilmStores:
 class Engine:
     """A pipeline, and where its inputs and results are."""
 
-    def __init__(self, pipeline: Pipeline, content: Content, windows: Path, limits: Limits):
-        """windows: folder of the windows of unfinished films."""
+    def __init__(
+        self, pipeline: Pipeline, content: Content, windows: Path, limits: Limits, previews: Previews | None = None
+    ):
+        """windows: folder of the windows of unfinished films. previews: where videos are shown while they are sampled;
+        None shows none."""
         self.pipeline, self.content, self.windows, self.limits = pipeline, content, windows, limits
-        self.steps = Steps()
+        self.steps, self.previews = Steps(), previews
+        if previews is not None:
+            self.colours = colour_map(pipeline.codec, windows.parent)
+            self.steps.show = self._show
+        self.shown: list[str] = []
         pipeline.bar = pipeline.denoiser.bar = self.steps
 
     @property
@@ -122,7 +151,14 @@ class Engine:
             settings = [job.spec["request"] for job in jobs]
             prompts, seeds = (tuple(one["prompts"][0] for one in settings), tuple(one["seed"] for one in settings))
             request = replace(request, prompts=prompts, seed=0, seeds=seeds)
-        with self.steps.reporting(report), warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+        self.shown = [job.id for job in jobs]
+        showing = nullcontext() if self.previews is None else self.previews.during(self.shown)
+        with (
+            showing,
+            self.steps.reporting(report),
+            warnings.catch_warnings(),
+            tempfile.TemporaryDirectory() as folder,
+        ):
             warnings.simplefilter("ignore", Note)
             inputs = self._inputs(first, Path(folder))
             film = task.resumable and (first.task == "storyboard" or self.pipeline.plan(request).in_windows)
@@ -137,6 +173,12 @@ class Engine:
         compiled = self.pipeline.codec.programs.compiled
         if len(compiled) > MOST_PROGRAMS:
             compiled.clear()
+
+    def _show(self, latents: Float[np.ndarray, "b t h w c"]) -> None:
+        """Stores what the jobs in progress look like, if the last time is long enough ago."""
+        if self.previews is not None and self.previews.due:
+            images = [animated(self.colours.colours(np.asarray(one))) for one in latents[: len(self.shown)]]
+            self.previews.put(self.shown[: len(images)], images)
 
     def _inputs(self, job: Job, folder: Path) -> list[Any]:
         """The inputs of a job's task: videos, or scenes, whose pictures are written to `folder`."""
@@ -203,6 +245,16 @@ def write_previews(path: Path, frames: Sequence[Any]) -> tuple[Path, Path]:
         whole.paste(Image.fromarray(frame).resize(size), (number % columns * size[0], number // columns * size[1]))
     whole.save(sheet, quality=90)
     return thumbnail, sheet
+
+
+def animated(frames: UInt8[np.ndarray, "t h w 3"]) -> bytes:
+    """Frames as an animated webp, of a second and a half."""
+    from PIL import Image
+
+    out = io.BytesIO()
+    first, *others = (Image.fromarray(frame) for frame in frames)
+    first.save(out, "webp", save_all=True, append_images=others, duration=1500 // len(frames), loop=0, quality=80)
+    return out.getvalue()
 
 
 def frame_at(path: Path, index: int, fps: float) -> Any:

@@ -18,8 +18,15 @@ QUIET = ("/healthz", "/readyz", "/metrics")
 SECURITY = (
     (b"x-content-type-options", b"nosniff"),
     (b"cross-origin-resource-policy", b"same-origin"),
-    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
 )
+POLICY = b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+STUDIO = "/"
+STUDIO_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; frame-ancestors "
+)
+"""Of the studio's page, with the origins that may show it in a frame."""
 
 
 class Guard:
@@ -31,6 +38,8 @@ class Guard:
         local = options.host in LOOPBACK
         self.names = {*options.allow_host, *(LOOPBACK if local or options.allow_host else ())}
         self.any_name = not local and not options.allow_host
+        self.origins = {origin.rstrip("/") for origin in options.allow_origin}
+        self.studio_policy = f"{STUDIO_POLICY}{' '.join(sorted(self.origins)) or chr(39) + 'none' + chr(39)}".encode()
 
     async def __call__(self, scope: dict[str, Any], receive: Callable, send: Callable) -> None:
         if scope["type"] != "http":
@@ -43,11 +52,13 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": [*message["headers"], *SECURITY]}
+                policy = self.studio_policy if scope["path"] == STUDIO else POLICY
+                headers_sent = [*message["headers"], *SECURITY, (b"content-security-policy", policy)]
+                message = {**message, "headers": headers_sent}
             await send(message)
 
         try:
-            self.check(headers)
+            self.check(headers, scope["path"] == STUDIO and scope["method"] in ("GET", "HEAD"))
             await self.app(scope, self.bounded(receive), sending)
         except ApiError as error:  # before the application has it
             await refuse(sending, error)
@@ -66,16 +77,17 @@ class Guard:
                     client=client,
                 )
 
-    def check(self, headers: dict[bytes, str]) -> None:
+    def check(self, headers: dict[bytes, str], opens_page: bool = False) -> None:
         """Raises ApiError for a request that a web page of another origin makes, for a name that is not this server's,
-        and for a body that is too large."""
+        and for a body that is too large. opens_page: it asks for the studio, to which any page may link."""
         host = headers.get(b"host", "")
         if not self.any_name and hostname(f"//{host}") not in self.names:
             message = f"this server is not '{host[:80]}': start it with --allow-host to serve that name"
             raise ApiError(403, message, None, "host_not_allowed")
         origin = headers.get(b"origin")
-        foreign = origin is not None and urlsplit_or_none(origin) != host
-        if foreign or headers.get(b"sec-fetch-site") in ("cross-site", "same-site"):
+        foreign = origin is not None and urlsplit_or_none(origin) != host and origin not in self.origins
+        crossing = headers.get(b"sec-fetch-site") in ("cross-site", "same-site") and not opens_page
+        if foreign or crossing:
             raise ApiError(403, "web pages of other origins cannot use this server", None, "cross_origin")
         length = headers.get(b"content-length", "0")
         if length.isdecimal() and int(length) > self.most:

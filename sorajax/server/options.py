@@ -1,5 +1,6 @@
 """The options of `python -m sorajax.serve`."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import tyro
 
 from sorajax.errors import BadRequest
 
+ORIGIN = re.compile(r"https?://[\w.*-]+(:\d+|:\*)?")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -47,6 +49,9 @@ class ServeOptions:
     allow_host: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """A name by which clients reach this server, e.g. videos.example.org; may be given several times. On 127.0.0.1
     other names are refused, so that no web page reaches it."""
+    allow_origin: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """An origin whose pages may show the studio in a frame, e.g. http://localhost:8888 of a notebook, or through which
+    it is reached, as a notebook's proxy; may be given several times."""
     trust_proxy: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Address of a reverse proxy whose X-Forwarded headers are believed; may be given several times."""
     image_host: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -83,6 +88,9 @@ def parse(arguments: Sequence[str], description: str | None = None) -> ServeOpti
     )
     if not 0 <= options.port <= 65535:
         raise BadRequest(f"--port {options.port} is not allowed: use 0 to 65535, e.g. 8000")
+    for origin in options.allow_origin:
+        if not ORIGIN.fullmatch(origin):
+            raise BadRequest(f"--allow-origin {origin} is no origin: write e.g. https://notebook.example.org")
     for name in ("max_jobs", "max_upload_mb", "batch", "max_seconds", "max_seconds_a_day", "keep_days"):
         value = getattr(options, name)
         if value is not None and value <= 0:

@@ -32,6 +32,7 @@ from sorajax.server.logs import log
 from sorajax.server.migrations import prepare
 from sorajax.server.options import ServeOptions
 from sorajax.server.service import Service
+from sorajax.server.studio.previews import Previews
 from sorajax.server.webhooks import Webhooks
 
 PROGRAM = (sys.executable, "-m", "sorajax.serve")
@@ -208,7 +209,7 @@ def run_worker(options: ServeOptions) -> int:
         windows = options.data.expanduser() / "windows"
     database = open_database(options.data, options.database)
     limits = Limits(bytes=options.max_upload_mb * 2**20)
-    model = Engine(pipeline, content_of(options), windows, limits)
+    model = Engine(pipeline, content_of(options), windows, limits, Previews(database))
     jobs = Jobs(database, options.keep_days, options.webhook is not None)
     worker = Worker(database, jobs, model, options.batch or (1 if on_cpu else 8), options.drain)
     stop_by_signals(worker)

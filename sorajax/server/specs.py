@@ -92,7 +92,7 @@ def request_of(served: Served, values: Mapping[str, Any], task: Task, scenes: li
         prompt = scenes[0].prompt
     elif not prompt.strip():
         raise invalid('the prompt is empty: describe the video, e.g. "a red ball bounces on a grey floor"', "prompt")
-    if values.get("style"):
+    if values.get("style") and not scenes:  # theirs have it
         prompt = with_style(prompt, values["style"])
     known = {field.name for field in fields(Request)} - {"prompts", "num"}
     settings = {name: value for name, value in values.items() if name in known}

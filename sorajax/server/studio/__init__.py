@@ -1,0 +1,1 @@
+"""The studio: a page that stands on the video API, and the operations that it needs besides. docs/studio.md."""
