@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sorajax.media.video import Video
     from sorajax.sampling.loading import load
+    from sorajax.server.studio.notebook import studio
 
 __version__ = "0.1.0"
-__all__ = ["Video", "__version__", "load"]
+__all__ = ["Video", "__version__", "load", "studio"]
 
 
 def __getattr__(name: str) -> Any:
@@ -29,4 +30,8 @@ def __getattr__(name: str) -> Any:
         from sorajax.media.video import Video
 
         return Video
+    if name == "studio":
+        from sorajax.server.studio.notebook import studio
+
+        return studio
     raise AttributeError(f"module 'sorajax' has no attribute '{name}'")

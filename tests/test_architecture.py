@@ -36,8 +36,8 @@ SHORT = {"errors": 60, "files": 120}
 DOOR, LONGEST = 40, 450
 OBJECTIVE = 150
 """Lines of a file in training/objectives."""
-LAZY = {"sorajax": {"sorajax.sampling.loading", "sorajax.media.video"}}
-"""`sorajax.load` and `sorajax.Video` are imported when asked for."""
+LAZY = {"sorajax": {"sorajax.sampling.loading", "sorajax.media.video", "sorajax.server.studio.notebook"}}
+"""`sorajax.load`, `sorajax.Video` and `sorajax.studio` are imported when asked for."""
 
 
 def modules(source: Path) -> dict[str, Path]:

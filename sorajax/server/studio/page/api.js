@@ -1,4 +1,5 @@
 // The server's API. Addresses are relative to the page, so that a proxy may serve it below any path.
+import { keep as remember, kept } from "./kept.js";
 import { t } from "./text.js";
 
 const KEY = "sorajax.key";
@@ -12,8 +13,8 @@ export class Failure extends Error {
 }
 
 export const address = (path) => new URL(path, document.baseURI).href;
-export const apiKey = () => localStorage.getItem(KEY);
-export const setKey = (key) => (key ? localStorage.setItem(KEY, key) : localStorage.removeItem(KEY));
+export const apiKey = () => kept(KEY);
+export const setKey = (key) => remember(KEY, key || null);
 
 async function ask(path, options = {}) {
   const headers = { ...options.headers };
@@ -58,6 +59,7 @@ export async function create(path, body) {
 }
 
 const blobs = new Map();
+const types = new Map();
 const MOST_BLOBS = 150;
 
 /** An address of something of the server that an element can show; with a key it is fetched first. */
@@ -83,9 +85,14 @@ export async function blobAddress(path, typed = false) {
 async function fetched(path, typed) {
   const blob = await (await ask(path)).blob();
   if (!typed) return URL.createObjectURL(blob);
-  const head = new Uint8Array(await blob.slice(0, 16).arrayBuffer());
-  return URL.createObjectURL(new Blob([blob], { type: typeOf(head) }));
+  const type = typeOf(new Uint8Array(await blob.slice(0, 16).arrayBuffer()));
+  const url = URL.createObjectURL(new Blob([blob], { type }));
+  types.set(url, type);
+  return url;
 }
+
+/** What an address of `blobAddress` holds, e.g. image/png. */
+export const typeAt = (url) => types.get(url);
 
 /** The type of a file that begins with these bytes. */
 export function typeOf(bytes) {

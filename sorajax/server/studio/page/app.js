@@ -4,6 +4,7 @@ import { board } from "./board.js";
 import { compare } from "./compare.js";
 import { button, dialog, fill, h, icon, round } from "./dom.js";
 import { gallery } from "./gallery.js";
+import { keep as remember, kept } from "./kept.js";
 import { make } from "./make.js";
 import { queue } from "./queue.js";
 import { read, to } from "./route.js";
@@ -42,13 +43,13 @@ function frame() {
 }
 
 function setTheme(name) {
-  localStorage.setItem(THEME, name);
+  remember(THEME, name);
   document.documentElement.dataset.theme = name;
 }
 
 function showTheme() {
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  const apply = () => (document.documentElement.dataset.theme = localStorage.getItem(THEME) ?? (dark.matches ? "dark" : "light"));
+  const apply = () => (document.documentElement.dataset.theme = kept(THEME) ?? (dark.matches ? "dark" : "light"));
   dark.addEventListener("change", apply);
   apply();
 }

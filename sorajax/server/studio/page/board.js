@@ -3,6 +3,7 @@ import { create, shown } from "./api.js";
 import { button, dialog, fill, h, icon, later, round } from "./dom.js";
 import { cost, fromAddress, toAddress, toRequest } from "./form.js";
 import { jobCard } from "./job.js";
+import { keep as remember, kept } from "./kept.js";
 import { mediaOf } from "./media.js";
 import { pickClip, takeFile } from "./pick.js";
 import { note } from "./route.js";
@@ -17,7 +18,7 @@ const DRAFT = "sorajax.board";
 const TASK = "storyboard";
 
 export function board(box, { query, values }) {
-  const begun = query === "" ? localStorage.getItem(DRAFT) ?? "" : query;
+  const begun = query === "" ? kept(DRAFT) ?? "" : query;
   const form = fromAddress(begun);
   form.task = TASK;
   let film = values.get("film") ?? new URLSearchParams(begun).get("film");
@@ -39,7 +40,7 @@ export function board(box, { query, values }) {
     query.delete("task");
     if (film) query.set("film", film);
     if (box.isConnected) note("board", [], query.toString());
-    localStorage.setItem(DRAFT, query.toString());
+    remember(DRAFT, query.toString());
   });
   function changed() {
     error.hidden = true;
@@ -193,9 +194,8 @@ export function board(box, { query, values }) {
     fill(stage, player, h("a.button.tight", { href: `#/video/${film}` }, t("board.open")));
   }
 
-  const choices = pills(form, changed, { lengths: false, variations: false });
   const more = moreButton(form, changed);
-  choices.box.append(more.toggle);
+  const choices = pills(form, changed, { lengths: false, variations: false, last: more.toggle });
   box.append(
     h(".head", {}, h("h1", {}, t("place.board")), scale),
     stage,

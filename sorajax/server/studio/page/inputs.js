@@ -110,7 +110,7 @@ export function optionsBox(form, changed) {
       line.set(0, third);
       line.set(1, 2 * third);
     }
-    return line && [h("h3.options-title", {}, t(`option.${kind}`)), line.box];
+    return line && [h("h2.options-title", {}, t(`option.${kind}`)), line.box];
   }
 
   function strengthPart() {
@@ -126,7 +126,7 @@ export function optionsBox(form, changed) {
       changed("option");
     });
     show();
-    return h(".option-strength", {}, h(".row", {}, h("h3.options-title.grow", {}, t("option.strength")), said), slider,
+    return h(".option-strength", {}, h(".row", {}, h("h2.options-title.grow", {}, t("option.strength")), said), slider,
       h(".row.small.soft", {}, h("span.grow", {}, t("strength.low")), h("span", {}, t("strength.high"))));
   }
 
@@ -136,14 +136,14 @@ export function optionsBox(form, changed) {
       const film = form.inputs[0] && (await filmOf(form.inputs[0]).catch(() => null));
       if (!film) return;
       await seek(film, Number((form.options.trim ?? "0").split(":")[0]) + 0.01);
-      fill(holder, h("h3.options-title", {}, t("option.mask")), painter(film, (id) => {
+      fill(holder, h("h2.options-title", {}, t("option.mask")), painter(film, (id) => {
         form.options.mask = id ?? undefined;
         changed("option");
       }, failed));
     };
     const name = form.options.mask;
     if (form.inputs[0]) {
-      fill(holder, h(".row.wrap", {}, h("h3.options-title", {}, t("option.mask")), h("span.small.soft.grow", {}, t(name ? "mask.is" : "mask.none")),
+      fill(holder, h(".row.wrap", {}, h("h2.options-title", {}, t("option.mask")), h("span.small.soft.grow", {}, t(name ? "mask.is" : "mask.none")),
         button(".tight", "edit", t(name ? "mask.new" : "mask.open"), open)));
     }
     return holder;

@@ -5,6 +5,7 @@ import { button, dialog, fill, h, icon, later } from "./dom.js";
 import { blank, cost, fromAddress, fromFields, taskOf, toAddress, toRequest } from "./form.js";
 import { inputsOf, optionsBox } from "./inputs.js";
 import { failedCard, jobCard, reuse } from "./job.js";
+import { keep as remember, kept } from "./kept.js";
 import { metadataOf } from "./mp4.js";
 import { go, note, to } from "./route.js";
 import { moreButton, pills } from "./settings.js";
@@ -18,7 +19,7 @@ const RECENT = 12;
 const dismissed = new Set();
 
 export function make(box, { query }) {
-  const begun = query === "" ? localStorage.getItem(DRAFT) ?? "" : query;
+  const begun = query === "" ? kept(DRAFT) ?? "" : query;
   const form = fromAddress(begun);
   if (form.task === "storyboard") form.task = store.about.tasks[0].name;
   const prompt = h("textarea", {
@@ -68,9 +69,8 @@ export function make(box, { query }) {
     options = optionsBox(form, changed);
     inputs.append(options.box);
     inputs.hidden = !task.inputs.length;
-    choices = pills(form, changed);
     const more = moreButton(form, changed);
-    choices.box.append(more.toggle);
+    choices = pills(form, changed, { last: more.toggle });
     fill(settings, choices.box, more.box);
     const summary = maybe(`task.${task.name}.about`, task.summary);
     fill(told, task.name !== store.about.tasks[0].name && h("p.small.soft", {}, summary));
@@ -78,16 +78,12 @@ export function make(box, { query }) {
 
   const keep = later(250, () => {
     if (box.isConnected) note("make", [], toAddress(form));
-    localStorage.setItem(DRAFT, toAddress({ ...form, change: undefined }));
+    remember(DRAFT, toAddress({ ...form, change: undefined }));
   });
   function changed(what) {
     error.hidden = true;
     if (what === "input") options.refresh();
-    if (what === "seconds") {
-      const toggle = choices.box.querySelector(".more-toggle");
-      choices.show();
-      choices.box.append(toggle);
-    }
+    if (what === "seconds") choices.show();
     showCost();
     keep();
   }
@@ -175,7 +171,7 @@ export function make(box, { query }) {
   }
 
   const compose = h("form.compose", { onsubmit: (event) => (event.preventDefault(), submit()), novalidate: true },
-    change, told, inputs, prompt, settings, error,
+    change, told, prompt, inputs, settings, error,
     h(".row.compose-foot", {}, button(".plain.tight", "code", t("share"), async () => {
       dialog(t("share"), await shareBox(form), { closeLabel: t("close") });
     }), h("span.grow"), price, submitter),

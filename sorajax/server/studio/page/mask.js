@@ -8,7 +8,7 @@ export function painter(film, change, failed) {
   const frame = drawn(film);
   const [width, height] = [frame.width, frame.height];
   const paint = h("canvas.mask-paint", { width, height, tabIndex: 0, role: "application", "aria-label": t("mask.canvas") });
-  const ink = paint.getContext("2d");
+  const ink = paint.getContext("2d", { willReadFrequently: true });
   const cursor = h(".mask-cursor");
   const size = h("input", { type: "range", min: 2, max: 50, value: 16, "aria-label": t("mask.size") });
   let erasing = false;

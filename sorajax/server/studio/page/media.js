@@ -1,5 +1,5 @@
 // Pictures and clips by reference: an id of a video, or of an uploaded file.
-import { blobAddress, get, shown, upload } from "./api.js";
+import { blobAddress, get, shown, typeAt, upload } from "./api.js";
 import { h } from "./dom.js";
 import { isFile } from "./form.js";
 
@@ -8,18 +8,10 @@ const names = new Map();
 /** An element that shows a picture or a clip, and whether it is a clip. */
 export async function mediaOf(reference) {
   const url = isFile(reference) ? await blobAddress(`v1/files/${reference}/content`, true) : await shown(`v1/videos/${reference}/content`);
-  if (isFile(reference)) {
-    const image = h("img", { alt: "", src: url });
-    try {
-      await image.decode();
-      const type = await fetch(url).then((answer) => answer.blob()).then((blob) => blob.type);
-      return { element: image, moving: type === "image/gif", still: type !== "image/gif" && type !== "image/webp" };
-    } catch {
-      // a film
-    }
-  }
+  const type = typeAt(url) ?? "video/mp4";
+  if (type.startsWith("image/")) return { element: h("img", { alt: "", src: url }), moving: type === "image/gif" || type === "image/webp" };
   const film = h("video", { src: url, muted: true, loop: true, playsInline: true, preload: "auto" });
-  return { element: film, moving: true, still: false };
+  return { element: film, moving: true };
 }
 
 /** A loaded film, of which frames can be drawn. Rejects for what a browser cannot play. */

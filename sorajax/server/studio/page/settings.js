@@ -23,8 +23,8 @@ export function numberPill(label, value, put, more = {}) {
   return h("label.pill.number", { title: label }, h("span", {}, label), input);
 }
 
-/** The settings that most requests need. */
-export function pills(form, changed, { lengths = true, variations = true } = {}) {
+/** The settings that most requests need. last: an element after them. */
+export function pills(form, changed, { lengths = true, variations = true, last = null } = {}) {
   const { model, styles } = store.about;
   const task = taskOf(form);
   const box = h(".pills");
@@ -39,7 +39,7 @@ export function pills(form, changed, { lengths = true, variations = true } = {})
       open.has("seconds") && numberPill(t("length"), form.seconds, (value) => put("seconds", value), { min: 0, step: "any" }),
       variations && pill(t("variations"), form.variations, [1, 2, 3, 4, 6, 8].map((n) => [n, t(n === 1 ? "variations.one" : "variations.many", { n })]), (value) => put("variations", Number(value))),
     ];
-    fill(box, parts);
+    fill(box, parts, last);
   }
   function put(name, value) {
     form[name] = value === "" ? undefined : value;

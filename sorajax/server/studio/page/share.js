@@ -50,7 +50,7 @@ export function apiCall(form) {
 /** Both, each with a button that copies it. */
 export async function shareBox(form) {
   const part = (title, text) =>
-    h("section.share", {}, h(".row", {}, h("h3.grow", {}, title), button(".tight", null, t("copy"), async () => {
+    h("section.share", {}, h(".row", {}, h("h2.grow", {}, title), button(".tight", null, t("copy"), async () => {
       try {
         await navigator.clipboard.writeText(text);
         tell(t("copied"));
