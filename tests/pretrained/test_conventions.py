@@ -3,7 +3,7 @@
 from sorajax.pretrained.conventions import known_config
 
 
-def test_each_model_has_the_releases_own_sizes_shift_and_negative_prompt():
+def test_each_release_has_its_sizes_shift_and_negative_prompt():
     small, large = known_config("Wan2.1-T2V-1.3B", "bfloat16"), known_config("Wan2.1-T2V-14B", "bfloat16")
     assert small.sizes == ((480, 832), (832, 480))
     assert (720, 1280) in large.sizes

@@ -24,7 +24,7 @@ from tests.pretrained.folders import all_parts, assert_equal  # noqa: E402
 torch.set_num_threads(1)  # the models are tiny
 
 
-def test_converted_weights_open_as_the_same_and_come_back_as_they_were(saved, tmp_path, capsys):
+def test_converted_weights_load_and_export_unchanged(saved, tmp_path, capsys):
     assert convert.main([str(saved), "--out", str(tmp_path / "fast"), "--dtype", "float32"]) == 0
     assert convert.main([str(tmp_path / "fast"), "--to", "diffusers", "--out", str(tmp_path / "back")]) == 0
     config, parts, tokenizer, name = open_parts(tmp_path / "fast", None)
@@ -44,7 +44,7 @@ def test_converted_weights_open_as_the_same_and_come_back_as_they_were(saved, tm
     assert "exists and is not empty: name a new folder" in capsys.readouterr().err
 
 
-def test_a_conversion_that_did_not_end_is_said_and_done_again(saved, tmp_path, capsys):
+def test_an_incomplete_conversion_is_reported_and_repeated(saved, tmp_path, capsys):
     out = tmp_path / "fast"
     assert convert.main([str(saved), "--out", str(out)]) == 0
     shutil.rmtree(out / "parts" / "text")
@@ -57,7 +57,7 @@ def test_a_conversion_that_did_not_end_is_said_and_done_again(saved, tmp_path, c
     assert sorajax.load(out).name == "fast"
 
 
-def test_converted_weights_open_in_the_type_that_is_asked_for(saved, tmp_path):
+def test_converted_weights_load_in_the_requested_dtype(saved, tmp_path):
     assert convert.main([str(saved), "--out", str(tmp_path / "fast")]) == 0
     kinds = {dtype: sorajax.load(tmp_path / "fast", dtype).params for dtype in (None, "float32")}
     for dtype, params in kinds.items():

@@ -34,7 +34,7 @@ def psnr(one, other):
 
 
 @pytest.mark.parametrize("name", reference.MODELS)
-def test_the_whole_pipeline_agrees_from_the_same_noise(name, tmp_path):
+def test_the_whole_pipeline_equals_the_references_from_the_same_noise(name, tmp_path):
     theirs = reference.MODELS[name]()
     theirs.set_progress_bar_config(disable=True)
     folder = tmp_path / name.split(",")[0]
@@ -87,14 +87,14 @@ def test_the_whole_pipeline_agrees_from_the_same_noise(name, tmp_path):
     assert psnr(ours, np.round(expected * 255)) > 50
 
 
-def test_a_model_without_clocks_makes_loops(saved):
+def test_a_model_without_a_time_per_frame_generates_loops(saved):
     request = Request((PROMPT,), frames=12, height=HEIGHT, width=WIDTH, steps=2)
     (loop,) = tasks.loop(sorajax.load(saved), request)
     assert loop.frames.shape == (12, HEIGHT, WIDTH, 3)
     assert loop.frames.std() > 1
 
 
-def test_bfloat16_errs_no_more_than_the_references_own(saved):
+def test_bfloat16_error_is_at_most_the_references(saved):
     """The transformer in bfloat16, each against its own float32."""
     from sorajax.models.dit import DiT
 
@@ -113,7 +113,7 @@ def test_bfloat16_errs_no_more_than_the_references_own(saved):
     assert np.abs(np.moveaxis(ours, -1, 1) - exact).mean() <= theirs_off
 
 
-def test_one_of_two_experts_is_in_memory_at_a_time(tmp_path, monkeypatch):
+def test_only_one_expert_is_in_memory_where_both_do_not_fit(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "activation_bytes", lambda *_: 0)  # more than the weights of a model this small
     reference.silent(reference.MODELS["Wan2.2-T2V-A14B"]).save_pretrained(tmp_path)
     pipeline = sorajax.load(tmp_path)
@@ -133,7 +133,7 @@ def test_one_of_two_experts_is_in_memory_at_a_time(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("bits", ["int8", "fp8"])
-def test_weights_of_8_bits_are_made_small_while_they_are_read(bits, tmp_path):
+def test_weights_are_quantized_while_they_are_loaded(bits, tmp_path):
     reference.text_to_video().save_pretrained(tmp_path)
     whole, small = sorajax.load(tmp_path), sorajax.load(tmp_path, quantize=bits)
     assert small.params["dit"]["blocks"]["feed_forward"]["up"]["kernel"].qvalue.dtype.itemsize == 1

@@ -53,7 +53,7 @@ def test_an_exported_image_model_runs_in_the_reference(tmp_path):
     np.testing.assert_allclose(*made, atol=1e-5)
 
 
-def test_norms_that_nothing_computes_are_not_read(tmp_path):
+def test_unused_norms_of_an_image_model_are_not_read(tmp_path):
     """The files of Wan 2.1's image-to-video models hold them, and the reference ignores them."""
     folder = tmp_path / "i2v"
     reference.silent(reference.MODELS["Wan2.1-I2V"]).save_pretrained(folder)
@@ -65,7 +65,7 @@ def test_norms_that_nothing_computes_are_not_read(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, sorajax.load(folder).params["dit"], before)
 
 
-def test_an_image_model_wants_an_image(tmp_path):
+def test_an_image_model_refuses_a_request_without_an_image(tmp_path):
     reference.silent(reference.MODELS["Wan2.2-I2V-A14B"]).save_pretrained(tmp_path / "i2v")
     pipeline = sorajax.load(tmp_path / "i2v")
     with pytest.raises(BadRequest, match="i2v goes on from a picture, or from a clip's end: say --image"):

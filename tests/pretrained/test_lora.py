@@ -54,7 +54,7 @@ def model(request):
     return request.param, params, partial(init_adapters, params, 3, TARGETS)
 
 
-def test_new_adapters_change_nothing_and_merged_ones_add_their_product(model):
+def test_a_new_adapter_is_zero_and_a_merged_one_adds_its_product(model):
     config, params, new = model
     adapters = new(jax.random.key(1))
     jax.tree.map(np.testing.assert_array_equal, adapted(params, adapters), params)
@@ -74,7 +74,7 @@ def test_new_adapters_change_nothing_and_merged_ones_add_their_product(model):
 
 
 @pytest.mark.parametrize("targets", [TARGETS, ".*"])
-def test_adapters_beside_weights_compute_what_merged_ones_do(model, targets):
+def test_an_unmerged_adapter_equals_a_merged_one(model, targets):
     config, params, _ = model
     adapters = jax.tree.map(lambda x: x / 4, random(init_adapters(params, 3, targets, jax.random.key(1))))
     rng = np.random.default_rng(3)
@@ -87,7 +87,7 @@ def test_adapters_beside_weights_compute_what_merged_ones_do(model, targets):
     assert float(jnp.abs(beside - alone).max()) > 0.01 * scale
 
 
-def test_a_light_adapter_is_felt_by_weights_of_few_bits():
+def test_a_small_adapter_changes_quantized_weights():
     """Of a change of a tenth of their last bit, in the sum of many inputs, and not as nearest rounding leaves it."""
     rng = np.random.default_rng(0)
     kernel = jnp.asarray(rng.standard_normal((512, 256)), jnp.bfloat16)
@@ -116,7 +116,7 @@ def test_two_adapters_add_and_their_order_does_not_matter(model):
     jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), first, adapted(adapted(params, two, 2.0), one, 0.5))
 
 
-def test_a_file_holds_what_was_saved_with_alpha_in_it(model, tmp_path):
+def test_a_saved_adapter_loads_with_alpha_folded_in(model, tmp_path):
     config, params, new = model
     adapters = random(new(jax.random.key(1)))
     save_lora(tmp_path / "a.safetensors", adapters, config, alpha=6.0)
@@ -156,7 +156,7 @@ def other_names(tensors, prefix):
 
 
 @pytest.mark.parametrize("prefix", ["diffusion_model.", "lora_unet_", "lora_unet__", "lycoris_"])
-def test_other_trainers_names_are_read(model, tmp_path, prefix):
+def test_tensor_names_of_other_trainers_are_read(model, tmp_path, prefix):
     config, params, new = model
     adapters = random(new(jax.random.key(1)))
     save_lora(tmp_path / "a.safetensors", adapters, config, alpha=3.0)
@@ -178,7 +178,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("stored", OTHERS)
-def test_differences_are_added_to_what_they_are_of(model, tmp_path, stored):
+def test_diff_tensors_are_added_to_their_weights(model, tmp_path, stored):
     config, params, _ = model
     theirs, size = OTHERS[stored]
     difference = np.random.default_rng(3).standard_normal(size, np.float32)
@@ -198,7 +198,7 @@ def test_differences_are_added_to_what_they_are_of(model, tmp_path, stored):
         ("pipe.dit.blocks.1.ffn.0", "blocks.1.ffn.net.0.proj", (3, 40), (56, 3)),
     ],
 )
-def test_adapters_of_every_layer_are_read_and_their_biases(model, tmp_path, layer, theirs, a, b):
+def test_adapters_of_every_layer_and_bias_are_read(model, tmp_path, layer, theirs, a, b):
     config, params, _ = model
     rng = np.random.default_rng(4)
     down, up, bias = (rng.standard_normal(size, np.float32) for size in (a, b, b[:1]))
@@ -214,7 +214,7 @@ def test_adapters_of_every_layer_are_read_and_their_biases(model, tmp_path, laye
     jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), adapted(params, adapters, 0.5), wanted)
 
 
-def test_layers_that_read_a_picture_are_left_out_of_a_model_without_them(tmp_path):
+def test_adapters_of_image_layers_are_skipped_by_a_text_model(tmp_path):
     notes, matrix = [], np.ones((2, 40), np.float32)
     names = ["diffusion_model.blocks.0.cross_attn.k_img", "lora_unet_blocks_0_cross_attn_v_img", "blocks.0.attn1.to_q"]
     pairs = {"lora_down.weight": matrix, "lora_up.weight": matrix.T.copy()}
@@ -229,7 +229,7 @@ def test_layers_that_read_a_picture_are_left_out_of_a_model_without_them(tmp_pat
     assert {f"{image}/k/a", f"{image}/v/b", "image_in/norm_in/scale"} <= set(found)
 
 
-def test_a_change_of_a_first_layer_for_other_channels_is_left_out(model, tmp_path):
+def test_a_patch_embedding_of_other_channels_is_skipped(model, tmp_path):
     """Files for models of text hold the first layer whole, and are used with models of pictures."""
     notes, matrix, size = [], np.ones((2, 40), np.float32), (40, 36, 1, 2, 2)
     pair = {"blocks.0.attn1.to_q.lora_A.weight": matrix, "blocks.0.attn1.to_q.lora_B.weight": matrix.T.copy()}
@@ -244,7 +244,7 @@ def test_a_change_of_a_first_layer_for_other_channels_is_left_out(model, tmp_pat
 
 
 @pytest.mark.parity
-def test_a_file_of_torch_and_one_for_the_second_expert_alone(tmp_path):
+def test_torch_files_and_second_expert_files_are_read(tmp_path):
     torch = pytest.importorskip("torch", reason="the parity extra is not installed")
     layer = "blocks.0.attn1.to_q.lora_"
     pair = {f"{layer}A.weight": torch.ones(2, 40), f"{layer}B.weight": torch.ones(40, 2)}
@@ -258,7 +258,7 @@ def test_a_file_of_torch_and_one_for_the_second_expert_alone(tmp_path):
     assert np.all(low["blocks"]["self_attention"]["q"]["b"][0] == 3)
 
 
-def test_which_expert_a_file_is_for(tmp_path, capsys):
+def test_a_file_name_states_its_expert(tmp_path, capsys):
     """Of two files that are named alike each is for its own; else the name must say so, or both are told."""
 
     def made(*names):
@@ -281,7 +281,7 @@ def test_which_expert_a_file_is_for(tmp_path, capsys):
     assert "was trained for one of two experts (low)" in capsys.readouterr().err
 
 
-def test_a_file_of_the_hub_is_fetched(tmp_path, monkeypatch):
+def test_an_adapter_on_the_hub_is_downloaded(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *names: asked.append(names) or tmp_path / "a")
     assert adapter_file(Path("someone/loras/wan/style.safetensors")) == tmp_path / "a"
@@ -296,7 +296,7 @@ def test_a_file_of_the_hub_is_fetched(tmp_path, monkeypatch):
 
 
 @pytest.mark.parity
-def test_the_references_own_adapter_gives_the_references_output(tmp_path):
+def test_an_adapter_of_the_reference_gives_the_references_output(tmp_path):
     torch = pytest.importorskip("torch", reason="the parity extra is not installed")
     peft = pytest.importorskip("peft", reason="the parity extra is not installed")
     from diffusers.loaders import WanLoraLoaderMixin
@@ -328,7 +328,7 @@ def test_the_references_own_adapter_gives_the_references_output(tmp_path):
     assert np.abs(np.moveaxis(ours, -1, 1) - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
-def test_what_does_not_fit_is_refused_in_one_line(tmp_path, capsys):
+def test_an_adapter_that_does_not_fit_is_one_line(tmp_path, capsys):
     params = shapes_of(CONFIG)
     with pytest.raises(ValueError, match="rank 0 is not allowed: use 1 or more"):
         init_adapters(params, 0, TARGETS, jax.random.key(0))
@@ -358,7 +358,7 @@ def test_what_does_not_fit_is_refused_in_one_line(tmp_path, capsys):
     assert "first does not exist" in capsys.readouterr().err  # the second does not replace it
 
 
-def test_an_adapter_is_added_where_a_model_is_loaded(tmp_path):
+def test_load_adds_an_adapter(tmp_path):
     config = sorajax.load().config.dit
     adapters = random(init_adapters(shapes_of(config), 2, TARGETS, jax.random.key(0)))
     save_lora(tmp_path / "a.safetensors", adapters, config, 2.0)

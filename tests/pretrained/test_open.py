@@ -13,7 +13,7 @@ transformers = pytest.importorskip("transformers", reason="the parity extra is n
 pytestmark = pytest.mark.parity
 
 
-def test_a_hub_name_stays_and_only_models_of_our_kind_are_fetched(saved, tmp_path, monkeypatch):
+def test_other_kinds_of_models_on_the_hub_are_refused_before_their_weights_load(saved, tmp_path, monkeypatch):
     asked = []
 
     def fetched(name, **wanted):
@@ -43,6 +43,6 @@ def test_a_hub_name_stays_and_only_models_of_our_kind_are_fetched(saved, tmp_pat
     assert len(asked) == 7
 
 
-def test_a_hub_name_needs_the_hub():
+def test_an_unknown_hub_name_is_one_line():
     with pytest.raises(FileNotFoundError, match="neither a folder nor could it be downloaded"):
         sorajax.load("nobody/no-such-model")

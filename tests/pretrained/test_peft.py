@@ -66,7 +66,7 @@ def changes(weights, path, scale=1.0):
         ({"lora_alpha": 16, "r": 4, "alpha_pattern": {r"blocks\.[0-3]\..*to_[qk]": 2, "to_q": 8}}, 0.5),
     ],
 )
-def test_the_config_beside_the_weights_says_the_strength(weights, tmp_path, said, strength):
+def test_adapter_config_json_sets_the_strength(weights, tmp_path, said, strength):
     folder = saved(tmp_path / "mine", pair(), **said)
     for path in (folder, folder / "adapter_model.safetensors", tmp_path):
         found = changes(weights, path)
@@ -74,7 +74,7 @@ def test_the_config_beside_the_weights_says_the_strength(weights, tmp_path, said
         np.testing.assert_allclose(found[f"{Q}.weight"], product(pair(), strength), atol=2e-5)
 
 
-def test_named_adapters_are_read_and_several_in_one_are_refused(weights, tmp_path):
+def test_one_named_adapter_is_read_and_several_in_a_file_are_refused(weights, tmp_path):
     folder = saved(tmp_path / "a", pair(name=".style"), r=4, lora_alpha=4)
     np.testing.assert_allclose(changes(weights, folder)[f"{Q}.weight"], product(pair(), 1.0), atol=2e-5)
     saved(tmp_path / "b", pair(name=".style") | pair(5, name=".motion"), r=4)
@@ -84,7 +84,7 @@ def test_named_adapters_are_read_and_several_in_one_are_refused(weights, tmp_pat
         load_lora(tmp_path, CONFIG)
 
 
-def test_a_config_of_other_weights_is_not_followed(weights, tmp_path):
+def test_adapter_config_json_is_ignored_beside_other_weights(weights, tmp_path):
     folder = saved(tmp_path / "a", pair(), r=4, lora_alpha=16)
     save_file(pair(3, prefix="transformer."), folder / "other.safetensors")
     np.testing.assert_allclose(
@@ -102,7 +102,7 @@ def test_a_config_of_other_weights_is_not_followed(weights, tmp_path):
         ({"r": 4, "layer_replication": [[0, 2]]}, "layer_replication is no change of weights"),
     ],
 )
-def test_what_cannot_be_added_is_refused_in_one_line(tmp_path, said, refusal):
+def test_an_unsupported_adapter_is_one_line(tmp_path, said, refusal):
     folder = saved(tmp_path / "a", pair(), **said)
     with pytest.raises(ValueError, match=refusal) as error:
         load_lora(folder, CONFIG)
@@ -112,7 +112,7 @@ def test_what_cannot_be_added_is_refused_in_one_line(tmp_path, said, refusal):
         load_lora(folder, CONFIG)
 
 
-def test_dora_gives_each_output_its_magnitude_and_leaves_other_layers(weights, tmp_path):
+def test_dora_scales_the_outputs_of_its_layers_only(weights, tmp_path):
     magnitude = np.abs(np.random.default_rng(7).standard_normal(40, np.float32)) + 0.5
     tensors = pair() | pair(4, UP, (56, 40)) | {f"base_model.model.{Q}.lora_magnitude_vector": magnitude}
     found = changes(weights, saved(tmp_path / "a", tensors, r=4, lora_alpha=4, use_dora=True), 0.5)
@@ -173,7 +173,7 @@ def test_lokr_adds_a_kronecker_product(weights, tmp_path, parts):
 
 @pytest.mark.parity
 @pytest.mark.parametrize("kind", ["alpha", "patterns", "rslora", "dora", "lora_bias", "named", "lokr", "lokr of two"])
-def test_the_library_itself_merges_to_the_same_weights(kind, tmp_path):
+def test_peft_merges_to_the_same_weights(kind, tmp_path):
     torch = pytest.importorskip("torch", reason="the parity extra is not installed")
     peft = pytest.importorskip("peft", reason="the parity extra is not installed")
     from tests.pretrained import reference

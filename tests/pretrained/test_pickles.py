@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch", reason="the parity extra is not installed")
 pytestmark = pytest.mark.parity
 
 
-def test_pickles_are_read_without_torch_and_never_run(tmp_path):
+def test_pickles_are_read_without_torch_and_run_no_code(tmp_path):
     rng = torch.Generator().manual_seed(0)
     tensors = {
         "a": torch.randn(3, 4, generator=rng),

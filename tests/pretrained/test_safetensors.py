@@ -19,7 +19,7 @@ def read(*where):
 
 
 @pytest.mark.parametrize("canonical", ["diffusion_pytorch_model", "model", "pytorch_lora_weights", "adapter_model"])
-def test_the_canonical_name_decides(tmp_path, canonical):
+def test_the_canonical_file_name_has_precedence(tmp_path, canonical):
     saved(tmp_path / f"{canonical}.safetensors", a=1, b=2)
     for other in ("aaa", f"{canonical}.fp16", "zzz", f"._{canonical}"):
         saved(tmp_path / f"{other}.safetensors", a=8, b=9)
@@ -27,7 +27,7 @@ def test_the_canonical_name_decides(tmp_path, canonical):
     assert read(tmp_path, canonical) == {"a": 1, "b": 2}
 
 
-def test_the_index_decides(tmp_path):
+def test_the_index_has_precedence(tmp_path):
     saved(tmp_path / "one.safetensors", a=1, b=8)
     saved(tmp_path / "two.safetensors", a=9, b=2)
     saved(tmp_path / "zzz.safetensors", a=9, b=9)
@@ -42,7 +42,7 @@ def test_the_index_decides(tmp_path):
         Tensors(tmp_path)
 
 
-def test_two_files_of_the_same_tensor_are_refused_and_both_named(tmp_path):
+def test_two_files_with_the_same_tensor_are_refused_and_named(tmp_path):
     saved(tmp_path / "new.safetensors", a=1)
     saved(tmp_path / "old.safetensors", b=2)
     saved(tmp_path / "._old.safetensors", b=3)
@@ -53,7 +53,7 @@ def test_two_files_of_the_same_tensor_are_refused_and_both_named(tmp_path):
 
 
 @pytest.mark.parity
-def test_weights_of_8_bits_without_their_scales_are_refused(tmp_path):
+def test_fp8_weights_without_scales_are_refused(tmp_path):
     torch = pytest.importorskip("torch", reason="the parity extra is not installed")
     from safetensors.torch import save_file
 

@@ -63,7 +63,7 @@ def model(kind=1, pieces=PIECES):
     return message(*parts, (2, message((3, kind), (40, 2), (41, -1), (42, 1), (43, 0))), (3, message((1, "identity"))))
 
 
-def test_the_likeliest_pieces_and_the_end(tmp_path):
+def test_a_prompt_becomes_its_likeliest_pieces_and_an_end_token(tmp_path):
     (tmp_path / "spiece.model").write_bytes(model())
     tokenizer = Tokenizer.from_str(tokenizer_in(tmp_path))
     encoded = tokenizer.encode(" a red  balls")
@@ -77,7 +77,7 @@ def test_the_likeliest_pieces_and_the_end(tmp_path):
     assert tokenizer_in(tmp_path) == "its own"
 
 
-def test_what_is_no_unigram_model_is_one_line(tmp_path):
+def test_a_file_that_is_no_unigram_model_is_one_line(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"tokenizer\.json is missing: download the model again"):
         tokenizer_in(tmp_path)
     path = tmp_path / "x.spm"
@@ -100,7 +100,7 @@ def test_what_is_no_unigram_model_is_one_line(tmp_path):
         {"remove_extra_whitespaces": False},
     ],
 )
-def test_the_library_itself_encodes_the_same(settings, tmp_path):
+def test_sentencepiece_encodes_the_same(settings, tmp_path):
     library = pytest.importorskip("sentencepiece", reason="the parity extra is not installed")
     (tmp_path / "texts").write_text("\n".join(TEXTS * 40), encoding="utf-8")
     library.SentencePieceTrainer.train(

@@ -289,7 +289,7 @@ def test_export_is_the_inverse_of_import(dit, vae, text):
         assert_round_trip(model, table(config), params)
 
 
-def test_an_unread_tensor_and_an_unfilled_parameter_raise(dit):
+def test_an_unread_tensor_and_a_missing_parameter_raise(dit):
     model, config, _ = dit
     state, rows = numpy_state(model), wan.dit_table(config)
     without = {name: tensor for name, tensor in state.items() if name != "proj_out.bias"}
@@ -303,7 +303,7 @@ def test_an_unread_tensor_and_an_unfilled_parameter_raise(dit):
         imported(model, rows, init_dit, config, {**state, "proj_out.bias": np.zeros(3, np.float32)})
 
 
-def test_sharded_files_read_lazily_and_whole(dit, tmp_path):
+def test_sharded_files_are_read_lazily_and_completely(dit, tmp_path):
     model, config, params = dit
     model.save_pretrained(tmp_path, max_shard_size="60KB")
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
@@ -321,7 +321,7 @@ class Counting(dict):
         return super().__getitem__(name)
 
 
-def test_names_are_changed_without_reading_a_tensor():
+def test_renaming_reads_no_tensor():
     """What a text encoder of 23 GB needs: the host holds one tensor at a time."""
     tensors = Counting({name: np.zeros((2, 2)) for name in ("encoder.embed_tokens.weight", "encoder.block.0.weight")})
     text = wan.untied(tensors)

@@ -22,7 +22,7 @@ torch.set_num_threads(1)  # the models are tiny
 
 
 @pytest.mark.parametrize("name", ["Wan2.1-I2V", "Wan2.2-T2V-A14B", "Wan2.2-TI2V"])
-def test_the_original_release_holds_the_same_parameters(name, tmp_path):
+def test_the_original_release_imports_to_the_same_parameters(name, tmp_path):
     theirs = reference.silent(reference.MODELS[name])
     theirs.save_pretrained(tmp_path / "new")
     reference.save_original(theirs, tmp_path / "first")
@@ -40,7 +40,7 @@ def test_the_original_release_holds_the_same_parameters(name, tmp_path):
     assert (first.config.conditioning, first.config.boundary) == (new.config.conditioning, new.config.boundary)
 
 
-def test_the_names_of_the_original_release_are_those_that_the_reference_converts():
+def test_the_references_converter_reads_our_original_names():
     from diffusers.loaders import single_file_utils as their
 
     for model, rename, convert_back in (
@@ -53,7 +53,7 @@ def test_the_names_of_the_original_release_are_those_that_the_reference_converts
         assert all(torch.equal(back[name], state[name]) for name in state)
 
 
-def test_a_shift_far_from_the_releases_is_said(copied):
+def test_a_shift_far_from_the_releases_is_reported(copied):
     def notes(stored, **asked):
         change(copied / "scheduler" / "scheduler_config.json", flow_shift=stored)
         config = open_model(copied).config
@@ -65,13 +65,13 @@ def test_a_shift_far_from_the_releases_is_said(copied):
     assert not any("the shift" in note for note in notes(1.0, shift=2.0))
 
 
-def test_a_model_is_called_what_the_hub_calls_it(tmp_path):
+def test_a_models_name_is_its_hub_name(tmp_path):
     folder = tmp_path / "models--Wan-AI--Wan2.1-I2V-14B-720P-Diffusers" / "snapshots" / "0123480"
     assert model_name(folder) == "Wan-AI/Wan2.1-I2V-14B-720P-Diffusers"
     assert model_name(tmp_path / "models" / "mine" / "wan") == "wan"
 
 
-def test_bad_folders_are_refused_in_one_line(copied, tmp_path, monkeypatch):
+def test_damaged_or_foreign_folders_are_one_line(copied, tmp_path, monkeypatch):
     def refused(match, kind=ValueError):
         with pytest.raises(kind, match=match) as raised:
             all_parts(open_model(copied))

@@ -30,7 +30,7 @@ CUT = Request(("a red ball. Cut to: the same box",))
         ("Wan2.1-T2V-14B", (480, 832), (480, 832)),
     ],
 )
-def test_the_size_of_what_is_given_chooses_the_models(model, given, size):
+def test_the_size_of_the_input_selects_the_size_of_the_output(model, given, size):
     pipeline = SimpleNamespace(config=known_config(model, "bfloat16"))
     picture = Video(np.zeros((1, given[1], given[0], 3), np.uint8), 16.0)
     asked = with_size(pipeline, Request(("a cat",)), picture)

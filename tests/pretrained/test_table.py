@@ -51,7 +51,7 @@ PARAMETERS = {"T2V 1.3B": 1.42e9, "T2V 14B": 14.3e9, "TI2V 5B": 5.0e9, "VAE 2.1"
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_table_is_as_it_was_when_it_agreed_with_the_reference(name):
+def test_tables_equal_those_that_were_compared_with_the_reference(name):
     config, table, init = MODELS[name]
     rows = table(config)
     shapes = jax.eval_shape(lambda key: init(config, key), jax.random.key(0))
@@ -67,7 +67,7 @@ def test_a_table_is_as_it_was_when_it_agreed_with_the_reference(name):
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux says what a process holds")
-def test_the_host_holds_a_tensor_or_two_beside_the_parameters(tmp_path):
+def test_loading_needs_host_memory_for_two_more_tensors_at_most(tmp_path):
     """A text encoder of 0.6 GB in float32, in shards, comes into bfloat16: files are mapped, not read into memory."""
     config = TextConfig(vocabulary=20_000, width=1024, hidden=4096, depth=8, heads=16, head_width=64)
     rows = wan.text_table(config)
@@ -100,7 +100,7 @@ def held() -> int:
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
 
 
-def test_fields_of_a_config_that_are_not_known_are_named():
+def test_unknown_config_fields_are_named():
     said = {
         "num_attention_heads": 2,
         "attention_head_dim": 20,
