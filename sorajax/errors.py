@@ -16,6 +16,14 @@ class BadRequest(ValueError):
     """A request that cannot be met; the message names the value, the limit and the remedy on one line."""
 
 
+class Refused(BadRequest):
+    """A request that the policy refuses. It names the category, and repeats neither prompts nor file contents."""
+
+    def __init__(self, message: str, category: str):
+        super().__init__(message)
+        self.category = category
+
+
 def one_line(error: BaseException) -> str:
     """An error's message on one line, or its kind where it says nothing."""
     return " ".join(str(error).split())[:300] or type(error).__name__

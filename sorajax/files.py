@@ -1,6 +1,7 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and the user's folder of settings."""
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,3 +48,14 @@ def running(process: int) -> bool:
     except (OSError, OverflowError):
         return True
     return True
+
+
+def config_folder() -> Path:
+    """The user's folder for settings of sorajax; `SORAJAX_CONFIG` names another."""
+    if named := os.environ.get("SORAJAX_CONFIG"):
+        return Path(named).expanduser()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "sorajax"
+    if sys.platform == "win32":
+        return Path(os.environ.get("APPDATA", Path.home() / "AppData" / "Roaming")) / "sorajax"
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "sorajax"

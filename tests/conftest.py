@@ -9,6 +9,8 @@ from pathlib import Path
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0")
 # What one test process has compiled serves the next.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "sorajax-tests-compiled"))
+# Keys and policies of the user stay out of it.
+os.environ["SORAJAX_CONFIG"] = str(Path(tempfile.gettempdir()) / "sorajax-tests-config")
 
 import jax
 import numpy as np

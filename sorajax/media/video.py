@@ -9,10 +9,10 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -26,17 +26,32 @@ MAX_NAME_BYTES = 220
 """Longest file name in bytes; names derived from it (`.json`, temporary files) must fit into 255."""
 
 
+class Finishing(Protocol):
+    """What is done to each file of a video; `safety.finishing` marks, checks and signs it.
+
+    frames: takes the frames part by part and returns those to encode. file: changes the encoded file before it is
+    renamed; the suffix is that of its name. What either raises is raised by `save`, which then leaves no file.
+    """
+
+    def frames(self, parts: Iterator[Frames], fps: float) -> Iterator[Frames]: ...
+
+    def file(self, path: Path, suffix: str, metadata: Mapping[str, Any]) -> None: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Video:
     """A clip; with a single frame, an image.
 
     frames: uint8 sRGB [t, h, w, 3]. fps: frames per second. metadata: JSON values (prompt, seed, settings, version).
+    finishing: what is done to each of its files. source: the file that it was read from.
     Raises ValueError for frames of another type or shape, and for a frame rate that is not positive and finite.
     """
 
     frames: Frames
     fps: float
     metadata: dict[str, Any] = field(default_factory=dict)
+    finishing: Finishing | None = None
+    source: Path | None = None
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 4 or self.frames.shape[-1] != 3 or self.frames.dtype != np.uint8 or not self.frames.size:
@@ -77,9 +92,9 @@ class Video:
         if path.suffix.lower() not in (*FILMS, *PICTURES):
             raise ValueError(f"{path}: unknown suffix '{path.suffix}'; use one of {', '.join((*FILMS, *PICTURES))}")
         if path.suffix.lower() in FILMS:
-            return cls(*read_film(as_file(path), start, end, behind))
+            return cls(*read_film(as_file(path), start, end, behind), source=path)
         frames, fps, metadata = read_pillow(path, behind)
-        return cls(frames[frame_range(path, len(frames), fps, start, end)], fps, metadata)
+        return cls(frames[frame_range(path, len(frames), fps, start, end)], fps, metadata, source=path)
 
     def described(self) -> dict[str, Any]:
         """The metadata, with number of frames, frame rate and size."""
@@ -124,6 +139,7 @@ class Film:
     width: int
     fps: float
     metadata: dict[str, Any] = field(default_factory=dict)
+    finishing: Finishing | None = None
     _cache: dict[str, Frames | None] = field(default_factory=dict, repr=False)
     """Empty before the film is read; then {"frames": the frames, or None where they were not retained}. Copies of a
     film share it."""
@@ -150,7 +166,7 @@ class Film:
         """The whole film as a video, whose frames are retained."""
         frames = np.concatenate(list(self.pictures()))
         self._cache["frames"] = frames
-        return Video(frames, self.fps, self.metadata)
+        return Video(frames, self.fps, self.metadata, self.finishing)
 
     @property
     def frames(self) -> Frames:
@@ -187,7 +203,7 @@ class Videos(list[Video]):
         tiles = tiles.reshape(-1, columns, *tiles.shape[1:])
         frames = np.concatenate(list(np.concatenate(list(tiles.swapaxes(0, 1)), 3)), 1)
         lists = {f"{key}s": [video.metadata.get(key) for video in self] for key in ("prompt", "seed")}
-        return Video(frames, self[0].fps, {**self[0].metadata, **lists})
+        return replace(self[0], frames=frames, metadata={**self[0].metadata, **lists})
 
 
 def saved(video: Video | Film, path: str | Path, overwrite: bool) -> Path:
@@ -197,8 +213,34 @@ def saved(video: Video | Film, path: str | Path, overwrite: bool) -> Path:
     write = WRITERS[path.suffix.lower()]
     with whole_file(as_file(path)) as temporary, whole_file(sidecar(path)) as temporary_json:
         temporary_json.write_text(json.dumps(video.described(), indent=2) + "\n")
-        write(video, temporary)
+        if video.finishing is None:
+            write(video, temporary)
+        else:
+            write(Finished(video, video.finishing), temporary)
+            video.finishing.file(temporary, path.suffix.lower(), video.described())
     return path
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A video whose frames are changed while they are encoded."""
+
+    video: Video | Film
+    finishing: Finishing
+
+    @property
+    def fps(self) -> float:
+        return self.video.fps
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        return self.video.metadata
+
+    def described(self) -> dict[str, Any]:
+        return self.video.described()
+
+    def pictures(self) -> Iterator[Frames]:
+        return self.finishing.frames(self.video.pictures(), self.video.fps)
 
 
 def as_file(path: Path) -> Path:

@@ -8,6 +8,7 @@ from sorajax.models.folder import CONFIG, WORLD
 from sorajax.models.text import Tokenizer
 from sorajax.pretrained.hub import resolve_model
 from sorajax.pretrained.open import Bits, Dtype, Lora, open_parts
+from sorajax.safety.policy import Policy
 from sorajax.sampling.pipeline import Pipeline
 
 EMBEDDED = "world"
@@ -19,6 +20,7 @@ def load(
     loras: Sequence[Lora] = (),
     quantize: Bits | None = None,
     mesh: str | None = None,
+    policy: Policy | None = None,
 ) -> Pipeline:
     """Opens the embedded model (`world`), an exported model, the newest model of a training directory, or an open one.
 
@@ -28,6 +30,7 @@ def load(
     quantize: stores the weights of transformer and text encoder in 8 bits, see `models.quantized`.
     mesh: how several devices split the work, e.g. "data=2,seq=4": branches of guidance and clips over data, tokens over
     seq, heads over tensor. By default it is chosen for one clip of the model's own size, over all devices.
+    policy: which checks and marks apply, see `safety.policy`; by default the user's.
 
     Two settings of jax change, unless the caller or the environment set them: the persistent compilation cache is on,
     in the user's cache folder; and jax may allocate nearly all of a GPU's memory, if it has not looked for devices yet.
@@ -45,4 +48,4 @@ def load(
     if (folder / "model" / CONFIG).is_file():  # a training directory
         folder /= "model"
     words = Tokenizer(tokenizer, config.text.tokens)
-    return Pipeline(config, params, words, EMBEDDED if embedded else name, options, folder)
+    return Pipeline(config, params, words, EMBEDDED if embedded else name, options, folder, policy)

@@ -21,6 +21,8 @@ from sorajax.media.video import Film, Frames, Video, Videos
 from sorajax.models.conditioning import ConditioningFrames
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import Tokenizer
+from sorajax.safety.finishing import Safety
+from sorajax.safety.policy import Policy, read_policy
 from sorajax.sampling.calibration import step_cache
 from sorajax.sampling.codec import Codec
 from sorajax.sampling.denoiser import Denoiser
@@ -48,10 +50,11 @@ class Pipeline:
         name: str,
         load_options: Mapping[str, Any] | None = None,
         folder: Path | None = None,
+        policy: Policy | None = None,
     ):
-        """`load_options`: how the model was changed when it was opened (dtype, adapters, quantize), as JSON values; the
-        metadata of each clip record them. folder: where its weights are, and its calibration."""
-        self.folder = folder
+        """load_options: how it was changed when it was opened (dtype, adapters, quantize), as JSON values for the
+        metadata of clips. folder: where its weights are, and its calibration. policy: by default the user's."""
+        self.folder, self.safety = folder, Safety(read_policy() if policy is None else policy)
         self.config, self.tokenizer, self.name, self.load_options = config, tokenizer, name, dict(load_options or {})
         self.params = params if isinstance(params, Parts) else Parts.of(jax.device_put(params))
         self.bar, programs = Bar(), Programs(self.params.placement)
@@ -82,9 +85,8 @@ class Pipeline:
         cache_threshold: float | None = None,
     ) -> Videos:
         """Samples `num` videos of each prompt, in order. `Request` describes the settings. Raises BadRequest."""
-        prompts = (prompts,) if isinstance(prompts, str) else tuple(prompts)
         request = Request(
-            prompts,
+            (prompts,) if isinstance(prompts, str) else tuple(prompts),
             negative,
             num,
             seed,
@@ -111,6 +113,7 @@ class Pipeline:
     def plan(self, request: Request, at_once: bool = False) -> Settings:
         """Settings of a request for this model, with defaults filled in. at_once: the clip is sampled in one window,
         however long it is. Raises BadRequest where the model or the memory does not allow the request."""
+        self.safety.check_prompts([*request.prompts, request.negative or ""])
         try:
             settings = settings_for(request, self.config, at_once)
             cache = step_cache(request, self.folder, self.load_options, self.name)
@@ -150,10 +153,9 @@ class Pipeline:
                 latents = self.denoiser.sample(padded, settings, times, known, extra, cycle=cycle)
                 self.bar.hide()
                 pixels = self.codec.decode(latents, settings.height, settings.width, cycle)
-                if conditioning is not None:
-                    pixels = restore_fixed_pixels(conditioning, pixels)
+                pixels = pixels if conditioning is None else restore_fixed_pixels(conditioning, pixels)
                 for (prompt, seed), frames in zip(group, pixels, strict=False):
-                    yield Video(frames, settings.fps, self.metadata(settings, prompt, seed))
+                    yield Video(frames, settings.fps, self.metadata(settings, prompt, seed), self.safety)
 
     def film(
         self,
@@ -181,9 +183,9 @@ class Pipeline:
 
         values = self.metadata(settings, shots[0].prompt, seed) | shots_metadata(shots)
         count = sum(shot.frames for shot in shots)
-        return Film(frames(), count, settings.height, settings.width, settings.fps, values)
+        return Film(frames(), count, settings.height, settings.width, settings.fps, values, self.safety)
 
     def metadata(self, settings: Settings, prompt: str, seed: int) -> dict[str, Any]:
         """Model, version and settings that reproduce the clip, as JSON values."""
-        values = metadata(settings, prompt, seed, {"model": self.name, **self.load_options})
-        return values | {"version": f"sorajax {__version__}"}
+        more = {"model": self.name, **self.load_options, "version": f"sorajax {__version__}"}
+        return metadata(settings, prompt, seed, more)

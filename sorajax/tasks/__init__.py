@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sorajax.tasks.extension import extend
     from sorajax.tasks.loops import loop
 
-FUNCTIONS = {task.function.partition(":")[2]: task.function for task in TASKS.values()}
+FUNCTIONS = {task.function.partition(":")[2]: task.name for task in TASKS.values()}
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -56,15 +57,19 @@ class Task:
     ) -> "Iterator[Video | Film]":
         """Yields the task's videos, one per prompt and seed. Raises BadRequest."""
         more = {"stores": stores} if self.resumable else {}
-        function = load_function(self.function)
+        function = load_function(self.name)
         videos: Iterator[Video | Film] = function(pipeline, request, *inputs, **(options or {}), **more)
         return videos
 
 
-def load_function(function: str) -> Any:
-    """Imports the function MODULE:NAME of this package."""
-    module, _, name = function.partition(":")
-    return getattr(import_module(f"{__package__}.{module}"), name)
+@cache
+def load_function(name: str) -> Any:
+    """Imports the function of the task of this name, and applies the policy to it."""
+    from sorajax.tasks.safeguards import safeguarded
+
+    task = TASKS[name]
+    module, _, name = task.function.partition(":")
+    return safeguarded(task.name, task.inputs, getattr(import_module(f"{__package__}.{module}"), name))
 
 
 TASKS = {

@@ -14,7 +14,7 @@ from sorajax.tasks.table import TASKS, load_function
 @pytest.mark.parametrize("name", TASKS)
 def test_a_row_fits_its_function(name):
     task = TASKS[name]
-    function = load_function(task.function)
+    function = load_function(name)
     parameters = list(inspect.signature(function).parameters)
     inputs = parameters[2 : 2 + len(task.inputs)]
     assert parameters == ["pipeline", "request", *inputs, *task.options, *["stores"] * task.resumable]

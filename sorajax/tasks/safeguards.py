@@ -1,0 +1,35 @@
+"""What the policy asks of every task: given files are checked, and outputs name them as their ingredients."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import wraps
+from inspect import signature
+from typing import Any
+
+from sorajax.media.video import Film, Video
+from sorajax.safety.provenance import Ingredient, Role
+
+Made = Iterator[Video | Film]
+
+
+def safeguarded(task: str, kinds: Sequence[str], function: Callable[..., Made]) -> Callable[..., Made]:
+    """A task's function, with the safety of the pipeline that it is called with. kinds: of the task's inputs."""
+
+    names = list(signature(function).parameters)[2 : 2 + len(kinds)]
+
+    @wraps(function)
+    def run(pipeline: Any, request: Any, *inputs: Any, **options: Any) -> Made:
+        bound = signature(function).bind(pipeline, request, *inputs, **options).arguments
+        safety = pipeline.safety.made_from(task, ingredients_of(kinds, [bound[name] for name in names]))
+        for video in function(pipeline, request, *inputs, **options):
+            yield replace(video, finishing=safety)
+
+    return run
+
+
+def ingredients_of(kinds: Sequence[str], inputs: Sequence[Any]) -> tuple[Ingredient, ...]:
+    """The pictures and clips of a task. Clips are parts of the output; pictures lead to it."""
+    if "scenes" in kinds:
+        return tuple(Ingredient("inputTo", scene.image) for scene in inputs[0] if scene.image is not None)
+    roles: list[Role] = ["parentOf", "componentOf"] if "clip" in kinds else ["inputTo", "inputTo"]
+    return tuple(Ingredient(role, video.source) for role, video in zip(roles, inputs, strict=False))
