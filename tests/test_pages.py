@@ -35,6 +35,7 @@ PARSED = {
     "sorajax.benchmark": "measures for minutes, or needs a GPU: .ci/run rehearses it",
     "sorajax.evaluate": "makes or reads hundreds of clips",
     "sorajax.convert": "needs real weights",
+    "sorajax.verify": "needs a signed file: tests/safety does",
     "sorajax.encode": "prepares and encodes films for minutes: tests/data/videos and the notebooks do",
     "--model Wan": "needs real weights",
     "--sigma": "needs the averages of a long training",
@@ -52,6 +53,7 @@ WORK = (
     "commands.serve.manage_keys",
     "commands.serve.serve",
     "commands.train.train",
+    "commands.verify.verify",
     "evaluation.proof.command.run_all",
 )
 """The functions that command lines call once their arguments are parsed and checked."""

@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from sorajax import __version__
-from sorajax.server import files, videos
+from sorajax.server import files, provenance, videos
 from sorajax.server.describe import complete, page
 from sorajax.server.failures import ApiError, error_body
 from sorajax.server.guard import Guard
@@ -43,7 +43,7 @@ def application(service: Service) -> Any:
     app.state.service = service
     counted = Queue(service.jobs.counts, lambda: len(service.living()), service.content.free_bytes)
     app.state.metrics = Metrics(counted)
-    for router in (videos.router, files.router, health):
+    for router in (videos.router, files.router, provenance.router, health):
         app.include_router(router)
     for studio in (about, details, favourites, previews, queue):
         app.include_router(studio.router)

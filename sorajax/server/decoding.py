@@ -9,7 +9,7 @@ import math
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ class Found:
     width: int
     height: int
     fps: float
+    metadata: dict[str, Any] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -79,7 +80,7 @@ def read_file(path: Path, limits: Limits, start: float = 0.0, end: float = math.
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "frames.npy"
         found = run(path, str(out), limits, start, end, behind)
-        return Video(np.load(out), found.fps)
+        return Video(np.load(out), found.fps, found.metadata, source=path)
 
 
 def run(
@@ -105,14 +106,7 @@ def main(path: str, out: str, values: str) -> None:
     settings = json.loads(values)
     start, end, behind = (settings.pop(name) for name in ("start", "end", "behind"))
     limits = Limits(**settings)
-    try:
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (limits.memory, limits.memory))
-        resource.setrlimit(resource.RLIMIT_CPU, (limits.processor_seconds, limits.processor_seconds))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    except ImportError:  # not on Windows
-        pass
+    limit_process(limits.memory, limits.processor_seconds)
     try:
         answer = decode(Path(path), out, limits, start, math.inf if end is None else end, behind)
     except MemoryError:
@@ -121,6 +115,18 @@ def main(path: str, out: str, values: str) -> None:
         text = " ".join(str(error).replace(str(path), "the file").split())
         answer = {"error": text[:300] or "the file cannot be decoded"}
     print(json.dumps(answer))
+
+
+def limit_process(memory: int, processor_seconds: int) -> None:
+    """Limits this process in bytes of memory and seconds of computing."""
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+        resource.setrlimit(resource.RLIMIT_CPU, (processor_seconds, processor_seconds))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    except ImportError:  # not on Windows
+        pass
 
 
 def decode(path: Path, out: str, limits: Limits, start: float, end: float, behind: str) -> dict[str, Any]:
@@ -140,7 +146,7 @@ def decode(path: Path, out: str, limits: Limits, start: float, end: float, behin
         raise ValueError(f"a clip of {count} frames, {video.seconds:g} seconds, is too long: use at most {longest}")
     if out != "-":
         np.save(out, video.frames)
-    return {"frames": count, "width": width, "height": height, "fps": video.fps}
+    return {"frames": count, "width": width, "height": height, "fps": video.fps, "metadata": video.metadata}
 
 
 if __name__ == "__main__":

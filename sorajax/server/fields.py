@@ -194,6 +194,7 @@ NewFile = fields(
     file=(AnyReference, ...),
     purpose=(str, Field("vision", max_length=60)),
 )
+ProvenanceCheck = fields("CreateProvenanceCheck", "A picture or video to check.", file=(AnyReference, ...))
 Change = fields(
     "ChangeVideo",
     "Changes a queued video.",

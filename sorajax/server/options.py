@@ -73,6 +73,8 @@ class ServeOptions:
     SORAJAX_WEBHOOK_SECRET, as whsec_..."""
     drain: float = 60.0
     """Seconds that a running job may take after SIGTERM; then it is queued again."""
+    policy: Path | None = None
+    """A policy file in TOML, which says what is marked and refused (docs/safety.md); by default the user's."""
     log_prompts: bool = False
     """Write prompts into the log."""
 

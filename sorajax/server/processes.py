@@ -22,6 +22,7 @@ from sqlalchemy import delete
 from sqlalchemy.exc import SQLAlchemyError
 
 from sorajax.errors import BadRequest, one_line
+from sorajax.safety.policy import read_policy
 from sorajax.server import logs
 from sorajax.server.api import application
 from sorajax.server.content import Content
@@ -198,7 +199,8 @@ def run_worker(options: ServeOptions) -> int:
         from sorajax.server.engine import Engine
 
         logging.getLogger("jax").setLevel(logging.CRITICAL)  # it logs each cancelled program
-        pipeline = load(options.model, options.dtype, options.lora, options.quantize, options.mesh)
+        policy = read_policy(options.policy)
+        pipeline = load(options.model, options.dtype, options.lora, options.quantize, options.mesh, policy=policy)
     except (OSError, ValueError) as error:
         print(f"sorajax: the model cannot be opened: {one_line(error)}", file=sys.stderr)
         return NO_MODEL

@@ -1,0 +1,165 @@
+"""The detector: whether a file is as it was signed, in words that a person understands.
+
+A manifest shows any later change of its file. Where there is none, nothing is known: it may have been removed, or the
+file was never signed. `State` says which of the two it is; its value is the exit code of `sorajax.verify`.
+"""
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, Literal
+
+from sorajax.errors import Note, one_line
+from sorajax.media.formats import FILMS
+from sorajax.media.video import Video
+from sorajax.safety.provenance import COMPOSED, GENERATION, MADE, read_manifest
+
+SECONDS = 10.0
+"""The part of a film that is decoded."""
+MARKS = (b"c2pa.claim", b"jumbc2pa")
+"""Bytes of a file that has, or had, a manifest."""
+
+
+class State(IntEnum):
+    """What was found."""
+
+    SOUND = 0
+    UNMARKED = 1
+    TAMPERED = 2
+    UNREADABLE = 3
+
+
+CHANGES: tuple[tuple[tuple[str, ...], str], ...] = (
+    (
+        ("assertion.bmffHash", "assertion.dataHash", "assertion.boxesHash"),
+        "frames or metadata were changed after signing, or the manifest is another file's",
+    ),
+    (("claimSignature.mismatch", "claimSignature.missing"), "the signature does not fit the manifest"),
+    (("assertion.hashedURI", "assertion.missing", "claim.", "assertion.cbor"), "the manifest was changed"),
+    (("signingCredential.expired", "claimSignature.outsideValidity"), "the certificate had ended when it signed"),
+    (("signingCredential.",), "the certificate is not one that signs files"),
+    (("timeStamp.",), "the time stamp does not fit"),
+)
+"""What the first codes of a failed validation mean (C2PA specification 2.2, section 15)."""
+UNTRUSTED = "signingCredential.untrusted"
+"""The certificate is unknown, as every self-made one is."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is known of a file.
+
+    manifest: trusted, valid, invalid or not_present. changed: what was changed, in words. Others are as the manifest
+    states, "" where it does not. ingredients: titles of given files. words: the result in whole sentences.
+    """
+
+    state: State
+    manifest: Literal["trusted", "valid", "invalid", "not_present"] = "not_present"
+    changed: tuple[str, ...] = ()
+    issuer: str = ""
+    program: str = ""
+    model: str = ""
+    made: str = ""
+    ingredients: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON values; the state as a word."""
+        return {**asdict(self), "state": self.state.name.lower()}
+
+
+def inspect(path: Path, anchors: bytes = b"") -> Report:
+    """The report on a file. anchors: PEM certificates that are trusted."""
+    path = path.expanduser()
+    if not path.is_file():
+        return Report(State.UNREADABLE, words=(f"{path} is no file.",))
+    try:
+        store, broken = read_manifest(path, anchors), ""
+    except ValueError as error:
+        store, broken = None, one_line(error)
+    if store is not None:
+        return on_manifest(store)
+    try:
+        decode(path)
+    except (OSError, ValueError) as error:
+        return Report(State.UNREADABLE, words=(f"The file cannot be read ({one_line(error)}).",))
+    if broken and has_remains(path):
+        changed = ("the manifest is damaged",)
+        return Report(State.TAMPERED, "invalid", changed, words=(f"The manifest cannot be read ({broken}).",))
+    words = "No mark was found: the file was never signed, or its manifest was removed."
+    return Report(State.UNMARKED, words=(words,))
+
+
+def decode(path: Path) -> Video:
+    """The first seconds of a film, or a picture. Raises ValueError or OSError."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Note)
+        return Video.load(path, end=SECONDS if path.suffix.lower() in FILMS else math.inf)
+
+
+def has_remains(path: Path) -> bool:
+    """Whether a file contains bytes of a manifest."""
+    content = path.read_bytes()
+    return any(mark in content for mark in MARKS)
+
+
+def on_manifest(store: Mapping[str, Any]) -> Report:
+    """The report on a file with a manifest that can be read, from what c2pa-python says of it."""
+    active = store["manifests"].get(store.get("active_manifest"), {})
+    results = store.get("validation_results", {}).get("activeManifest", {})
+    failures = [one["code"] for one in results.get("failure", []) if one["code"] != UNTRUSTED]
+    state = str(store.get("validation_state", "Invalid")).lower()
+    manifest: Any = state if state in ("valid", "trusted") and not failures else "invalid"
+    assertions = {one["label"]: one["data"] for one in active.get("assertions", [])}
+    generation = assertions.get(GENERATION, {})
+    done = (data for label, data in assertions.items() if label.startswith("c2pa.actions"))
+    actions: list[dict[str, Any]] = next((data.get("actions", []) for data in done), [])
+    program = " ".join(str(active.get("claim_generator_info", [{}])[0].get(name, "")) for name in ("name", "version"))
+    signature = active.get("signature_info", {})
+    known = {
+        "manifest": manifest,
+        "issuer": str(signature.get("issuer", "")),
+        "program": program.strip(),
+        "model": str(generation.get("model", "")),
+        "made": str(signature.get("time") or next((one["when"] for one in actions if "when" in one), "")),
+        "ingredients": tuple(str(one.get("title", "")) for one in active.get("ingredients", [])),
+    }
+    if manifest == "invalid":
+        changed = tuple(dict.fromkeys(meaning(code) for code in failures)) or ("the manifest is not valid",)
+        words = ("The file is not as it was signed.", *(f"{one[0].upper()}{one[1:]}." for one in changed))
+        return Report(State.TAMPERED, changed=changed, words=words, **known)
+    return Report(State.SOUND, words=(*described(known, actions, bool(signature.get("time"))),), **known)
+
+
+def meaning(code: str) -> str:
+    """What a code of a failed validation means."""
+    return next((words for starts, words in CHANGES if code.startswith(starts)), f"the check {code} failed")
+
+
+def described(known: Mapping[str, Any], actions: list[dict[str, Any]], stamped: bool) -> list[str]:
+    """A sound file in sentences."""
+    sources = {one.get("digitalSourceType") for one in actions}
+    words = ["The file is as it was signed."]
+    if MADE in sources:
+        words.append(f"An algorithm made it{' with the model ' + known['model'] if known['model'] else ''}.")
+    elif COMPOSED in sources:
+        words.append(f"An algorithm made parts of it{' with the model ' + known['model'] if known['model'] else ''}.")
+    else:
+        words.append("The manifest does not say that an algorithm made it.")
+    if known["ingredients"]:
+        words.append(f"It was made from {', '.join(known['ingredients'])}.")
+    clock = "a time-stamp authority says" if stamped else "the signer's clock says"
+    words.append(
+        f"Written by {known['program'] or 'an unknown program'}, at {known['made'] or 'no stated time'} ({clock} so)."
+    )
+    if known["manifest"] == "valid":
+        signer = known["issuer"] or "unknown"
+        words.append(
+            f"The certificate ({signer}) is not on a list of trusted ones: anybody can make such a certificate."
+        )
+    else:
+        words.append(f"The certificate of {known['issuer']} is trusted.")
+    return words
