@@ -33,6 +33,9 @@ class Arguments:
     """A LoRA or LoKr adapter, in the layout of PEFT and diffusers or of other trainers; the default scale is 1. FILE is
     a path, or OWNER/MODEL/FILE on the hub. May be given several times. For a model of two experts, high=FILE is for the
     expert of the high noise levels, low=FILE for the other."""
+    preset: Annotated[str | None, option("NAME", "found from the adapters' files")] = None
+    """Steps, sampler, shift and no guidance for few-step adapters and models: lightning (lightx2v), causvid,
+    self-forcing or anyflow. Other options take precedence; none keeps the model's own."""
     dtype: Annotated[Literal["float32", "bfloat16"] | None, option("TYPE", "bfloat16, and float32 on CPU")] = None
     """Type of open weights and of their matrix products."""
     quantize: Annotated[Literal["int8", "fp8"] | None, option("TYPE", "none")] = None

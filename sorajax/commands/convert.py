@@ -20,7 +20,7 @@ from typing import Literal
 
 import tyro
 
-from sorajax.commands.failures import complain
+from sorajax.commands.failures import complain, notes_printed
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class Options:
     The autoencoder, norms and small parameters stay float32."""
     lora: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """FILE[:SCALE]: an adapter to add to the weights, as in `sorajax.sample --lora`; may be given several times."""
+    preset: str | None = None
+    """Default steps, sampler, shift and guidance of the new model, as in `sorajax.sample --preset`."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.out.exists() and not unfinished(options.out):
         return complain(f"{options.out} exists and is not empty: name a new folder with --out", 2)
     try:
-        convert(options)
+        with notes_printed():
+            convert(options)
     except (OSError, ValueError) as error:
         return complain(error, 1)
     except RuntimeError as error:
@@ -82,7 +85,7 @@ def convert(options: Options) -> None:
     start, folder, dtype = time.monotonic(), resolve_model(options.model), options.dtype
     if dtype is None and is_open_model(folder) and not (folder / CONVERTED).is_dir():
         dtype = "bfloat16"  # for open weights; trained and converted models keep their type
-    config, parts, tokenizer, _ = open_parts(folder, dtype, options.lora, limited=False)
+    config, parts, tokenizer, _ = open_parts(folder, dtype, options.lora, limited=False, preset=options.preset)
     if options.to == "orbax":
         save_converted(config, parts, tokenizer, options.out, options.dtype)
     else:

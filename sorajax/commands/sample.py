@@ -25,6 +25,7 @@ from sorajax.devices.distributed import print_any_name
 from sorajax.errors import BadRequest, note
 from sorajax.media.image_reader import is_still
 from sorajax.media.video import Videos
+from sorajax.pretrained.presets import check_preset
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def sample(arguments: Arguments) -> None:
     """Checks the options, samples, and prints the path of each file when it is finished."""
     request, task = as_request(arguments), task_of(arguments)
+    check_preset(arguments.preset)
     if arguments.grid is not None and arguments.grid < 1:
         raise BadRequest(f"a grid of {arguments.grid} columns is not allowed: use at least 1, e.g. 4")
     files = replace(request, prompts=request.prompts[:1], num=1) if arguments.grid else request
@@ -92,7 +94,7 @@ def load(arguments: Arguments) -> Any:
     """Opens the pipeline. It is imported here because importing jax takes seconds, and errors are reported before."""
     from sorajax.sampling.loading import load
 
-    return load(arguments.model, arguments.dtype, arguments.lora, arguments.quantize, arguments.mesh)
+    return load(arguments.model, arguments.dtype, arguments.lora, arguments.quantize, arguments.mesh, arguments.preset)
 
 
 def leave(code: int) -> None:

@@ -54,6 +54,10 @@ class SoraConfig:
     temperature: float = 1.0
     """Factor on the initial noise, see `sampling.program`."""
     steps: int = 30
+    default_sampler: Literal["unipc", "euler", "flow_map"] | None = None
+    """None: flow_map for flow maps, unipc for others."""
+    preset: str = ""
+    """Name of the preset that set these defaults, see `pretrained.presets`."""
     negative: str = ""
     """Default negative prompt."""
     clean_prompts: bool = False
@@ -114,9 +118,9 @@ class SoraConfig:
         return self.dit.until_blocks > 0
 
     @property
-    def sampler(self) -> Literal["flow_map", "unipc"]:
+    def sampler(self) -> Literal["unipc", "euler", "flow_map"]:
         """Name of the default sampler."""
-        return "flow_map" if self.is_flow_map else "unipc"
+        return self.default_sampler or ("flow_map" if self.is_flow_map else "unipc")
 
     @property
     def window(self) -> int:

@@ -23,6 +23,7 @@ from sorajax.pretrained.converted import CONVERTED, cast_parameters, open_conver
 from sorajax.pretrained.hub import adapter_file, is_path, resolve_model
 from sorajax.pretrained.lora import Adapter, add_adapter, load_lora, named_expert, parse_lora, trained_expert
 from sorajax.pretrained.part import Part, map_parameters
+from sorajax.pretrained.presets import with_preset
 from sorajax.pretrained.table import Finish
 from sorajax.pretrained.wan_folder import is_open_model, model_name, open_model
 
@@ -48,6 +49,7 @@ def open_parts(
     limited: bool = True,
     mesh: str | None = None,
     folder: Path | None = None,
+    preset: str | None = None,
 ) -> tuple[SoraConfig, Parts, str, str]:
     """A model's config, its parts, the JSON of its tokenizer, and its name.
 
@@ -55,11 +57,13 @@ def open_parts(
     the name of open weights on the Hugging Face hub. Adapters are merged, and with `bits` transformers and text encoder
     are quantized, parameter by parameter while they are loaded. `limited`: parts share the devices' memory, and a part
     that does not fit raises ValueError; otherwise memory is not limited. mesh: see `choose_placement`.
-    folder: where the model is, if the caller knows. Raises FileNotFoundError and ValueError, each on one line.
+    folder: where the model is, if the caller knows. preset: see `with_preset`. Raises FileNotFoundError and ValueError,
+    each on one line.
     """
     folder = folder or resolve_model(model)
     config, sources, tokenizer, name = _opened(folder, model_name(folder) if is_path(model) else str(model), dtype)
     adapters = adapters_of(config, loras)
+    config = with_preset(config, preset, [adapter_file(parsed(lora).path) for lora in loras], name)
     quantization = {part: bits if part in QUANTIZED else None for part in sources}
     sizes = {part: source.bytes(quantization[part]) for part, source in sources.items()}
     memory = memory_of_devices()
@@ -171,10 +175,15 @@ def read_external_parts(folder: Path) -> dict[str, Path]:
     return external_parts
 
 
+def parsed(lora: Lora) -> Adapter:
+    """File, scale and expert of an adapter. Raises ValueError for a scale that is no number."""
+    return parse_lora(lora) if isinstance(lora, str) else Adapter(Path(lora[0]), lora[1])
+
+
 def adapters_of(config: SoraConfig, loras: Sequence[Lora]) -> dict[str, list[tuple[Mapping[str, Any], float]]]:
     """(flat tree, scale) of the adapters of each transformer: {"dit": ..., "dit_low": ...}. Notes say for which expert
     an adapter is used. Raises FileNotFoundError and ValueError."""
-    files = [parse_lora(lora) if isinstance(lora, str) else Adapter(Path(lora[0]), lora[1]) for lora in loras]
+    files = [parsed(lora) for lora in loras]
     if named := [file for file in files if file.expert is not None and config.boundary is None]:
         raise ValueError(
             f"--lora {named[0].expert}={named[0].path}: the model has one transformer, leave out {named[0].expert}="

@@ -21,6 +21,7 @@ def load(
     quantize: Bits | None = None,
     mesh: str | None = None,
     policy: Policy | None = None,
+    preset: str | None = None,
 ) -> Pipeline:
     """Opens the embedded model (`world`), an exported model, the newest model of a training directory, or an open one.
 
@@ -31,6 +32,8 @@ def load(
     mesh: how several devices split the work, e.g. "data=2,seq=4": branches of guidance and clips over data, tokens over
     seq, heads over tensor. By default it is chosen for one clip of the model's own size, over all devices.
     policy: which checks and marks apply, see `safety.policy`; by default the user's.
+    preset: the settings of a few-step adapter or model, see `pretrained.presets`; by default that which the adapters'
+    files name, and "none" is none.
 
     Two settings of jax change, unless the caller or the environment set them: the persistent compilation cache is on,
     in the user's cache folder; and jax may allocate nearly all of a GPU's memory, if it has not looked for devices yet.
@@ -40,10 +43,10 @@ def load(
     enable_compilation_cache()
     embedded = str(model) == EMBEDDED
     folder = WORLD if embedded else resolve_model(model)
-    found = open_parts(WORLD if embedded else model, dtype, loras, quantize, mesh=mesh, folder=folder)
+    found = open_parts(WORLD if embedded else model, dtype, loras, quantize, mesh=mesh, folder=folder, preset=preset)
     config, params, tokenizer, name = found
     adapters = [lora if isinstance(lora, str) else f"{lora[0]}:{lora[1]:g}" for lora in loras]
-    options = {"dtype": dtype, "adapters": adapters, "quantize": quantize}
+    options = {"dtype": dtype, "adapters": adapters, "quantize": quantize, "preset": config.preset}
     options = {option: value for option, value in options.items() if value}
     if (folder / "model" / CONFIG).is_file():  # a training directory
         folder /= "model"

@@ -108,7 +108,8 @@ def settings_for(request: Request, config: SoraConfig, at_once: bool = False) ->
             )
         low = request.guidance_scale_low
     released = released_shift(config.conditioning.needs_first_frame, config.boundary, config.sizes[0][0])
-    if config.clean_prompts and request.shift is None and not 0.5 < config.shift / released < 2:  # of an open model
+    is_released = config.clean_prompts and not config.preset  # an open model as its release samples it
+    if is_released and request.shift is None and not 0.5 < config.shift / released < 2:
         notes += (
             f"the model's files set the shift {config.shift:g}, which is used; its release samples with "
             f"{released:g}: --shift {released:g}",
