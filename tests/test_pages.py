@@ -38,6 +38,7 @@ PARSED = {
     "sorajax.verify": "needs a signed file: tests/safety does",
     "sorajax.encode": "prepares and encodes films for minutes: tests/data/videos and the notebooks do",
     "--model Wan": "needs real weights",
+    "--model nvidia": "needs real weights",
     "--sigma": "needs the averages of a long training",
 }
 """Commands with one of these words are only parsed, for this reason; all others are also run."""

@@ -7,9 +7,12 @@
             x += gate_2 * feed_forward(norm(x) * (1 + scale_2) + shift_2)
     velocity = unpatchify(linear(norm(x) * (1 + scale) + shift))            shift, scale: table + e
 
-A flow map (`until_blocks` above 0) has a second time, `until`, which the last blocks and the output read in place of
-`time`; it predicts the mean velocity from `time` to `until` (Decoupled MeanFlow, arXiv 2510.24474). It has the same
-parameters, and at `until = time` it is the same function.
+A flow map has a second time, `until`, and predicts the mean velocity from `time` to `until`. There are two ways to read
+it. With `until_blocks` above 0 the last blocks and the output read it in place of `time` (Decoupled MeanFlow, arXiv
+2510.24474): no new parameters, and at `until = time` it is the same function. With `until_gate` above 0 it has an
+embedding of its own (AnyFlow, arXiv 2605.13724):
+
+    e = (1 - gate) * mlp(sinusoid(1000 * time)) + gate * mlp_until(sinusoid(1000 * until))
 
 Peebles & Xie 2023 (adaLN-zero) with the shared modulation of PixArt-alpha (Chen et al. 2023, section 2.3);
 weight-compatible, by config, with the Wan 2.1 / 2.2 transformers (Wan team 2025, section 4.2). Parameters are float32;
@@ -72,8 +75,11 @@ class DiTConfig:
     quantized: bool = False
     """The blocks' kernels have 8 bits and are not trained, see `models.quantized`."""
     until_blocks: int = 0
-    """Of a flow map: how many of the last blocks read `until` in place of `time`, as the output does; 0: no flow
-    map."""
+    """Of a flow map: how many of the last blocks read `until` in place of `time`, as the output does."""
+    until_gate: float = 0.0
+    """Of a flow map with an embedding of `until`: that embedding's share, 0.25 in AnyFlow."""
+    until_interval: bool = False
+    """That embedding is of `time - until`, not of `until`."""
 
     def __post_init__(self):
         if self.width % self.heads or (self.width // self.heads) % 2:
@@ -86,10 +92,22 @@ class DiTConfig:
                 f"until_blocks {self.until_blocks} is not allowed: of {self.depth} blocks 0 to {self.depth - 1} can "
                 "read the second time"
             )
+        if not 0 <= self.until_gate <= 1:
+            raise ValueError(f"until_gate {self.until_gate:g} is not allowed: use 0 to 1, e.g. 0.25; 0 is none")
+        if self.until_gate and self.until_blocks:
+            raise ValueError(
+                f"until_gate {self.until_gate:g} and until_blocks {self.until_blocks} are two ways to read the second "
+                "time: set one of them to 0"
+            )
 
     @property
     def head_width(self) -> int:
         return self.width // self.heads
+
+    @property
+    def is_flow_map(self) -> bool:
+        """Whether it predicts mean velocities between two times."""
+        return self.until_blocks > 0 or self.until_gate > 0
 
 
 class Modulation(NamedTuple):
@@ -315,6 +333,12 @@ class DiT(nn.Module):
         features = time_features(times, config.frequencies)[:, :, :: config.patch[0]]
         e = Linear(config.width, name="time_in")(features)
         e = Linear(config.width, name="time_out")(nn.silu(e))
+        if config.until_gate:
+            end = time if until is None else until
+            features = time_features(time - end if config.until_interval else end, config.frequencies)
+            end = Linear(config.width, name="until_in")(features[None, :, :: config.patch[0]])
+            end = Linear(config.width, name="until_out")(nn.silu(end))
+            e = (1 - config.until_gate) * e + config.until_gate * end
         if config.pooled_text:
             e = e + Linear(config.width, name="pooled_text")(
                 context.pooled if isinstance(context, TextCache) else pool_text(context)

@@ -115,7 +115,7 @@ class SoraConfig:
     @property
     def is_flow_map(self) -> bool:
         """Whether the model predicts mean velocities between two times, and so takes steps of any size."""
-        return self.dit.until_blocks > 0
+        return self.dit.is_flow_map
 
     @property
     def sampler(self) -> Literal["unipc", "euler", "flow_map"]:

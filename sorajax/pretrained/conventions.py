@@ -177,15 +177,17 @@ SHAPES = {
     "Wan2.2-TI2V-5B": DiTConfig(width=3072, hidden=14336, depth=30, heads=24, in_channels=48, out_channels=48),
     "Wan2.2-T2V-A14B": LARGE,
     "Wan2.2-I2V-A14B": replace(LARGE, in_channels=36),
+    "AnyFlow-Wan2.1-T2V-1.3B": DiTConfig(until_gate=0.25),
+    "AnyFlow-Wan2.1-T2V-14B": replace(LARGE, until_gate=0.25),
 }
-"""Transformers of the release's `wan/configs`, to plan memory without downloading a model."""
+"""Transformers of the releases' configs, to plan memory without downloading a model."""
 TWO_EXPERTS = "A14B"  # suffix of the names of models with two experts
 
 
 def known_name(name: str) -> str | None:
     """The name in `SHAPES` of a model of the release or the hub: Wan-AI/Wan2.1-I2V-14B-720P-Diffusers without owner,
     size and layout. None for other names."""
-    pattern = r"(Wan-AI/)?{}(-(480|720)P)?(-Diffusers)?"
+    pattern = r"((Wan-AI|nvidia)/)?{}(-(480|720)P)?(-Diffusers)?"
     return next((known for known in SHAPES if re.fullmatch(pattern.format(re.escape(known)), name)), None)
 
 
@@ -228,8 +230,9 @@ def conventions(
     boundary: float | None = None,
     shift: float | None = None,
 ) -> SoraConfig:
-    """The model of these parts with the sampling settings of the release's `wan/configs` and `generate.py`; a `shift`
-    from the model's folder takes precedence. The two sizes of Wan 2.1 image to video differ by name only."""
+    """The model of these parts with the sampling settings of the release's `wan/configs` and `generate.py`, or, for a
+    flow map, of diffusers' AnyFlowPipeline; a `shift` from the model's folder takes precedence. The two sizes of Wan
+    2.1 image to video differ by name only."""
     image, small = dit.in_channels != vae.latent_channels, vae.stride[1] == 16
     early_image = image and boundary is None
     sizes: tuple[tuple[int, int], ...] = ((480, 832), (832, 480), (720, 1280), (1280, 720))
@@ -239,7 +242,7 @@ def conventions(
         sizes = sizes[:2]
     elif early_image and "720" in name:
         sizes = sizes[2:]
-    low, high = ((3.5, 3.5) if image else (3.0, 4.0)) if boundary else (None, 5.0)
+    low, high = ((3.5, 3.5) if image else (3.0, 4.0)) if boundary else (None, 1.0 if dit.is_flow_map else 5.0)
     return SoraConfig(
         text=text,
         dit=dit,
@@ -252,12 +255,12 @@ def conventions(
         shift=shift or released_shift(image, boundary, sizes[0][0]),
         guidance_scale=high,
         guidance_scale_low=low,
-        steps=40 if boundary or image else 50,
+        steps=4 if dit.is_flow_map else 40 if boundary or image else 50,
         negative=SHAKING + NEGATIVE if early_image else NEGATIVE,
         clean_prompts=True,
         conditioning=FrameClocks() if small else (MaskChannels() if image else Replacement()),
         vision=vision,
         boundary=boundary,
-        last_time=0.001,
-        whole_times=True,
+        last_time=0.0 if dit.is_flow_map else 0.001,
+        whole_times=not dit.is_flow_map,
     )

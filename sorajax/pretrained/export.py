@@ -20,6 +20,7 @@ from sorajax.pretrained.table import export_tensors
 
 SHARD_BYTES = 4 * 10**9
 """Largest size of a shard in bytes."""
+FLOW_MAP_SCHEDULER = "FlowMapEulerDiscreteScheduler"
 
 
 def export_diffusers(config: SoraConfig, read: Callable[[str], Any], tokenizer: str, folder: Path) -> None:
@@ -29,6 +30,11 @@ def export_diffusers(config: SoraConfig, read: Callable[[str], Any], tokenizer: 
     image encoder are written as zeros. Raises ValueError for a model without counterpart in this layout, and OSError
     where a file cannot be written.
     """
+    if config.dit.until_blocks:
+        raise ValueError(
+            f"until_blocks={config.dit.until_blocks} has no counterpart in diffusers, whose flow maps have a second "
+            "time embedding: convert to orbax"
+        )
     tables = {
         "transformer": ("dit", wan.dit_table(config.dit), dit_json(config.dit), "diffusion_pytorch_model"),
         "vae": ("vae", wan.vae_table(config.vae), vae_json(config.vae), "diffusion_pytorch_model"),
@@ -59,16 +65,7 @@ def export_diffusers(config: SoraConfig, read: Callable[[str], Any], tokenizer: 
         },
     )
     (folder / "scheduler").mkdir(exist_ok=True)
-    _write_json(
-        folder / "scheduler" / "scheduler_config.json",
-        {
-            "_class_name": "UniPCMultistepScheduler",
-            "num_train_timesteps": 1000,
-            "prediction_type": "flow_prediction",
-            "use_flow_sigmas": True,
-            "flow_shift": config.shift,
-        },
-    )
+    _write_json(folder / "scheduler" / "scheduler_config.json", scheduler_json(config))
     if config.vision is not None:
         (folder / "image_processor").mkdir(exist_ok=True)
         _write_json(folder / "image_processor" / "preprocessor_config.json", processor_json(config.vision))
@@ -94,7 +91,28 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
+def scheduler_json(config: SoraConfig) -> dict[str, Any]:
+    if config.is_flow_map:
+        return {"_class_name": FLOW_MAP_SCHEDULER, "num_train_timesteps": 1000, "shift": config.shift}
+    return {
+        "_class_name": "UniPCMultistepScheduler",
+        "num_train_timesteps": 1000,
+        "prediction_type": "flow_prediction",
+        "use_flow_sigmas": True,
+        "flow_shift": config.shift,
+    }
+
+
 def index_json(config: SoraConfig) -> dict[str, Any]:
+    if config.is_flow_map:
+        return {
+            "_class_name": "AnyFlowPipeline",
+            "transformer": ["diffusers", "AnyFlowTransformer3DModel"],
+            "vae": ["diffusers", "AutoencoderKLWan"],
+            "text_encoder": ["transformers", "UMT5EncoderModel"],
+            "tokenizer": ["transformers", "PreTrainedTokenizerFast"],
+            "scheduler": ["diffusers", FLOW_MAP_SCHEDULER],
+        }
     image = config.conditioning.needs_first_frame
     index: dict[str, Any] = {
         "_class_name": "WanImageToVideoPipeline" if image else "WanPipeline",
@@ -115,8 +133,7 @@ def index_json(config: SoraConfig) -> dict[str, Any]:
 
 def dit_json(config: DiTConfig) -> dict[str, Any]:
     """The inverse of `wan.dit_config`."""
-    return {
-        "_class_name": "WanTransformer3DModel",
+    common = {
         "num_attention_heads": config.heads,
         "attention_head_dim": config.head_width,
         "ffn_dim": config.hidden,
@@ -127,10 +144,18 @@ def dit_json(config: DiTConfig) -> dict[str, Any]:
         "text_dim": config.text_width,
         "freq_dim": config.frequencies,
         "eps": config.epsilon,
-        "qk_norm": "rms_norm_across_heads",
         "cross_attn_norm": True,
         "rope_max_seq_len": 1024,
         "image_dim": config.image_width or None,
+    }
+    if config.until_gate:
+        kind = "t-r" if config.until_interval else "r"
+        more = {"gate_value": config.until_gate, "deltatime_type": kind}
+        return {"_class_name": "AnyFlowTransformer3DModel", **common, **more}
+    return {
+        "_class_name": "WanTransformer3DModel",
+        **common,
+        "qk_norm": "rms_norm_across_heads",
         "added_kv_proj_dim": config.width if config.image_width else None,
         "pos_embed_seq_len": None,
     }

@@ -19,6 +19,8 @@ from sorajax.pretrained.table import Finish, Row, check_tensors, stream_paramete
 FLOAT32_PARAMETERS = (
     "time_in",
     "time_out",
+    "until_in",
+    "until_out",
     "time_modulation",
     "modulation",
     "modulation_out",

@@ -1,7 +1,7 @@
 """The open Wan models: conversion of their configs, and tables of their tensor names.
 
-Names and shapes are those of diffusers' `WanTransformer3DModel` and `AutoencoderKLWan`, and of transformers'
-`UMT5EncoderModel` and `CLIPVisionModel`, as their repositories store them.
+Names and shapes are those of diffusers' `WanTransformer3DModel`, `AnyFlowTransformer3DModel` and `AutoencoderKLWan`,
+and of transformers' `UMT5EncoderModel` and `CLIPVisionModel`, as their repositories store them.
 """
 
 from __future__ import annotations
@@ -37,8 +37,12 @@ def dit_config(config: Mapping[str, Any], **changes) -> DiTConfig:
         "cross_attn_norm": True,
         "pos_embed_seq_len": None,
         "added_kv_proj_dim": width if image else None,
+        "init_far_model": False,
     }
-    _only("transformer", config, required, TRANSFORMER)
+    is_flow_map = config.get("init_flowmap_model", "gate_value" in config)
+    _only("transformer", config, required, TRANSFORMER | (FLOW_MAP if is_flow_map else set()))
+    if (kind := config.get("deltatime_type", "r")) not in ("r", "t-r"):
+        raise ValueError(f"this transformer has deltatime_type={kind!r}, and only 'r' and 't-r' can be imported")
     return DiTConfig(
         width=width,
         hidden=config["ffn_dim"],
@@ -51,6 +55,8 @@ def dit_config(config: Mapping[str, Any], **changes) -> DiTConfig:
         text_width=config["text_dim"],
         frequencies=config["freq_dim"],
         epsilon=config["eps"],
+        until_gate=config["gate_value"] if is_flow_map else 0.0,
+        until_interval=is_flow_map and config.get("deltatime_type") == "t-r",
         **changes,
     )
 
@@ -124,6 +130,16 @@ TRANSFORMER = {
     "rope_max_seq_len",
     "pos_embed_seq_len",
 }
+FLOW_MAP = {
+    "gate_value",
+    "deltatime_type",
+    "init_flowmap_model",
+    "init_far_model",
+    "chunk_partition",
+    "compressed_patch_size",
+    "full_chunk_limit",
+}
+"""AnyFlow's further fields; the last three are of the causal model, which cannot be imported."""
 AUTOENCODER = {
     "base_dim",
     "decoder_base_dim",
@@ -164,7 +180,8 @@ def _linear(ours: str, theirs: str, layout: str = LINEAR, **more) -> Iterator[Ro
 
 
 def dit_table(config: DiTConfig) -> list[Row]:
-    """The table of the transformer. Raises ValueError for a config without counterpart in the open models."""
+    """The table of the transformer, with AnyFlow's embedding of the second time. Raises ValueError for a config without
+    counterpart in the open models."""
     if config.pooled_text:
         raise ValueError("pooled_text=True has no counterpart in the open models: use pooled_text=False")
     n = config.depth
@@ -190,6 +207,9 @@ def dit_table(config: DiTConfig) -> list[Row]:
         rows += [Row(f"{ours}/{name}/scale", f"{theirs}.{name}.weight", layers=n) for name in ("norm_q", "norm_k")]
     if config.image_width:
         rows += _image_rows(n)
+    if config.until_gate:
+        rows += _linear("until_in", "condition_embedder.delta_embedder.linear_1")
+        rows += _linear("until_out", "condition_embedder.delta_embedder.linear_2")
     return rows if config.stacked else [single for row in rows for single in _unstacked(row)]
 
 

@@ -3,7 +3,8 @@
     the diffusers layout     model_index.json, transformer/, transformer_2/, vae/, text_encoder/, tokenizer/, ...
     the original release     config.json or high_noise_model/ and low_noise_model/, Wan2.x_VAE, models_t5_..., google/
 
-Supports Wan 2.1 text to video and image to video, Wan 2.2 text-and-image to video (5B) and with two experts (A14B).
+Supports Wan 2.1 text to video and image to video, Wan 2.2 text-and-image to video (5B) and with two experts (A14B), and
+AnyFlow-Wan 2.1, a flow map, in the diffusers layout.
 `conventions.py` has their sampling settings (steps, guidance, frame rate).
 """
 
@@ -31,7 +32,7 @@ from sorajax.pretrained.sentencepiece import tokenizer_in
 from sorajax.pretrained.table import Row
 
 INDEX = "model_index.json"
-PIPELINES = ("WanPipeline", "WanImageToVideoPipeline")
+PIPELINES = ("WanPipeline", "WanImageToVideoPipeline", "AnyFlowPipeline", "WanAnyFlowPipeline")
 AUTOENCODER = "AutoencoderKLWan"
 RELEASED = ("t2v", "i2v", "ti2v")
 """Model types in the configs of the original release."""
@@ -132,7 +133,7 @@ def check_index(path: Path, what: str | Path) -> dict[str, Any]:
         return {}
     index = _json(path)
     if (kind := index.get("_class_name")) not in PIPELINES:
-        raise ValueError(f"{what} holds a {kind}: sorajax runs {' and '.join(PIPELINES)}")
+        raise ValueError(f"{what} holds a {kind}: sorajax runs {', '.join(PIPELINES)}")
     return index
 
 

@@ -123,3 +123,30 @@ def test_only_the_last_blocks_and_the_output_read_the_second_time(inputs):
 def test_more_blocks_cannot_read_the_second_time_than_there_are():
     with pytest.raises(ValueError, match="until_blocks 3 is not allowed: of 3 blocks 0 to 2"):
         replace(CONFIG, until_blocks=3)
+
+
+@pytest.mark.parametrize("interval", [False, True])
+def test_an_embedding_of_the_second_time_counts_by_its_gate(inputs, interval):
+    """At `until_gate` 1 only the second time is read, or, of the interval, both by their difference alone."""
+    params, x, time, context = inputs
+    layers = {"until_in": params["time_in"], "until_out": params["time_out"]}
+
+    def apply(gate, time, until):
+        config = replace(CONFIG, until_gate=gate, until_interval=interval)
+        return DiT(config).apply({"params": {**params, **layers}}, x, time, context, until=until)
+
+    np.testing.assert_array_equal(apply(0.25, time, None), apply(0.25, time, time))
+    assert np.abs(apply(0.25, time, time * 0.5) - apply(0.25, time, time)).max() > 1e-4
+    if interval:
+        np.testing.assert_allclose(apply(1.0, time, time * 0.5), apply(1.0, time * 0.5, time * 0), atol=1e-5)
+    else:
+        plain = velocity(params, x, time, context)
+        np.testing.assert_allclose(apply(0.25, time, time), plain, atol=1e-5)  # both embeddings are the same here
+        np.testing.assert_allclose(apply(1.0, time * 0.5, time), plain, atol=1e-5)
+
+
+def test_one_way_to_read_the_second_time():
+    with pytest.raises(ValueError, match=r"until_gate 0.25 and until_blocks 1 are two ways to read the second time"):
+        replace(CONFIG, until_gate=0.25, until_blocks=1)
+    with pytest.raises(ValueError, match=r"until_gate 1.5 is not allowed: use 0 to 1"):
+        replace(CONFIG, until_gate=1.5)

@@ -82,7 +82,7 @@ def test_damaged_or_foreign_folders_are_one_line(copied, tmp_path, monkeypatch):
         open_model(tmp_path / "empty")
     index = copied / "model_index.json"
     change(index, _class_name="FluxPipeline")
-    refused("holds a FluxPipeline: sorajax runs WanPipeline and WanImageToVideoPipeline")
+    refused("holds a FluxPipeline: sorajax runs WanPipeline, WanImageToVideoPipeline, AnyFlowPipeline")
     change(index, _class_name="WanPipeline")
     change(copied / "vae" / "config.json", z_dim=8, latents_mean=[0.0] * 8, latents_std=[1.0] * 8)
     refused("the transformer makes 16 channels, the autoencoder's latents have 8")
