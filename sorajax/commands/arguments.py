@@ -40,7 +40,7 @@ class Arguments:
     """Type of open weights and of their matrix products."""
     quantize: Annotated[Literal["int8", "fp8"] | None, option("TYPE", "none")] = None
     """Stores the weights of transformer and text encoder in 8 bits, in a half or a quarter of their memory; int8 is
-    closer to the original weights. Needs the extra `quantized`."""
+    closer to the original weights, and on TPU and GPU it multiplies in 8 bits, too. Needs the extra `quantized`."""
     mesh: Annotated[str | None, option("AXES", "chosen for one clip, over all devices")] = None
     """How several devices split the work, e.g. data=2,seq=4: clips and the two branches of guidance over data, the
     tokens of a clip over seq, heads over tensor. The sizes multiply to the number of devices."""

@@ -27,17 +27,19 @@ class Work:
     """Bytes of the largest value that it writes to memory; parameters and constants are not written."""
     collectives: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Kind -> (times, bytes of results)."""
+    int8: float = 0.0
+    """The part of `flops` in products of int8 operands."""
 
     def __add__(self, other: "Work") -> "Work":
         sent = dict(self.collectives)
         for kind, (times, size) in other.collectives.items():
             before = sent.get(kind, (0, 0))
             sent[kind] = (before[0] + times, before[1] + size)
-        return Work(self.flops + other.flops, max(self.largest, other.largest), sent)
+        return Work(self.flops + other.flops, max(self.largest, other.largest), sent, self.int8 + other.int8)
 
     def __mul__(self, runs: int) -> "Work":
         sent = {kind: (runs * times, runs * size) for kind, (times, size) in self.collectives.items() if runs}
-        return Work(runs * self.flops, self.largest, sent)
+        return Work(runs * self.flops, self.largest, sent, runs * self.int8)
 
 
 class Instruction(NamedTuple):
@@ -86,7 +88,9 @@ def _work(name: str, computations: dict[str, Computation], stored: bool) -> Work
     started = {o for i in computation.values() if '"AsyncCollectiveStart"' in i.text for o in i.operands}
     for label, one in computation.items():
         written = stored and one.opcode not in VIEWS and not one.opcode.endswith("-start")
-        total += Work(_flops(one, computation), max(one.bytes, default=0) if written else 0)
+        flops = _flops(one, computation)
+        in_int8 = flops > 0 and all(computation[name].shapes[0][0] == "s8" for name in one.operands[:2])
+        total += Work(flops, max(one.bytes, default=0) if written else 0, int8=flops if in_int8 else 0.0)
         kind = one.opcode.removesuffix("-done")
         # TPUs repeat a collective in each fusion that it runs beside; the first of this chain starts it.
         if kind in COLLECTIVES and ("chain_id=" not in one.text or label in started):
@@ -104,7 +108,7 @@ def _work(name: str, computations: dict[str, Computation], stored: bool) -> Work
             inner *= _trips(label, computation, computations)
         elif one.opcode == "conditional":
             costly = max(called, key=lambda work: (work.flops, sum(size for _, size in work.collectives.values())))
-            inner = Work(costly.flops, inner.largest, costly.collectives)
+            inner = Work(costly.flops, inner.largest, costly.collectives, costly.int8)
         total += inner
     return total
 

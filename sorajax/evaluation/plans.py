@@ -20,6 +20,7 @@ from sorajax.models.quantized import quantize
 from sorajax.models.sora import SoraConfig, init_dit, init_text, init_vae, init_vision
 from sorajax.pretrained.conventions import known_config, known_name
 from sorajax.pretrained.hub import resolve_model
+from sorajax.pretrained.open import quantized
 from sorajax.pretrained.part import abstract_parameters
 from sorajax.pretrained.wan_folder import is_open_model, open_model
 from sorajax.sampling.memory import PlannedProgram, nbytes, sampling_programs, tokens_of
@@ -110,7 +111,8 @@ def bounds(stage: PlannedProgram, compiled: Any, chip: Chip, devices: int) -> st
     work = read(compiled.as_text())
     flops = max(stage.flops / devices, 0.0 if math.isnan(work.flops) else work.flops)
     sent = sum(size for _, size in work.collectives.values())
-    computing, communication = stage.calls * flops / chip.flops, stage.calls * sent / chip.links
+    seconds = (flops - work.int8) / chip.flops + work.int8 / chip.int8
+    computing, communication = stage.calls * seconds, stage.calls * sent / chip.links
     if not computing:
         return ""
     text = f"at least {max(computing, communication):.1f} s"
@@ -141,11 +143,7 @@ def config_and_weights(options: Sampling) -> tuple[Any, dict[str, Any]]:
     if bits := options.quantize:
         small = [name for name in weights if name not in ("vae", "vision")]
         weights |= {name: jax.eval_shape(lambda x: quantize(x, bits), weights[name]) for name in small}
-        config = dataclasses.replace(
-            config,
-            text=dataclasses.replace(config.text, quantized=True),
-            dit=dataclasses.replace(config.dit, quantized=True),
-        )
+        config = quantized(config, bits)
     return config, weights
 
 

@@ -74,6 +74,8 @@ class DiTConfig:
     """Compute dtype of the matrix products."""
     quantized: bool = False
     """The blocks' kernels have 8 bits and are not trained, see `models.quantized`."""
+    int8_products: bool = False
+    """Of a quantized transformer that samples: on TPU and GPU, products of int8 kernels have int8 operands."""
     until_blocks: int = 0
     """Of a flow map: how many of the last blocks read `until` in place of `time`, as the output does."""
     until_gate: float = 0.0
@@ -367,7 +369,7 @@ class DiT(nn.Module):
     def _blocks(self, cached: bool):
         """All blocks as one function: a scan over weights with a leading `depth` axis, or a chain of blocks. cached:
         text and image are keys and values of each block."""
-        block = dequantized(Block) if self.config.quantized else Block
+        block = dequantized(Block, but_int8=self.config.int8_products) if self.config.quantized else Block
         if self.config.remat != "none":
             policy = None if self.config.remat == "full" else jax.checkpoint_policies.dots_with_no_batch_dims_saveable
             block = nn.remat(block, prevent_cse=False, policy=policy)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sorajax.devices.sharding import on_several_devices, shard_frames
+from sorajax.models.quantized import is_quantized, product
 
 
 def matmul(
@@ -29,14 +30,19 @@ class Linear(nn.Dense):
     """`nn.Dense` with `matmul`, and with a low-rank update W + a b where the collection `adapters` holds a and b.
 
     Computed as x W + (x a) b (Hu et al. 2021, section 4.1): neither the sum nor its gradient is materialised, so frozen
-    weights need no further memory. a [in rank], b [rank out]; the LoRA scale is multiplied into them.
+    weights need no further memory. a [in rank], b [rank out]; the LoRA scale is multiplied into them. A kernel of 8
+    bits is multiplied as `models.quantized` says.
     """
 
     dot_general: Any = matmul
 
     @nn.compact
     def __call__(self, x: Float[Array, "... d"]) -> Float[Array, "... o"]:
-        y = super().__call__(x)
+        kernel: Any = self.get_variable("params", "kernel")
+        if is_quantized(kernel):
+            y = product(x, kernel, self.dtype) + self.get_variable("params", "bias").astype(self.dtype)
+        else:
+            y = super().__call__(x)
         if not self.has_variable("adapters", "a"):
             return y
         a: Array = self.get_variable("adapters", "a")

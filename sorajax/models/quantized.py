@@ -1,9 +1,13 @@
-"""8-bit weights (with the library qwix): stored quantized, and dequantized block by block during the computation.
+"""8-bit weights (with the library qwix): the blocks' kernels are stored in 8 bits, and dequantized block by block.
 
-The blocks' kernels are int8 with symmetric rounding, or float8 e4m3, with one float32 scale per output. Computation
-runs in the model's dtype, so quantization saves memory and memory traffic only.
+They are int8 with symmetric rounding, or float8 e4m3, with one float32 scale per output. In training and on CPU the
+products run in the model's dtype, so quantization saves memory and memory traffic only. Sampling on TPU and GPU
+multiplies int8 kernels by int8 inputs, which are quantized where they are computed, with one scale per token:
+
+    x W = (s_x s_w) * (x_8 W_8),    x_8 = round(x / s_x),    s_x = max |x| / 127 of a token      (int32 sums)
 """
 
+from functools import partial
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -11,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
+
+from sorajax.devices.sharding import on_several_devices
 
 Bits = Literal["int8", "fp8"]
 TYPES = {"int8": jnp.int8, "fp8": jnp.float8_e4m3fn}
@@ -43,14 +49,45 @@ def quantize(params: Any, bits: Bits) -> Any:
     )
 
 
-def dequantized(block: type[nn.Module]) -> type[nn.Module]:
-    """The block with quantized parameters, which are dequantized where it computes."""
+def is_quantized(leaf: Any) -> bool:
+    """Whether a parameter has 8 bits."""
+    return hasattr(leaf, "qvalue")
+
+
+def product(x: jax.Array, kernel: Any, dtype: Any) -> jax.Array:
+    """x [... d] @ an int8 kernel [d o]: of int8 operands on TPU and GPU, in `dtype` on CPU."""
+    flat = x.reshape(-1, x.shape[-1]) if not on_several_devices() else x
+    parts = {"cpu": partial(product_as_stored, dtype=dtype), "default": partial(product_in_int8, dtype=dtype)}
+    return jax.lax.platform_dependent(flat, kernel, **parts).reshape(*x.shape[:-1], kernel.shape[-1])
+
+
+def product_as_stored(x: jax.Array, kernel: Any, dtype: Any) -> jax.Array:
+    """With the kernel dequantized."""
+    import qwix
+
+    return x.astype(dtype) @ qwix.dequantize(kernel).astype(dtype)
+
+
+def product_in_int8(x: jax.Array, kernel: Any, dtype: Any) -> jax.Array:
+    """With x quantized: one scale for each of its rows."""
+    import qwix
+
+    rows = qwix.quantize(x.astype(jnp.float32), jnp.int8, channelwise_axes=range(x.ndim - 1))
+    result: jax.Array = qwix.dot_general(rows, kernel, (((x.ndim - 1,), (0,)), ((), ())))
+    return result.astype(dtype)
+
+
+def dequantized(block: type[nn.Module], but_int8: bool = False) -> type[nn.Module]:
+    """The block with quantized parameters, which are dequantized where it computes. but_int8: those of int8 are not,
+    because its layers multiply by them."""
 
     def dequantize(variables: Any) -> Any:
         import qwix
 
         def dequantize_leaf(leaf: Any) -> Any:
-            return qwix.dequantize(leaf) if isinstance(leaf, qwix.QArray) else leaf
+            if not isinstance(leaf, qwix.QArray) or (but_int8 and leaf.qvalue.dtype == jnp.int8):
+                return leaf
+            return qwix.dequantize(leaf)
 
         return jax.tree.map(dequantize_leaf, variables, is_leaf=lambda leaf: isinstance(leaf, qwix.QArray))
 

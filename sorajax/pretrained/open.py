@@ -81,8 +81,14 @@ def open_parts(
     }
     sizes = {part: size * placement.copies for part, size in sizes.items()}
     if bits is not None:
-        config = replace(config, text=replace(config.text, quantized=True), dit=replace(config.dit, quantized=True))
+        config = quantized(config, bits)
     return config, Parts(loaders, sizes, memory if limited else None, placement), tokenizer, name
+
+
+def quantized(config: SoraConfig, bits: Bits) -> SoraConfig:
+    """The config of a model that samples with 8-bit weights."""
+    dit = replace(config.dit, quantized=True, int8_products=bits == "int8")
+    return replace(config, text=replace(config.text, quantized=True), dit=dit)
 
 
 def finish_parameter(

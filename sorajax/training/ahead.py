@@ -27,24 +27,25 @@ GIB = 2**30
 
 
 class Chip(NamedTuple):
-    """Of one chip, from its maker's data sheet: dense bfloat16 FLOP/s, bytes of memory, bytes/s of it, and bytes/s of
-    all its links to others."""
+    """Of one chip, from its maker's data sheet: dense bfloat16 FLOP/s, bytes of memory, bytes/s of it, bytes/s of all
+    its links to others, and dense int8 operations/s, those of bfloat16 where the data sheet has none."""
 
     flops: float
     memory: float
     bandwidth: float
     links: float
+    int8: float
 
 
 CHIPS = {
     # cloud.google.com/tpu/docs: the page of each version
-    "v4": Chip(275e12, 32 * GIB, 1228e9, 300e9),
-    "v5e": Chip(197e12, 16 * GIB, 819e9, 200e9),
-    "v5p": Chip(459e12, 95 * GIB, 2765e9, 600e9),
-    "v6e": Chip(918e12, 32 * GIB, 1640e9, 448e9),
-    "tpu7x": Chip(2307e12, 192 * GIB, 7380e9, 1200e9),
+    "v4": Chip(275e12, 32 * GIB, 1228e9, 300e9, 275e12),
+    "v5e": Chip(197e12, 16 * GIB, 819e9, 200e9, 394e12),
+    "v5p": Chip(459e12, 95 * GIB, 2765e9, 600e9, 918e12),
+    "v6e": Chip(918e12, 32 * GIB, 1640e9, 448e9, 1836e12),
+    "tpu7x": Chip(2307e12, 192 * GIB, 7380e9, 1200e9, 2307e12),
     # NVIDIA H200 data sheet
-    "h200": Chip(989e12, 141e9, 4800e9, 900e9),
+    "h200": Chip(989e12, 141e9, 4800e9, 900e9, 1979e12),
 }
 H200 = """gpu_device_info { threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152
 shared_memory_per_core: 233472 threads_per_core_limit: 2048 core_count: 132 fpus_per_core: 128

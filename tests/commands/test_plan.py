@@ -3,6 +3,7 @@
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import pytest
@@ -19,7 +20,7 @@ from sorajax.models.conditioning import MaskChannels
 from sorajax.models.sora import init_dit, init_text, init_vae, init_vision
 from sorajax.models.vision import VisionConfig
 from sorajax.pretrained.part import abstract_parameters
-from sorajax.sampling.memory import nbytes, sampling_programs
+from sorajax.sampling.memory import PlannedProgram, nbytes, sampling_programs
 from sorajax.training.ahead import (
     CHIPS,
     Chip,
@@ -217,10 +218,26 @@ def test_a_plan_of_sampling_states_what_devices_send():
     compiled = compile_program(stage, placement)
     work = work_of(compiled)
     sent = sum(size for _, size in work.collectives.values())
-    slow_links, slow_chip = (Chip(flops, 0, 0, links) for flops, links in ((1e12, 1e3), (1e3, 1e12)))
+    slow_links, slow_chip = (Chip(flops, 0, 0, links, flops) for flops, links in ((1e12, 1e3), (1e3, 1e12)))
     text = bounds(stage, compiled, slow_links, 8)
     assert text.startswith(f"at least {sent / 1e3:.1f} s: computing 0.0 s, communication {sent / 1e3:.1f} s (")
     assert all(kind in text for kind in work.collectives)
     least = max(work.flops, stage.flops / 8) / 1e3
     assert bounds(stage, compiled, slow_chip, 8).startswith(f"at least {least:.1f} s: computing {least:.1f} s,")
     assert "communication" not in bounds(stage, compiled, slow_chip, 1)
+
+
+def test_int8_products_count_at_their_own_peak():
+    """A plan with --quantize int8 has a transformer whose products have int8 operands on accelerators."""
+    config, weights = config_and_weights(Sampling("Wan2.1-T2V-1.3B", quantize="int8"))
+    assert (config.dit.quantized, config.dit.int8_products, config.text.quantized) == (True, True, True)
+    assert weights["dit"]["blocks"]["feed_forward"]["up"]["kernel"].qvalue.dtype == "int8"
+    config, _ = config_and_weights(Sampling("Wan2.1-T2V-1.3B", quantize="fp8"))
+    assert (config.dit.quantized, config.dit.int8_products) == (True, False)
+    text = "ENTRY %m (a: s8[9,8], b: s8[8,7]) -> s32[9,7] {\n  %a = s8[9,8]{1,0} parameter(0)\n"
+    text += "  %b = s8[8,7]{1,0} parameter(1)\n"
+    text += "  ROOT %d = s32[9,7]{1,0} dot(%a, %b), lhs_contracting_dims={1}, rhs_contracting_dims={0}\n}\n"
+    stage, flops = PlannedProgram("transformer", len, ((),), 0, 3, 1500.0), 2 * 9 * 8 * 7
+    chip = Chip(100.0, 0, 0, 1.0, 400.0)
+    seconds = 3 * ((1500 - flops) / 100 + flops / 400)
+    assert bounds(stage, SimpleNamespace(as_text=lambda: text), chip, 1) == f"at least {seconds:.1f} s"

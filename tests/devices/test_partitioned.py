@@ -53,6 +53,22 @@ def test_a_matrix_product_over_eight_devices_costs_an_eighth_each(specs, share, 
     assert work.collectives == sent
 
 
+def test_products_of_int8_operands_are_counted_apart():
+    text = """
+ENTRY %main (a: s8[256,64], b: s8[64,96], c: s8[96,96]) -> f32[256,96] {
+  %a = s8[256,64]{1,0} parameter(0)
+  %b = s8[64,96]{1,0} parameter(1)
+  %c = f32[96,96]{1,0} parameter(2)
+  %dot = s32[256,96]{1,0} dot(%a, %b), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+  %wide = f32[256,96]{1,0} convert(%dot)
+  ROOT %last = f32[256,96]{1,0} dot(%wide, %c), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+}
+"""
+    work = read(text)
+    assert (work.int8, work.flops) == (PRODUCT, PRODUCT + 2 * 256 * 96 * 96)
+    assert ((work + work) * 3).int8 == 6 * PRODUCT
+
+
 def test_the_largest_value_is_counted_per_device_and_without_parameters():
     def narrow(a, b):
         return jnp.tanh(a @ b) @ b.T
