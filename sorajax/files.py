@@ -1,17 +1,132 @@
-"""Files that appear whole or not at all, and the user's folder of settings."""
+"""Files that appear whole or not at all, here or at an address that fsspec reads, e.g. gs://bucket/clips. And the
+folder of the user's settings."""
 
+import hashlib
 import os
+import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from glob import escape
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, cast
+
+from sorajax.errors import one_line
+
+ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/")
+
+
+class Address(PurePosixPath):
+    """A path on other storage, with the methods of `Path` that reading and writing need."""
+
+    def __str__(self) -> str:
+        return super().__str__().replace(":/", "://", 1)
+
+    def expanduser(self) -> "Address":
+        return self
+
+    absolute = expanduser
+
+    def exists(self) -> bool:
+        with storage(self) as (files, name):
+            return files.exists(name)
+
+    def is_file(self) -> bool:
+        with storage(self) as (files, name):
+            return files.isfile(name)
+
+    def is_dir(self) -> bool:
+        with storage(self) as (files, name):
+            return files.isdir(name)
+
+    def read_bytes(self) -> bytes:
+        with storage(self) as (files, name):
+            return files.cat_file(name)
+
+    def read_text(self, encoding: str = "utf-8") -> str:
+        return self.read_bytes().decode(encoding)
+
+    def mkdir(self, parents: bool = False, exist_ok: bool = False) -> None:
+        """Does nothing: folders are made with their files."""
+
+
+def as_path(path: str | Path) -> Path:
+    """A local path, its ~ expanded, or the `Address` in a text such as gs://bucket/clips."""
+    if isinstance(path, Address):
+        return cast(Path, path)
+    scheme = ADDRESS.match(str(path))
+    if scheme is None or Path(path).exists():
+        return Path(path).expanduser()
+    if scheme[1] in ("file", "local"):
+        return Path("/" + str(path)[scheme.end() :].lstrip("/"))
+    return cast(Path, Address(str(path)))  # Path("gs://bucket") has lost a slash, which Address adds again
+
+
+@contextmanager
+def storage(address: Address) -> Iterator[tuple[Any, str]]:
+    """The file system of an address, and the path there. Raises OSError, on one line, for every failure."""
+    try:
+        import fsspec
+
+        yield fsspec.core.url_to_fs(str(address))
+    except OSError:
+        raise
+    except Exception as error:  # each file system has its own errors
+        raise OSError(
+            f"{address} cannot be reached ({one_line(error)}): check the address and the login, and install the "
+            "package that fsspec needs for it, e.g. gcsfs for gs:// or s3fs for s3://"
+        ) from error
+
+
+def fetched(path: Path) -> Path:
+    """A copy of a file or folder at an address, in the user's cache folder; a local path itself. Files that have not
+    changed since the last call are not read again. Raises FileNotFoundError."""
+    if not isinstance(path, Address):
+        return path
+    place = cache_folder() / "sorajax" / "fetched" / hashlib.sha256(str(path).encode()).hexdigest()[:16]
+    local, versions = place / path.name, place / "versions"
+    with storage(path) as (files, name):
+        found = files.find(name, detail=True)
+        if not found:
+            raise FileNotFoundError(f"{path} does not exist")
+        for each, info in found.items():
+            below = each[len(name) :].strip("/")
+            copy, mark = (folder / below if below else folder for folder in (local, versions))
+            if copy.is_file() and mark.is_file() and mark.read_text() == repr(sorted(info.items())):
+                continue
+            for folder in (copy.parent, mark.parent):
+                folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(copy, lambda temporary, each=each: files.get_file(each, str(temporary)))
+            write_atomically(mark, lambda temporary, info=info: temporary.write_text(repr(sorted(info.items()))))
+    return local
+
+
+def remove_folder(path: Path) -> None:
+    """Removes a folder and everything in it, if it exists."""
+    if not isinstance(path, Address):
+        shutil.rmtree(path, ignore_errors=True)
+    elif path.is_dir():
+        with storage(path) as (files, name):
+            files.rm(name, recursive=True)
+
+
+def cache_folder() -> Path:
+    """The user's cache folder on this operating system."""
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
 def write_atomically(path: Path, write: Any) -> None:
     """Calls `write(temporary path)` beside `path`, then renames: a reader sees the old file or the whole new one."""
+    if isinstance(path, Address):
+        with whole_file(path) as elsewhere:
+            write(elsewhere)
+        return
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
@@ -25,7 +140,14 @@ def write_atomically(path: Path, write: Any) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder that becomes `path` when the block ends well, and disappears when not."""
+    """A temporary path in the same folder that becomes `path` when the block ends well, and disappears when not. A file
+    at an address is written in this machine's temporary folder, and copied there as a whole."""
+    if isinstance(path, Address):
+        with tempfile.TemporaryDirectory() as folder:
+            yield (elsewhere := Path(folder) / path.name)
+            with storage(path) as (files, name):
+                files.put_file(str(elsewhere), name)
+        return
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     for left in path.parent.glob(f".{escape(path.name)}.*.part"):  # by a process that was killed
         if (number := left.name.removesuffix(".part").rpartition(".")[2]).isdecimal() and not running(int(number)):

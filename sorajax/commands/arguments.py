@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from sorajax.devices.distributed import DistributedConfig
 from sorajax.sampling.request import CacheName, Direction, SamplerName
 from sorajax.tasks.table import TASKS
 
@@ -121,3 +122,4 @@ class Arguments:
     """A style added to every prompt, e.g. film; the embedded model knows flat, sketch, neon and film."""
     resume: tyro.conf.FlagCreatePairsOff[Annotated[bool, option("", "off")]] = False
     """Continues interrupted films from their last finished window; finished files are left as they are."""
+    together: Annotated[DistributedConfig, tyro.conf.arg(name="")] = DistributedConfig()

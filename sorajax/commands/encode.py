@@ -8,7 +8,8 @@
 
 VIDEOS is a folder (with the caption of each video beside it in STEM.txt or STEM.json), a .csv, .tsv, .jsonl or .parquet
 with columns path, caption, start and end, a WebDataset .tar, or tfds:NAME:SPLIT@FOLDER. `sorajax.train` reads the
-folder OUT as --data.folder. After an interruption at any moment, the same command continues. OUT/report.json counts
+folder OUT as --data.folder. Several processes (--coordinator, or a cluster that JAX detects) share the encoding, and
+process 0 prepares. After an interruption at any moment, the same command continues. OUT/report.json counts
 accepted and rejected clips; OUT/clips/*.json give the reason for each clip, and name each broken file.
 
 Needs the extra `data` (Apache Beam, PySceneDetect). Exit codes: 0 done, 1 failed, 2 the request is invalid, 130
@@ -16,8 +17,9 @@ interrupted.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -25,7 +27,13 @@ from sorajax.commands.failures import complain
 from sorajax.data.buckets import Bucket
 from sorajax.data.videos.filters import Filters
 from sorajax.data.videos.preparation import Preparation, prepare
-from sorajax.devices.distributed import print_any_name
+from sorajax.devices.distributed import (
+    DistributedConfig,
+    barrier,
+    exit_if_one_of_several,
+    join,
+    print_any_name,
+)
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,7 @@ class Options:
     """Files per part; after a failure a part is prepared again as a whole."""
     beam: tuple[str, ...] = ()
     """Options of Apache Beam as name=value, e.g. runner=DataflowRunner; without any, all cores of this machine work."""
+    together: Annotated[DistributedConfig, tyro.conf.arg(name="")] = DistributedConfig()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,19 +82,40 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         return complain(error, 2)
     try:
-        if options.text is not None:
-            check(options.videos, options.out)
-        prepare(options.videos, options.out, settings, [f"--{option}" for option in options.beam])
+        processes = join(options.together)
+        if processes.count > 1:
+            check_hosts(options)
+        if processes.index == 0:
+            if options.text is not None:
+                check(options.videos, options.out)
+            prepare(options.videos, options.out, settings, [f"--{option}" for option in options.beam])
+        if processes.count > 1:
+            barrier(f"prepared {options.out}")
         if options.vae is not None:
             encode(options.out, options.vae)
         if options.text is not None:
             encode_text(options.out, options.text)
+        if processes.count > 1:
+            barrier(f"encoded {options.out}")
     except (ValueError, OSError, RuntimeError) as error:
+        exit_if_one_of_several(error, remedy="start all processes again")
         return complain(error, 1)
     except KeyboardInterrupt:
         return complain("interrupted: run the same command again to continue", 130)
-    print(f"train on it with --data.folder {options.out}")
+    if processes.index == 0:
+        print(f"train on it with --data.folder {options.out}")
     return 0
+
+
+def check_hosts(options: Options) -> None:
+    """Raises ValueError, before anything is computed, if processes have other code, weights or options."""
+    from sorajax.devices import fingerprint
+    from sorajax.devices.exchange import check_same
+    from sorajax.pretrained.hub import resolve_model
+
+    weights = [fingerprint.files(resolve_model(folder)) for folder in (options.vae, options.text) if folder]
+    asked = repr(replace(options, together=DistributedConfig()))
+    check_same({"code": fingerprint.code(), "weights": "\n".join(weights), "options": asked})
 
 
 def check(videos: str, folder: Path) -> None:

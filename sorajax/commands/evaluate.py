@@ -16,11 +16,17 @@ with --calibrate it prepares a model for `--cache mag`. Each prints a table with
 {split: {attribute: {accuracy, low, high, num}}}. With --markdown each writes its tables into pages, and below each
 table the conditions of its figures: command, settings, commit, weights, hardware and date.
 
+Several processes (--coordinator, or a cluster that JAX detects) share out the clips of `world` and the rows of `tasks`;
+with --mesh they make each clip together. Process 0 prints and writes.
+
 Exit codes: 0 done, 1 a file or model failed, 2 the request is invalid, 130 interrupted.
 """
 
+import io
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stdout
+from dataclasses import replace
 from functools import reduce
 from importlib import import_module
 from operator import or_
@@ -29,12 +35,14 @@ from typing import Annotated, Any, NamedTuple
 import tyro
 
 from sorajax.commands.failures import complain
+from sorajax.devices.distributed import exit_if_one_of_several, join
 from sorajax.errors import BadRequest
 from sorajax.evaluation.markdown import Measured, command_line, commit, small_line, write_pages
 from sorajax.evaluation.options import Caching, Common, Instrument, Reconstruction, Tasks, World, check
-from sorajax.files import whole_file
+from sorajax.files import as_path, whole_file
 
 PROGRAM = "python -m sorajax.evaluate"
+AGAIN = "start all processes again"
 
 
 class Subcommand(NamedTuple):
@@ -62,23 +70,45 @@ def main(argv: Sequence[str] | None = None) -> int:
         check(options)
         name, row = next((name, row) for name, row in SUBCOMMANDS.items() if row.options is type(options))
         source = commit() if options.markdown else ""  # the code may change while this runs
-        measured = getattr(import_module(row.module), row.function)(options)
-        write(f"{PROGRAM} {name}", options, measured, source)
+        processes = join(options.together)
+        with redirect_stdout(io.StringIO()) if processes.index else nullcontext():
+            if processes.count > 1:
+                check_hosts(options)
+            measured = getattr(import_module(row.module), row.function)(options)
+        if processes.index == 0:
+            write(f"{PROGRAM} {name}", options, measured, source)
     except SystemExit as exit:  # tyro has said what is wrong, or shown the help
         return exit.code if isinstance(exit.code, int) else 1
     except BadRequest as error:
+        exit_if_one_of_several(error, 2)
         return complain(error, 2)
     except (OSError, ValueError) as error:
+        exit_if_one_of_several(error, remedy=AGAIN)
         return complain(error, 1)
+    except RuntimeError as error:
+        exit_if_one_of_several(error, remedy=AGAIN)
+        raise
     except KeyboardInterrupt:
         return complain("interrupted", 130)
     return 0
 
 
+def check_hosts(options: Common | Tasks | Caching) -> None:
+    """Raises ValueError, before anything is measured, if processes have other code, weights or options."""
+    from sorajax.devices import fingerprint
+    from sorajax.devices.exchange import check_same
+    from sorajax.sampling.loading import model_files
+
+    model = getattr(options, "model", None)
+    weights = "" if model is None else fingerprint.files(model_files(model))
+    options = replace(options, together=type(options.together)())
+    check_same({"code": fingerprint.code(), "weights": weights, "options": repr(options)})
+
+
 def write(start: str, options: Common | Tasks | Caching, measured: Measured, source: str) -> None:
     """Writes the figures to --json and the tables to --markdown, and prints their paths."""
     if options.json:
-        with whole_file(options.json.expanduser()) as temporary:
+        with whole_file(as_path(options.json)) as temporary:
             temporary.write_text(json.dumps(measured.figures, indent=2) + "\n")
         print(options.json)
     if options.markdown:

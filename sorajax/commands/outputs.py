@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sorajax.commands.failures import attempt
 from sorajax.errors import BadRequest
+from sorajax.files import as_path
 from sorajax.media.formats import WRITERS, changed_settings, parse_metadata
 from sorajax.media.video import Video, check_output, sidecar
 from sorajax.sampling.request import Request
@@ -16,11 +18,19 @@ if TYPE_CHECKING:
     from sorajax.sampling.store import WindowStore
 
 
+def planned(out: str, request: Request, overwrite: bool, resume: bool) -> tuple[list[Path], list[int]]:
+    """The paths of a request's files, and the numbers of those that an earlier command finished. Raises BadRequest and
+    Failure."""
+    paths = attempt(lambda: output_paths(out, request, overwrite, resume))
+    check_windows(paths, resume, overwrite)
+    return paths, [number for number, path in enumerate(paths) if resume and path.exists()]
+
+
 def output_paths(out: str, request: Request, overwrite: bool, resume: bool = False) -> list[Path]:
     """One path per clip, each checked to be writable; with `resume` files may exist. Raises BadRequest for an unknown
     suffix, else OSError."""
     try:
-        path, count = Path(out).expanduser(), len(request.prompts) * request.num
+        path, count = as_path(out), len(request.clips)
     except RuntimeError as error:
         raise BadRequest(f"--out {out}: there is no such home folder; give the full path") from error
     if out.endswith(("/", os.sep)) or path.is_dir() or not path.suffix:
@@ -75,11 +85,14 @@ class OutputStores:
 
     paths: Sequence[Path]
     resume: bool
+    common: bool = False
+    """Whether several processes make each film together."""
 
     def __call__(self, number: int, request: Any) -> "WindowStore":
-        from sorajax.sampling.store import WindowStore
+        from sorajax.sampling.store import CommonStore, WindowStore
 
-        return WindowStore(windows_folder(self.paths[number]), request, self.resume)
+        kind = CommonStore if self.common else WindowStore
+        return kind(windows_folder(self.paths[number]), request, self.resume)
 
 
 def windows_folder(path: Path) -> Path:

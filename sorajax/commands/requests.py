@@ -6,6 +6,7 @@ from pathlib import Path
 from sorajax.commands.arguments import Arguments
 from sorajax.commands.failures import attempt
 from sorajax.errors import BadRequest
+from sorajax.files import as_path
 from sorajax.sampling.request import Request, parse_size, read_storyboard, with_style
 
 
@@ -45,11 +46,12 @@ def as_request(arguments: Arguments) -> Request:
 def read_prompts(path: Path) -> tuple[str, ...]:
     """Reads one prompt per line. Raises BadRequest if the file cannot be read or has no prompt."""
     try:
-        text = sys.stdin.read() if str(path) == "-" else path.expanduser().read_text(encoding="utf-8-sig")
+        text = sys.stdin.read() if str(path) == "-" else as_path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadRequest(f"{path} is not UTF-8 ({error}): save it as UTF-8") from error
     except OSError as error:
-        raise BadRequest(f"{path} cannot be read ({error.strerror}): give a text file of prompts") from error
+        reason = error.strerror or type(error).__name__
+        raise BadRequest(f"{as_path(path)} cannot be read ({reason}): give a text file of prompts") from error
     lines = (line.strip() for line in text.splitlines())
     prompts = tuple(line for line in lines if line and not line.startswith("#"))
     if not prompts:

@@ -7,10 +7,10 @@ one line on stderr, and no file is left half-written.
 """
 
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import tyro
@@ -19,12 +19,12 @@ from sorajax.commands.arguments import Arguments
 from sorajax.commands.failures import Failure, attempt, complain, notes_printed
 from sorajax.commands.inputs import metadata_of, read_inputs, read_options, task_of
 from sorajax.commands.manual import DESCRIPTION
-from sorajax.commands.outputs import OutputStores, check_same, check_windows, output_paths, windows_folder
+from sorajax.commands.outputs import planned
 from sorajax.commands.requests import as_request
-from sorajax.devices.distributed import print_any_name
+from sorajax.commands.writing import Work, check_finished, check_hosts, joined, unfinished_films, write, write_grid
+from sorajax.devices.distributed import exit_if_one_of_several, print_any_name
 from sorajax.errors import BadRequest, note
 from sorajax.media.image_reader import is_still
-from sorajax.media.video import Videos
 from sorajax.pretrained.presets import check_preset
 
 
@@ -46,9 +46,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return complain("interrupted; no unfinished file was left", 130)
     except BadRequest as error:
+        exit_if_one_of_several(error, 2)
         return complain(str(error), 2)
     except Failure as error:
+        exit_if_one_of_several(error)
         return complain(str(error), 1)
+    except RuntimeError as error:
+        exit_if_one_of_several(error)
+        raise
     return 0
 
 
@@ -61,31 +66,24 @@ def sample(arguments: Arguments) -> None:
     files = replace(request, prompts=request.prompts[:1], num=1) if arguments.grid else request
     if arguments.edit and is_still(arguments.edit):
         files = replace(files, frames=1)
-    paths = attempt(lambda: output_paths(arguments.out, files, arguments.overwrite, arguments.resume))
-    check_windows(paths, arguments.resume, arguments.overwrite)
+    processes = joined(arguments)
+    paths, finished = processes.from_first(lambda: planned(arguments.out, files, arguments.overwrite, arguments.resume))
+    check_hosts(arguments, request, processes)
     pipeline = attempt(lambda: load(arguments))
     for text in pipeline.plan(request if task.plans_length else replace(request, frames=None, seconds=None)).notes:
         note(text)
-    resumes = arguments.resume and any(path.exists() or windows_folder(path).exists() for path in paths)
-    stores = None if arguments.grid else OutputStores(paths, resumes)
     inputs = read_inputs(arguments, task)
-    videos = task.run(pipeline, request, inputs, read_options(arguments, task, inputs), stores)
-    if arguments.grid:
-        videos = iter([attempt(lambda: Videos(video.whole() for video in videos)).grid(arguments.grid)])
-    more = metadata_of(arguments, task)
+    options = read_options(arguments, task, inputs)
+    make = partial(task.run, pipeline, inputs=inputs, options=options)
+    work = Work(request, make, paths, finished, arguments, metadata_of(arguments, task))
     try:
-        for path in paths:
-            video = attempt(lambda: next(videos))
-            if arguments.resume and path.exists():
-                attempt(lambda: check_same(path, {**video.described(), **more}))  # noqa: B023
-                note(f"{path} is finished, and stays as it is")
-            else:
-                output = replace(video, metadata={**video.metadata, **more})
-                attempt(lambda: output.save(path, arguments.overwrite))  # noqa: B023
-                print(path, flush=True)
-            shutil.rmtree(windows_folder(path), ignore_errors=True)
+        if arguments.grid:
+            write_grid(work, processes)
+        else:
+            check_finished(work, processes)
+            write(work, processes)
     except KeyboardInterrupt:
-        if any(windows_folder(path).exists() for path in paths):
+        if unfinished_films(paths):
             print("note: the film's finished windows are stored: repeat the command with --resume", file=sys.stderr)
         raise
 
@@ -94,7 +92,8 @@ def load(arguments: Arguments) -> Any:
     """Opens the pipeline. It is imported here because importing jax takes seconds, and errors are reported before."""
     from sorajax.sampling.loading import load
 
-    return load(arguments.model, arguments.dtype, arguments.lora, arguments.quantize, arguments.mesh, arguments.preset)
+    chosen = arguments.dtype, arguments.lora, arguments.quantize, arguments.mesh
+    return load(arguments.model, *chosen, preset=arguments.preset)
 
 
 def leave(code: int) -> None:

@@ -7,9 +7,10 @@ import importlib.util
 import os
 import sys
 from functools import cache
-from pathlib import Path
 
 import jax
+
+from sorajax.files import cache_folder
 
 MALLOPT = {-8: 1, -4: 0, -1: 2**31 - 1, -2: 2**28}
 """M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD of mallopt(3): one heap that only grows."""
@@ -79,12 +80,3 @@ def gradient_compiler_options() -> dict[str, str] | None:
     except jax.errors.JaxRuntimeError:  # this jaxlib's compiler lacks the option
         return None
     return UNFUSED_PRODUCTS
-
-
-def cache_folder() -> Path:
-    """The user's cache folder on this operating system."""
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

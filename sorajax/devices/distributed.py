@@ -1,5 +1,7 @@
 """Multi-process runs: every process runs the same command, and JAX joins their devices.
 
+A process is one host of a slice. Process 0 writes files and shows progress.
+
 On Cloud TPU, GKE and Slurm JAX finds the processes by itself. Elsewhere options or the environment name them:
 
     JAX_COORDINATOR_ADDRESS=host:port   JAX_NUM_PROCESSES=2   JAX_PROCESS_ID=0
@@ -12,10 +14,36 @@ import io
 import logging
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
+
+Result = TypeVar("Result")
 
 HEARTBEAT = 30
 """Seconds without a heartbeat after which a process counts as dead."""
+SIGNS = ("Connection", "heartbeat", "Gloo", "UNAVAILABLE", "DEADLINE", "coordination")
+"""Words in the errors of a process whose peer is gone."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """How many processes run the command, and which of them this is."""
+
+    index: int = 0
+    count: int = 1
+
+    def share(self, things: list) -> list:
+        """This process's part of a list: every `count`-th thing."""
+        return things[self.index :: self.count]
+
+    def from_first(self, find: Callable[[], Result]) -> Result:
+        """What `find` returns in process 0, the only one that calls it."""
+        if self.count == 1:
+            return find()
+        from sorajax.devices.exchange import first_of
+
+        return first_of(find() if self.index == 0 else None)
 
 
 @dataclass(frozen=True)
@@ -26,8 +54,9 @@ class DistributedConfig:
     """
 
     coordinator: str | None = None
-    """host:port of process 0."""
+    """HOST:PORT of process 0, if several processes run the command and are not found automatically."""
     processes: int | None = None
+    """Number of processes."""
     process: int | None = None
     """Index of this process, from 0."""
 
@@ -61,7 +90,7 @@ def print_any_name() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def join(config: DistributedConfig) -> None:
+def join(config: DistributedConfig) -> Processes:
     """Connects this process to the others of a multi-process run; call it before JAX initialises its devices.
 
     Does nothing in a single-process run. Raises RuntimeError, on one line, where the others cannot be reached.
@@ -69,7 +98,7 @@ def join(config: DistributedConfig) -> None:
     if config.coordinator is None:
         config = DistributedConfig.from_environment()
     if config.coordinator is None and not several_hosts():
-        return
+        return Processes()
     import jax
 
     logging.getLogger("jax._src.distributed").setLevel(logging.ERROR)
@@ -87,6 +116,7 @@ def join(config: DistributedConfig) -> None:
             f"the processes did not find each other ({reason}): start all of them, with one coordinator "
             "that every machine can reach"
         ) from error
+    return Processes(jax.process_index(), jax.process_count())
 
 
 def several_hosts() -> bool:
@@ -94,6 +124,14 @@ def several_hosts() -> bool:
     if os.environ.get("TPU_WORKER_HOSTNAMES", "").count(",") or int(os.environ.get("SLURM_NTASKS", "1")) > 1:
         return True
     return any(name in os.environ for name in ("JOB_COMPLETION_INDEX", "OMPI_COMM_WORLD_SIZE", "CLOUD_TPU_TASK_ID"))
+
+
+def sharing(mesh: str | None) -> Processes:
+    """The processes that share out independent work: all, or with a mesh over all devices none, because they do
+    everything together."""
+    import jax
+
+    return Processes() if mesh else Processes(jax.process_index(), jax.process_count())
 
 
 def print_once(text: str) -> None:
@@ -114,17 +152,16 @@ def barrier(name: str) -> None:
         sync_global_devices(name)
 
 
-def exit_if_one_of_several(error: BaseException) -> None:
+def exit_if_one_of_several(
+    error: BaseException, code: int = 1, remedy: str = "start all processes again with --resume"
+) -> None:
     """Prints why this process stops and exits at once, if it is one of several: a regular exit would wait for a dead
-    peer forever."""
-    import jax
-
-    if jax.process_count() == 1:
+    peer forever. Does not import JAX."""
+    jax = sys.modules.get("jax")
+    if jax is None or not jax.distributed.is_initialized() or jax.process_count() == 1:
         return
-    reason = " ".join(str(error).split())
-    signs = ("Connection", "heartbeat", "Gloo", "UNAVAILABLE", "DEADLINE", "coordination")
-    if any(sign in reason for sign in signs):
-        reason = f"another process is gone ({reason[:160]})"
-    remedy = "start all processes again with --resume"
-    print(f"sorajax: process {jax.process_index()}: {reason}; {remedy}", file=sys.stderr, flush=True)
-    os._exit(1)
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if any(sign in reason for sign in SIGNS):
+        reason = f"another process is gone ({reason[:160]}); {remedy}"
+    print(f"sorajax: process {jax.process_index()}: {reason}", file=sys.stderr, flush=True)
+    os._exit(code)

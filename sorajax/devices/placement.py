@@ -8,7 +8,15 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from sorajax.devices.sharding import axes_text, check_divides, make_mesh, replicated, sampling_axes, sampling_shardings
+from sorajax.devices.sharding import (
+    axes_text,
+    check_divides,
+    make_mesh,
+    put,
+    replicated,
+    sampling_axes,
+    sampling_shardings,
+)
 
 REPLICATED_SHARE = 0.4
 """Of one device's memory: parameters that take more of it are split over all devices, not copied to each."""
@@ -46,11 +54,21 @@ class Placement:
 
     def place(self, weights: Any) -> Any:
         """Puts parameters on their devices."""
-        return jax.device_put(weights, None if self.mesh is None else self.shardings(weights))
+        if self.mesh is None:
+            return jax.device_put(weights)
+        return jax.tree.map(put, weights, self.shardings(weights))
 
     def replicate(self, values: Any) -> Any:
         """Puts other inputs of a program on every device; on one device, they are returned as they are."""
-        return values if self.mesh is None else jax.device_put(values, replicated(self.mesh))
+        if self.mesh is None:
+            return values
+        where = replicated(self.mesh)
+        return jax.tree.map(lambda value: put(value, where), values)
+
+    @property
+    def spans_hosts(self) -> bool:
+        """Whether devices of several processes sample together."""
+        return self.mesh is not None and self.mesh.is_multi_process
 
     def active(self) -> AbstractContextManager:
         """Makes the mesh the current one, which `shard` uses."""
@@ -61,8 +79,8 @@ ONE_DEVICE = Placement()
 
 
 def sampling_devices() -> list[jax.Device]:
-    """The devices that sample where no mesh is given: all of them."""
-    return jax.devices()
+    """The devices that sample where no mesh is given: all of this process's."""
+    return jax.local_devices()
 
 
 def choose_placement(
@@ -77,7 +95,8 @@ def choose_placement(
     """The placement of a model whose parts take `sizes` bytes, on devices with `memory` bytes each.
 
     mesh: axes and their sizes, e.g. "data=2,seq=4"; None or "": chosen for one clip of `tokens` tokens, see
-    `sampling_axes`. Raises ValueError for a mesh that does not fill the devices, and names one that does.
+    `sampling_axes`. A mesh that is given is of the devices of all processes. Raises ValueError for a mesh that does not
+    fill them, and names one that does.
     """
     devices = (jax.devices() if mesh else sampling_devices()) if devices is None else devices
     best = sampling_axes(len(devices), guided, tokens, heads)

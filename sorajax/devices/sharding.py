@@ -152,6 +152,21 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P())
 
 
+def put(value: Any, sharding: jax.sharding.Sharding) -> jax.Array:
+    """Puts an array on its devices. Of devices of several processes each process fills its own, from the same value."""
+    if sharding.is_fully_addressable or (isinstance(value, jax.Array) and not value.is_fully_addressable):
+        return jax.device_put(value, sharding)
+    whole = np.asarray(value)
+    return jax.make_array_from_callback(whole.shape, sharding, whole.__getitem__)
+
+
+def to_host(value: Any) -> np.ndarray:
+    """The whole value of an array, also of one that is spread over several processes, which then all call this."""
+    if isinstance(value, jax.Array) and not (value.is_fully_addressable or value.is_fully_replicated):
+        value = gather(value)
+    return np.asarray(value)
+
+
 def on_several_devices() -> bool:
     """Whether the computation being traced runs on a mesh of more than one device."""
     mesh = jax.sharding.get_abstract_mesh()

@@ -4,6 +4,8 @@ from dataclasses import fields
 from typing import Any
 
 from sorajax import tasks
+from sorajax.devices.distributed import sharing
+from sorajax.devices.exchange import gather_objects
 from sorajax.errors import BadRequest
 from sorajax.evaluation import markdown
 from sorajax.evaluation.markdown import Measured, sampling_text
@@ -25,9 +27,16 @@ def measure(options: Tasks) -> Measured:
         raise BadRequest(f"--rows {' '.join(options.rows)}: no such row; use some of {', '.join(ROWS)}")
     pipeline = load(options.model, mesh=options.mesh)
     ask, rows = asking(pipeline, options.temperature), {}
-    for name, row in evaluate_tasks(ask, options.num, options.seed, pipeline.config.fps, names, options.seconds):
+    processes = sharing(options.mesh)
+    mine = processes.share(names)
+    for name, row in evaluate_tasks(ask, options.num, options.seed, pipeline.config.fps, mine, options.seconds):
         rows[name] = row
         print("\n".join(lines(name, row)), flush=True)
+    if processes.count > 1:
+        found = {name: row for part in gather_objects(rows) for name, row in part.items()}
+        rows = {name: found[name] for name in names}
+        others = [name for name in names if name not in mine]
+        print("\n".join(line for name in others for line in lines(name, rows[name])), flush=True)
     figures = {
         name: {what: {**figure._asdict(), "met": figure.met} for what, figure in row.items()}
         for name, row in rows.items()

@@ -35,7 +35,7 @@ WEIGHTS = re.compile(r"^<sub>`python -m [^`]+`; .*; weights ([0-9a-f]{12}|random
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 """Suffixes of files of weights."""
 NO_WEIGHTS, RANDOM_WEIGHTS = "none", "random"
-OUTPUTS = ("json", "markdown")
+OUTPUTS = ("json", "markdown", "together")
 """Options that do not affect figures."""
 
 

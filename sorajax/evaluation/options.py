@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
+from sorajax.devices.distributed import DistributedConfig
 from sorajax.errors import BadRequest
 from sorajax.evaluation.markdown import check_pages
+from sorajax.files import Address, as_path
 
+Together = Annotated[DistributedConfig, tyro.conf.arg(name="")]
 SPLITS = ("seen", "held_out", "camera", "style", "relation", "event", "shots")
 CORE = {"seen", "held_out"}
 """Splits of one object, one shot and a static camera."""
@@ -29,6 +32,7 @@ class Common:
     markdown: tuple[Path, ...] = ()
     """Pages for the tables, which replace the text between the lines `<!-- measured: NAME -->` and
     `<!-- end: NAME -->`."""
+    together: Together = DistributedConfig()
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -121,6 +125,7 @@ class Tasks:
     markdown: tuple[Path, ...] = ()
     """Pages for the table, which replaces the text between the lines `<!-- measured: tasks -->` and
     `<!-- end: tasks -->`; with --rows the name has the rows too, e.g. `tasks-extend`."""
+    together: Together = DistributedConfig()
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -152,6 +157,7 @@ class Caching:
     markdown: tuple[Path, ...] = ()
     """Pages for the table, which replaces the text between the lines `<!-- measured: caching -->` and
     `<!-- end: caching -->`; with --steps the name has the steps too, e.g. `caching-30`."""
+    together: Together = DistributedConfig()
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -169,7 +175,8 @@ def check(options: Common | Tasks | Caching) -> None:
             raise BadRequest(f"--splits {split} is unknown: choose from {', '.join(SPLITS)}")
     if isinstance(options, Reconstruction) and options.fps <= 0:
         raise BadRequest(f"--fps {options.fps:g} is not allowed: it must be positive, e.g. 8")
-    if options.json and not options.json.expanduser().parent.is_dir():
+    folder = as_path(options.json).parent if options.json else None
+    if folder is not None and not isinstance(folder, Address) and not folder.is_dir():
         raise BadRequest(f"--json {options.json}: the folder does not exist; create it first")
     check_pages(options.markdown, options.tables)
 

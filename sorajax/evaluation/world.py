@@ -24,6 +24,8 @@ import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from sorajax.devices.distributed import sharing
+from sorajax.devices.exchange import gather_objects
 from sorajax.evaluation import markdown
 from sorajax.evaluation.markdown import Measured, sampling_text
 from sorajax.evaluation.options import CORE as CORE_SPLITS
@@ -38,7 +40,8 @@ from sorajax.world.reader.motions import fall_gravity, gravity_and_heights
 from sorajax.world.scenes import CORE, PACE_SCALE, PACES, SHAPES, Scene, Split, WorldMix, attributes, sample_scenes
 
 Clip = UInt8[np.ndarray, "t h w 3"]
-Generate = Callable[[list[str]], Iterable[Clip]]
+Generate = Callable[[list[str]], Iterable[Clip | None]]
+"""Prompts -> their clips, in order; None for a clip that another process makes."""
 Results = dict[str, dict[str, dict[str, float]]]
 
 OBJECT_WORDS = ("colour", "shape", "size", "motion", "pace")
@@ -236,8 +239,15 @@ def evaluate_world(
     for split in splits:
         _, wishes, texts = prompts(split, num, seed)
         clips = generate(texts)
-        results[split] = summarise(score(wish, read(clip, fps)) for wish, clip in zip(wishes, clips, strict=True))
+        pairs = zip(wishes, clips, strict=True)
+        scores = [None if clip is None else score(wish, read(clip, fps)) for wish, clip in pairs]
+        results[split] = summarise(found for found in of_all_processes(scores) if found is not None)
     return results
+
+
+def of_all_processes(scores: list[dict[str, Score] | None]) -> list[dict[str, Score] | None]:
+    """The scores of all clips, from the processes that made them."""
+    return [next((found for found in each if found is not None), None) for each in zip(*gather_objects(scores))]
 
 
 def evaluate_truth(
@@ -291,9 +301,14 @@ def measure(options: World) -> Measured:
             temperature=options.temperature,
         )
 
-    def generate(prompts: list[str]) -> Iterator[Clip]:
+    processes = sharing(options.mesh)
+
+    def generate(prompts: list[str]) -> Iterator[Clip | None]:
         # All prompts of a request have the same noise, so each batch is a request with its own seed.
-        for start in range(0, len(prompts), batch):
+        for number, start in enumerate(range(0, len(prompts), batch)):
+            if number % processes.count != processes.index:
+                yield from [None] * len(prompts[start : start + batch])
+                continue
             one = request(prompts[start : start + batch], options.seed + start)
             for video in pipeline.stream(one, pipeline.plan(one), batch):
                 yield video.frames

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from sorajax.files import whole_file
+from sorajax.files import Address, as_path, fetched, whole_file
 from sorajax.media.formats import FILMS, PICTURES, WRITERS
 from sorajax.media.frames import Frames
 from sorajax.media.image_reader import read_pillow
@@ -83,7 +83,7 @@ class Video:
         Raises FileNotFoundError, and ValueError for an unknown suffix, a file whose content does not match its suffix,
         or an interval without frames.
         """
-        path = Path(path).expanduser()
+        path = as_path(path)
         if not path.is_file():
             what = "is a folder: give a video or picture file" if path.is_dir() else "does not exist"
             raise FileNotFoundError(f"{path} {what}")
@@ -92,8 +92,8 @@ class Video:
         if path.suffix.lower() not in (*FILMS, *PICTURES):
             raise ValueError(f"{path}: unknown suffix '{path.suffix}'; use one of {', '.join((*FILMS, *PICTURES))}")
         if path.suffix.lower() in FILMS:
-            return cls(*read_film(as_file(path), start, end, behind), source=path)
-        frames, fps, metadata = read_pillow(path, behind)
+            return cls(*read_film(as_file(fetched(path)), start, end, behind), source=path)
+        frames, fps, metadata = read_pillow(fetched(path), behind)
         return cls(frames[frame_range(path, len(frames), fps, start, end)], fps, metadata, source=path)
 
     def described(self) -> dict[str, Any]:
@@ -264,7 +264,7 @@ def check_output(path: str | Path, overwrite: bool = False) -> Path:
 
     A missing folder is not created here, but by `Video.save`.
     """
-    path = Path(path).expanduser()
+    path = as_path(path)
     check_suffix(path)
     if len(os.fsencode(path.name)) > MAX_NAME_BYTES:
         raise OSError(f"{path.name[:40]}... is too long a name: use {MAX_NAME_BYTES} bytes at most")
@@ -273,6 +273,8 @@ def check_output(path: str | Path, overwrite: bool = False) -> Path:
             raise FileExistsError(f"{existing} is a folder: name a file in it")
         if existing.exists() and not overwrite:
             raise FileExistsError(f"{existing} exists: choose another name, or allow it with --overwrite")
+    if isinstance(path, Address):
+        return path
     folder_to_write = next(folder for folder in path.absolute().parents if folder.exists())
     try:
         with tempfile.TemporaryFile(dir=folder_to_write):

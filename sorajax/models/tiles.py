@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from sorajax.devices.sharding import to_host
 from sorajax.models.vae import VAE, Cache, VAEConfig
 
 TILE, OVERLAP = 320, 96  # pixels
@@ -76,8 +77,8 @@ def decode_tiles(
             part, cache, done = latent[:, :, top : top + high, first : first + wide], caches.get(offset, {}), 0
             for number in range(t):
                 decoded, cache = decode_part(params, config, part[:, number : number + 1], cache)
-                pixels = np.asarray(decoded)
+                pixels = to_host(decoded)
                 total[:, done : done + pixels.shape[1]][(slice(None), slice(None), *region)] += pixels * weight
                 done += pixels.shape[1]
-            new_caches[offset] = jax.device_get(cache)
+            new_caches[offset] = jax.tree.map(to_host, cache)
     return np.round((total / weights + 1.0) * 127.5).astype(np.uint8), new_caches

@@ -25,7 +25,7 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Array, Float, UInt8
 
-from sorajax.devices.sharding import BATCH, other_axes, shard
+from sorajax.devices.sharding import BATCH, other_axes, shard, to_host
 from sorajax.models.attention import attend
 from sorajax.models.layers import ChannelNorm, convolve
 
@@ -374,7 +374,7 @@ def decode_singly(
     parts = []
     for number in range(latent.shape[1]):
         frames, cache = decode_to_bytes(params, config, latent[:, number : number + 1], cache)
-        parts.append(np.asarray(frames))
+        parts.append(to_host(frames))
     return np.concatenate(parts, 1), cache
 
 
@@ -384,4 +384,4 @@ def decode_chunks(params, config: VAEConfig, latent: Float[Array, "b t h w c"], 
     starts = [0, *range(1, latent.shape[1], chunk)]
     for start, stop in zip(starts, [*starts[1:], latent.shape[1]], strict=True):
         frames, cache = decode_to_bytes(params, config, latent[:, start:stop], cache)
-        yield np.asarray(frames)
+        yield to_host(frames)

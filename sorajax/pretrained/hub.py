@@ -5,13 +5,14 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+from sorajax.files import as_path, fetched
 from sorajax.pretrained.peft import CONFIG, WEIGHTS
 from sorajax.pretrained.wan_folder import check_described
 
 
 def resolve_model(model: str | Path) -> Path:
-    """The folder of a model: the path itself, or the download of a name on the hub."""
-    return Path(model).expanduser() if is_path(model) else download(str(model))
+    """The folder of a model: the path itself, or the download of an address or of a name on the hub."""
+    return fetched(as_path(model)) if is_path(model) else download(str(model))
 
 
 def is_path(model: str | Path) -> bool:
@@ -22,6 +23,7 @@ def is_path(model: str | Path) -> bool:
 def adapter_file(path: Path) -> Path:
     """The file of an adapter: the path itself, or the download of OWNER/MODEL/FILE on the hub. Raises FileNotFoundError
     where it can be neither found nor downloaded."""
+    path = fetched(as_path(path))
     if path.exists() or path.is_absolute() or len(path.parts) < 3:
         return path
     from huggingface_hub import hf_hub_download

@@ -422,7 +422,7 @@ def parse_lora(text: str) -> Adapter:
     before, _, rest = text.partition("=")
     expert, text = (before, rest) if before in EXPERTS and not Path(text).exists() else (None, text)
     name, colon, scale = text.rpartition(":")
-    if not colon or Path(text).exists():
+    if not colon or Path(text).exists() or scale.startswith("//"):
         return Adapter(Path(text).expanduser(), 1.0, expert)
     try:
         return Adapter(Path(name).expanduser(), float(scale), expert)

@@ -82,6 +82,7 @@ def open_parts(
     sizes = {part: size * placement.copies for part, size in sizes.items()}
     if bits is not None:
         config = quantized(config, bits)
+    memory *= jax.process_count() if placement.spans_hosts else 1
     return config, Parts(loaders, sizes, memory if limited else None, placement), tokenizer, name
 
 

@@ -16,6 +16,8 @@ import numpy as np
 from einops import rearrange
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from sorajax.devices.sharding import put
+
 Finish = Callable[[str, jax.Array], Any]
 """(path, value) of a parameter -> its replacement."""
 
@@ -59,7 +61,9 @@ def stream_parameters(
     for row, leaf in matched_rows(rows, tensors, shapes):
         if not row.layers:
             part = _part(row, row.theirs, tensors, leaf.shape)
-            filled[row.ours] = finish(row.ours, jax.device_put(part.astype(leaf.dtype), leaf.sharding))
+            whole = part.astype(leaf.dtype)
+            placed = jax.device_put(whole) if leaf.sharding is None else put(whole, leaf.sharding)
+            filled[row.ours] = finish(row.ours, placed)
             continue
         stack = jnp.zeros(leaf.shape, leaf.dtype, device=leaf.sharding)
         for layer, name in enumerate(_names(row)):

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from sorajax.devices.residency import Parts, memory_of_devices
+from sorajax.devices.sharding import to_host
 from sorajax.diffusion.looped import Cycle
 from sorajax.media.video import Frames
 from sorajax.models.sora import SoraConfig
@@ -38,7 +39,7 @@ class Codec:
         frames = np.pad(frames, padding, "edge")
         video = (frames.astype(np.float32) / 127.5 - 1.0 if frames.dtype == np.uint8 else frames)[None]
         encode = partial(encode_frames, self.config.vae)
-        return np.asarray(self.programs(("encoder", video.shape), encode, self.params["vae"], video))[0]
+        return to_host(self.programs(("encoder", video.shape), encode, self.params["vae"], video))[0]
 
     def decode(
         self, latents: Float[Array, "b t h w c"], height: int, width: int, cycle: Cycle | None = None
@@ -51,13 +52,13 @@ class Codec:
         params, config, crop = self.params["vae"], self.config.vae, np.s_[:, :, :height, :width]
         decode = self.decoder(latents.shape)
         if decode is not decode_to_bytes:
-            return self._decode_part(decode, latents, {})[0][crop]
+            return to_host(self._decode_part(decode, latents, {})[0])[crop]
         if latents.shape[0] * latents.shape[1] * config.stride[0] * height * width > MAX_WHOLE_PIXELS:
             with self.programs.placement.active():
                 parts = decode_chunks(params, config, self.programs.placement.replicate(latents))
                 return np.concatenate([part[crop] for part in parts], 1)
         frames = self.programs(("decoder", latents.shape), partial(decode_whole, config), params, latents)
-        return np.asarray(frames)[crop]
+        return to_host(frames)[crop]
 
     def decode_next(
         self, latents: Float[np.ndarray, "t h w c"], cache: Any, height: int, width: int
@@ -65,7 +66,7 @@ class Codec:
         """Decodes the next latents of a stream. Returns their frames and the decoder's cache; the cache `{}` begins a
         stream."""
         frames, cache = self._decode_part(self.decoder((1, *latents.shape)), latents[None], cache)
-        return np.asarray(frames)[0, :, :height, :width], cache
+        return to_host(frames)[0, :, :height, :width], cache
 
     def _decode_part(self, decode: Callable, latents: Float[Any, "b t h w c"], cache: Any) -> tuple[Any, Any]:
         """Decodes a part of a stream on the mesh. Returns its frames and the decoder's cache."""

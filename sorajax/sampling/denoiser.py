@@ -100,7 +100,7 @@ class Denoiser:
     ) -> State:
         """The sampler's state after one transformer's evaluations, a program that is compiled once for these shapes."""
         config = replace(self.config, dit=replace(self.config.dit, unroll=1))  # a loop compiles sooner, runs as fast
-        watch = self.bar.watch if self.bar.visible else None
+        watch = self.bar.watch if self.bar.reports else None
         sampler = SAMPLERS[settings.sampler]
         function = partial(
             sample_latents, config, sampler, settings.guided, watch, cycle=cycle, ranges=ranges, cache=cache

@@ -14,6 +14,11 @@ from sorajax.sampling.pipeline import Pipeline
 EMBEDDED = "world"
 
 
+def model_files(model: str | Path) -> Path:
+    """The folder of a model that `load` opens, downloaded where it is a name on the hub."""
+    return WORLD if str(model) == EMBEDDED else resolve_model(model)
+
+
 def load(
     model: str | Path = EMBEDDED,
     dtype: Dtype | None = None,
@@ -42,7 +47,7 @@ def load(
     claim_memory()
     enable_compilation_cache()
     embedded = str(model) == EMBEDDED
-    folder = WORLD if embedded else resolve_model(model)
+    folder = model_files(model)
     found = open_parts(WORLD if embedded else model, dtype, loras, quantize, mesh=mesh, folder=folder, preset=preset)
     config, params, tokenizer, name = found
     adapters = [lora if isinstance(lora, str) else f"{lora[0]}:{lora[1]:g}" for lora in loras]

@@ -57,7 +57,7 @@ class Pipeline:
         self.folder, self.safety = folder, Safety(read_policy() if policy is None else policy)
         self.config, self.tokenizer, self.name, self.load_options = config, tokenizer, name, dict(load_options or {})
         self.params = params if isinstance(params, Parts) else Parts.of(jax.device_put(params))
-        self.bar, programs = Bar(), Programs(self.params.placement)
+        self.bar, programs = Bar(self.params.placement.spans_hosts), Programs(self.params.placement)
         self.prompts = Prompts(config, self.params, tokenizer, programs)
         self.codec = Codec(config, self.params, programs)
         self.denoiser = Denoiser(config, self.params, self.prompts, self.codec, programs, self.bar, name)

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
+from sorajax.devices.exchange import first_of
 from sorajax.diffusion.fixed_frames import Latent, Velocity
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ def reporting(velocity: Velocity, report: Callable[[Float[np.ndarray, ""]], None
 class Bar:
     """A bar on stderr with finished steps and remaining time, over one or several samplings in turn."""
 
-    def __init__(self) -> None:
+    def __init__(self, spans_hosts: bool = False) -> None:
+        """spans_hosts: several processes sample each clip together, so all compile the reports if process 0 does."""
+        self.reported = first_of(sys.stderr.isatty()) if spans_hosts else None
         self.lines: tqdm | None = None
         self.times = np.zeros(0)
         self.before = 0
@@ -41,8 +44,13 @@ class Bar:
 
     @property
     def visible(self) -> bool:
-        """Whether stderr is a terminal."""
-        return sys.stderr.isatty()
+        """Whether stderr is a terminal, of process 0."""
+        return sys.stderr.isatty() and jax.process_index() == 0
+
+    @property
+    def reports(self) -> bool:
+        """Whether the compiled program reports evaluations."""
+        return self.visible if self.reported is None else self.reported
 
     def watch(self, velocity: Velocity) -> Velocity:
         """The same velocity, whose evaluations move the bar."""

@@ -6,12 +6,14 @@ This file imports no jax, so a command line can report a mistake at once.
 import json
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from sorajax.errors import BadRequest
+from sorajax.files import Address, as_path
 from sorajax.media import MAX_FPS, MIN_FPS
 
 Direction = Literal["forward", "backward", "both"]
@@ -68,6 +70,14 @@ class Request:
         if self.seeds:
             return list(zip(self.prompts, self.seeds, strict=True))
         return [(prompt, self.seed + index) for prompt in self.prompts for index in range(self.num)]
+
+    def part(self, numbers: Sequence[int]) -> "Request":
+        """The request of some of its clips, by their numbers from 0."""
+        clips = self.clips
+        if list(numbers) == list(range(len(clips))):
+            return self
+        prompts, seeds = zip(*(clips[number] for number in numbers), strict=True)
+        return replace(self, prompts=prompts, num=1, seed=seeds[0], seeds=seeds)
 
     def __post_init__(self) -> None:
         prompts = (self.prompts,) if isinstance(self.prompts, str) else tuple(self.prompts or ())
@@ -255,7 +265,8 @@ def read_scene(entry: Any, where: str, folder: Path) -> StoryboardScene:
 def find_file(folder: Path, name: str) -> Path | None:
     """The file of this name, relative to a folder; None if there is none or the name is no path."""
     try:
-        path = folder / Path(name).expanduser()
+        path = as_path(name)
+        path = path if isinstance(path, Address) else folder / path
         return path if path.is_file() else None
     except (OSError, RuntimeError, ValueError):  # a name too long, an unknown home, a zero byte
         return None

@@ -1,14 +1,16 @@
 """The windows of a film on disk, from which an interrupted film continues."""
 
 import json
-import shutil
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 
+import jax
 import numpy as np
 from jaxtyping import Float
 
-from sorajax.files import write_atomically
+from sorajax.devices.exchange import first_of
+from sorajax.files import remove_folder, write_atomically
 from sorajax.media.formats import changed_settings, parse_metadata
 
 REQUEST = "request.json"
@@ -25,7 +27,7 @@ class WindowStore:
         if folder is None:
             return
         if not resume:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_folder(folder)
         elif (note := folder / REQUEST).exists() and (
             others := changed_settings(parse_metadata(note.read_bytes()), self.request)
         ):
@@ -38,7 +40,7 @@ class WindowStore:
         """Latents of a window; None if it is missing or damaged, and must be sampled again."""
         path = self._path(number)
         try:
-            return np.load(path) if path is not None and path.exists() else None
+            return np.load(BytesIO(path.read_bytes())) if path is not None and path.exists() else None
         except (ValueError, EOFError):
             return None
 
@@ -54,6 +56,17 @@ class WindowStore:
 
     def _path(self, number: int) -> Path | None:
         return None if self.folder is None else self.folder / f"{number:04}.npy"
+
+
+class CommonStore(WindowStore):
+    """The store of a film that several processes make together: process 0 reads and writes."""
+
+    def get(self, number: int) -> Float[np.ndarray, "t h w c"] | None:
+        return first_of(super().get(number) if jax.process_index() == 0 else None)
+
+    def put(self, number: int, latents: Float[np.ndarray, "t h w c"]) -> None:
+        if jax.process_index() == 0:
+            super().put(number, latents)
 
 
 class WindowStores(Protocol):

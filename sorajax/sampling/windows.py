@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from sorajax.devices.sharding import to_host
 from sorajax.diffusion.fixed_frames import FixedLatents
 from sorajax.media.video import Frames
 from sorajax.sampling.codec import Codec
@@ -93,7 +94,7 @@ class Windows:
     def sample(self, prompt: str, seed: int, past: Past) -> Float[np.ndarray, "t h w c"]:
         known, extra = self.denoiser.window_inputs(past.known, past.frames)
         clips, times = [(prompt, seed)], self.settings.times()
-        return np.asarray(self.denoiser.sample(clips, self.settings, times, known, extra, past.anchor_gap))[0]
+        return to_host(self.denoiser.sample(clips, self.settings, times, known, extra, past.anchor_gap))[0]
 
     def encode(self, frames: Frames) -> Float[np.ndarray, "t h w c"]:
         return self.codec.encode(frames)

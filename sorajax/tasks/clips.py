@@ -79,7 +79,7 @@ def storyboard(
         shots_of_scene = shots_of(prompt, frames_in(scene.seconds, rate(request)), image)
         cut = scene.join == "cut" or CUT.match(prompt.strip()) is not None
         shots += [replace(shots_of_scene[0], cut=cut), *shots_of_scene[1:]]
-    for number, seed in enumerate(range(request.seed, request.seed + request.num)):
+    for number, (_, seed) in enumerate(request.clips):
         yield make_film(pipeline, settings, shots, seed, number, stores)
 
 
