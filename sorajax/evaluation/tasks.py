@@ -59,7 +59,7 @@ class Figure(NamedTuple):
 Row = dict[str, Figure]
 
 
-class Case(NamedTuple):
+class RenderedClip(NamedTuple):
     """A rendered clip with its attributes and its prompt."""
 
     words: dict
@@ -67,14 +67,14 @@ class Case(NamedTuple):
     clip: Clip
 
 
-def cases(num: int, seed: int, frames: int = LENGTH, motions: tuple[str, ...] = ()) -> list[Case]:
+def rendered_clips(num: int, seed: int, frames: int = LENGTH, motions: tuple[str, ...] = ()) -> list[RenderedClip]:
     """Rendered clips [t 64 64 3] of one object; with `motions` only of these motions."""
     scene = sample_scenes(np.random.default_rng([seed, 7]), 16 * num if motions else num, "train", CORE)
     words = attributes(scene)
     chosen = [i for i, one in enumerate(words) if not motions or object_words(one)["motion"] in motions][:num]
     scene = Scene(*jax.tree.map(lambda leaf: leaf[np.array(chosen)], tuple(scene)))
     clips = np.clip(np.round((np.asarray(render(scene, frames, 64, 64)[0]) + 1) * 127.5), 0, 255).astype(np.uint8)
-    return [Case(words[i], describe(words[i]), clip) for i, clip in zip(chosen, clips, strict=True)]
+    return [RenderedClip(words[i], describe(words[i]), clip) for i, clip in zip(chosen, clips, strict=True)]
 
 
 def object_words(words: dict) -> dict:
@@ -156,21 +156,28 @@ def one_way(clip: Clip, motion: str, fps: float) -> bool:
 
 
 def animate(ask: Ask, num: int, seed: int, fps: float) -> Row:
-    pairs = [(case, ask("animate", case.prompt, seed + i, case.clip[:1])) for i, case in enumerate(cases(num, seed))]
-    readings = [(case, read(clip, fps)) for case, clip in pairs]
-    row = {"still held": median((decibels(case.clip[:1], clip[:1]) for case, clip in pairs), "dB", 30)}
+    pairs = [
+        (rendered, ask("animate", rendered.prompt, seed + i, rendered.clip[:1]))
+        for i, rendered in enumerate(rendered_clips(num, seed))
+    ]
+    readings = [(rendered, read(clip, fps)) for rendered, clip in pairs]
+    row = {"still held": median((decibels(rendered.clip[:1], clip[:1]) for rendered, clip in pairs), "dB", 30)}
     for word in ("colour", "shape", "motion"):
-        row[word] = share(read_word(reading, word) == object_words(case.words)[word] for case, reading in readings)
+        row[word] = share(
+            read_word(reading, word) == object_words(rendered.words)[word] for rendered, reading in readings
+        )
     return row
 
 
 def extend(ask: Ask, num: int, seed: int, fps: float, direction: str = "forward") -> Row:
     forward, found = direction == "forward", []
-    for i, case in enumerate(cases(num, seed, GIVEN + 8, SIDEWAYS)):
-        given = case.clip[:GIVEN] if forward else case.clip[-GIVEN:]
-        clip = ask("extend", case.prompt, seed + i, given, direction=direction, frames=8)
+    for i, rendered in enumerate(rendered_clips(num, seed, GIVEN + 8, SIDEWAYS)):
+        given = rendered.clip[:GIVEN] if forward else rendered.clip[-GIVEN:]
+        clip = ask("extend", rendered.prompt, seed + i, given, direction=direction, frames=8)
         kept = clip[:GIVEN] if forward else clip[-GIVEN:]
-        found.append((clip, GIVEN if forward else len(clip) - GIVEN, np.abs(kept.astype(int) - given).max(), case.clip))
+        found.append(
+            (clip, GIVEN if forward else len(clip) - GIVEN, np.abs(kept.astype(int) - given).max(), rendered.clip)
+        )
     return {
         "given frames changed": Figure(float(max(change for _, _, change, _ in found)), "of 255", len(found), 0, False),
         "no jump at the seam": share(no_jump(clip, seam) for clip, seam, *_ in found),
@@ -188,9 +195,9 @@ def extend_backward(ask: Ask, num: int, seed: int, fps: float) -> Row:
 def remix(ask: Ask, num: int, seed: int, fps: float) -> Row:
     """A part of a clip, extended on both sides."""
     new, found, change = 8, [], 0
-    for i, case in enumerate(cases(num, seed, GIVEN + 2 * new, SIDEWAYS)):
-        part = case.clip[new : new + GIVEN]
-        clip = ask("extend", case.prompt, seed + i, part, direction="both", frames=new)
+    for i, rendered in enumerate(rendered_clips(num, seed, GIVEN + 2 * new, SIDEWAYS)):
+        part = rendered.clip[new : new + GIVEN]
+        clip = ask("extend", rendered.prompt, seed + i, part, direction="both", frames=new)
         change = max(change, int(np.abs(clip[new : new + GIVEN].astype(int) - part).max()))
         found.append(clip)
     return {"given frames changed": Figure(float(change), "of 255", len(found), 0, False)} | seams(
@@ -209,40 +216,40 @@ def seams(where: Iterable[tuple[Clip, int]]) -> Row:
 
 def between(ask: Ask, num: int, seed: int, fps: float) -> Row:
     held, monotone = [], []
-    for i, case in enumerate(cases(num, seed, 14, SIDEWAYS)):
-        ends = case.clip[:1], case.clip[-1:]
-        clip = ask("between", case.prompt, seed + i, *ends, frames=14)
+    for i, rendered in enumerate(rendered_clips(num, seed, 14, SIDEWAYS)):
+        ends = rendered.clip[:1], rendered.clip[-1:]
+        clip = ask("between", rendered.prompt, seed + i, *ends, frames=14)
         held.append(min(decibels(ends[0], clip[:1]), decibels(ends[1], clip[-1:])))
-        monotone.append(one_way(clip, object_words(case.words)["motion"], fps))
+        monotone.append(one_way(clip, object_words(rendered.words)["motion"], fps))
     return {"both ends held": median(held, "dB", 30), "monotone motion": share(monotone)}
 
 
 def fill(ask: Ask, num: int, seed: int, fps: float) -> Row:
     """A gap of eight frames in a clip; the object must move on through it (unless it turns at the frame's edge)."""
     found, change, around = [], 0, slice(GIVEN - 2, GIVEN + 10)
-    for i, case in enumerate(cases(num, seed, 2 * GIVEN + 8, SIDEWAYS)):
-        gapped = case.clip.copy()
+    for i, rendered in enumerate(rendered_clips(num, seed, 2 * GIVEN + 8, SIDEWAYS)):
+        gapped = rendered.clip.copy()
         gapped[GIVEN:-GIVEN] = 0
-        clip = ask("fill", case.prompt, seed + i, gapped, gap=(GIVEN / fps, (GIVEN + 8) / fps))
+        clip = ask("fill", rendered.prompt, seed + i, gapped, gap=(GIVEN / fps, (GIVEN + 8) / fps))
         known = np.r_[:GIVEN, len(clip) - GIVEN : len(clip)]
-        change = max(change, int(np.abs(clip[known].astype(int) - case.clip[known]).max()))
-        found.append((clip, case))
+        change = max(change, int(np.abs(clip[known].astype(int) - rendered.clip[known]).max()))
+        found.append((clip, rendered))
     return {
         "given frames changed": Figure(float(change), "of 255", len(found), 0, False),
         **seams((clip, seam) for clip, _ in found for seam in (GIVEN, len(clip) - GIVEN)),
         "monotone motion": share(
-            one_way(clip[around], object_words(case.words)["motion"], fps)
-            for clip, case in found
-            if one_way(case.clip[around], object_words(case.words)["motion"], fps)
+            one_way(clip[around], object_words(rendered.words)["motion"], fps)
+            for clip, rendered in found
+            if one_way(rendered.clip[around], object_words(rendered.words)["motion"], fps)
         ),
     }
 
 
 def connect(ask: Ask, num: int, seed: int, fps: float) -> Row:
     found, change = [], 0
-    for i, case in enumerate(cases(num, seed, 2 * GIVEN + 8, SIDEWAYS)):
-        first, second = case.clip[:GIVEN], case.clip[-GIVEN:]
-        clip = ask("connect", case.prompt, seed + i, first, second, frames=8)
+    for i, rendered in enumerate(rendered_clips(num, seed, 2 * GIVEN + 8, SIDEWAYS)):
+        first, second = rendered.clip[:GIVEN], rendered.clip[-GIVEN:]
+        clip = ask("connect", rendered.prompt, seed + i, first, second, frames=8)
         kept = np.concatenate([clip[:GIVEN], clip[-GIVEN:]])
         change = max(change, int(np.abs(kept.astype(int) - np.concatenate([first, second])).max()))
         found.append(clip)
@@ -254,49 +261,52 @@ def connect(ask: Ask, num: int, seed: int, fps: float) -> Row:
 def blend(ask: Ask, num: int, seed: int, fps: float) -> Row:
     """One clip turns into another: it begins with the first one's background, ends with the other's, without a jump."""
     ends, smooth = [], []
-    for i, (first, second) in enumerate(zip(cases(num, seed), cases(num, seed + 1), strict=True)):
+    for i, (first, second) in enumerate(zip(rendered_clips(num, seed), rendered_clips(num, seed + 1), strict=True)):
         clip = ask("blend", second.prompt, seed + i, first.clip, second.clip, **strength_of("blend"))
-        for case, part in (first, clip[:SEAM]), (second, clip[-SEAM:]):
-            ends.append(read_word(read(part, fps), "background") == case.words["shots"][0]["background"])
+        for rendered, part in (first, clip[:SEAM]), (second, clip[-SEAM:]):
+            ends.append(read_word(read(part, fps), "background") == rendered.words["shots"][0]["background"])
         smooth.append(all(no_jump(clip, seam) for seam in range(SEAM, len(clip) - SEAM)))
     return {"each end stands on its clip's ground": share(ends), "no jump within": share(smooth)}
 
 
 def loop(ask: Ask, num: int, seed: int, fps: float) -> Row:
-    pairs = [(case, ask("loop", case.prompt, seed + i)) for i, case in enumerate(cases(num, seed))]
+    pairs = [(rendered, ask("loop", rendered.prompt, seed + i)) for i, rendered in enumerate(rendered_clips(num, seed))]
     twice = [np.concatenate([clip, clip]) for _, clip in pairs]
     return {
         "no jump from the last frame to the first": share(no_jump(both, len(both) // 2) for both in twice),
         "colour": share(
-            read_word(read(clip, fps), "colour") == object_words(case.words)["colour"] for case, clip in pairs
+            read_word(read(clip, fps), "colour") == object_words(rendered.words)["colour"] for rendered, clip in pairs
         ),
     }
 
 
 def edit(ask: Ask, num: int, seed: int, fps: float) -> Row:
     wanted, readings, same, outside, free = [], [], [], 0, []
-    for i, case in enumerate(cases(num, seed)):
-        words = object_words(case.words)
+    for i, rendered in enumerate(rendered_clips(num, seed)):
+        words = object_words(rendered.words)
         colour = COLOURS[(COLOURS.index(words["colour"]) + 1 + i % (len(COLOURS) - 1)) % len(COLOURS)]
-        prompt = case.prompt.replace(f" {words['colour']} ", f" {colour} ", 1)
-        wanted.append((case, colour))
-        readings.append(read(ask("edit", prompt, seed + i, case.clip, **strength_of("edit")), fps))
+        prompt = rendered.prompt.replace(f" {words['colour']} ", f" {colour} ", 1)
+        wanted.append((rendered, colour))
+        readings.append(read(ask("edit", prompt, seed + i, rendered.clip, **strength_of("edit")), fps))
         if i < max(1, num // 4):
-            same.append(decibels(case.clip, ask("edit", prompt, seed + i, case.clip, strength=0.0)))
+            same.append(decibels(rendered.clip, ask("edit", prompt, seed + i, rendered.clip, strength=0.0)))
             alone = ask("text", prompt, seed + i)
-            free.append(np.abs(ask("edit", prompt, seed + i, case.clip, strength=1.0).astype(int) - alone).max() <= 1)
+            free.append(
+                np.abs(ask("edit", prompt, seed + i, rendered.clip, strength=1.0).astype(int) - alone).max() <= 1
+            )
             mask = np.zeros((64, 64), bool)
             mask[:, 32:] = True
-            masked = ask("edit", prompt, seed + i, case.clip, strength=0.9, mask=mask)
-            outside = max(outside, int(np.abs(masked.astype(int) - case.clip)[:, ~mask].max()))
+            masked = ask("edit", prompt, seed + i, rendered.clip, strength=0.9, mask=mask)
+            outside = max(outside, int(np.abs(masked.astype(int) - rendered.clip)[:, ~mask].max()))
     pairs = list(zip(wanted, readings, strict=True))
     return {
         "colour as asked": share(read_word(reading, "colour") == colour for (_, colour), reading in pairs),
         "motion kept": share(
-            read_word(reading, "motion") == object_words(case.words)["motion"] for (case, _), reading in pairs
+            read_word(reading, "motion") == object_words(rendered.words)["motion"] for (rendered, _), reading in pairs
         ),
         "background kept": share(
-            read_word(reading, "background") == case.words["shots"][0]["background"] for (case, _), reading in pairs
+            read_word(reading, "background") == rendered.words["shots"][0]["background"]
+            for (rendered, _), reading in pairs
         ),
         "strength 0 keeps the clip": median(same, "dB", 30),
         "strength 1 ignores it": share(free),
@@ -307,9 +317,9 @@ def edit(ask: Ask, num: int, seed: int, fps: float) -> Row:
 def storyboard(ask: Ask, num: int, seed: int, fps: float) -> Row:
     """Two scenes of 2 s without a cut between them, and a cut to a third one with the same object."""
     followed, seams, drifts, same = [], [], [], []
-    for i, case in enumerate(cases(num, seed, motions=SIDEWAYS)):
-        words = object_words(case.words)
-        noun, place = f"{words['size']} {words['colour']} {words['shape']}", case.words["shots"][0]["background"]
+    for i, rendered in enumerate(rendered_clips(num, seed, motions=SIDEWAYS)):
+        words = object_words(rendered.words)
+        noun, place = f"{words['size']} {words['colour']} {words['shape']}", rendered.words["shots"][0]["background"]
         motions = words["motion"], "stands still", "bounces"
         board = [(f"a {noun} {motions[0]} on a {place} floor", 17), (f"a {noun} {motions[1]} on a {place} floor", 16)]
         board.append((f"the same {noun} {motions[2]} on a {place} floor", 17))
@@ -342,8 +352,9 @@ def cut_to(ask: Ask, num: int, seed: int, fps: float) -> Row:
 def style(ask: Ask, num: int, seed: int, fps: float) -> Row:
     names = ("flat", "sketch", "neon", "film")
     found = [
-        read(ask("text", f"{case.prompt}. The style is {names[i % 4]}.", seed + i), fps).words["style"] == names[i % 4]
-        for i, case in enumerate(cases(num, seed))
+        read(ask("text", f"{rendered.prompt}. The style is {names[i % 4]}.", seed + i), fps).words["style"]
+        == names[i % 4]
+        for i, rendered in enumerate(rendered_clips(num, seed))
     ]
     return {"style as asked": share(found)}
 
@@ -351,8 +362,8 @@ def style(ask: Ask, num: int, seed: int, fps: float) -> Row:
 def image(ask: Ask, num: int, seed: int, fps: float) -> Row:
     """Still images in four sizes."""
     sizes, found = ((64, 64), (96, 64), (64, 96), (96, 96)), []
-    for i, case in enumerate(cases(num, seed)):
-        words, (width, height) = object_words(case.words) | case.words["shots"][0], sizes[i % len(sizes)]
+    for i, rendered in enumerate(rendered_clips(num, seed)):
+        words, (width, height) = object_words(rendered.words) | rendered.words["shots"][0], sizes[i % len(sizes)]
         prompt = f"a {words['size']} {words['colour']} {words['shape']} on a {words['background']} floor"
         picture = ask("text", prompt, seed + i, frames=1, width=width, height=height)
         found.append((words, read(picture, fps)))
@@ -365,9 +376,9 @@ def image(ask: Ask, num: int, seed: int, fps: float) -> Row:
 def negative(ask: Ask, num: int, seed: int, fps: float) -> Row:
     """A prompt that leaves the colour open is made once, and again with the colour that came in the negative prompt."""
     other = []
-    for i, case in enumerate(cases(num, seed)):
-        shape = object_words(case.words)["shape"]
-        prompt = f"a {shape} {object_words(case.words)['motion']}"
+    for i, rendered in enumerate(rendered_clips(num, seed)):
+        shape = object_words(rendered.words)["shape"]
+        prompt = f"a {shape} {object_words(rendered.words)['motion']}"
         colour = read_word(read(ask("text", prompt, seed + i), fps), "colour")
         again = ask("text", prompt, seed + i, negative=f"a {colour} {shape}")
         other.append(read_word(read(again, fps), "colour") not in (colour, None))

@@ -4,26 +4,36 @@ import numpy as np
 import pytest
 
 from sorajax.evaluation import tasks
-from sorajax.evaluation.tasks import GIVEN, SIDEWAYS, Figure, cases, drift, evaluate_tasks, lines, no_jump, same_speed
+from sorajax.evaluation.tasks import (
+    GIVEN,
+    SIDEWAYS,
+    Figure,
+    drift,
+    evaluate_tasks,
+    lines,
+    no_jump,
+    rendered_clips,
+    same_speed,
+)
 
 FPS = 8.0
 
 
 @pytest.fixture(scope="module")
 def moving():
-    return cases(3, 0, GIVEN + 8, SIDEWAYS)
+    return rendered_clips(3, 0, GIVEN + 8, SIDEWAYS)
 
 
 def test_cases_show_what_their_prompts_say(moving):
     assert len(moving) == 3
-    assert all(tasks.object_words(case.words)["motion"] in case.prompt for case in moving)
-    assert all(tasks.object_words(case.words)["motion"] in SIDEWAYS for case in moving)
+    assert all(tasks.object_words(rendered.words)["motion"] in rendered.prompt for rendered in moving)
+    assert all(tasks.object_words(rendered.words)["motion"] in SIDEWAYS for rendered in moving)
     assert moving[0].clip.shape == (GIVEN + 8, 64, 64, 3)
 
 
 def test_ground_truth_has_no_seam(moving):
     def truth(task, prompt, seed, given, **settings):
-        return next(case.clip for case in moving if case.prompt == prompt)
+        return next(rendered.clip for rendered in moving if rendered.prompt == prompt)
 
     row = tasks.extend(truth, 3, 0, FPS)
     assert row["given frames changed"].value == 0
@@ -42,10 +52,10 @@ def test_wrong_results_are_detected(moving):
 
 
 def test_ground_truth_of_animation_and_editing_meets_every_bar():
-    found = cases(2, 1)
+    found = rendered_clips(2, 1)
 
     def truth(task, prompt, seed, *given, **settings):
-        return next(case.clip for case in found if case.prompt == prompt)
+        return next(rendered.clip for rendered in found if rendered.prompt == prompt)
 
     row = tasks.animate(truth, 2, 1, FPS)
     assert row["motion"].met
@@ -54,11 +64,11 @@ def test_ground_truth_of_animation_and_editing_meets_every_bar():
 
 
 def test_extension_both_ways_and_blending_are_measured():
-    found = cases(2, 3, GIVEN + 16, SIDEWAYS)
+    found = rendered_clips(2, 3, GIVEN + 16, SIDEWAYS)
 
     def truth(task, prompt, seed, given, **settings):
         assert settings == {"direction": "both", "frames": 8}
-        return next(case.clip for case in found if case.prompt == prompt)
+        return next(rendered.clip for rendered in found if rendered.prompt == prompt)
 
     assert all(figure.met for figure in tasks.remix(truth, 2, 3, FPS).values())
 
@@ -75,12 +85,12 @@ def test_extension_both_ways_and_blending_are_measured():
 
 
 def test_an_unfilled_gap_is_detected():
-    found = cases(4, 5, 2 * GIVEN + 8, SIDEWAYS)
+    found = rendered_clips(4, 5, 2 * GIVEN + 8, SIDEWAYS)
 
     def truth(task, prompt, seed, gapped, gap):
         assert gap == (GIVEN / FPS, (GIVEN + 8) / FPS)
         assert (gapped[GIVEN:-GIVEN] == 0).all()
-        return next(case.clip for case in found if case.prompt == prompt)
+        return next(rendered.clip for rendered in found if rendered.prompt == prompt)
 
     def back_and_forth(*asked, **settings):
         clip = truth(*asked, **settings).copy()
@@ -94,19 +104,23 @@ def test_an_unfilled_gap_is_detected():
 
 
 def test_images_and_negative_prompts_are_measured():
-    drawn = iter(cases(4, 4))  # in the order in which they are asked for
+    drawn = iter(rendered_clips(4, 4))  # in the order in which they are asked for
 
     def truth(task, prompt, seed, frames, width, height):
-        case = next(drawn)
-        words = tasks.object_words(case.words)
+        rendered = next(drawn)
+        words = tasks.object_words(rendered.words)
         assert words["colour"] in prompt
         assert words["shape"] in prompt
-        return case.clip[:frames]
+        return rendered.clip[:frames]
 
     assert [figure.value for figure in tasks.image(truth, 4, 4, FPS).values()] == [100, 100, 100]
 
     red, blue = (
-        next(case.clip for case in cases(32, 5) if tasks.object_words(case.words)["colour"] == colour)
+        next(
+            rendered.clip
+            for rendered in rendered_clips(32, 5)
+            if tasks.object_words(rendered.words)["colour"] == colour
+        )
         for colour in ("red", "blue")
     )
 
@@ -118,10 +132,10 @@ def test_images_and_negative_prompts_are_measured():
 
 
 def test_a_film_that_changes_colour_is_detected():
-    (case,) = cases(1, 2)
+    (rendered,) = rendered_clips(1, 2)
 
     def still(task, prompt, seed, seconds):
-        film = np.repeat(case.clip[:1], round(seconds * FPS) + 1, 0).copy()
+        film = np.repeat(rendered.clip[:1], round(seconds * FPS) + 1, 0).copy()
         film[len(film) // 2 :] = 255 - film[len(film) // 2 :]
         return film
 
