@@ -34,7 +34,7 @@ from sorajax.training.experiments import load_experiment
 from tests.conftest import TINY
 
 
-def test_a_plan_equals_the_memory_of_the_compiled_step():
+def test_a_plan_has_the_batch_and_the_mesh_of_the_experiment():
     config = load_experiment("tests/configs/small_plan.py")
     mesh = make_mesh("fsdp=8")
     small = jax.tree.map(lambda x: x, config.planned(mesh))

@@ -287,7 +287,7 @@ def test_mistakes_and_help_are_answered_before_jax_is_loaded(tmp_path):
         assert done.returncode == expected, done.stderr
 
 
-def test_help_lists_every_task_with_an_example(capfd):
+def test_help_shows_examples_options_and_exit_codes(capfd):
     assert main(["--help"]) == 0
     text = capfd.readouterr().out
     assert 'python -m sorajax.sample "a red ball bounces on a grey floor"' in text

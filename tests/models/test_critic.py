@@ -41,6 +41,6 @@ def test_a_patch_does_not_see_the_far_side_of_the_frame_nor_of_time(params):
     assert not different[:, :, :8].any()
 
 
-def test_empty_sizes_are_refused():
+def test_a_critic_without_levels_is_refused():
     with pytest.raises(ValueError, match=r"critic.levels is 0: it must be 1 or more"):
         CriticConfig(levels=0)

@@ -17,6 +17,6 @@ def test_drop_conditioning_in_cfg_needs_a_time_per_frame():
         replace(TINY, conditioning=Replacement(), drop_conditioning_in_cfg=True)
 
 
-def test_a_window_keeps_fewer_latents_than_it_generates():
+def test_a_window_keeps_at_most_the_latents_that_it_generates():
     with pytest.raises(ValueError, match="redo_latents -1 is not allowed: 0 keeps all"):
         replace(TINY, redo_latents=-1)

@@ -82,7 +82,7 @@ def test_tiled_decoding_streams(trained):
     np.testing.assert_array_equal(np.concatenate([first, second], 1), at_once)
 
 
-def test_larger_frames_reuse_the_program_and_its_memory(trained):
+def test_larger_frames_reuse_the_compiled_program(trained):
     config, params, latent = trained
     decode_tiles(params, config, latent, {}, tile=96, overlap=32)
     before = tiles.decode_part._cache_size()

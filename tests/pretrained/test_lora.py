@@ -87,7 +87,7 @@ def test_an_unmerged_adapter_equals_a_merged_one(model, targets):
     assert float(jnp.abs(beside - alone).max()) > 0.01 * scale
 
 
-def test_a_small_adapter_changes_quantized_weights():
+def test_a_small_adapter_is_not_lost_by_rounding_to_bfloat16():
     """Of a change of a tenth of their last bit, in the sum of many inputs, and not as nearest rounding leaves it."""
     rng = np.random.default_rng(0)
     kernel = jnp.asarray(rng.standard_normal((512, 256)), jnp.bfloat16)
