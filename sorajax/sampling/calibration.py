@@ -9,6 +9,8 @@ from typing import Any
 from sorajax.diffusion.caching import EASY_THRESHOLD, MAG_THRESHOLD, Cache, EasyCache, MagCache
 from sorajax.errors import BadRequest
 from sorajax.files import write_atomically
+from sorajax.models.folder import CONFIG
+from sorajax.pretrained.converted import CONVERTED
 from sorajax.sampling.request import Request
 
 FILE = "mag_cache.json"
@@ -18,8 +20,12 @@ SAMPLE = 2**16
 
 
 def identity_of(folder: Path, adapters: Sequence[str] = ()) -> str:
-    """Digits that tell models apart: of names, sizes and samples of their files of weights, and of their adapters."""
+    """Digits that tell models apart: of names, sizes and samples of their files of weights, and of their adapters; of a
+    converted model those of its config, which has signatures of the weights."""
     total = sha256(json.dumps([Path(adapter).name for adapter in adapters]).encode())
+    if (folder / CONVERTED).is_dir():
+        total.update((folder / CONFIG).read_bytes())
+        return total.hexdigest()[:16]
     for path in sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES):
         size = path.stat().st_size
         total.update(f"{path.relative_to(folder)} {size}".encode())
@@ -41,7 +47,8 @@ def write_calibration(folder: Path, adapters: Sequence[str], cache: MagCache) ->
 def read_calibration(folder: Path, adapters: Sequence[str], name: str, threshold: float) -> MagCache:
     """The calibration of the model in a folder. Raises BadRequest where there is none, it is damaged, or it is of
     another model."""
-    file, remedy = folder / FILE, f"run python -m sorajax.evaluate caching --calibrate --model {name}"
+    options = " ".join(["--model", name, *(f"--lora {adapter}" for adapter in adapters)])
+    file, remedy = folder / FILE, f"run python -m sorajax.evaluate caching --calibrate {options}"
     try:
         values: Any = json.loads(file.read_text())
         model, times, ratios = values["model"], tuple(map(float, values["times"])), tuple(map(float, values["ratios"]))

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 import sorajax
+from sorajax.commands import convert
 from sorajax.diffusion.caching import MagCache
 from sorajax.errors import BadRequest
 from sorajax.evaluation.caching import calibrate, psnr, sampled
-from sorajax.models.folder import WORLD
+from sorajax.models.folder import WORLD, export_model, load_model
+from sorajax.models.sora import SoraConfig
 from sorajax.sampling.calibration import FILE, identity_of, read_calibration, write_calibration
 from sorajax.sampling.request import Request
 from sorajax.tasks import animate
@@ -62,6 +64,20 @@ def test_the_calibration_of_another_model_is_refused(folder):
     with pytest.raises(BadRequest, match="was calibrated for another model or other adapters") as caught:
         sorajax.load(folder).plan(Request("a red ball", cache="mag"))
     assert "\n" not in str(caught.value)
+
+
+def test_a_converted_model_keeps_its_calibration_and_no_other_ones(tiny_model, tmp_path):
+    """Its weights are in no single file; the signatures in its config tell it apart."""
+    assert convert.main([str(tiny_model), "--out", str(tmp_path / "one")]) == 0
+    assert calibrate(sorajax.load(tmp_path / "one"), REQUEST) == tmp_path / "one" / FILE
+    assert sorajax.load(tmp_path / "one").plan(Request("a red ball", cache="mag")).cache.name == "mag"
+    config, params, tokenizer = load_model(tiny_model, SoraConfig)
+    params["dit"]["blocks"]["norm_cross"]["scale"] += 0.1
+    export_model(tmp_path / "changed", params, config, tokenizer)
+    assert convert.main([str(tmp_path / "changed"), "--out", str(tmp_path / "two")]) == 0
+    shutil.copy(tmp_path / "one" / FILE, tmp_path / "two" / FILE)
+    with pytest.raises(BadRequest, match="was calibrated for another model or other adapters"):
+        sorajax.load(tmp_path / "two").plan(Request("a red ball", cache="mag"))
 
 
 def test_a_calibration_does_not_fit_a_model_with_adapters(tmp_path):
