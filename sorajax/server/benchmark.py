@@ -1,6 +1,5 @@
 """Measures a server of the embedded model, from outside: it is started as a program, and asked over HTTP."""
 
-import asyncio
 import statistics
 import subprocess
 import sys
@@ -48,7 +47,7 @@ def server(folder: Path) -> Iterator[tuple[str, subprocess.Popen]]:
 def measure(options: Benchmark) -> Measured:
     """Latency of creating a video, clips per second, and memory."""
     with tempfile.TemporaryDirectory() as folder, server(Path(folder)) as (address, process):
-        latency = asyncio.run(latencies(address))
+        latency = latencies(address)
         print(f"create, while a film is sampled: {latency['p50']:.1f} ms median, {latency['p99']:.1f} ms of 99 %")
         seconds = queue_seconds(address)
         first, last = memory_over(address, process)
@@ -75,33 +74,38 @@ def measure(options: Benchmark) -> Measured:
     return Measured({"serve": found}, tables, f"{POLLERS} polling clients, {settings()}", WORLD)
 
 
-async def latencies(address: str) -> dict[str, float]:
+@contextmanager
+def polling(address: str, video: str) -> Iterator[None]:
+    """Other clients ask for a video's state. They are a process of their own, or their work would be measured."""
+    command = [sys.executable, "-m", "sorajax.server.polling", address, video, str(POLLERS)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        if not process.stdout.readline():
+            raise RuntimeError("the polling clients ended")
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def latencies(address: str) -> dict[str, float]:
     """Milliseconds of creating a video, median and 99th percentile, while a film is sampled and clients poll."""
     import httpx
 
-    limits = httpx.Limits(max_connections=POLLERS + 10)
-    async with httpx.AsyncClient(base_url=f"{address}/v1", timeout=60, limits=limits) as client:
-        film = (await client.post("/videos", json={"prompt": PROMPT, "seconds": 600})).json()["id"]
-        while (await client.get(f"/videos/{film}")).json()["progress"] < 1:
-            await asyncio.sleep(0.1)
-        polling = True
-
-        async def poll() -> None:
-            while polling:
-                await client.get(f"/videos/{film}")
-                await asyncio.sleep(0.5)  # as the answer's header says
-
-        pollers = [asyncio.create_task(poll()) for _ in range(POLLERS)]
-        taken = []
-        for _ in range(CREATED):
-            begun = time.perf_counter()
-            answer = await client.post("/videos", json={"prompt": PROMPT, "frames": 1})
-            taken.append(1000 * (time.perf_counter() - begun))
-            await client.delete(f"/videos/{answer.json()['id']}")
-            await asyncio.sleep(0.02)
-        polling = False
-        await asyncio.gather(*pollers)
-        await client.delete(f"/videos/{film}")
+    taken = []
+    with httpx.Client(base_url=f"{address}/v1", timeout=60) as client:
+        film = client.post("/videos", json={"prompt": PROMPT, "seconds": 600}).json()["id"]
+        while client.get(f"/videos/{film}").json()["progress"] < 1:
+            time.sleep(0.1)
+        with polling(address, film):
+            for _ in range(CREATED):
+                begun = time.perf_counter()
+                answer = client.post("/videos", json={"prompt": PROMPT, "frames": 1})
+                taken.append(1000 * (time.perf_counter() - begun))
+                client.delete(f"/videos/{answer.json()['id']}")
+                time.sleep(0.02)
+        client.delete(f"/videos/{film}")
     taken.sort()
     return {"p50": statistics.median(taken), "p99": taken[int(0.99 * len(taken))]}
 

@@ -1,5 +1,7 @@
 """Options of the real program that open the model: adapters and a mesh, as `sorajax.sample` has them."""
 
+import time
+
 import jax
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ def made(data, *options):
     http = program.http
     while http.get("/readyz").status_code != 200:
         assert program.process.poll() is None
+        time.sleep(0.2)
     video = Running.finished(program, http.post("/v1/videos", json={"prompt": PROMPT, "frames": 5, "seed": 1}))
     assert video["status"] == "completed", video["error"]
     path = data / "clip.mp4"
