@@ -116,6 +116,7 @@ def test_a_gap_is_filled(studio, page, sources, frames, tmp_path):
 
 @pytest.mark.parametrize("task", ["connect", "blend"])
 def test_two_clips_are_dropped(studio, page, sources, frames, tmp_path, task):
+    page.set_viewport_size({"width": 1280, "height": 1500})  # a card and its place are in view
     visit(page, studio, f"#/make?task={task}&steps=4&seed=1")
     page.get_by_label("Prompt").fill("a ball")
     for index, name in enumerate(sources):

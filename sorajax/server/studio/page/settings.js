@@ -58,21 +58,22 @@ export function pills(form, changed, { lengths = true, variations = true, last =
   function lengthPill() {
     const rate = form.fps ?? model.fps;
     const trained = model.frames.filter((count) => count > 1).map((count) => count / rate);
-    const all = [...new Set([...trained, ...LENGTHS.filter((seconds) => !trained.some((one) => Math.abs(one - seconds) < 0.3))])].sort((a, b) => a - b);
+    const chosen = form.seconds ?? (form.frames ?? model.frames[0]) / rate;
+    const all = [...new Set([...trained, ...(open.has("seconds") || form.frames === 1 ? [] : [chosen]), ...LENGTHS.filter((seconds) => !trained.some((one) => Math.abs(one - seconds) < 0.3))])].sort((a, b) => a - b);
     const choices = all.filter((seconds) => seconds <= store.about.limits.seconds).map((seconds) => [seconds, length(seconds)]);
     const added = { extend: "length.added", connect: "length.bridge" }[task.name];
     const label = t(added ?? "length");
-    const value = form.frames === 1 ? "still" : form.seconds ?? (form.frames ?? model.frames[0]) / rate;
+    const value = form.frames === 1 ? "still" : chosen;
     const still = task.plans_length && model.frames.includes(1) ? [["still", t("length.still")]] : [];
-    return pill(label, value, [...choices, ...still, [OTHER, t("other")]].map(([one, text]) => [one, added && typeof one === "number" ? `+${text}` : text]), (chosen) => {
+    return pill(label, value, [...choices, ...still, [OTHER, t("other")]].map(([one, text]) => [one, added && typeof one === "number" ? `+${text}` : text]), (picked) => {
       delete form.frames;
-      if (chosen === "still") {
+      if (picked === "still") {
         form.frames = 1;
         delete form.seconds;
         open.delete("seconds");
         changed("frames");
         show();
-      } else own("seconds", chosen === OTHER ? chosen : Number(chosen));
+      } else own("seconds", picked === OTHER ? picked : Number(picked));
     });
   }
   show();
