@@ -1,14 +1,15 @@
 """The policy at work: what a pipeline checks, and what each video carries to its files (`media.video.Finishing`)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sorajax.media.video import Frames
-from sorajax.safety import provenance
+from sorajax.media.video import Frames, Video
+from sorajax.safety import frames, prompts, provenance
 from sorajax.safety.certificates import credentials
-from sorajax.safety.policy import Policy
+from sorajax.safety.policy import Policy, refuse
+from sorajax.safety.prompts import ask_moderator, category_of
 from sorajax.safety.provenance import Ingredient
 
 
@@ -24,12 +25,40 @@ class Safety:
         """The same policy for videos of a task that were made from these files."""
         return replace(self, task=task, ingredients=ingredients)
 
-    def check_prompts(self, texts: Sequence[str]) -> None:
-        """Checks prompts and negative prompts."""
+    def check_prompts(self, texts: Sequence[str], what: str = "the prompt") -> None:
+        """Raises Refused for prompts, negative prompts or other texts that fall under a category of the filter."""
+        found = (prompts.CATEGORIES.get(category_of(text) or "") for text in texts) if self.policy.prompts else ()
+        category = next((name for name in found if name), None)
+        given = [text for text in texts if text.strip()]
+        if category is None and self.policy.moderator and given:
+            category = next(ask_moderator(self.policy.moderator, self.policy.moderator_model, given), None)
+        if category is not None:
+            raise refuse(self.policy, what, category, "describe something else; docs/safety.md says what is refused")
+
+    def check_given(self, videos: Iterable[Video]) -> None:
+        """Raises Refused for given pictures and clips that a filter refuses: their words in metadata, or frames."""
+        for video in videos:
+            texts = [text for text in video.metadata.values() if isinstance(text, str)]
+            self.check_prompts(texts, "the metadata of a given file")
+            for _ in self.check_frames(video.pictures(), video.fps, "a given file"):
+                pass
+
+    def check_frames(self, parts: Iterator[Frames], fps: float, what: str) -> Iterator[Frames]:
+        """The parts of a clip. Raises Refused at the first that the filter of frames refuses."""
+        classify = (self.policy.own_classifier() or frames.opennsfw()) if self.policy.frames else None
+        if classify is None:
+            yield from parts
+            return
+        for part, is_refused in frames.checked(parts, fps, classify, self.policy.threshold):
+            if is_refused:
+                raise refuse(
+                    self.policy, what, frames.CATEGORY, "no file was written; docs/safety.md says what is refused"
+                )
+            yield part
 
     def frames(self, parts: Iterator[Frames], fps: float) -> Iterator[Frames]:
-        """The frames as they are encoded."""
-        yield from parts
+        """The frames as they are encoded. Raises Refused for frames that the filter refuses."""
+        yield from self.check_frames(parts, fps, "the video")
 
     def file(self, path: Path, suffix: str, metadata: Mapping[str, Any]) -> None:
         """Signs an encoded file, in place. Raises BadRequest if that fails."""

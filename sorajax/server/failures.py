@@ -16,6 +16,9 @@ TYPES = {
 }
 """`type` by status; any other status below 500 is an "invalid_request_error"."""
 
+BLOCKED = "moderation_blocked"
+"""The code of what the policy refuses."""
+
 
 class ApiError(Exception):
     """An answer other than the expected one.

@@ -9,6 +9,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import OperationalError
 
 from sorajax.errors import one_line
+from sorajax.safety.policy import read_policy
 from sorajax.server.content import Content
 from sorajax.server.database import CHARACTERS, FILES, REPEATS, USAGE, VIDEOS, now
 from sorajax.server.decoding import Limits
@@ -31,6 +32,7 @@ class Service:
 
     def __init__(self, options: ServeOptions, database: Database, content: Content, webhooks: Webhooks | None = None):
         self.options, self.database, self.content, self.webhooks = options, database, content, webhooks
+        self.policy = read_policy(options.policy)
         self.limits = Limits(bytes=options.max_upload_mb * 2**20)
         self.jobs = Jobs(database, options.keep_days, webhooks is not None)
         self.uploads = Uploads(database, content, self.jobs, self.limits, frozenset(options.image_host))
@@ -69,7 +71,7 @@ class Service:
             from sorajax.server.specs import Served
 
             config = from_json(rows[0]["config"], SoraConfig)
-            self._served = rows[0]["id"], Served(rows[0]["model"], config, self.options.max_seconds)
+            self._served = rows[0]["id"], Served(rows[0]["model"], config, self.options.max_seconds, self.policy)
         if self._served is None:
             message = f"the model is being opened: ask again in {RETRY} seconds"
             raise ApiError(503, message, None, "model_not_ready", {"Retry-After": str(RETRY)})

@@ -7,12 +7,14 @@ ends the job with an error.
 import math
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
-from sorajax.errors import BadRequest
+from sorajax.errors import BadRequest, Refused
 from sorajax.models.sora import SoraConfig
+from sorajax.safety.finishing import Safety
+from sorajax.safety.policy import Policy
 from sorajax.sampling.request import (
     LARGEST_SEED,
     MOST_SECONDS,
@@ -24,7 +26,7 @@ from sorajax.sampling.request import (
     with_style,
 )
 from sorajax.sampling.settings import Settings, settings_for
-from sorajax.server.failures import ApiError, invalid
+from sorajax.server.failures import BLOCKED, ApiError, invalid
 from sorajax.server.fields import SAME, Reference
 from sorajax.server.jobs import Source
 from sorajax.tasks.table import TASKS, Task
@@ -37,11 +39,12 @@ AREAS = 4  # a video has at most so many times the pixels of the model's largest
 
 @dataclass(frozen=True)
 class Served:
-    """What is served: the model's name and config, and limits of the operator."""
+    """What is served: the model's name and config, and limits and policy of the operator."""
 
     name: str
     config: SoraConfig
     max_seconds: float = MOST_SECONDS
+    policy: Policy = field(default_factory=Policy)
 
 
 Find = Callable[[Reference, str], Source]
@@ -53,6 +56,11 @@ def row_of(served: Served, values: Mapping[str, Any], task: Task, sources: list[
     check_model(served, values.get("model"))
     scenes, scene_entries = scenes_of(values, find)
     request = request_of(served, values, task, scenes)
+    try:
+        texts = [*request.prompts, request.negative or "", *(scene.prompt for scene in scenes)]
+        Safety(served.policy).check_prompts(texts)
+    except Refused as error:
+        raise invalid(str(error), "prompt", BLOCKED) from error
     settings = settings_of(served, request, task)
     options, trim = task_options(values, task, find)
     entries = [source.entry for source in sources]

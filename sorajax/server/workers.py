@@ -16,9 +16,9 @@ from sqlalchemy import Engine as Database
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import OperationalError
 
-from sorajax.errors import BadRequest, one_line
+from sorajax.errors import BadRequest, Refused, one_line
 from sorajax.server.database import WORKERS, as_dict, now
-from sorajax.server.failures import ApiError
+from sorajax.server.failures import BLOCKED, ApiError
 from sorajax.server.jobs import HEARTBEAT, LEASE, UNFINISHED, Job, Jobs, Result, new_id
 from sorajax.server.logs import log
 
@@ -114,7 +114,7 @@ class Worker:
             if len(jobs) > 1:
                 self._singly(left)
                 return
-            self._fail(left, "invalid_request", one_line(error))
+            self._fail(left, BLOCKED if isinstance(error, Refused) else "invalid_request", one_line(error))
         except (OSError, OperationalError) as error:
             if not is_full(error):
                 self._failed_inside(left, error)

@@ -20,7 +20,9 @@ def safeguarded(task: str, kinds: Sequence[str], function: Callable[..., Made]) 
     @wraps(function)
     def run(pipeline: Any, request: Any, *inputs: Any, **options: Any) -> Made:
         bound = signature(function).bind(pipeline, request, *inputs, **options).arguments
-        safety = pipeline.safety.made_from(task, ingredients_of(kinds, [bound[name] for name in names]))
+        given = [bound[name] for name in names]
+        safety = pipeline.safety.made_from(task, ingredients_of(kinds, given))
+        safety.check_given(pictures_of(kinds, given))
         for video in function(pipeline, request, *inputs, **options):
             yield replace(video, finishing=safety)
 
@@ -33,3 +35,11 @@ def ingredients_of(kinds: Sequence[str], inputs: Sequence[Any]) -> tuple[Ingredi
         return tuple(Ingredient("inputTo", scene.image) for scene in inputs[0] if scene.image is not None)
     roles: list[Role] = ["parentOf", "componentOf"] if "clip" in kinds else ["inputTo", "inputTo"]
     return tuple(Ingredient(role, video.source) for role, video in zip(roles, inputs, strict=False))
+
+
+def pictures_of(kinds: Sequence[str], inputs: Sequence[Any]) -> Iterator[Video]:
+    """The given pictures and clips; those of a storyboard's scenes are read."""
+    if "scenes" in kinds:
+        yield from (Video.load(scene.image) for scene in inputs[0] if scene.image is not None)
+    else:
+        yield from inputs

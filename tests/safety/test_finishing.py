@@ -3,6 +3,7 @@
 import pytest
 
 from sorajax import tasks
+from sorajax.errors import Refused
 from sorajax.media.video import Video
 from sorajax.safety.policy import Policy
 from sorajax.safety.provenance import read_manifest
@@ -42,3 +43,19 @@ def test_tasks_name_what_they_were_given(pipeline, tmp_path):
 def test_the_policy_of_a_pipeline_can_be_named(tiny_model, tmp_path):
     video = load(tiny_model, policy=Policy(provenance=False))("a red ball", frames=1)[0]
     assert read_manifest(video.save(tmp_path / "still.png")) is None
+
+
+def test_every_prompt_is_checked(pipeline, tmp_path):
+    bad, one = "nazi propaganda", Request(("a red ball",), frames=5)
+    scenes = (StoryboardScene("a red ball", 0.5), StoryboardScene(bad, 0.5))
+    clip = Video(pipeline("a red ball", frames=5)[0].frames, 8.0, {"title": bad})
+    for work in (
+        lambda: pipeline(bad),
+        lambda: pipeline(["a red ball", bad]),
+        lambda: pipeline("a red ball", negative=bad),
+        lambda: next(tasks.storyboard(pipeline, Request(("a red ball",)), scenes)),
+        lambda: next(tasks.edit(pipeline, Request((bad,)), clip, 0.5)),
+        lambda: next(tasks.extend(pipeline, one, clip)),
+    ):
+        with pytest.raises(Refused, match="hate"):
+            work()

@@ -5,6 +5,7 @@ import hashlib
 import json
 import time
 
+import numpy as np
 import pytest
 from sqlalchemy import event
 
@@ -116,13 +117,32 @@ def test_field_names_of_other_servers_are_accepted(server):
     }
 
 
-def test_a_seed_makes_the_same_video_again(server):
-    body = {"prompt": PROMPT, "frames": 1, "seed": 3}
-    first, second = (server.finished(server.http.post("/v1/videos", json=body)) for _ in range(2))
-    files = [server.http.get(f"/v1/videos/{video['id']}/content").content for video in (first, second)]
-    assert files[0] == files[1]
-    third = server.finished(server.http.post("/v1/videos", json={**body, "seed": 4}))
-    assert server.http.get(f"/v1/videos/{third['id']}/content").content != files[0]
+def test_a_seed_makes_the_same_video_again(server, tmp_path):
+    """The files differ in the time and name of their manifests."""
+    path, found = tmp_path / "clip.mp4", []
+    for seed in (3, 3, 4):
+        video = server.finished(server.http.post("/v1/videos", json={"prompt": PROMPT, "frames": 1, "seed": seed}))
+        path.write_bytes(server.http.get(f"/v1/videos/{video['id']}/content").content)
+        found.append(Video.load(path).frames)
+    assert np.array_equal(found[0], found[1])
+    assert not np.array_equal(found[0], found[2])
+
+
+def test_a_refused_prompt_is_answered_in_the_api_s_shape(server):
+    for body in (
+        {"prompt": "nazi propaganda"},
+        {"prompt": "a ball", "negative": "nazi propaganda"},
+        {"storyboard": [{"prompt": "a ball", "seconds": 1}, {"prompt": "nazi propaganda", "seconds": 1}]},
+    ):
+        answer = server.http.post("/v1/videos", json=body)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["type"], error["code"]) == (
+            400,
+            "invalid_request_error",
+            "moderation_blocked",
+        )
+        assert "hate" in error["message"]
+        assert "nazi" not in error["message"]
 
 
 def requests_of_tasks(clip, picture):

@@ -1,0 +1,118 @@
+"""The filter reads ten languages and common tricks, leaves film talk alone, and is quick."""
+
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from statistics import median
+
+import numpy as np
+import pytest
+
+from sorajax.errors import BadRequest, Refused
+from sorajax.media.video import Video
+from sorajax.safety.finishing import Safety
+from sorajax.safety.policy import LOG, Policy
+from sorajax.safety.prompts import CATEGORIES, category_of, lists
+from tests import ROOT
+
+ROWS = [
+    line.split("\t")
+    for line in (ROOT / "tests" / "safety" / "prompts.tsv").read_text().splitlines()
+    if not line.startswith("#")
+]
+LANGUAGES = sorted({row[0] for row in ROWS})
+
+
+def test_the_list_has_both_kinds_of_every_language():
+    assert len(ROWS) >= 600
+    assert len(LANGUAGES) == 10
+    assert sum(kind == "ok" for _, kind, _ in ROWS) == len(ROWS) / 2
+    assert {kind for _, kind, _ in ROWS} == {"ok", *CATEGORIES}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_recall_and_false_alarms(language):
+    rows = [(kind, category_of(text)) for own, kind, text in ROWS if own == language]
+    caught = [found is not None for kind, found in rows if kind != "ok"]
+    alarms = [found is not None for kind, found in rows if kind == "ok"]
+    assert np.mean(caught) >= 0.98
+    assert np.mean(alarms) <= 0.02
+
+
+def test_each_list_compiles_and_is_used():
+    assert set(lists()) == {"ignored", "sexualised", "minor", "group", "contempt", *CATEGORIES}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["p0rn", "P O R N", "p.o.r.n", "pоrn", "pornnnn", "po\u200brn", "ｐｏｒｎ", "pörn", "$ex scene", "pаrty pоrn"],
+)
+def test_spelling_tricks_are_undone(text):
+    assert category_of(text) == "sexual"
+
+
+@pytest.mark.parametrize("text", ["100 balls", "take 3a", "size a5", "e e cummings", "", "!!!", "7 years of rain"])
+def test_digits_and_letters_alone_are_harmless(text):
+    assert category_of(text) is None
+
+
+def test_a_minor_counts_with_sexual_words_only():
+    assert category_of("a child laughs") is None
+    assert category_of("a sexy dance") is None
+    assert category_of("a child in a sexy dance") == "minors"
+
+
+def test_a_prompt_takes_less_than_5_ms():
+    lists()
+    times = []
+    for _, _, text in ROWS:
+        begun = time.process_time()
+        category_of.__wrapped__(text)
+        times.append(time.process_time() - begun)
+    assert median(times) < 0.005
+
+
+def test_a_refusal_names_the_category_and_not_the_prompt(settings):
+    with pytest.raises(Refused, match=r"the prompt is refused \(hate\)") as found:
+        Safety().check_prompts(["a ball", "nazi propaganda"])
+    assert "nazi" not in str(found.value)
+    assert "nazi" not in (settings / LOG).read_text()
+    Safety(Policy(prompts=False)).check_prompts(["nazi propaganda"])
+
+
+def test_words_in_the_metadata_of_a_given_file_are_read(moving):
+    clip = Video(moving, 8.0, {"prompt": "nazi propaganda"})
+    with pytest.raises(Refused, match="the metadata of a given file is refused"):
+        Safety().check_given([clip])
+
+
+class Moderator(BaseHTTPRequestHandler):
+    """Flags what contains "bad"."""
+
+    def do_POST(self):
+        texts = json.loads(self.rfile.read(int(self.headers["content-length"])))["input"]
+        results = [{"flagged": "bad" in one, "categories": {"spam": "bad" in one}} for one in texts]
+        content = json.dumps({"results": results}).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_hosted_moderator_is_asked():
+    server = HTTPServer(("127.0.0.1", 0), Moderator)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    safety = Safety(Policy(moderator=f"http://127.0.0.1:{server.server_port}/v1"))
+    try:
+        safety.check_prompts(["a ball", ""])
+        with pytest.raises(Refused, match=r"refused \(spam\)"):
+            safety.check_prompts(["a ball", "a bad ball"])
+    finally:
+        server.shutdown()
+        server.server_close()
+    with pytest.raises(BadRequest, match="does not answer"):
+        safety.check_prompts(["a ball"])
