@@ -52,7 +52,8 @@ class WorldData:
     mix: WorldMix = FULL
     """Probabilities of the attributes of scenes."""
     register: Register = "mixed"
-    """Captions as users type them ("short"), as captioners write them ("detailed"), or both."""
+    """Captions as users type them ("short"), as captioners write them ("detailed"), both ("mixed"), or with every
+    attribute in its most common word ("canonical", see `world.captions.describe`)."""
     dropout: float = 0.1
     """Probability that a prompt is replaced by the empty one, for classifier-free guidance."""
     split: Split = "train"

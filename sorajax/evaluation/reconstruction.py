@@ -15,13 +15,14 @@ from sorajax.data.videos.decode import BrokenVideo, read_clip
 from sorajax.data.videos.listing import listing
 from sorajax.evaluation import markdown, options
 from sorajax.evaluation.markdown import Measured
-from sorajax.evaluation.world import GROUPS, OBJECT_WORDS, Results, evaluate_truth, percent
+from sorajax.evaluation.world import GROUPS, Results, evaluate_truth, percent
 from sorajax.evaluation.world import table as accuracies
 from sorajax.models.vae import VAEConfig
 from sorajax.sampling.loading import EMBEDDED, load
 from sorajax.training.autoencoder import is_autoencoder, load_vae, reconstructed
 from sorajax.training.perceptual import flicker, ssim
 from sorajax.world.draw import render
+from sorajax.world.reader.scores import OBJECT_WORDS
 from sorajax.world.scenes import FULL, WorldMix, sample_scenes
 
 Clips = Float[np.ndarray, "b t h w c"]

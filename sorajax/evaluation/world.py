@@ -7,18 +7,14 @@ Each prompt is in canonical words (`captions.describe`). Its clip is sampled and
   shape and motion that occur in training, and those that never do
 - camera, style, relation, event, shots: prompts that add this part of the world, with triples of training
 
-Besides the attributes: `binding`, two objects have the colours and shapes of the prompt, each its own; `left-right`, an
-object that should move left does not move right, and the reverse; `permanence`, the object is the same before and after
-the wall or the cut; `gravity`, `bounce height` and `momentum`, the share of clips whose relative error is below 15%,
-with the median `error`; `steady`, the share whose still background changes by less than 1/255 from frame to frame.
-`prompt` is the share of clips in which every word of the prompt is right.
+What is scored, `world.reader.scores` says. `prompt` is the share of clips in which every word of the prompt is right; a
+quantity's `error` is the median.
 """
 
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import permutations
 
 import jax
 import numpy as np
@@ -34,22 +30,17 @@ from sorajax.sampling.loading import load
 from sorajax.sampling.request import Request
 from sorajax.world.captions import describe
 from sorajax.world.draw import render
-from sorajax.world.physics import BASE, GRAVITY
-from sorajax.world.reader.instrument import Reading, Thing, read
-from sorajax.world.reader.motions import fall_gravity, gravity_and_heights
-from sorajax.world.scenes import CORE, PACE_SCALE, PACES, SHAPES, Scene, Split, WorldMix, attributes, sample_scenes
+from sorajax.world.reader.instrument import read
+from sorajax.world.reader.scores import Score, score
+from sorajax.world.scenes import CORE, Scene, Split, WorldMix, attributes, sample_scenes
 
 Clip = UInt8[np.ndarray, "t h w 3"]
 Generate = Callable[[list[str]], Iterable[Clip | None]]
 """Prompts -> their clips, in order; None for a clip that another process makes."""
 Results = dict[str, dict[str, dict[str, float]]]
 
-OBJECT_WORDS = ("colour", "shape", "size", "motion", "pace")
 BARS = {"colour": 95, "background": 95, "shape": 85, "motion": 85}
 """Targets of the project, in percent of the clips."""
-TOLERANCE = 0.15
-STEADY = 1.0
-OPPOSITES = {"moves left": "moves right", "moves right": "moves left", "left of": "right of", "right of": "left of"}
 
 
 @dataclass(frozen=True)
@@ -76,14 +67,6 @@ GROUPS = {
 }
 
 
-@dataclass(frozen=True)
-class Score:
-    """One attribute of one clip: whether it is right, and for a quantity its relative error or its size."""
-
-    right: bool
-    error: float | None = None
-
-
 def wilson(right: int, num: int, z: float = 1.96) -> tuple[float, float]:
     """Wilson's score interval of a proportion (Wilson 1927); (0, 1) for `num` 0."""
     if num == 0:
@@ -92,110 +75,6 @@ def wilson(right: int, num: int, z: float = 1.96) -> tuple[float, float]:
     middle = (share + spread / 2) / (1 + spread)
     half = z * math.sqrt(share * (1 - share) / num + spread / (4 * num)) / (1 + spread)
     return max(0.0, middle - half), min(1.0, middle + half)
-
-
-def match(expected: Sequence[dict], things: Sequence[Thing]) -> list[Thing | None]:
-    """Assigns objects of the video to the prompt's objects such that most attributes agree; colours weigh most."""
-    padded = [*things, *[None] * max(0, len(expected) - len(things))]
-
-    def agreement(order):
-        pairs = [(wish, thing) for wish, thing in zip(expected, order, strict=False) if thing]
-        return sum(
-            (1.5 if word == "colour" else 1) * (wish[word] == t.words[word])
-            for wish, t in pairs
-            for word in OBJECT_WORDS
-        )
-
-    return list(max(permutations(padded, len(expected)), key=agreement))
-
-
-def score(wish: dict, reading: Reading) -> dict[str, Score]:
-    """Scores of every attribute that the prompt determines; `wish` are its attributes (`scenes.attributes`)."""
-    scores: dict[str, list[Score]] = defaultdict(list)
-    shots = wish["shots"]
-    padded = [*reading.things, *[[]] * max(0, len(shots) - len(reading.things))]
-    scores["shots"].append(Score(len(reading.things) == len(shots)))
-    for shot, things, words in zip(shots, padded, [*reading.words["shots"], *[{}] * len(shots)], strict=False):
-        scores["background"].append(Score(words.get("background") == shot["background"]))
-        meant = match(shot["objects"], things)
-        scores["objects"].append(Score(len(things) == len(shot["objects"])))
-        for expected, thing in zip(shot["objects"], meant, strict=True):
-            for word in OBJECT_WORDS:
-                scores[word].append(Score(thing is not None and thing.words[word] == expected[word]))
-            if expected["motion"] in ("moves left", "moves right"):
-                confused = thing is not None and thing.words["motion"] == OPPOSITES[expected["motion"]]
-                scores["left-right"].append(Score(not confused))
-        if len(shots) == 1 and len(shot["objects"]) == 1 and wish["camera"] == "static" and wish["event"] == "none":
-            for name, value in _physics(shot["objects"][0], meant[0]).items():
-                scores[name].append(value)
-    for word in ("camera", "style", "event"):
-        scores[word].append(Score(reading.words[word] == wish[word]))
-    merged = {name: _merge(values) for name, values in scores.items()}
-    words = [name for name in merged if name in (*OBJECT_WORDS, "background", "camera", "style", "event", "shots")]
-    merged |= _together(wish, reading)
-    if "relation" in merged:
-        words.append("relation")
-    merged["prompt"] = Score(all(merged[name].right for name in words))
-    if wish["style"] == "flat" and wish["camera"] == "static":
-        merged["steady"] = Score(reading.flicker < STEADY, reading.flicker)
-    return merged
-
-
-def _merge(values: Sequence[Score]) -> Score:
-    errors = [value.error for value in values if value.error is not None]
-    return Score(all(value.right for value in values), float(np.mean(errors)) if errors else None)
-
-
-def _physics(wish: dict, thing: Thing | None) -> dict[str, Score]:
-    """Gravity and bounce height of an object that falls or bounces; only if the reader finds that motion."""
-    if thing is None or thing.motion is None:
-        return {}
-    if wish["motion"] not in ("bounces", "falls") or thing.words["motion"] != wish["motion"]:
-        return {}
-    expected = GRAVITY * float(PACE_SCALE[PACES.index(wish["pace"])]) ** 2
-    if wish["motion"] == "falls":
-        gravity, change = fall_gravity(thing.track), None
-    else:
-        reach = BASE[SHAPES.index(thing.words["shape"])] * thing.motion.radius
-        gravity, change = gravity_and_heights(thing.track, thing.motion, thing.floor - reach)
-    scores = {}
-    if gravity is not None:
-        error = abs(gravity - expected) / expected
-        scores["gravity"] = Score(error < TOLERANCE, error)
-    if change is not None:
-        scores["bounce height"] = Score(change < TOLERANCE, change)
-    return scores
-
-
-def _together(wish: dict, reading: Reading) -> dict[str, Score]:
-    """Scores that concern two objects, or one object at two times."""
-    scores = {}
-    things = reading.things[0]
-    objects = wish["shots"][0]["objects"]
-    if len(objects) == 2:
-        pairs = sorted((thing["colour"], thing["shape"]) for thing in objects)
-        scores["binding"] = Score(sorted((t.words["colour"], t.words["shape"]) for t in things) == pairs)
-    if wish["relation"] != "none":
-        true = reading.relations
-        meant = match(objects, things)
-        if len(things) == 2 and meant[0] is things[1]:
-            flip = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
-            true = frozenset(flip[name] for name in true)
-        scores["relation"] = Score(wish["relation"] in true)
-        if wish["relation"] in OPPOSITES:
-            scores["left-right"] = Score(OPPOSITES[wish["relation"]] not in true)
-    if wish["event"] == "collides" and reading.momentum is not None:
-        scores["momentum"] = Score(reading.momentum < TOLERANCE, reading.momentum)
-    if wish["event"] == "passes behind a wall":
-        before, after = things[0].sides if things else (None, None)
-        scores["permanence"] = Score(before is not None and before == after)
-    if len(wish["shots"]) == 2:
-        both = len(reading.things) == 2 and all(reading.things)
-        same = both and all(
-            reading.things[0][0].words[word] == reading.things[1][0].words[word] for word in ("colour", "shape")
-        )
-        scores["permanence"] = Score(bool(same))
-    return scores
 
 
 def summarise(scores: Iterable[dict[str, Score]]) -> dict[str, dict[str, float]]:

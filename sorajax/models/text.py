@@ -145,6 +145,11 @@ class Tokenizer:
         """The tokens of a prompt as text, unpadded."""
         return self._tokenizer.encode(prompt).tokens
 
+    def decode(self, ids: Int[np.ndarray, "b m"], mask: Bool[np.ndarray, "b m"]) -> list[str]:
+        """The prompts that `encode` made these of, as far as the tokenizer keeps them: most make lower case."""
+        rows = [row[real].tolist() for row, real in zip(np.asarray(ids), np.asarray(mask), strict=True)]
+        return [text.strip() for text in self._tokenizer.decode_batch(rows)]
+
     def encode(
         self, prompts: Sequence[str], cut: bool = False
     ) -> tuple[Int[np.ndarray, "b m"], Bool[np.ndarray, "b m"]]:

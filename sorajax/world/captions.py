@@ -7,17 +7,19 @@ Every word has a canonical form, used with probability 0.6, and synonyms that sh
 - detailed: "A large red ball bounces up and down on a brown floor. The camera pans to the right. The style is flat."
             All attributes, except that defaults (normal pace, static camera, flat style) are mentioned only sometimes.
 
-`describe` writes the canonical prompt of a clip's attributes, in the most common words of both registers.
+`describe` writes the canonical prompt of a clip's attributes, in the most common words of both registers. It is the
+register "canonical", and `world.prompts` reads it back.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from sorajax.world.scenes import FULL, Scene, attributes, sample_scenes
 
-Register = Literal["short", "detailed", "mixed"]
+Register = Literal["short", "detailed", "mixed", "canonical"]
+REGISTERS = get_args(Register)
 CANONICAL = 0.6
 
 WORDS: dict[str, tuple[str, ...]] = {
@@ -280,10 +282,13 @@ def captions(
     `motion` is the probability that a caption mentions the motion, and with it events and the camera (default: that of
     the register). Use about 0.1 for images, which do not show motion. Raises ValueError for an unknown register.
     """
-    if register not in ("short", "detailed", "mixed"):
-        raise ValueError(f"unknown register {register!r}: choose short, detailed or mixed")
+    if register not in REGISTERS:
+        raise ValueError(f"unknown register {register!r}: choose from {', '.join(REGISTERS)}")
     texts = []
     for words in attributes(scene):
+        if register == "canonical":
+            texts.append(describe(words))
+            continue
         detailed = register == "detailed" or (register == "mixed" and rng.random() < 0.5)
         texts.append(_Writer(rng, detailed, motion).caption(words))
     return texts

@@ -15,7 +15,6 @@ from sorajax.evaluation.world import (
     evaluate_truth,
     evaluate_world,
     prompts,
-    score,
     summarise,
     table,
     wilson,
@@ -23,6 +22,7 @@ from sorajax.evaluation.world import (
 from sorajax.world.captions import describe
 from sorajax.world.draw import render
 from sorajax.world.reader.instrument import read
+from sorajax.world.reader.scores import score
 from sorajax.world.scenes import CORE, FULL, GROWS, SHRINKS, attributes, sample_scenes
 
 

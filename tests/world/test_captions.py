@@ -83,5 +83,5 @@ def test_description_is_unique_to_the_attributes():
 
 
 def test_unknown_register_is_named():
-    with pytest.raises(ValueError, match=r"'long'.*short, detailed or mixed"):
+    with pytest.raises(ValueError, match=r"'long'.*choose from short, detailed, mixed, canonical"):
         captions(sample_scenes(np.random.default_rng(0), 1), np.random.default_rng(0), "long")

@@ -22,8 +22,8 @@ from sorajax.training.loop import LoopConfig
 from sorajax.training.objectives.distill import DistillObjective, DistillStage
 from sorajax.training.objectives.flow import FlowObjective
 from sorajax.training.objectives.lora import LoRAStage
+from sorajax.training.sampled import SampledModel
 from sorajax.training.student import WholeStudent
-from sorajax.training.teacher import Teacher
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class DistillTraining:
         folder = replace(found.flow.folder, storage=self.storage)
         flow = replace(found.flow, config=student, folder=folder)
         return DistillStage(
-            teacher=Teacher(found.base, negative, jnp.float32(config.guidance_scale), config),
+            teacher=SampledModel(found.base, negative, jnp.float32(config.guidance_scale), config),
             student=replace(found, flow=flow) if self.rank else WholeStudent(found.base, flow),
             objective=self.objective,
         )

@@ -32,10 +32,10 @@ from sorajax.training.flow_map import (
     trajectory,
 )
 from sorajax.training.objectives.lora import LoRAStage
+from sorajax.training.sampled import SampledModel
 from sorajax.training.state import TrainState
 from sorajax.training.step import Stage
 from sorajax.training.student import WholeStudent
-from sorajax.training.teacher import Teacher
 from sorajax.training.velocity import predict
 
 
@@ -74,7 +74,7 @@ class DistillObjective:
 class DistillStage(Stage):
     """A flow map learning from a teacher. `student` says what is trained and exported, and has the data."""
 
-    teacher: Teacher
+    teacher: SampledModel
     student: WholeStudent | LoRAStage
     objective: DistillObjective = flax.struct.field(pytree_node=False)
 

@@ -1,4 +1,5 @@
-"""The frozen model that a distillation learns from: its conditions for a batch, and its guided velocity."""
+"""A model that is sampled inside a training step, such as the teacher of a distillation: its conditions for a batch,
+and its velocity."""
 
 from typing import Any
 
@@ -21,10 +22,10 @@ LEAST_START = 0.2  # time at which noised clips begin
 
 
 @flax.struct.dataclass
-class Teacher:
+class SampledModel:
     """A trained model.
 
-    params: {"text", "dit"}; without "text", captions come as embeddings.
+    params: {"text", "dit"} and, of an adapted one, {"adapters"}; without "text", captions come as embeddings.
     negative: the prompt that guidance leads away from, as {"ids", "mask"} or {"context"} of one row.
     guidance: its scale.
     """
@@ -74,8 +75,9 @@ class Teacher:
             extra=ExtraInputs(batch.image, batch.channels),
         ), noise
 
-    def velocity(self, conditions: Conditions, noise: Float[Array, "b t h w c"]) -> Velocity:
-        """The guided velocity, 0 at conditioning frames."""
-        variables = {"params": self.params["dit"]}
-        text = read_once(self.config.dit, variables, conditions.context, conditions.extra.image)
-        return conditioned(self.config, True, variables, text, conditions, noise)
+    def velocity(self, conditions: Conditions, noise: Float[Array, "b t h w c"], guided: bool = True) -> Velocity:
+        """The velocity, 0 at conditioning frames; where it is not guided, the negative prompts are not read."""
+        variables = {"params": self.params["dit"], "adapters": self.params.get("adapters", {})}
+        context = conditions.context if guided else conditions.context[: len(noise)]
+        text = read_once(self.config.dit, variables, context, conditions.extra.image)
+        return conditioned(self.config, guided, variables, text, conditions, noise)

@@ -1,0 +1,49 @@
+"""Learning from the reader's reward: the distilled model makes clips in 4 evaluations, and correct ones become likelier.
+
+    python -m sorajax.train configs/reward_world.py --model runs/distill_world
+    python -m sorajax.evaluate world --model runs/reward_world --num 512 --splits seen held_out
+
+docs/training.md says what is learned, and how to use a reward of your own.
+
+Hardware: 2 CPU cores.
+"""
+
+from pathlib import Path
+
+from sorajax.data.buckets import Bucket
+from sorajax.data.worlds import WorldData
+from sorajax.training.experiments.reward import RewardTraining
+from sorajax.training.loop import LoopConfig
+from sorajax.training.objectives.reward import RewardObjective
+from sorajax.training.optimizer import OptimizerConfig
+from sorajax.world.scenes import WorldMix
+
+config = RewardTraining(
+    model=Path("runs/distill_world"),
+    objective=RewardObjective(group=16, steps=4, points=2),
+    data=WorldData(
+        buckets=(Bucket(17, 64, 64, batch_size=6),),
+        mix=WorldMix(two_objects=0.05, wall=0.03, two_shots=0.02, camera=0.04, style=0.03, slowly=0.35, quickly=0.35),
+        register="canonical",
+        dropout=0.0,
+    ),
+    validation=16,
+    loop=LoopConfig(
+        steps=160,
+        save_every=20,
+        validate_every=20,
+        preview_every=0,
+        optimizer=OptimizerConfig(
+            name="adamw",
+            learning_rate=2e-4,
+            beta1=0.9,
+            beta2=0.95,
+            schedule="linear",
+            decay=0.4,
+            warmup=5,
+            ema=0.9,
+            weight_decay=0.0,
+        ),
+    ),
+    storage="float16",
+)

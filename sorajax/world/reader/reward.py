@@ -1,0 +1,66 @@
+"""The reader as a reward: how well clips do what their canonical prompts say, from 0 to 1."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from sorajax.world.prompts import attributes_of
+from sorajax.world.reader.instrument import Reading, read
+from sorajax.world.reader.scores import OBJECT_WORDS, STEADY, Score, match, score
+from sorajax.world.scenes import PACE_SCALE, PACES
+
+FPS = 8.0
+WEIGHTS = {"attributes": 0.3, "prompt": 0.3, "pace": 0.15, "gravity": 0.1, "bounce height": 0.05, "steady": 0.1}
+"""What each part counts; parts that do not apply to a prompt leave their share to the others."""
+WORDS = (*OBJECT_WORDS, "background", "objects", "camera", "style", "event", "relation", "shots")
+WIDTH = {"pace": 0.5, "gravity": 0.4, "bounce height": 0.4}
+"""Error, of the pace as a difference of logarithms and of the others relative, at which a part is 0."""
+
+
+def accuracy(videos: UInt8[np.ndarray, "n t y x 3"], prompts: Sequence[str]) -> Float[np.ndarray, " n"]:
+    """The reward of each clip, in [0, 1].
+
+    Beside what counts as right or wrong (the attributes, and whether all of them are right) there are parts that grow
+    as an error falls: of the pace, of gravity and of the height of bounces, and how still the background is. The clips
+    have 8 frames a second. Raises ValueError for prompts that are not canonical (`world.captions.describe`).
+    """
+    pairs = zip(videos, prompts, strict=True)
+    return np.array([reward_of(attributes_of(prompt), read(video, FPS)) for video, prompt in pairs], np.float32)
+
+
+def reward_of(wish: dict[str, Any], reading: Reading) -> float:
+    """The reward of one reading."""
+    parts = parts_of(wish, reading, score(wish, reading))
+    return sum(WEIGHTS[name] * value for name, value in parts.items()) / sum(WEIGHTS[name] for name in parts)
+
+
+def parts_of(wish: dict[str, Any], reading: Reading, scores: dict[str, Score]) -> dict[str, float]:
+    """The parts that apply to a prompt, each in [0, 1]."""
+    words = [scores[name].right for name in WORDS if name in scores]
+    parts = {"attributes": float(np.mean(words)), "prompt": float(scores["prompt"].right)}
+    if (error := pace_error(wish, reading)) is not None:
+        parts["pace"] = max(0.0, 1 - error / WIDTH["pace"])
+    motion = wish["shots"][0]["objects"][0]["motion"]
+    for name in ("gravity", "bounce height"):
+        if name in scores:
+            parts[name] = max(0.0, 1 - (scores[name].error or 0.0) / WIDTH[name])
+        elif motion == "bounces" or (motion == "falls" and name == "gravity"):
+            parts[name] = 0.0  # such a motion was not found: leaving it out must not pay
+    if "steady" in scores:
+        parts["steady"] = min(1.0, max(0.0, 2 - reading.flicker / STEADY))
+    return parts
+
+
+def pace_error(wish: dict[str, Any], reading: Reading) -> float | None:
+    """How far the pace of the first object is from the prompt's, as a difference of logarithms; None where it stands
+    still, infinite where it moves otherwise than it should."""
+    expected = wish["shots"][0]["objects"]
+    if expected[0]["motion"] == "stands still":
+        return None
+    thing = match(expected, reading.things[0] if reading.things else [])[0]
+    if thing is None or thing.motion is None or thing.words["motion"] != expected[0]["motion"]:
+        return math.inf
+    return abs(math.log(max(thing.motion.rate, 1e-3) / PACE_SCALE[PACES.index(expected[0]["pace"])]))

@@ -1,0 +1,49 @@
+"""The reader's reward is high for true clips, and falls with what is wrong in them."""
+
+import numpy as np
+import pytest
+
+from sorajax.evaluation.world import GROUPS, prompts
+from sorajax.world.draw import render
+from sorajax.world.reader.reward import accuracy
+
+
+def clips(split, num, seed=0):
+    scene, _, texts = prompts(split, num, seed)
+    return np.round((np.asarray(render(scene, 17, 64, 64)[0]) + 1) * 127.5).astype(np.uint8), texts
+
+
+@pytest.fixture(scope="module")
+def true():
+    return clips("seen", 32)
+
+
+def test_true_clips_have_a_high_reward(true):
+    reward = accuracy(*true)
+    assert reward.shape == (32,)
+    assert reward.min() > 0.6
+    assert reward.mean() > 0.9
+
+
+def test_clips_of_other_prompts_have_a_low_reward(true):
+    videos, texts = true
+    assert accuracy(np.roll(videos, 1, 0), texts).mean() < 0.6
+
+
+def test_a_clip_at_another_pace_has_a_lower_reward(true):
+    videos, texts = true
+    moving = [i for i, text in enumerate(texts) if "moves left" in text or "moves right" in text]
+    slower = np.repeat(videos, 2, 1)[:, : videos.shape[1]]
+    wished = [texts[i] for i in moving]
+    assert (accuracy(slower[moving], wished) < accuracy(videos[moving], wished)).all()
+
+
+def test_an_empty_clip_has_almost_no_reward(true):
+    videos, texts = true
+    assert accuracy(np.zeros_like(videos), texts).max() < 0.5
+
+
+@pytest.mark.parametrize("split", [name for name in GROUPS if name not in ("seen", "held_out")])
+def test_every_split_has_a_reward(split):
+    videos, texts = clips(split, 32)
+    assert accuracy(videos, texts).mean() > 0.85
