@@ -1,4 +1,4 @@
-"""Learning from the reader's reward: the distilled model makes clips in 4 evaluations, and correct ones become likelier.
+"""Learning from a reward: the distilled model makes clips in 4 evaluations, and correct ones become likelier.
 
     python -m sorajax.train configs/reward_world.py --model runs/distill_world
     python -m sorajax.evaluate world --model runs/reward_world --num 512 --splits seen held_out

@@ -12,8 +12,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental.buffer_callback import buffer_callback
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
+from sorajax.devices.sharding import BATCH, fitting, on_several_devices
 from sorajax.models.text import Tokenizer
 
 Reward = Callable[[UInt8[np.ndarray, "n t y x 3"], Sequence[str]], Float[np.ndarray, " n"]]
@@ -45,19 +48,35 @@ class Judge:
     def scores(
         self, frames: UInt8[Array, "n t y x 3"], ids: Int[Array, "n m"], mask: Bool[Array, "n m"]
     ) -> Float[Array, " n"]:
-        """The rewards, for use in a compiled program. Raises ValueError, wrapped by JAX, where the function returns
-        anything but one finite number for each clip."""
-        shape = jax.ShapeDtypeStruct((len(frames),), jnp.float32)
-        return jax.pure_callback(self._scores, shape, frames, ids, mask)
+        """The rewards, for use in a compiled program; on a mesh, each device's clips are scored by its own call. Raises
+        ValueError, wrapped by JAX, where the function returns anything but one finite number for each clip."""
+        if not on_several_devices():
+            return self._call(frames, ids, mask)
+        clips = fitting(P(BATCH), frames.shape[:1], jax.sharding.get_abstract_mesh())
+        return jax.shard_map(self._call, in_specs=(clips, clips, clips), out_specs=clips, check_vma=False)(
+            frames, ids, mask
+        )
 
-    def _scores(self, frames: Any, ids: Any, mask: Any) -> np.ndarray:
-        prompts = _tokenizer(self.tokenizer).decode(np.asarray(ids), np.asarray(mask))
-        scores = np.asarray(load_reward(self.reward)(np.asarray(frames), prompts), np.float32)
+    def _call(self, *arguments: Array) -> Any:
+        """TPUs have no `buffer_callback`. CPUs need it: `pure_callback` puts its arguments on a device, which may be
+        waiting for the result in another thread."""
+        shape = jax.ShapeDtypeStruct((len(arguments[0]),), jnp.float32)
+        return jax.lax.platform_dependent(
+            *arguments,
+            tpu=lambda *arguments: jax.pure_callback(self._scores, shape, *arguments),
+            default=buffer_callback(self._write_scores, shape),
+        )
+
+    def _write_scores(self, _: Any, out: Any, *arguments: Any) -> None:
+        np.asarray(out)[...] = self._scores(*arguments)
+
+    def _scores(self, *arguments: Any) -> np.ndarray:
+        frames, ids, mask = map(np.asarray, arguments)
+        prompts = _tokenizer(self.tokenizer).decode(ids, mask)
+        scores = np.asarray(load_reward(self.reward)(frames, prompts), np.float32)
         if scores.shape != (len(prompts),) or not np.isfinite(scores).all():
-            raise ValueError(
-                f"the reward {self.reward} returned {'numbers that are not finite' if scores.size else 'nothing'} "
-                f"in the shape {scores.shape}: return one finite number for each of the {len(prompts)} clips"
-            )
+            wrong = "numbers that are not finite" if scores.shape == (len(prompts),) else f"shape {scores.shape}"
+            raise ValueError(f"reward {self.reward} returned {wrong}: return a finite number for each clip")
         return scores
 
 
