@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sorajax.data.worlds import WorldBatch
-from sorajax.diffusion.fixed_frames import Known, Latent
+from sorajax.diffusion.fixed_frames import FixedLatents, Latent
 from sorajax.diffusion.samplers import SAMPLERS
 from sorajax.models.vae import VAE
 from sorajax.models.velocity import ExtraInputs
@@ -44,7 +44,7 @@ class Rollout:
         warmth = jax.random.uniform(warmth_key, (b * group, 1, 1, 1, 1), minval=low, maxval=high)
         conditions = found._replace(
             context=jnp.repeat(found.context[:b], group, 0),
-            known=Known(jnp.repeat(known.latent, group, 0), jnp.repeat(known.mask, group, 0), known.start),
+            known=FixedLatents(jnp.repeat(known.latent, group, 0), jnp.repeat(known.mask, group, 0), known.start),
             extra=ExtraInputs(*(x if x is None else jnp.repeat(x, group, 0) for x in extra)),
         )
         return conditions, warmth * jax.random.normal(noise_key, shape)
