@@ -34,7 +34,7 @@ from typing import Annotated, Any, NamedTuple
 
 import tyro
 
-from sorajax.commands.failures import complain
+from sorajax.commands.failures import complain, notes_printed
 from sorajax.devices.distributed import exit_if_one_of_several, join
 from sorajax.errors import BadRequest
 from sorajax.evaluation.markdown import Measured, command_line, commit, small_line, write_pages
@@ -74,7 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with redirect_stdout(io.StringIO()) if processes.index else nullcontext():
             if processes.count > 1:
                 check_hosts(options)
-            measured = getattr(import_module(row.module), row.function)(options)
+            with notes_printed():
+                measured = getattr(import_module(row.module), row.function)(options)
         if processes.index == 0:
             write(f"{PROGRAM} {name}", options, measured, source)
     except SystemExit as exit:  # tyro has said what is wrong, or shown the help

@@ -2,23 +2,26 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
-from sorajax.diffusion.caching import Recording, calibrated
+from sorajax.diffusion.caching import MAG_THRESHOLD, Recording, calibrated
 from sorajax.evaluation import markdown
 from sorajax.evaluation.markdown import Measured, sampling_text
 from sorajax.evaluation.options import Caching
 from sorajax.evaluation.world import prompts
-from sorajax.media.video import Frames
+from sorajax.media.video import Frames, Video
+from sorajax.models.conditioning import ConditioningFrames
 from sorajax.sampling.calibration import write_calibration
 from sorajax.sampling.loading import load
 from sorajax.sampling.pipeline import Pipeline
 from sorajax.sampling.progress import Bar
-from sorajax.sampling.request import CacheName, Request
+from sorajax.sampling.request import CacheName, Request, parse_size
+from sorajax.tasks.shaping import frame_of, with_size
 
 PROMPT = "a red ball bounces on a grey floor"
 
@@ -41,11 +44,14 @@ class Counter(Bar):
 
 def measure(options: Caching) -> Measured:
     """Calibrates the model if that is asked for, samples clips with and without a cache, and prints the table."""
-    pipeline = load(options.model)
-    if options.calibrate:
-        print(calibrate(pipeline, Request((options.prompts or (PROMPT,))[:1], steps=options.steps)))
+    width, height = parse_size(options.size) if options.size else (None, None)
+    pipeline = load(options.model, options.dtype, options.lora)
     texts = options.prompts or tuple(prompts("seen", options.num, options.seed)[2])
-    clips = [(text, options.seed + number) for number, text in enumerate(texts)]
+    base = Request(texts[:1], width=width, height=height, frames=options.frames, steps=options.steps)
+    base, conditioning = with_first_frame(pipeline, base, options.image)
+    if options.calibrate:
+        prompt = texts[:1] if options.prompts else (PROMPT,)
+        print(calibrate(pipeline, replace(base, prompts=prompt), conditioning))
     settings: list[tuple[CacheName, float | None]] = [
         ("mag", None),
         *(("mag", x) for x in options.mag),
@@ -53,42 +59,61 @@ def measure(options: Caching) -> Measured:
     ]
     requests = [
         [
-            Request((text,), seed=seed, steps=options.steps, cache=None if x is None else name, cache_threshold=x)
-            for text, seed in clips
+            replace(
+                base,
+                prompts=(text,),
+                seed=options.seed + number,
+                cache=None if threshold is None else name,
+                cache_threshold=threshold,
+            )
+            for number, text in enumerate(texts)
         ]
-        for name, x in settings
+        for name, threshold in settings
     ]
     for each in requests:
         pipeline.plan(each[0])  # a missing calibration is found before hours of sampling
-    (whole, total), *others = [sampled(pipeline, each) for each in requests]
+    (whole, total), *others = [sampled(pipeline, each, conditioning) for each in requests]
     rows, figures = [], dict[str, Any]()
     for (name, threshold), (frames, count) in zip(settings[1:], others, strict=True):
         quality = np.mean([psnr(a, b) for a, b in zip(whole, frames, strict=True)])
         saved = 1 - count / total
-        figures[f"{name} {threshold:g}"] = {"psnr": float(quality), "saved": saved, "evaluations": count / len(clips)}
-        computed = f"{count / len(clips):.1f} of {total / len(clips):g}"
+        figures[f"{name} {threshold:g}"] = {"psnr": float(quality), "saved": saved, "evaluations": count / len(texts)}
+        computed = f"{count / len(texts):.1f} of {total / len(texts):g}"
         rows.append([f"`{name}`", f"{threshold:g}", computed, f"{100 * saved:.0f}%", f"{quality:.1f} dB"])
     text = markdown.table(["cache", "threshold", "evaluations", "saved", "PSNR to the uncached clip"], rows)
     print(text, end="")
-    said = f"{len(clips)} clips, seed {options.seed}, {sampling_text(pipeline.plan(requests[0][0]))}"
+    said = f"{len(texts)} clips, seed {options.seed}, {sampling_text(pipeline.plan(requests[0][0]))}"
     return Measured(figures, dict.fromkeys(options.tables, text), said, markdown.folder_of(options.model))
 
 
-def sampled(pipeline: Pipeline, requests: Iterable[Request]) -> tuple[list[Frames], int]:
+def with_first_frame(
+    pipeline: Pipeline, request: Request, image: Path | None
+) -> tuple[Request, ConditioningFrames | None]:
+    """The request in the size of a picture that clips begin with, and their conditioning. Raises BadRequest."""
+    if image is None:
+        return request, None
+    still = Video.load(image)
+    request = with_size(pipeline, request, still)
+    return request, ConditioningFrames(head=frame_of(pipeline, request, still, "first"), exact=False)
+
+
+def sampled(
+    pipeline: Pipeline, requests: Iterable[Request], conditioning: ConditioningFrames | None = None
+) -> tuple[list[Frames], int]:
     """The clips' frames, and the evaluations that were computed for them."""
     counter, frames, count = Counter(), list[Frames](), 0
     pipeline.bar = pipeline.denoiser.bar = counter
     for request in requests:
-        frames += [video.frames for video in pipeline.stream(request, pipeline.plan(request), 1)]
+        frames += [video.frames for video in pipeline.stream(request, pipeline.plan(request), 1, conditioning)]
         jax.effects_barrier()  # reports may arrive after the frames
         count += counter.count
     pipeline.bar = pipeline.denoiser.bar = Bar()
     return frames, count
 
 
-def calibrate(pipeline: Pipeline, request: Request) -> Any:
+def calibrate(pipeline: Pipeline, request: Request, conditioning: ConditioningFrames | None = None) -> Any:
     """Calibrates MagCache by one clip and returns the file, beside the model's weights. Raises ValueError where the
-    model is not in a folder."""
+    model is not in a folder, and OSError where the folder cannot be written to."""
     if pipeline.folder is None:
         raise ValueError(f"{pipeline.name} is in no folder: load it from one to calibrate it")
     magnitudes: dict[float, np.ndarray] = {}
@@ -97,10 +122,10 @@ def calibrate(pipeline: Pipeline, request: Request) -> Any:
         magnitudes[float(time)] = np.asarray(magnitude)
 
     settings = replace(pipeline.plan(request), cache=Recording(record), in_windows=False)
-    for _ in pipeline.stream(request, settings, 1):
+    for _ in pipeline.stream(request, settings, 1, conditioning):
         jax.effects_barrier()
     adapters = pipeline.load_options.get("adapters", ())
-    return write_calibration(pipeline.folder, adapters, calibrated(magnitudes, threshold=0.06))
+    return write_calibration(pipeline.folder, adapters, calibrated(magnitudes, threshold=MAG_THRESHOLD))
 
 
 def psnr(a: Frames, b: Frames) -> float:

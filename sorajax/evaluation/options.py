@@ -137,11 +137,22 @@ class Caching:
     """Measures step caching: evaluations saved, and PSNR against the clip without a cache."""
 
     model: str = "world"
-    """`world`, the embedded model, or the folder or name of another one."""
+    """`world`, the embedded model, or the folder or name of another one, as in `sorajax.sample`."""
+    lora: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """FILE[:SCALE]: an adapter, as in `sorajax.sample`; may be given several times. A calibration is for the model with
+    its adapters."""
+    dtype: Literal["float32", "bfloat16"] | None = None
+    """Type of open weights; bfloat16 by default, and float32 on CPU."""
     num: int = 16
     """Clips, of prompts of the world."""
     prompts: tuple[str, ...] = ()
     """Your own prompts instead, one clip each."""
+    image: Path | None = None
+    """The first frame of the clips, which image-to-video models need."""
+    size: str = ""
+    """WIDTHxHEIGHT in pixels; the model's own by default."""
+    frames: int | None = None
+    """Frames of a clip; the model's own by default."""
     mag: tuple[float, ...] = (0.06, 0.12)
     """Thresholds of `--cache mag`."""
     easy: tuple[float, ...] = (0.2, 0.4)
@@ -149,7 +160,7 @@ class Caching:
     steps: int | None = None
     """Denoising steps; the model's own by default."""
     calibrate: bool = False
-    """First calibrate `--cache mag` by one clip; the result is written beside the model's weights."""
+    """First calibrate `--cache mag` by one clip; the result is written into the model's folder, beside its weights."""
     seed: int = 0
     """Seed of the prompts and of the noise, 0 or more."""
     json: Path | None = None

@@ -3,16 +3,19 @@
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
 import sorajax
-from sorajax.commands import convert
+from sorajax.commands import convert, evaluate
 from sorajax.diffusion.caching import MagCache
 from sorajax.errors import BadRequest
 from sorajax.evaluation.caching import calibrate, psnr, sampled
+from sorajax.media.video import Video
 from sorajax.models.folder import WORLD, export_model, load_model
 from sorajax.models.sora import SoraConfig
+from sorajax.pretrained.lora import TARGETS, init_adapters, save_lora
 from sorajax.sampling.calibration import FILE, identity_of, read_calibration, write_calibration
 from sorajax.sampling.request import Request
 from sorajax.tasks import animate
@@ -78,6 +81,24 @@ def test_a_converted_model_keeps_its_calibration_and_no_other_ones(tiny_model, t
     shutil.copy(tmp_path / "one" / FILE, tmp_path / "two" / FILE)
     with pytest.raises(BadRequest, match="was calibrated for another model or other adapters"):
         sorajax.load(tmp_path / "two").plan(Request("a red ball", cache="mag"))
+
+
+def test_the_command_calibrates_a_model_with_its_adapter(tiny_model, tmp_path, capsys):
+    """At a size and length of one's own; the calibration is in the model's folder, for that adapter alone."""
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    config, params, _ = load_model(folder, SoraConfig)
+    adapters = init_adapters(params["dit"], 2, TARGETS, jax.random.key(0))
+    save_lora(tmp_path / "a.safetensors", adapters, config.dit, alpha=2.0)
+    image = Video(np.full((1, 16, 24, 3), 99, np.uint8), 8.0).save(tmp_path / "first.png")
+    asked = ["--model", str(folder), "--lora", str(tmp_path / "a.safetensors"), "--prompts", "a red ball"]
+    asked += ["--size", "24x16", "--frames", "5", "--steps", "6", "--mag", "0.5", "--easy", "0.5"]
+    assert evaluate.main(["caching", *asked, "--calibrate", "--image", str(image)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"{folder / FILE}\n| cache |")
+    assert "of 6 |" in printed
+    assert len(json.loads((folder / FILE).read_text())["times"]) == 6
+    with pytest.raises(BadRequest, match="other adapters"):
+        sorajax.load(folder).plan(Request("a red ball", cache="mag"))
 
 
 def test_a_calibration_does_not_fit_a_model_with_adapters(tmp_path):
