@@ -5,7 +5,7 @@ from itertools import combinations
 import pytest
 
 from sorajax.evaluation.markdown import MARK, OPEN, blocks, fingerprint, weights_of
-from sorajax.evaluation.options import Benchmark, Caching, Instrument, Reconstruction, Tasks, World
+from sorajax.evaluation.options import Benchmark, Caching, Instrument, Reconstruction, Safety, Tasks, World
 from sorajax.models.folder import WORLD
 from tests import ROOT
 
@@ -27,13 +27,13 @@ def known(name: str, block: str = "") -> bool:
     if words[0] == "caching":
         return name in Caching(steps=int(words[1]) if len(words) > 1 else None).tables
     commands = [World(), Reconstruction(), Instrument(), Benchmark("clip"), Benchmark("films"), Benchmark("serve")]
-    commands += [Benchmark(EXPERIMENTS[0]), Benchmark(EXPERIMENTS[0], remat=True)]
+    commands += [Safety(), Benchmark(EXPERIMENTS[0]), Benchmark(EXPERIMENTS[0], remat=True)]
     return any(name in command.tables for command in commands)
 
 
 def expected(name: str) -> str:
     """What a table's line says of the weights."""
-    if name == "instrument" or name.startswith("plan-"):
+    if name == "instrument" or name.startswith(("plan-", "safety-")):
         return "none"
     return "random" if name.split("-")[0] in ("reference", "remat", "streamed") else fingerprint(WORLD)
 

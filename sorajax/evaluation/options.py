@@ -175,7 +175,28 @@ class Caching:
         return ("caching" if self.steps is None else f"caching-{self.steps}",)
 
 
-def check(options: Common | Tasks | Caching) -> None:
+@dataclass(frozen=True)
+class Safety:
+    """Measures the prompt filter on a list of lines and on captions of the world, and the time of each part."""
+
+    num: int = 10_000
+    """Captions of the world."""
+    list: Path = Path("tests/safety/prompts.tsv")
+    """Lines of LANGUAGE, CATEGORY (or ok) and TEXT, between tabs; that of a checkout by default."""
+    seed: int = 0
+    """Seed of the captions, 0 or more."""
+    json: Path | None = None
+    """A file for the figures; an existing one is replaced."""
+    markdown: tuple[Path, ...] = ()
+    """Pages for the tables, which replace the text between the lines `<!-- measured: NAME -->` and
+    `<!-- end: NAME -->`."""
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        return ("safety-languages", "safety-categories", "safety-times")
+
+
+def check(options: Common | Tasks | Caching | Safety) -> None:
     """Raises BadRequest for options that are wrong, before anything is loaded."""
     if options.num < 1:
         raise BadRequest(f"--num {options.num} is not allowed: use at least 1, e.g. 256")
