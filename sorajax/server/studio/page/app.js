@@ -86,6 +86,7 @@ function show() {
     }
     window.scrollTo(0, 0);
   }
+  if (!shown) performance.mark("shown");
   shown = true;
 }
 let shown = false;

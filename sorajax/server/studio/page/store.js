@@ -26,7 +26,7 @@ class Store extends EventTarget {
   async start() {
     for (let wait = 300; ; wait = Math.min(wait * 1.5, 4000)) {
       try {
-        this.about = await get("v1/studio");
+        [this.about] = await Promise.all([get("v1/studio"), this.refresh()]);
         this.needsKey = false;
         break;
       } catch (failure) {
@@ -38,7 +38,6 @@ class Store extends EventTarget {
       }
     }
     this.setOnline(true);
-    await this.refresh().catch((failure) => this.#reach(failure));
     this.poll();
     return true;
   }
