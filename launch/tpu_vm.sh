@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A Cloud TPU slice: the same command on every host, which find each other by themselves.
-#   TPU=my-slice ZONE=us-east5-a launch/tpu_vm.sh configs/dit_xl.py --mesh data=4,fsdp=16 --data.folder gs://bucket/mine
+#   TPU=my-slice ZONE=us-east5-a launch/tpu_vm.sh configs/dit_xl.py --mesh data=4,fsdp=16
 #   TPU=my-slice ZONE=us-east5-a launch/tpu_vm.sh sample --prompts-file gs://bucket/prompts.txt --out gs://bucket/clips/
 # Needs gcloud, and the slice; the repository at this commit is cloned on every host.
 set -euo pipefail

@@ -187,6 +187,7 @@ class Safety:
     """Seed of the captions, 0 or more."""
     json: Path | None = None
     """A file for the figures; an existing one is replaced."""
+    together: Together = DistributedConfig()
     markdown: tuple[Path, ...] = ()
     """Pages for the tables, which replace the text between the lines `<!-- measured: NAME -->` and
     `<!-- end: NAME -->`."""
