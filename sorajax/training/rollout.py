@@ -1,7 +1,7 @@
 """Clips that a model makes inside a training step, several for each prompt, and what a reward says of them."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.struct
 import jax
@@ -10,15 +10,32 @@ from jaxtyping import Array, Float
 
 from sorajax.data.worlds import WorldBatch
 from sorajax.diffusion.fixed_frames import FixedLatents, Latent
+from sorajax.diffusion.flow import shift_time
 from sorajax.diffusion.samplers import SAMPLERS
 from sorajax.models.vae import VAE
 from sorajax.models.velocity import ExtraInputs
 from sorajax.sampling.conditions import Conditions
+from sorajax.training.flow_map import LEAST_TIME, Inputs
 from sorajax.training.objectives.flow import FlowStage
 from sorajax.training.rewards import Judge
 from sorajax.training.sampled import SampledModel
 
 CHUNK = 16  # clips that are decoded at a time
+
+
+class Rollouts(NamedTuple):
+    """What a step learns from: noised clips at `time`, what the loss compares with, and the anchor's `clips`."""
+
+    x: Float[Array, "n t h w c"]
+    clean: Float[Array, "n t h w c"]
+    time: Float[Array, "n t"]
+    until: Float[Array, "n t"] | None
+    optimality: Float[Array, " n"]
+    old: Float[Array, "n t h w c"]
+    start: Float[Array, "n t h w c"]
+    inputs: Inputs
+    rewards: Float[Array, " clips"]
+    clips: WorldBatch | None
 
 
 @flax.struct.dataclass
@@ -68,3 +85,15 @@ class Rollout:
         return self.judge.scores(
             frames.reshape(n, *frames.shape[2:]), *(jnp.repeat(x, group, 0) for x in (batch.ids, batch.mask))
         )
+
+
+def random_times(
+    key: jax.Array, n: int, schedule: Float[Array, " steps+1"], share: float, shift: float
+) -> tuple[Float[Array, "n 1"], Float[Array, "n 1"]]:
+    """Times and the earlier times until which velocities are averaged: a `share` of them are steps of the schedule, the
+    others one and the same shifted time."""
+    time_key, place_key, chosen_key = jax.random.split(key, 3)
+    time = shift_time(jax.random.uniform(time_key, (n, 1), minval=LEAST_TIME), shift)
+    place = jax.random.randint(place_key, (n, 1), 0, len(schedule) - 1)
+    on_step = jax.random.uniform(chosen_key, (n, 1)) < share
+    return jnp.where(on_step, schedule[place], time), jnp.where(on_step, schedule[place + 1], time)

@@ -5,15 +5,14 @@ Zheng et al. 2025, arXiv 2509.16117).
     loss = r / b |clean(v+) - x_0|^2 / w+ + (1 - r) / b |clean(v-) - x_0|^2 / w- + k |v - v_start|^2
 
 with x_0 a clip that v_old made, r in [0, 1] how good it is among the clips of its prompt, w the mean of |clean - x_0|
-(stop-gradient). v_old is a moving average of the parameters, v_start the model that training begins from. It needs no
-guidance, likelihoods or stochastic sampler. Of a flow map, a share of the velocities are mean velocities of its steps.
-
-Clips are sampled, decoded and scored inside the training step, by `collect`.
+(stop-gradient). v_old is a moving average of the parameters, v_start the model that training begins from. Of a flow
+map, a share of the velocities are mean velocities of its steps. Clips are sampled, decoded and scored by `collect`.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.struct
 import jax
@@ -23,12 +22,12 @@ from jaxtyping import Array, Float
 
 from sorajax.data.worlds import WorldBatch
 from sorajax.diffusion.fixed_frames import Latent
-from sorajax.diffusion.flow import frame_time, interpolate, shift_time
-from sorajax.training.flow_map import LEAST_TIME, Inputs
+from sorajax.diffusion.flow import frame_time, interpolate
+from sorajax.training.flow_map import Inputs
 from sorajax.training.objectives.lora import LoRAStage
 from sorajax.training.optimizer import Decay
 from sorajax.training.rewards import optimality
-from sorajax.training.rollout import Rollout
+from sorajax.training.rollout import Rollout, Rollouts, random_times
 from sorajax.training.state import TrainState
 from sorajax.training.step import Stage
 from sorajax.training.student import WholeStudent
@@ -55,35 +54,19 @@ class RewardObjective:
     """Weight of plain flow matching on the data's own clips."""
     clip: float = 3.0
     """Standard deviations at which advantages are cut off."""
-    old: float = 0.5
-    """Highest decay of the sampling policy v_old, reached by `old_rate` an update."""
-    old_rate: float = 0.01
+    old: tuple[float, float] = (0.01, 0.5)
+    """Decay of the sampling policy v_old: how much it rises with each update, and its highest value."""
     temperature: tuple[float, float] = (0.7, 1.0)
     """Range of the initial noise's standard deviation."""
     on_steps: float = 0.6
     """Share of times that are steps of the roll-out; of a flow map only."""
 
     def __post_init__(self) -> None:
-        for name in ("group", "steps", "points"):
-            if (value := getattr(self, name)) < (least := 2 if name == "group" else 1):
+        for name, least in (("group", 2), ("steps", 1), ("points", 1)):
+            if (value := getattr(self, name)) < least:
                 raise ValueError(f"objective.{name} is {value}: it must be {least} or more")
         if self.strength <= 0:
-            raise ValueError(f"objective.strength is {self.strength}: it must be positive, e.g. 0.5")
-
-
-class Rollouts(NamedTuple):
-    """What a step learns from: noised clips at `time`, what the loss compares with, and the anchor's `clips`."""
-
-    x: Float[Array, "n t h w c"]
-    clean: Float[Array, "n t h w c"]
-    time: Float[Array, "n t"]
-    until: Float[Array, "n t"] | None
-    optimality: Float[Array, " n"]
-    old: Float[Array, "n t h w c"]
-    start: Float[Array, "n t h w c"]
-    inputs: Inputs
-    rewards: Float[Array, " clips"]
-    clips: WorldBatch | None
+            raise ValueError(f"objective.strength is {self.strength}: it must be above 0, e.g. 0.5")
 
 
 @flax.struct.dataclass
@@ -99,43 +82,34 @@ class RewardStage(Stage):
         return self.policy.init(key)
 
     def averages(self) -> dict[str, Decay]:
-        most, rate = self.objective.old, self.objective.old_rate
+        rate, most = self.objective.old
         return {OLD: lambda updates: jnp.minimum(rate * updates, most)}
 
     def velocity(self, params: Any, inputs: Inputs, x: Latent, time: Array, until: Array | None) -> Any:
-        """Of a whole model."""
         (image, channels), config = inputs.extra, self.policy.config
         return predict(config, params, inputs.context, x, time, channels, image, inputs.positions, until)
 
     def collect(self, state: TrainState, batch: WorldBatch, key: jax.Array) -> Rollouts:
         objective, config = self.objective, self.policy.config
-        begin_key, noise_key, time_key, place_key, share_key = jax.random.split(key, 5)
+        many = partial(jax.tree.map, lambda x: jnp.tile(x, (objective.points, *[1] * (x.ndim - 1))))
+        begin_key, noise_key, time_key = jax.random.split(key, 3)
         conditions, noise = self.rollout.conditions(batch, objective.group, begin_key)
         policy, start = self.policy.whole(state.averages[OLD]), self.rollout.model.params
         clean = self.rollout.clips(policy, conditions, noise)
         rewards = self.rollout.rewards(batch, objective.group, clean)
-        many = lambda x: jnp.tile(x, (objective.points, *[1] * (x.ndim - 1)))  # noqa: E731
-        n = len(noise) * objective.points
-        uniform = jax.random.uniform(time_key, (n, 1), minval=LEAST_TIME)
-        time = until = shift_time(uniform, config.shift)
-        if config.is_flow_map:
-            place = jax.random.randint(place_key, (n, 1), 0, objective.steps)
-            on_step = jax.random.uniform(share_key, (n, 1)) < objective.on_steps
-            time = jnp.where(on_step, conditions.times[place], time)
-            until = jnp.where(on_step, conditions.times[place + 1], until)
         generated = many(jnp.where(conditions.known.mask, 0.0, 1.0))
-        inputs = Inputs(generated, many(conditions.context), jax.tree.map(many, conditions.extra), conditions.positions)
+        inputs = Inputs(generated, many(conditions.context), many(conditions.extra), conditions.positions)
+        share = objective.on_steps if config.is_flow_map else 0.0
+        time, until = random_times(time_key, len(generated), conditions.times, share, config.shift)
         times = time * generated, until * generated if config.is_flow_map else None
         clean = many(clean)
         x = interpolate(clean, jax.random.normal(noise_key, clean.shape), times[0])
         old, reference = (self.velocity(whole, inputs, x, *times) for whole in (policy, start))
         good = many(optimality(rewards, objective.group, objective.clip))
-        clips = batch if objective.anchor else None
-        return Rollouts(x, clean, *times, good, old, reference, inputs, rewards, clips)
+        return Rollouts(x, clean, *times, good, old, reference, inputs, rewards, batch if objective.anchor else None)
 
     def loss(self, params: Any, batch: Rollouts, key: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
-        b, generated = self.objective.strength, batch.inputs.generated
-        whole = self.policy.whole(params)
+        b, generated, whole = self.objective.strength, batch.inputs.generated, self.policy.whole(params)
         velocity = self.velocity(whole, batch.inputs, batch.x, batch.time, batch.until)
 
         def mean(x: Latent) -> Float[Array, " n"]:
@@ -145,8 +119,8 @@ class RewardStage(Stage):
             error = batch.x - frame_time(batch.time) * velocity - batch.clean
             return mean(jnp.square(error)) / jnp.maximum(jax.lax.stop_gradient(mean(jnp.abs(error))), 1e-5)
 
-        good = batch.optimality
         plus, minus = b * velocity + (1 - b) * batch.old, (1 + b) * batch.old - b * velocity
+        good = batch.optimality
         policy = jnp.mean(good / b * distance(plus) + (1 - good) / b * distance(minus))
         kl = jnp.mean(mean(jnp.square(velocity - batch.start)))
         loss = policy + self.objective.kl * kl

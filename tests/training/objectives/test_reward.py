@@ -178,7 +178,7 @@ def test_a_reward_of_no_numbers_is_named():
         jax.block_until_ready(jax.jit(judge.scores)(np.zeros((2, 1, 4, 4, 3), np.uint8), IDS[:2], IDS[:2] > 0))
 
 
-@pytest.mark.parametrize(("change", "message"), [({"group": 1}, "objective.group is 1"), ({"strength": 0}, "positive")])
+@pytest.mark.parametrize(("change", "message"), [({"group": 1}, "objective.group is 1"), ({"strength": 0}, "above 0")])
 def test_values_that_cannot_be_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         RewardObjective(**change)
