@@ -161,10 +161,10 @@ def fingerprint(folder: Path) -> str:
 
 def folder_of(model: str) -> Path:
     """The folder of the model that `load` opens by this name."""
-    from sorajax.models.folder import WORLD
+    from sorajax.models.folder import BUNDLED
     from sorajax.pretrained.hub import resolve_model
 
-    return WORLD if model == "world" else resolve_model(model)
+    return BUNDLED.get(model) or resolve_model(model)
 
 
 def commit() -> str:

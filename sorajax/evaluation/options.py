@@ -45,7 +45,7 @@ class World(Common):
     """Samples clips of a model and reads them back."""
 
     model: str = "world"
-    """`world`, the embedded model, or the folder of a training run or an exported model."""
+    """`world` or `world-fast`, the bundled models, or the folder of a training run or an exported model."""
     frames: int = 17
     """Frames per clip; 17 are 2 seconds at 8 per second."""
     size: tuple[int, int] = (64, 64)
@@ -65,8 +65,9 @@ class World(Common):
 
     @property
     def tables(self) -> tuple[str, ...]:
-        core = ("world", "world-short") if set(self.splits) >= CORE else ()
-        return core + (("world-parts",) if set(self.splits) >= set(SPLITS) - CORE else ())
+        name = "world-fast" if self.model == "world-fast" else "world"
+        core = (name, f"{name}-short") if set(self.splits) >= CORE else ()
+        return core + ((f"{name}-parts",) if set(self.splits) >= set(SPLITS) - CORE else ())
 
 
 @dataclass(frozen=True)

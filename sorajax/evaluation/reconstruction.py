@@ -17,8 +17,9 @@ from sorajax.evaluation import markdown, options
 from sorajax.evaluation.markdown import Measured
 from sorajax.evaluation.world import GROUPS, Results, evaluate_truth, percent
 from sorajax.evaluation.world import table as accuracies
+from sorajax.models.folder import BUNDLED
 from sorajax.models.vae import VAEConfig
-from sorajax.sampling.loading import EMBEDDED, load
+from sorajax.sampling.loading import load
 from sorajax.training.autoencoder import is_autoencoder, load_vae, reconstructed
 from sorajax.training.perceptual import flicker, ssim
 from sorajax.world.draw import render
@@ -188,7 +189,7 @@ def measure(command: options.Reconstruction) -> Measured:
 
 def autoencoder(model: str) -> tuple[VAEConfig, Any]:
     """Config and parameters of a model's autoencoder; the model may be an autoencoder alone."""
-    if model != EMBEDDED and is_autoencoder(Path(model).expanduser()):
+    if model not in BUNDLED and is_autoencoder(Path(model).expanduser()):
         return load_vae(Path(model).expanduser())
     pipeline = load(model)
     return pipeline.config.vae, pipeline.params["vae"]

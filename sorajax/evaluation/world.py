@@ -216,7 +216,7 @@ def percent(value: dict[str, float] | None, interval: bool = True) -> str:
 
 def tables(results: Results, names: Sequence[str]) -> dict[str, str]:
     """The tables of these names for pages."""
-    return {name: TABLES[name](results) for name in names}
+    return {name: TABLES[name.replace("-fast", "")](results) for name in names}
 
 
 def core_table(results: Results) -> str:

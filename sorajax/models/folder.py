@@ -30,6 +30,9 @@ INDEX = f"{WEIGHTS}.index.json"
 HEADER = 2**16
 """Upper bound on the header of a safetensors file in bytes."""
 WORLD = Path(__file__).parents[1] / "assets" / "world"
+WORLD_FAST = WORLD.with_name("world_fast")
+BUNDLED = {"world": WORLD, "world-fast": WORLD_FAST}
+"""Folders of the models in the package, by name."""
 """The embedded model."""
 
 OLD_NAMES = {

@@ -165,14 +165,15 @@ def write_external_parts(folder: Path, external_parts: Mapping[str, Path]) -> No
 
 
 def read_external_parts(folder: Path) -> dict[str, Path]:
-    """{part: folder} of the parts of a model folder or training directory that are in other models' folders.
+    """{part: folder} of the parts of a model folder or training directory that are in other models' folders. Relative
+    paths are from the model folder.
 
     Raises FileNotFoundError where such a folder is missing.
     """
     file = next((path for home in (folder, folder / "model") if (path := home / EXTERNAL_PARTS).exists()), None)
     if file is None:
         return {}
-    external_parts = {name: Path(owner) for name, owner in json.loads(file.read_text()).items()}
+    external_parts = {name: file.parent / owner for name, owner in json.loads(file.read_text()).items()}
     for name, owner in external_parts.items():
         if not owner.is_dir():
             raise FileNotFoundError(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sorajax.devices.compilation import claim_memory, enable_compilation_cache
-from sorajax.models.folder import CONFIG, WORLD
+from sorajax.models.folder import BUNDLED, CONFIG
 from sorajax.models.text import Tokenizer
 from sorajax.pretrained.hub import resolve_model
 from sorajax.pretrained.open import Bits, Dtype, Lora, open_parts
@@ -16,7 +16,7 @@ EMBEDDED = "world"
 
 def model_files(model: str | Path) -> Path:
     """The folder of a model that `load` opens, downloaded where it is a name on the hub."""
-    return WORLD if str(model) == EMBEDDED else resolve_model(model)
+    return BUNDLED.get(str(model)) or resolve_model(model)
 
 
 def load(
@@ -28,7 +28,8 @@ def load(
     policy: Policy | None = None,
     preset: str | None = None,
 ) -> Pipeline:
-    """Opens the embedded model (`world`), an exported model, the newest model of a training directory, or an open one.
+    """Opens a bundled model (`world`, or `world-fast`, which takes 4 evaluations), an exported one, the newest of a
+    training directory, or an open one.
 
     model: for open weights a folder in either Wan layout, a folder that `sorajax.convert` wrote, or a name on the
     Hugging Face hub. dtype: of open weights and their matrix products; bfloat16 on accelerators and float32 on CPU by
@@ -46,9 +47,8 @@ def load(
     """
     claim_memory()
     enable_compilation_cache()
-    embedded = str(model) == EMBEDDED
     folder = model_files(model)
-    found = open_parts(WORLD if embedded else model, dtype, loras, quantize, mesh=mesh, folder=folder, preset=preset)
+    found = open_parts(BUNDLED.get(str(model), model), dtype, loras, quantize, mesh=mesh, folder=folder, preset=preset)
     config, params, tokenizer, name = found
     adapters = [lora if isinstance(lora, str) else f"{lora[0]}:{lora[1]:g}" for lora in loras]
     options = {"dtype": dtype, "adapters": adapters, "quantize": quantize, "preset": config.preset}
@@ -56,4 +56,4 @@ def load(
     if (folder / "model" / CONFIG).is_file():  # a training directory
         folder /= "model"
     words = Tokenizer(tokenizer, config.text.tokens)
-    return Pipeline(config, params, words, EMBEDDED if embedded else name, options, folder, policy)
+    return Pipeline(config, params, words, str(model) if str(model) in BUNDLED else name, options, folder, policy)
