@@ -137,8 +137,8 @@ def test_sigterm_lets_the_job_in_progress_end_and_keeps_the_others(tmp_path, dra
 
 @pytest.mark.slow
 def test_the_real_program_survives_random_kills(tmp_path):
-    """The bundled model, 2 steps: half of the kills come soon after a start, and half while a video is sampled. 10 kills,
-    or as many as the environment variable SORAJAX_KILLS says."""
+    """The bundled model, 2 steps: half of the kills come soon after a start, and half while a video is sampled. The
+    environment variable SORAJAX_KILLS says how many; 10 where it is not set."""
     kills = int(os.environ.get("SORAJAX_KILLS", "10"))
     rng, count = random.Random(kills), kills + 10
     program = Program("sorajax.serve", tmp_path)
