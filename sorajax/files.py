@@ -1,5 +1,4 @@
-"""Files that appear whole or not at all, here or at an address that fsspec reads, e.g. gs://bucket/clips. And the
-folder of the user's settings."""
+"""Files that appear whole or not at all, here or at an address that fsspec reads, e.g. gs://bucket/clips."""
 
 import hashlib
 import os
@@ -170,14 +169,3 @@ def running(process: int) -> bool:
     except (OSError, OverflowError):
         return True
     return True
-
-
-def config_folder() -> Path:
-    """The user's folder for settings of sorajax; `SORAJAX_CONFIG` names another."""
-    if named := os.environ.get("SORAJAX_CONFIG"):
-        return Path(named).expanduser()
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "sorajax"
-    if sys.platform == "win32":
-        return Path(os.environ.get("APPDATA", Path.home() / "AppData" / "Roaming")) / "sorajax"
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "sorajax"

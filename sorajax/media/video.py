@@ -140,6 +140,7 @@ class Film:
     fps: float
     metadata: dict[str, Any] = field(default_factory=dict)
     finishing: Finishing | None = None
+    source: Path | None = None
     _cache: dict[str, Frames | None] = field(default_factory=dict, repr=False)
     """Empty before the film is read; then {"frames": the frames, or None where they were not retained}. Copies of a
     film share it."""

@@ -4,13 +4,15 @@ The certificate that is made here signs itself. A manifest that it signs is vali
 not trusted: anybody can make such a certificate, so it does not prove who signed.
 """
 
+import os
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 
 from sorajax.errors import BadRequest, note
-from sorajax.files import config_folder, whole_file
+from sorajax.files import whole_file
 
 FILE = "signer.pem"
 YEARS = 10
@@ -104,3 +106,14 @@ def make_credentials(name: str = NAME) -> Credentials:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     return Credentials(certificate.public_bytes(serialization.Encoding.PEM), private)
+
+
+def config_folder() -> Path:
+    """The user's folder for settings of sorajax; `SORAJAX_CONFIG` names another."""
+    if named := os.environ.get("SORAJAX_CONFIG"):
+        return Path(named).expanduser()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "sorajax"
+    if sys.platform == "win32":
+        return Path(os.environ.get("APPDATA", Path.home() / "AppData" / "Roaming")) / "sorajax"
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "sorajax"

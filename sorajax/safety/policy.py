@@ -1,7 +1,7 @@
 """The policy: which checks and marks apply. This is the one place to switch a part off.
 
 A research fork edits the defaults below. A user or an operator writes `policy.toml`, in the folder that
-`sorajax.files.config_folder` returns or named with `sorajax.serve --policy FILE`:
+`sorajax.safety.certificates.config_folder` returns or named with `sorajax.serve --policy FILE`:
 
     prompts = false                       # no prompt filter
     certificate = "/etc/sorajax/chain.pem"
@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sorajax.errors import BadRequest, Refused, note
-from sorajax.files import config_folder
+from sorajax.safety.certificates import config_folder
 
 FILE = "policy.toml"
 LOG = "refusals.jsonl"

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from sorajax import __version__
 from sorajax.errors import BadRequest, note
+from sorajax.files import fetched
 from sorajax.safety.certificates import Credentials
 
 KINDS = {
@@ -163,7 +164,7 @@ def add_ingredient(builder: Any, ingredient: Ingredient, number: int) -> None:
     if file is None or kind is None:
         builder.add_ingredient(definition, "application/octet-stream", io.BytesIO(b""))
         return
-    with file.open("rb") as source:
+    with fetched(file).open("rb") as source:
         builder.add_ingredient(definition, kind, source)
 
 

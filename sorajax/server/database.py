@@ -18,6 +18,7 @@ from sqlalchemy import (
     Float,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -76,6 +77,25 @@ USAGE = Table(
     Index("usage_by_owner", "owner", "created_at"),
 )
 """Seconds of video that were asked for, also of videos that are deleted since."""
+
+FAVOURITES = Table(
+    "favourites",
+    METADATA,
+    Column("owner", String(64), nullable=False),
+    Column("video", String(64), nullable=False),
+    UniqueConstraint("owner", "video"),
+)
+"""Videos that a user has marked in the studio."""
+
+PREVIEWS = Table(
+    "previews",
+    METADATA,
+    Column("video", String(64), primary_key=True),
+    Column("number", Integer, nullable=False),
+    Column("image", LargeBinary, nullable=False),
+    Column("made_at", Float, nullable=False),
+)
+"""The last preview of each video that is being sampled. number: counts them. image: webp, animated."""
 
 FILES = Table(
     "files",

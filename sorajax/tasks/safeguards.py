@@ -38,8 +38,9 @@ def ingredients_of(kinds: Sequence[str], inputs: Sequence[Any]) -> tuple[Ingredi
 
 
 def pictures_of(kinds: Sequence[str], inputs: Sequence[Any]) -> Iterator[Video]:
-    """The given pictures and clips; those of a storyboard's scenes are read."""
+    """The given pictures and clips; those of a storyboard's scenes are read. Films, which are generated while they are
+    read, once, are left out: they are checked then."""
     if "scenes" in kinds:
         yield from (Video.load(scene.image) for scene in inputs[0] if scene.image is not None)
     else:
-        yield from inputs
+        yield from (video for video in inputs if isinstance(video, Video))

@@ -8,7 +8,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import text
 
 from sorajax.commands.serve import main
-from sorajax.server.database import METADATA, USAGE, connect
+from sorajax.server.database import FAVOURITES, METADATA, PREVIEWS, USAGE, connect
 from sorajax.server.jobs import new_id
 from sorajax.server.keys import owner_of
 from sorajax.server.migrations import VERSION, prepare
@@ -38,7 +38,8 @@ def engines(request, tmp_path):
         addresses = new_database(server, new_id("new")), new_database(server, new_id("former"))
     new, old = map(connect, addresses)
     METADATA.create_all(old)
-    USAGE.drop(old)
+    for later in (USAGE, FAVOURITES, PREVIEWS):
+        later.drop(old)
     yield new, old
     new.dispose()
     old.dispose()
@@ -88,7 +89,11 @@ def test_an_interrupted_migration_is_made_again(former, monkeypatch):
         patch.setattr("alembic.op.create_index", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             prepare(engine)
-    assert sorted(table for table in METADATA.tables if table not in tables(engine)) == ["usage"]
+    assert sorted(table for table in METADATA.tables if table not in tables(engine)) == [
+        "favourites",
+        "previews",
+        "usage",
+    ]
     assert VERSION not in tables(engine)
     prepare(engine)
     assert not differences(engine)

@@ -243,7 +243,7 @@ def test_the_first_view_is_quick_and_light(studio, page):
 
 def test_a_thousand_clips_scroll_without_jumping(studio, page, clip):
     with studio.service.database.begin() as connection:
-        row = dict(connection.execute(select(VIDEOS).where(VIDEOS.c.id == clip)).one()._mapping)
+        row = dict(connection.execute(select(VIDEOS).where(VIDEOS.c.id == clip)).mappings().one())
         del row["number"]
         rows = [{**row, "id": f"video_many{n}", "prompt": f"number {n}", "created_at": now()} for n in range(MANY)]
         connection.execute(insert(VIDEOS), rows)

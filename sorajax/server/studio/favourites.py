@@ -2,22 +2,14 @@
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
-from sqlalchemy import Column, String, Table, UniqueConstraint, delete, insert, select
+from sqlalchemy import delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from sorajax.server.database import METADATA, VIDEOS
+from sorajax.server.database import FAVOURITES, VIDEOS
 from sorajax.server.service import Service
 from sorajax.server.videos import as_owner
 
 router = APIRouter(prefix="/v1/favourites", tags=["studio"])
-
-FAVOURITES = Table(
-    "favourites",
-    METADATA,
-    Column("owner", String(64), nullable=False),
-    Column("video", String(64), nullable=False),
-    UniqueConstraint("owner", "video"),
-)
 
 
 @router.get("")

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from fastapi import APIRouter, Request, Response
-from sqlalchemy import Column, Engine, Float, Integer, LargeBinary, String, Table, delete, insert, select, update
+from sqlalchemy import Engine, delete, insert, select, update
 
-from sorajax.server.database import METADATA, for_progress, now
+from sorajax.server.database import PREVIEWS, for_progress, now
 from sorajax.server.failures import missing
 from sorajax.server.jobs import DAY
 from sorajax.server.service import Service
@@ -15,16 +15,6 @@ from sorajax.server.videos import as_owner
 
 router = APIRouter(prefix="/v1/videos", tags=["studio"])
 PAUSE = 0.3  # seconds between previews
-
-PREVIEWS = Table(
-    "previews",
-    METADATA,
-    Column("video", String(64), primary_key=True),
-    Column("number", Integer, nullable=False),
-    Column("image", LargeBinary, nullable=False),
-    Column("made_at", Float, nullable=False),
-)
-"""The last preview of each video that is being sampled. number: counts them. image: webp, animated."""
 
 
 class Previews:
