@@ -10,6 +10,7 @@ from typing import Any
 from sorajax.commands.arguments import Arguments
 from sorajax.commands.failures import Failure, attempt
 from sorajax.errors import BadRequest, note
+from sorajax.files import as_path
 from sorajax.media.video import Video
 from sorajax.sampling.request import (
     StoryboardScene,
@@ -56,7 +57,8 @@ def task_of(arguments: Arguments) -> Task:
     for file in (*files_of(arguments, task), *([arguments.mask] if arguments.mask else [])):
         if find_file(Path(), str(file)) is None:
             problem = "is a folder" if os.path.isdir(os.path.expanduser(file)) else "does not exist"
-            raise BadRequest(f"{os.path.expanduser(file)} {problem}: give the path of a picture or clip")
+            name = os.path.expanduser(file) if str(file).startswith("~") else as_path(file)
+            raise BadRequest(f"{name} {problem}: give the path of a picture or clip")
     return task
 
 
