@@ -2,6 +2,7 @@
 of one process, go on with the missing ones, and end with one line."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -20,6 +21,7 @@ from tests import ROOT
 
 PROMPTS = ("a red ball", "a blue box falls", "the grey floor")
 NAMES = ("a-red-ball.webp", "a-blue-box-falls.webp", "the-grey-floor.webp")
+PATH = re.compile(r"/\S+")
 
 
 def launched(module, *commands):
@@ -47,12 +49,13 @@ def launched(module, *commands):
 
 
 def ended(processes, timeout=400):
-    """(code, stdout, stderr) of each process, without what the collectives of the CPU print."""
+    """(code, the paths on stdout, stderr) of each process. The collectives of the CPU print on stdout too, and threads
+    write into each other's lines."""
     found = [process.communicate(timeout=timeout) for process in processes]
-    lines = [
-        ["".join(line for line in text.splitlines(True) if "[Gloo]" not in line) for text in pair] for pair in found
+    return [
+        (process.returncode, "\n".join(PATH.findall(out)), err)
+        for process, (out, err) in zip(processes, found, strict=True)
     ]
-    return [(process.returncode, *texts) for process, texts in zip(processes, lines, strict=True)]
 
 
 @pytest.fixture

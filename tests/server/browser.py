@@ -36,9 +36,10 @@ def world():
     return load()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """Chromium; the tests are skipped where it is not installed."""
+    """Chromium; the tests are skipped where it is not installed. Playwright's event loop runs until it is closed, and a
+    process can have one, so each file of tests closes its own."""
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed: apt-get install chromium")
     from playwright.sync_api import sync_playwright

@@ -109,6 +109,7 @@ def test_the_best_clips_of_each_prompt_are_optimal():
     np.testing.assert_allclose(found, [0, 1, 0.5, 0.5] * 2, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_held_model_stays_where_it_began(stage):
     held = replace(stage, objective=replace(OBJECTIVE, kl=1e3))
     free, _ = trained(stage, 10)
