@@ -20,6 +20,7 @@ OUTSIDE = {
     "LICENSE": "license.txt",
     "launch/README.md": "launch.md",
     "sorajax/assets/world/MODEL_CARD.md": "model_card.md",
+    "sorajax/assets/world_fast/MODEL_CARD.md": "fast_model_card.md",
     "sorajax/assets/world/loss.png": "loss.png",
 }
 """File of the repository -> file of the site. Files of docs/ keep their names."""
