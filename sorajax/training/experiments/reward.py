@@ -65,7 +65,8 @@ class RewardTraining:
         return self._frozen().held_out(frozen, directory)
 
     def planned(self, mesh: Mesh) -> tuple[RewardStage, list[WorldBatch]]:
-        """As `FlowTraining.planned`."""
+        """As `FlowTraining.planned`. Raises ValueError where the reward cannot be imported."""
+        load_reward(self.reward)
         found, batches = self._frozen().planned(mesh)
         text = {name: getattr(batches[0], name) for name in ("ids", "mask")}
         row = {name: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype) for name, x in text.items()}
