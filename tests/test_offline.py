@@ -51,7 +51,7 @@ def test_added_packages_bring_compatible_requirements(asked):
 
 
 def test_jax_for_cuda_is_added_where_the_machine_has_none():
-    assert offline.wanted(["av"], 13, {"jax"}) == ["av>=17", "jax[cuda13]"]
+    assert offline.wanted(["av"], 13, {"jax"}) == ["av>=17.1", "jax[cuda13]"]
     assert offline.wanted([], 13, {"jax", "jax-cuda13-plugin"}) == []
     assert offline.wanted([], None, {}) == []
 
