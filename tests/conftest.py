@@ -3,12 +3,19 @@
 import os
 import tempfile
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
-# Eight virtual devices for what is sharded, and LLVM unoptimised: compiling takes longer than running here.
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0")
-# What one test process has compiled serves the next.
+# Eight virtual devices for what is sharded, and LLVM unoptimised: compiling takes longer than running here. Of jaxlib's
+# two code generators the one that later versions lack compiles in two thirds of the time.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+    + " --xla_cpu_use_fusion_emitters=false" * version("jaxlib").startswith("0.10."),
+)
+# What one test process has compiled serves the next, and small programs are many.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "sorajax-tests-compiled"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 # Keys and policies of the user stay out of it.
 os.environ["SORAJAX_CONFIG"] = str(Path(tempfile.gettempdir()) / "sorajax-tests-config")
 

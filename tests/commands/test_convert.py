@@ -4,6 +4,7 @@ from functools import partial
 
 import jax
 import numpy as np
+import pytest
 
 import sorajax
 from sorajax.commands.convert import main
@@ -32,6 +33,7 @@ def test_a_trained_model_is_converted_with_a_merged_adapter(tiny_model, tmp_path
     same(changed["vae"], params["vae"])
 
 
+@pytest.mark.slow
 def test_matrices_have_the_requested_dtype(tiny_model, tmp_path):
     assert main([str(tiny_model), "--dtype", "bfloat16", "--out", str(tmp_path / "small")]) == 0
     small = sorajax.load(tmp_path / "small")

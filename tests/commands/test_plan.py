@@ -108,6 +108,7 @@ def test_image_models_and_two_experts_are_planned():
         assert 0.4 < stage.planned / (nbytes(stage.arguments[0]) + compiled.temp_size_in_bytes) < 2.5
 
 
+@pytest.mark.slow
 def test_open_models_are_planned_by_name():
     config, weights = config_and_weights(Sampling("Wan2.1-T2V-1.3B"))
     assert sum(leaf.size for leaf in jax.tree.leaves(weights["dit"])) == 1_418_996_800

@@ -78,6 +78,7 @@ def test_every_task_from_the_command_line(tiny_model, tmp_path, monkeypatch, cap
         assert json.loads((tmp_path / "out.png.json").read_text())["strength"] == strength
 
 
+@pytest.mark.slow
 def test_notes_report_what_was_changed(tiny_model, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     clip(6, fps=24.0).save("clip.png")

@@ -60,6 +60,7 @@ def seams(made, true, overlap):
     return max(found)
 
 
+@pytest.mark.slow
 def test_tiles_meet_without_a_visible_seam(trained):
     """The attention in the decoder's middle sees one tile, so tiles differ from the whole; but not at their edges."""
     config, params, latent = trained
@@ -82,6 +83,7 @@ def test_tiled_decoding_streams(trained):
     np.testing.assert_array_equal(np.concatenate([first, second], 1), at_once)
 
 
+@pytest.mark.slow
 def test_larger_frames_reuse_the_compiled_program(trained):
     config, params, latent = trained
     decode_tiles(params, config, latent, {}, tile=96, overlap=32)

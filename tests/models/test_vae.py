@@ -1,7 +1,7 @@
 """Laws of the causal autoencoder."""
 
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -27,8 +27,13 @@ def model(request):
     return config, params, video
 
 
+@cache
+def program(config, method):
+    return jax.jit(partial(VAE(config).apply, method=method))
+
+
 def use(config, params, x, method):
-    return jax.jit(partial(VAE(config).apply, method=method))({"params": params}, x)
+    return program(config, method)({"params": params}, x)
 
 
 def test_latent_shapes_follow_from_the_config(model):

@@ -155,6 +155,7 @@ def test_a_pair_of_experts_has_two_adapters_and_two_steps_each(models):
     assert (clip.metadata["steps"], clip.frames.shape) == (4, (5, 16, 16, 3))
 
 
+@pytest.mark.slow
 def test_a_converted_model_keeps_the_preset_of_its_adapter(models, tmp_path, capsys):
     one, _, adapter = models
     path = adapter("Wan2.1_lightx2v_step_distill.safetensors")

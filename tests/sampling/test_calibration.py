@@ -69,6 +69,7 @@ def test_the_calibration_of_another_model_is_refused(folder):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_converted_model_keeps_its_calibration_and_no_other_ones(tiny_model, tmp_path):
     """Its weights are in no single file; the signatures in its config tell it apart."""
     assert convert.main([str(tiny_model), "--out", str(tmp_path / "one")]) == 0
@@ -83,6 +84,7 @@ def test_a_converted_model_keeps_its_calibration_and_no_other_ones(tiny_model, t
         sorajax.load(tmp_path / "two").plan(Request("a red ball", cache="mag"))
 
 
+@pytest.mark.slow
 def test_the_command_calibrates_a_model_with_its_adapter(tiny_model, tmp_path, capsys):
     """At a size and length of one's own; the calibration is in the model's folder, for that adapter alone."""
     folder = shutil.copytree(tiny_model, tmp_path / "model")

@@ -23,6 +23,7 @@ from sorajax.sampling.memory import sampling_programs
 from sorajax.sampling.pipeline import Pipeline
 from sorajax.sampling.program import lower
 from sorajax.sampling.request import Request
+from tests.cases import slow_after
 from tests.conftest import TINY, tiny_tokenizer
 from tests.weights import init
 
@@ -99,8 +100,8 @@ FURTHER = pytest.mark.slow
         ("clocks", 1, PICTURE, 4.0, "data=2,seq=4"),
         ("clocks", 4, None, 4.0, "data=2,seq=4"),
         ("channels", 1, PICTURE, 4.0, "data=2,seq=4"),
-        ("replaced", 4, PICTURE, 4.0, "data=2,seq=4"),
-        ("experts", 1, None, 4.0, "data=2,seq=4"),
+        pytest.param("replaced", 4, PICTURE, 4.0, "data=2,seq=4", marks=FURTHER),
+        pytest.param("experts", 1, None, 4.0, "data=2,seq=4", marks=FURTHER),
         pytest.param("clocks", 1, None, 4.0, "data=2,seq=2,tensor=2", marks=FURTHER),
         pytest.param("clocks", 1, None, 1.0, "seq=8", marks=FURTHER),
         pytest.param("clocks", 4, PICTURE, 4.0, "data=8", marks=FURTHER),
@@ -117,7 +118,7 @@ def test_each_of_eight_devices_computes_an_eighth(kind, clips, head, guidance, a
     assert {"text", "transformer"} | ({"encoder"} if head is not None else set()) <= check_work(one, eight)
 
 
-@pytest.mark.parametrize("clips", [1, 4])
+@pytest.mark.parametrize("clips", slow_after(1, [4, 1]))
 def test_each_of_eight_devices_decodes_an_eighth(clips):
     one, eight = (pipeline("clocks", placement) for placement in (ONE_DEVICE, Placement(make_mesh("data=2,seq=4"))))
     latents = np.random.default_rng(0).normal(size=(clips, 3, 16, 32, 4)).astype(np.float32)
@@ -169,7 +170,9 @@ def test_a_model_is_loaded_onto_all_devices(tiny_model, monkeypatch):
     assert len(model.params["dit"]["patch_in"]["kernel"].sharding.device_set) == 8
 
 
-@pytest.mark.parametrize(("kind", "axes"), [("channels", "data=2,seq=4"), ("experts", "seq=8"), ("clocks", "")])
+@pytest.mark.parametrize(
+    ("kind", "axes"), slow_after(2, [("channels", "data=2,seq=4"), ("clocks", ""), ("experts", "seq=8")])
+)
 def test_a_plan_lowers_what_the_pipeline_compiles(kind, axes, monkeypatch):
     placement = Placement(make_mesh(axes)) if axes else ONE_DEVICE
     model, config = pipeline.__wrapped__(kind, placement), MODELS[kind]

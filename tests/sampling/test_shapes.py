@@ -47,8 +47,10 @@ def pipeline() -> Pipeline:
 
 @pytest.mark.parametrize(
     ("width", "height", "memory", "decoder"),
-    [(1920, 1080, 2**40, decode_singly), (1080, 1920, 2**20, decode_tiles)],
-    ids=["wide, whole", "tall, in tiles"],
+    [
+        pytest.param(1080, 1920, 2**20, decode_tiles, id="tall, in tiles"),
+        pytest.param(1920, 1080, 2**40, decode_singly, id="wide, whole", marks=pytest.mark.slow),
+    ],
 )
 def test_large_frames_are_decoded_in_tiles_where_memory_is_small(pipeline, monkeypatch, width, height, memory, decoder):
     monkeypatch.setattr("sorajax.sampling.codec.memory_of_devices", lambda: memory)

@@ -69,6 +69,7 @@ def test_jobs_that_are_sampled_together_are_the_videos_they_are_alone(jobs, engi
         np.testing.assert_allclose(videos[0].frames.astype(int), videos[1].frames.astype(int), atol=3)
 
 
+@pytest.mark.slow
 def test_a_queue_of_mixed_shapes_compiles_each_program_once(jobs, engine, compilations):
     def queue():
         for seed, steps in enumerate((1, 3, 1, 3, 1, 3, 1)):
@@ -85,6 +86,7 @@ def test_a_queue_of_mixed_shapes_compiles_each_program_once(jobs, engine, compil
     assert len(engine.pipeline.codec.programs.compiled) == programs
 
 
+@pytest.mark.slow
 def test_programs_do_not_pile_up(jobs, engine, monkeypatch):
     monkeypatch.setattr(at_work, "MOST_PROGRAMS", 2)
     for steps in range(1, 5):

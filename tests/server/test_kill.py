@@ -19,6 +19,7 @@ from sorajax.server.database import connect
 from sorajax.server.jobs import Jobs
 from sorajax.server.migrations import prepare
 from tests import ROOT
+from tests.cases import slow_after
 from tests.server.toy import job
 
 PROMPT = "a red ball bounces"
@@ -104,6 +105,7 @@ def check_log(data, names):
     assert PROMPT not in (data / "log").read_text()
 
 
+@pytest.mark.slow
 def test_a_server_killed_at_random_moments_loses_no_job(tmp_path):
     rng, count = random.Random(2), 40
     jobs = Jobs(connect(tmp_path / "jobs.sqlite"))
@@ -119,7 +121,7 @@ def test_a_server_killed_at_random_moments_loses_no_job(tmp_path):
     check_log(tmp_path, names)
 
 
-@pytest.mark.parametrize(("drain", "status"), [("10", "completed"), ("0.1", "queued")])
+@pytest.mark.parametrize(("drain", "status"), slow_after(1, [("10", "completed"), ("0.1", "queued")]))
 def test_sigterm_lets_the_job_in_progress_end_and_keeps_the_others(tmp_path, drain, status):
     """A job that takes longer than `--drain` is queued again, and its worker is not to blame."""
     jobs = Jobs(connect(tmp_path / "jobs.sqlite"))

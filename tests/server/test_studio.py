@@ -14,6 +14,7 @@ from sorajax.server.studio.cost import Cost, measured
 from sorajax.server.studio.page import FOLDER
 from sorajax.server.studio.previews import Previews
 from sorajax.tasks.table import TASKS
+from tests.cases import slow_after
 from tests.server.conftest import PROMPT, running
 
 MOST_BYTES = 300_000
@@ -148,7 +149,9 @@ REQUESTS = (
 )
 
 
-@pytest.mark.parametrize("fields", REQUESTS, ids=lambda fields: next((n for n in TASKS if n in fields), "text"))
+@pytest.mark.parametrize(
+    "fields", slow_after(4, REQUESTS), ids=lambda fields: next((n for n in TASKS if n in fields), "text")
+)
 def test_what_a_video_was_asked_for_makes_the_same_job(server, picture, fields):
     clip = server.finished(server.http.post("/v1/videos", json={"prompt": PROMPT, "seed": 1}))["id"]
     file = server.http.post("/v1/files", files={"file": ("a.png", picture)}, data={"purpose": "vision"}).json()["id"]
@@ -178,7 +181,7 @@ def test_a_reference_to_a_deleted_file_is_null(server, picture):
     assert server.http.get(f"/v1/videos/{name}/request").json()["fields"]["image"] is None
 
 
-@pytest.mark.parametrize("format", ["mp4", "gif", "webp"])
+@pytest.mark.parametrize("format", slow_after(1, ["mp4", "gif", "webp"]))
 def test_a_download_has_a_name_and_its_settings(server, tmp_path, format):
     video = server.finished(server.http.post("/v1/videos", json={"prompt": f"{PROMPT}: \"'é", "seed": 7}))
     answer = server.http.get(f"/v1/videos/{video['id']}/download?format={format}")

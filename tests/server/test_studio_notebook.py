@@ -36,6 +36,7 @@ def test_a_cell_shows_the_page_and_the_model_samples(opened):
         assert video["status"] == "completed"
 
 
+@pytest.mark.slow
 def test_another_process_does_not_serve_the_same_folder(opened):
     lines = ("from pathlib import Path", "from sorajax.server.studio.notebook import locked")
     code = "; ".join((*lines, f"locked(Path({str(opened.data)!r}))"))

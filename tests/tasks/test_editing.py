@@ -9,6 +9,7 @@ from sorajax import tasks
 from sorajax.errors import Note
 from sorajax.media.video import Video
 from sorajax.sampling.pipeline import Pipeline
+from tests.cases import slow_after
 from tests.tasks.inputs import PROMPT, clip, one, request
 
 
@@ -31,7 +32,7 @@ def test_an_edit_keeps_its_length_and_the_pixels_outside_the_mask(pipeline):
     assert not np.array_equal(edited[:, mask], a.frames[:, mask])
 
 
-@pytest.mark.parametrize("window", [1, 5, 9, 13, 17])
+@pytest.mark.parametrize("window", slow_after(1, [5, 1, 9, 13, 17]))
 def test_windows_of_a_long_edit_continue_the_previous_one(pipeline, window, monkeypatch):
     model = Pipeline(replace(pipeline.config, frames=(window,)), pipeline.params, pipeline.tokenizer, "tiny")
     heads, source, mask = [], clip(30), np.zeros((16, 16), bool)
@@ -65,7 +66,7 @@ def test_a_blend_of_strength_zero_is_the_crossfade(pipeline):
     assert np.abs(film[0].astype(int) - kept.frames[0]).max() <= 2
 
 
-@pytest.mark.parametrize(("window", "length"), [(13, 11), (13, 13), (5, 29), (17, 26), (33, 34)])
+@pytest.mark.parametrize(("window", "length"), slow_after(1, [(5, 29), (13, 11), (13, 13), (17, 26), (33, 34)]))
 def test_a_blend_keeps_both_end_frames(pipeline, window, length):
     model = Pipeline(replace(pipeline.config, frames=(window,)), pipeline.params, pipeline.tokenizer, "tiny")
     first, second = clip(length), clip(40)

@@ -6,6 +6,7 @@ import pytest
 from sorajax.evaluation.world import GROUPS, prompts
 from sorajax.world.draw import render
 from sorajax.world.reader.reward import accuracy
+from tests.cases import slow_after
 
 
 def clips(split, num, seed=0):
@@ -43,7 +44,7 @@ def test_an_empty_clip_has_almost_no_reward(true):
     assert accuracy(np.zeros_like(videos), texts).max() < 0.5
 
 
-@pytest.mark.parametrize("split", [name for name in GROUPS if name not in ("seen", "held_out")])
+@pytest.mark.parametrize("split", slow_after(1, [name for name in GROUPS if name not in ("seen", "held_out")]))
 def test_every_split_has_a_reward(split):
     videos, texts = clips(split, 32)
     assert accuracy(videos, texts).mean() > 0.85

@@ -33,7 +33,7 @@ FIGURES = {
 }
 
 
-LONG = {"numerics", "world"}
+LONG = {"numerics", "world", "sampling", "training"}
 """Sections whose rehearsal takes more than a few seconds; CI also rehearses them all in one run."""
 
 

@@ -50,6 +50,7 @@ def test_the_student_begins_as_the_teacher(stage):
     np.testing.assert_allclose(student, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_conditioning_frames_stay_at_time_0_and_do_not_count(stage):
     params = stage.init(jax.random.key(0))
     found = mean_velocities(stage, replace(OBJECTIVE, noised=0.0), params, BATCH, jax.random.key(2))
@@ -99,6 +100,7 @@ def test_the_student_comes_closer_to_the_teachers_trajectories(stage, target):
     assert float(validate(stage, state.params, BATCH, jax.random.key(5))["loss"]) < 0.9 * before
 
 
+@pytest.mark.slow
 def test_both_derivatives_agree(stage):
     params = stage.init(jax.random.key(0))
     targets = [

@@ -75,6 +75,7 @@ def test_the_reward_reads_the_prompts_of_its_clips(stage):
     assert seen == ["a red ball bounces"] * 4
 
 
+@pytest.mark.slow
 def test_the_first_step_compares_the_model_with_itself(stage):
     state = make_begin(make_optimizer(CONFIG, 1), stage)(stage.init(jax.random.key(0)))
     found = jax.jit(RewardStage.collect)(stage, state, BATCH, jax.random.key(2))
@@ -85,6 +86,7 @@ def test_the_first_step_compares_the_model_with_itself(stage):
     assert np.isfinite(loss)
 
 
+@pytest.mark.slow
 def test_conditioning_frames_are_those_of_the_data_in_every_clip_of_a_prompt(stage):
     stage = replace(
         stage,
