@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from sorajax.errors import BadRequest
+from sorajax.pretrained.presets import check_preset
 
 ORIGIN = re.compile(r"https?://[\w.*-]+(:\d+|:\*)?")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -37,6 +38,8 @@ class ServeOptions:
     """An adapter, FILE or FILE:SCALE; may be given several times."""
     dtype: Literal["float32", "bfloat16"] | None = None
     """Type of open weights."""
+    preset: str | None = None
+    """Settings of a few-step adapter, as for sorajax.sample; by default those that the adapters' files name."""
     quantize: Literal["int8", "fp8"] | None = None
     """Stores weights in 8 bits."""
     mesh: str | None = None
@@ -90,6 +93,7 @@ def parse(arguments: Sequence[str], description: str | None = None) -> ServeOpti
     )
     if not 0 <= options.port <= 65535:
         raise BadRequest(f"--port {options.port} is not allowed: use 0 to 65535, e.g. 8000")
+    check_preset(options.preset)
     for origin in options.allow_origin:
         if not ORIGIN.fullmatch(origin):
             raise BadRequest(f"--allow-origin {origin} is no origin: write e.g. https://notebook.example.org")

@@ -179,6 +179,14 @@ class Sampling:
             self.process.kill()
 
 
+def open_model(options: ServeOptions) -> Any:
+    """The pipeline that samples. Raises OSError, ValueError."""
+    from sorajax.sampling.loading import load
+
+    chosen = options.dtype, options.lora, options.quantize, options.mesh
+    return load(options.model, *chosen, policy=read_policy(options.policy), preset=options.preset)
+
+
 def run_worker(options: ServeOptions) -> int:
     """Samples until a signal; returns the exit code. Raises BadRequest, OSError."""
     from sorajax.server.workers import Worker, end_with_parent, stop_by_signals
@@ -195,12 +203,10 @@ def run_worker(options: ServeOptions) -> int:
     try:
         import jax
 
-        from sorajax.sampling.loading import load
         from sorajax.server.engine import Engine
 
         logging.getLogger("jax").setLevel(logging.CRITICAL)  # it logs each cancelled program
-        policy = read_policy(options.policy)
-        pipeline = load(options.model, options.dtype, options.lora, options.quantize, options.mesh, policy=policy)
+        pipeline = open_model(options)
     except (OSError, ValueError) as error:
         print(f"sorajax: the model cannot be opened: {one_line(error)}", file=sys.stderr)
         return NO_MODEL
