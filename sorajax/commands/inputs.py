@@ -83,12 +83,8 @@ def options_of(arguments: Arguments, task: Task) -> dict[str, Any]:
 def metadata_of(arguments: Arguments, task: Task) -> dict[str, Any]:
     """The task's entries in a clip's metadata, besides the settings, as JSON values; files by name."""
     files = [str(file) for file in files_of(arguments, task)]
-    entries: dict[str, Any] = {}
-    if task is not TASKS["text"]:
-        entries[task.name] = True if not files else files[0] if len(files) == 1 else files
-    entries |= {name: str(x) if isinstance(x, Path) else x for name, x in options_of(arguments, task).items()}
-    entries["trim"] = arguments.trim
-    return {name: value for name, value in entries.items() if value is not None}
+    options = {name: str(x) if isinstance(x, Path) else x for name, x in options_of(arguments, task).items()}
+    return task.metadata(files, options, arguments.trim, arguments.seconds, arguments.frames)
 
 
 def read_inputs(arguments: Arguments, task: Task) -> list[Any]:

@@ -44,7 +44,7 @@ SETTINGS: dict[str, Any] = {
 }
 GENERATION = "org.sorajax.generation"
 """Label of the assertion with the settings."""
-PRIVATE = ("prompt", "prompts", "negative", "shots", "scenes")
+PRIVATE = ("prompt", "prompts", "negative", "shots", "scenes", "storyboard")
 """Settings that are not repeated in the manifest."""
 
 Role = Literal["parentOf", "componentOf", "inputTo"]

@@ -19,7 +19,7 @@ from sorajax.server.guard import Guard
 from sorajax.server.logs import log
 from sorajax.server.metrics import Metrics, Queue
 from sorajax.server.service import Service
-from sorajax.server.studio import about, details, favourites, previews, queue
+from sorajax.server.studio import about, details, favourites, previews, queue, restore
 from sorajax.server.studio.page import add_page
 from sorajax.server.videos import as_owner
 from sorajax.server.workers import is_full
@@ -45,7 +45,7 @@ def application(service: Service) -> Any:
     app.state.metrics = Metrics(counted)
     for router in (videos.router, files.router, provenance.router, health):
         app.include_router(router)
-    for studio in (about, details, favourites, previews, queue):
+    for studio in (about, details, favourites, previews, queue, restore):
         app.include_router(studio.router)
     add_page(app)
     app.add_exception_handler(ApiError, answer_api_error)

@@ -218,8 +218,7 @@ class Engine:
     def _stored(self, job: Job, video: Video | Film, folder: Path) -> Result:
         """Writes a video and its previews, and stores them."""
         path = folder / f"{job.id}.mp4"
-        entries = {"task": job.task} if job.task != "text" else {}
-        replace(video, metadata={**video.metadata, **entries}).save(path)
+        replace(video, metadata={**video.metadata, **metadata_of(job)}).save(path)
         sidecar(path).unlink()
         described = video.described()
         count, fps, width, height = (described[name] for name in ("frames", "fps", "width", "height"))
@@ -228,6 +227,21 @@ class Engine:
         frames = [frame_at(path, index, fps) if film else video.frames[index] for index in chosen]
         thumbnail, sheet = (self.content.put(one, one.suffix) for one in write_previews(path, frames))
         return Result(self.content.put(path, ".mp4"), thumbnail, sheet, count / fps, f"{width}x{height}")
+
+
+def metadata_of(job: Job) -> dict[str, Any]:
+    """A job's task, inputs and options in its clip's metadata; files are named by their content."""
+
+    def named(value: Any) -> Any:
+        if isinstance(value, dict):
+            return value["content"] if "content" in value else {name: named(one) for name, one in value.items()}
+        return [named(one) for one in value] if isinstance(value, list) else value
+
+    spec, task = job.spec, TASKS[job.task]
+    request, options = spec["request"], {name: named(value) for name, value in spec["options"].items()}
+    inputs = [named(spec["scenes"])] if spec.get("scenes") else named(spec["inputs"])
+    entries = task.metadata(inputs, options, spec.get("trim"), request.get("seconds"), request.get("frames"))
+    return entries if job.task == "text" else {"task": job.task, **entries}
 
 
 def write_previews(path: Path, frames: Sequence[Any]) -> tuple[Path, Path]:

@@ -47,6 +47,24 @@ class Task:
         """The option as written on a command line, e.g. "--between FILE FILE"."""
         return " ".join((f"--{self.name}", *["FILE"] * len(self.inputs)))
 
+    def metadata(
+        self,
+        inputs: Sequence[Any],
+        options: Mapping[str, Any],
+        trim: str | None = None,
+        seconds: float | None = None,
+        frames: int | None = None,
+    ) -> dict[str, Any]:
+        """The task's entries in a clip's metadata, besides the settings, as JSON values. inputs: names of its files.
+        seconds and frames: as requested; they are entries where the clip's length does not say them."""
+        entries: dict[str, Any] = {}
+        if self is not TASKS["text"]:
+            entries[self.name] = True if not inputs else inputs[0] if len(inputs) == 1 else list(inputs)
+        entries |= {**options, "trim": trim}
+        if "clip" in self.inputs:
+            entries |= {"seconds_asked": seconds, "frames_asked": frames}
+        return {name: value for name, value in entries.items() if value is not None}
+
     def run(
         self,
         pipeline: "Pipeline",

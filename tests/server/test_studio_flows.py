@@ -216,6 +216,35 @@ def test_a_dropped_file_restores_its_settings(studio, page, sources, tmp_path):
     assert page.get_by_label("Steps").input_value() == "6"
 
 
+def test_a_dropped_file_of_an_extension_brings_back_its_clip(studio, page, sources, tmp_path):
+    body = {"prompt": PROMPT, "extend": {"id": sources[0]}, "seconds": 1, "trim": "0.5:2", "seed": 9, "steps": 2}
+    name = studio.finished(studio.http.post("/v1/videos", json=body))["id"]
+    data = studio.http.get(f"/v1/videos/{name}/content").content
+    visit(page, studio, "#/make?prompt=another")
+    drop(page, ".compose", data, "clip.mp4", "video/mp4")
+    until(page, f"location.hash.includes('task=extend') && location.hash.includes('inputs={sources[0]}')")
+    assert "trim=0.5%3A2" in page.url
+    assert "seconds=1" in page.url
+    page.locator(".slot-full video").wait_for()
+
+
+def test_a_dropped_file_names_the_inputs_that_are_not_here(studio, page, sources, clip, tmp_path):
+    upload = studio.http.post("/v1/files", files={"file": ("b.mp4", clip.read_bytes())}, data={"purpose": "vision"})
+    file = upload.json()["id"]
+    body = {"prompt": PROMPT, "extend": {"file_id": file}, "seconds": 1, "trim": "0.5:1", "seed": 9, "steps": 2}
+    name = studio.finished(studio.http.post("/v1/videos", json=body))["id"]
+    data = studio.http.get(f"/v1/videos/{name}/content").content
+    studio.http.delete(f"/v1/files/{file}")
+    visit(page, studio, "#/make?prompt=another")
+    drop(page, ".compose", data, "clip.mp4", "video/mp4")
+    page.get_by_text("Give again what is not here: Clip.").wait_for()
+    assert page.get_by_label("Prompt").input_value() == PROMPT
+    page.locator(".slot-empty").wait_for()
+    drop(page, ".slot", clip.read_bytes(), "b.mp4", "video/mp4")
+    until(page, "location.hash.includes('inputs=file')")
+    assert "trim=0.5%3A1" in page.url
+
+
 def drop(page, selector, data, name, kind):
     """Drops a file."""
     page.evaluate(

@@ -30,8 +30,9 @@ function slot(form, kind, index, changed) {
   function put(name) {
     error.hidden = true;
     box.classList.remove("busy");
+    const other = Boolean(form.inputs[index]);
     form.inputs[index] = name;
-    if (index === 0) for (const option of ["trim", "gap", "mask"]) delete form.options[option];
+    if (index === 0 && other) for (const option of ["trim", "gap", "mask"]) delete form.options[option];
     show();
     changed("input");
   }

@@ -208,9 +208,10 @@ async function restore(file, id, failed) {
     }
     const metadata = await metadataOf(file);
     if (metadata) {
-      const { fields, lost } = fieldsOf(metadata);
-      go("make", [], toAddress(fromFields(fields)));
-      tell(t(lost ? "restored.text" : "restored"));
+      const { fields, missing } = await send("POST", "v1/studio/restore", { metadata });
+      const restored = fromFields(fields);
+      go(restored.task === "storyboard" ? "board" : "make", [], toAddress(restored));
+      tell(missing.length ? t("restored.some", { files: missing.map(nameOfMissing).join(", ") }) : t("restored"));
       return;
     }
     const { id: name } = await upload(file);
@@ -224,17 +225,10 @@ async function restore(file, id, failed) {
   }
 }
 
-const KEPT = ["seed", "steps", "guidance_scale", "temperature", "sampler", "shift", "fps", "frames", "width", "height", "negative"];
-
-/** The fields that a file's metadata hold. A clip of another task is a text to video here: its inputs are not in it. */
-function fieldsOf(metadata) {
-  const fields = { prompt: metadata.prompt };
-  for (const name of KEPT) if (metadata[name] !== undefined && metadata[name] !== "") fields[name] = metadata[name];
-  const style = /^(.*)\. The style is ([^.]+)\.$/s.exec(metadata.prompt);
-  if (style) [fields.prompt, fields.style] = [style[1], style[2]];
-  const task = store.about.tasks.find((one) => one.name === metadata.task);
-  if (task && !task.inputs.length && task !== store.about.tasks[0]) fields[task.name] = true;
-  const lost = Boolean(task?.inputs.length);
-  if (lost) delete fields.frames;
-  return { fields, lost };
+/** What to give again: the place of an input in its task, and the name of its file if it is known. */
+function nameOfMissing({ slot, file }) {
+  const [task, number] = slot.split(".");
+  const kind = store.about.tasks.find((one) => one.name === task)?.inputs[number];
+  const label = task === "storyboard" ? t("restored.scene", { n: Number(number) + 1 }) : slot === "mask" ? t("restored.mask") : maybe(`slot.${slot}`, t(`slot.${kind}`));
+  return file ? `${label} (${file})` : label;
 }
