@@ -10,11 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from sorajax.errors import BadRequest
 from sorajax.files import Address, as_path
 from sorajax.media import MAX_FPS, MIN_FPS
+
+if TYPE_CHECKING:
+    from sorajax.media.video import Video
 
 Direction = Literal["forward", "backward", "both"]
 SamplerName = Literal["unipc", "dpmpp_2m", "heun", "euler", "flow_map"]
@@ -199,13 +202,19 @@ class StoryboardScene:
     """A scene of a storyboard: prompt, length, and how it follows the scene before.
 
     seconds: above 0, at most an hour. join: "continue" goes on without a seam, "cut" begins a new shot. image: the
-    first frame of the scene, which is then always a cut. Raises BadRequest.
+    first frame of the scene, which is then always a cut: a file, or a video that was read from one. Raises BadRequest.
     """
 
     prompt: str
     seconds: float
     join: Literal["continue", "cut"] = "continue"
-    image: Path | None = None
+    image: "Path | Video | None" = None
+
+    def picture(self) -> "Video | None":
+        """The image. Raises what `Video.load` raises."""
+        from sorajax.media.video import Video
+
+        return Video.load(self.image) if isinstance(self.image, Path) else self.image
 
     def __post_init__(self) -> None:
         if not isinstance(self.prompt, str) or not self.prompt.strip():

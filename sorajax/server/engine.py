@@ -160,7 +160,7 @@ class Engine:
             tempfile.TemporaryDirectory() as folder,
         ):
             warnings.simplefilter("ignore", Note)
-            inputs = self._inputs(first, Path(folder))
+            inputs = self._inputs(first)
             film = task.resumable and (first.task == "storyboard" or self.pipeline.plan(request).in_windows)
             stores = FilmStores(self.windows / first.id) if film else None
             videos = task.run(self.pipeline, request, inputs, self._options(first, inputs), stores)
@@ -180,20 +180,18 @@ class Engine:
             images = [animated(self.colours.colours(np.asarray(one))) for one in latents[: len(self.shown)]]
             self.previews.put(self.shown[: len(images)], images)
 
-    def _inputs(self, job: Job, folder: Path) -> list[Any]:
-        """The inputs of a job's task: videos, or scenes, whose pictures are written to `folder`."""
+    def _inputs(self, job: Job) -> list[Any]:
+        """The inputs of a job's task: videos, or scenes."""
         spec = job.spec
         if scenes := spec.get("scenes"):
-            return [tuple(self._scene(scene, folder / f"{number}.png") for number, scene in enumerate(scenes))]
+            return [tuple(self._scene(scene) for scene in scenes)]
         spans = [spec.get("trim")] + [None] * len(spec["inputs"])
         return [self._video(entry, span) for entry, span in zip(spec["inputs"], spans, strict=False)]
 
-    def _scene(self, scene: dict[str, Any], path: Path) -> StoryboardScene:
-        if scene["image"] is None:
-            return StoryboardScene(scene["prompt"], scene["seconds"], scene["join"])
-        picture = self._video(scene["image"])
-        Video(picture.frames[:1], picture.fps).save(path)
-        return StoryboardScene(scene["prompt"], scene["seconds"], scene["join"], path)
+    def _scene(self, scene: dict[str, Any]) -> StoryboardScene:
+        picture = None if scene["image"] is None else self._video(scene["image"])
+        first = None if picture is None else replace(picture, frames=picture.frames[:1])
+        return StoryboardScene(scene["prompt"], scene["seconds"], scene["join"], first)
 
     def _video(self, entry: dict[str, Any], span: str | None = None, behind: str = "white") -> Video:
         """A picture or clip, over the colour `behind`; a user's file is decoded in a process of its own."""

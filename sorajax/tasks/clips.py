@@ -66,7 +66,7 @@ def storyboard(
     A scene that continues has no seam. A cut begins a new shot: only its prompt carries over what stays the same ("the
     same red ball").
     """
-    pictures = [None if scene.image is None else Video.load(scene.image) for scene in scenes]
+    pictures = [scene.picture() for scene in scenes]
     request = with_size(pipeline, request, next((picture for picture in pictures if picture is not None), None))
     if (total := sum(scene.seconds for scene in scenes)) > MOST_SECONDS:
         raise BadRequest(f"the scenes last {total:g} seconds together: use at most {MOST_SECONDS}, an hour")

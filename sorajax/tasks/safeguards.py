@@ -32,7 +32,8 @@ def safeguarded(task: str, kinds: Sequence[str], function: Callable[..., Made]) 
 def ingredients_of(kinds: Sequence[str], inputs: Sequence[Any]) -> tuple[Ingredient, ...]:
     """The pictures and clips of a task. Clips are parts of the output; pictures lead to it."""
     if "scenes" in kinds:
-        return tuple(Ingredient("inputTo", scene.image) for scene in inputs[0] if scene.image is not None)
+        images = [scene.image for scene in inputs[0] if scene.image is not None]
+        return tuple(Ingredient("inputTo", one.source if isinstance(one, Video) else one) for one in images)
     roles: list[Role] = ["parentOf", "componentOf"] if "clip" in kinds else ["inputTo", "inputTo"]
     return tuple(Ingredient(role, video.source) for role, video in zip(roles, inputs, strict=False))
 
@@ -41,6 +42,6 @@ def pictures_of(kinds: Sequence[str], inputs: Sequence[Any]) -> Iterator[Video]:
     """The given pictures and clips; those of a storyboard's scenes are read. Films, which are generated while they are
     read, once, are left out: they are checked then."""
     if "scenes" in kinds:
-        yield from (Video.load(scene.image) for scene in inputs[0] if scene.image is not None)
+        yield from (picture for scene in inputs[0] if (picture := scene.picture()) is not None)
     else:
         yield from (video for video in inputs if isinstance(video, Video))
