@@ -3,6 +3,7 @@
     python -m sorajax.encode videos --out latents/mine                        split into shots, filtered, resized
     python -m sorajax.encode videos --out latents/mine --vae runs/videos_vae  and encoded to latents
     python -m sorajax.encode videos --out latents/mine --vae Wan2.1-T2V-1.3B --text Wan2.1-T2V-1.3B
+    python -m sorajax.encode videos --out latents/mine --captioner http://localhost:8000/v1 --caption-model NAME
     python -m sorajax.encode manifest.csv --out latents/mine --buckets 17x64x64 33x64x64 1x64x64 --fps 8
     python -m sorajax.encode gs-listing.jsonl --out /mnt/shared/mine --beam runner=FlinkRunner flink_master=host:8081
 
@@ -11,6 +12,7 @@ with columns path, caption, start and end, a WebDataset .tar, or tfds:NAME:SPLIT
 folder OUT as --data.folder. Several processes (--coordinator, or a cluster that JAX detects) share the encoding, and
 process 0 prepares. After an interruption at any moment, the same command continues. OUT/report.json counts
 accepted and rejected clips; OUT/clips/*.json give the reason for each clip, and name each broken file.
+With --captioner each clip has a short and a detailed caption beside its own one, in OUT/captions (docs/captions.md).
 
 Needs the extra `data` (Apache Beam, PySceneDetect). Exit codes: 0 done, 1 failed, 2 the request is invalid, 130
 interrupted.
@@ -23,8 +25,10 @@ from typing import Annotated
 
 import tyro
 
+from sorajax.commands.captioners import NamedCaptioner, remote_captioner
 from sorajax.commands.failures import complain
 from sorajax.data.buckets import Bucket
+from sorajax.data.videos.captioning import caption_clips, report_captions
 from sorajax.data.videos.filters import Filters
 from sorajax.data.videos.preparation import Preparation, prepare
 from sorajax.devices.distributed import (
@@ -34,6 +38,7 @@ from sorajax.devices.distributed import (
     join,
     print_any_name,
 )
+from sorajax.errors import BadRequest
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,12 @@ class Options:
     the clips as pixels."""
     text: Path | None = None
     """A model, ours or open weights, whose text encoder encodes the captions. None leaves them as text."""
+    captioner: str | None = None
+    """What writes captions of the clips: the URL of a chat server. None leaves them with their own."""
+    caption_model: str | None = None
+    """The model of the chat server."""
+    caption_parallel: int = 4
+    """Clips that the chat server captions at the same time."""
     buckets: tuple[str, ...] = ("17x64x64", "17x64x96", "17x96x64", "33x64x64")
     """Clip shapes, FRAMESxHEIGHTxWIDTH; each clip goes to the bucket that crops and cuts the least of it."""
     batch: int = 8
@@ -77,6 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             videos_per_part=options.videos_per_part,
             most_broken=options.most_broken,
         )
+        captioner = captioner_of(options)
     except SystemExit as exit:  # tyro has said what is wrong, or shown the help
         return int(exit.code or 0)
     except ValueError as error:
@@ -86,13 +98,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         if processes.count > 1:
             check_hosts(options)
         if processes.index == 0:
-            if options.text is not None:
+            if options.text is not None and captioner is None:
                 check(options.videos, options.out)
             prepare(options.videos, options.out, settings, [f"--{option}" for option in options.beam])
         if processes.count > 1:
             barrier(f"prepared {options.out}")
         if options.vae is not None:
             encode(options.out, options.vae)
+        if captioner is not None:
+            caption_clips(options.out, captioner.open, captioner.made_by, captioner.parallel)
+            if processes.count > 1:
+                barrier(f"captioned {options.out}")
+        if processes.index == 0:
+            report_captions(options.out)
         if options.text is not None:
             encode_text(options.out, options.text)
         if processes.count > 1:
@@ -134,6 +152,15 @@ def encode(folder: Path, vae: Path) -> None:
 
     enable_compilation_cache()
     encode_clips(folder, *open_encoder(vae))
+
+
+def captioner_of(options: Options) -> NamedCaptioner | None:
+    """The captioner of the options, if they name one. Raises BadRequest."""
+    if options.captioner is None:
+        if options.caption_model is not None:
+            raise BadRequest("--caption-model is a chat server's: give its URL with --captioner")
+        return None
+    return remote_captioner(options.captioner, options.caption_model, options.caption_parallel)
 
 
 def encode_text(folder: Path, text: Path) -> None:

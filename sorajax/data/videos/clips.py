@@ -13,8 +13,9 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import grain
 import jax
@@ -22,8 +23,9 @@ import numpy as np
 
 from sorajax.data.buckets import Bucket, Phase, check_phases, stem
 from sorajax.data.loader import mix_buckets, record_batches, shuffle_records
-from sorajax.data.records import Records, decode_frames
-from sorajax.data.videos.decode import BrokenVideo, Facts, least_waste, probe, read_clip
+from sorajax.data.records import Records
+from sorajax.data.videos.captioning import CaptionShares, caption_line, count_captions, written_captions
+from sorajax.data.videos.decode import BrokenVideo, Facts, least_waste, probe
 from sorajax.data.videos.encoding import EncodeClips, encode_clips, encoded_records
 from sorajax.data.videos.entry import Entry
 from sorajax.data.videos.listing import check_captions, listing, path_within
@@ -36,6 +38,7 @@ from sorajax.data.videos.preparation import (
     read_settings,
     read_source,
 )
+from sorajax.data.videos.readers import Clips, RawClips, Row, StoredClips, span
 from sorajax.data.worlds import WorldBatch
 from sorajax.devices import distributed
 from sorajax.files import write_atomically
@@ -44,10 +47,6 @@ from sorajax.models.text import Tokenizer
 SURVEY, BROKEN = "survey.jsonl", "broken.jsonl"
 TextInputs = Callable[[list[str]], dict[str, Any]]
 """Captions -> the text inputs of a batch: {"ids", "mask"} or {"context"}."""
-Row = dict[str, np.ndarray]
-"""One clip: {"pixels": uint8 [t h w 3]}, or {"latent": [t h w c]} with the fields of `FIRST_FRAME_INPUTS`, if any."""
-FIRST_FRAME_INPUTS = ("channels", "image")
-"""Inputs of some models that encode the first frame, see `WorldBatch`."""
 TRIES = 16  # consecutive clips that may be unreadable
 BINS = 1000  # of the hash that selects held-out videos
 
@@ -76,6 +75,10 @@ class VideoData:
     """A progressive schedule, e.g. small and short clips first; empty: the buckets' weights throughout."""
     dropout: float = 0.1
     """Probability that a prompt is replaced by the empty one, for classifier-free guidance."""
+    captioned: float = CaptionShares.captioned
+    """Share of captions that a captioner wrote, where a clip has such and an original one."""
+    detailed: float = CaptionShares.detailed
+    """Share of detailed captions among those; the others are short."""
     held_out: float = 0.05
     """Share of videos held out for validation, selected by a hash of their paths relative to the folder or manifest."""
     most_broken: float = 0.1
@@ -90,6 +93,9 @@ class VideoData:
         for name in ("dropout", "held_out", "most_broken"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"data.{name} is {getattr(self, name)}: it must be in [0, 1)")
+        for name in ("captioned", "detailed"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"data.{name} is {getattr(self, name)}: it must be in [0, 1]")
         if not self.fps > 0:
             raise ValueError(f"data.fps is {self.fps}: it must be positive")
         check_phases(self.phases, self.buckets)
@@ -99,67 +105,10 @@ class VideoData:
         """All folders with their weights."""
         return (Source(self.folder), *self.more)
 
-
-class Clips(Protocol):
-    """Clips of one bucket from one folder."""
-
-    def __len__(self) -> int: ...
-
-    def name(self, number: int) -> str:
-        """The source file of a clip."""
-        ...
-
-    def read(self, number: int, rng: np.random.Generator) -> tuple[Row, str]:
-        """A clip and its caption. Raises ValueError where it cannot be read."""
-        ...
-
-
-@dataclass(frozen=True)
-class RawClips:
-    """Clips at random times of raw videos."""
-
-    videos: Sequence[tuple[Entry, Facts]]
-    bucket: Bucket
-    fps: float
-
-    def __len__(self) -> int:
-        return len(self.videos)
-
-    def name(self, number: int) -> str:
-        return self.videos[number][0].path
-
-    def read(self, number: int, rng: np.random.Generator) -> tuple[Row, str]:
-        entry, facts = self.videos[number]
-        first, last = span(entry, facts)
-        latest = max(first, last - self.bucket.frames / self.fps)
-        start = 0.0 if facts.still else float(rng.uniform(first, latest))
-        size = self.bucket.height, self.bucket.width
-        return {"pixels": read_clip(entry.path, start, self.bucket.frames, self.fps, size)}, entry.caption
-
-
-@dataclass(frozen=True)
-class StoredClips:
-    """Clips from records: latents where the records have them, else pixels."""
-
-    records: Records
-    frames: int
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def name(self, number: int) -> str:
-        return str(self.records.where(number)[0])
-
-    def read(self, number: int, rng: np.random.Generator) -> tuple[Row, str]:
-        record = self.records[number]
-        name, clip = ("latent", record["latent"]) if "latent" in record else ("pixels", decode_frames(record["pixels"]))
-        first_frame_inputs = {other: record[other] for other in FIRST_FRAME_INPUTS if other in record}
-        return {name: clip[:1] if self.frames == 1 else clip, **first_frame_inputs}, record["caption"]
-
-
-def span(entry: Entry, facts: Facts) -> tuple[float, float]:
-    """(start, end) in seconds of the part of a video that its entry names."""
-    return entry.start or 0.0, min(entry.end or facts.seconds, facts.seconds)
+    @property
+    def shares(self) -> CaptionShares:
+        """How captions are drawn."""
+        return CaptionShares(self.captioned, self.detailed)
 
 
 def is_prepared(folder: Path) -> bool:
@@ -236,7 +185,7 @@ def raw_clips(videos: Iterable[tuple[Entry, Facts]], data: VideoData) -> dict[Bu
         for buckets in of_length:
             if selected := least_waste(last - first, facts.height, facts.width, buckets, data.fps, facts.still):
                 by_bucket[selected[0]].append((entry, facts))
-    return {bucket: RawClips(members, bucket, data.fps) for bucket, members in by_bucket.items()}
+    return {bucket: RawClips(members, bucket, data.fps, data.shares) for bucket, members in by_bucket.items()}
 
 
 def pixel_clips(data: VideoData, directory: Path, held_out: bool = False) -> list[dict[Bucket, Clips]]:
@@ -271,13 +220,13 @@ def _stored(
     folder: Path, data: VideoData, held_out: bool
 ) -> Callable[[tuple[Records, list[str]], Bucket], StoredClips]:
     """A function from (records, source paths) of a prepared folder to its clips: the held-out ones, or the others."""
-    source = read_source(folder)
+    source, written = read_source(folder), written_captions(folder)
 
     def stored(records_and_paths: tuple[Records, list[str]], bucket: Bucket) -> StoredClips:
         records, paths = records_and_paths
         names = [path_within(path, source) for path in paths]
         selected = [i for i, name in enumerate(names) if is_held_out(name, data.held_out) == held_out]
-        return StoredClips(records.only(selected), bucket.frames)
+        return StoredClips(records.only(selected), bucket.frames, written, data.shares)
 
     return stored
 
@@ -435,6 +384,8 @@ def check_captioned(data: VideoData, target: Path | None) -> None:
     for number, source in enumerate(data.sources):
         prepared = source.folder if target is None else prepared_folder(data, target, number)
         entries += entries_of(prepared if is_prepared(prepared) else source.folder)
+        if is_prepared(prepared) and written_captions(prepared):
+            return
     check_captions(entries, ", ".join(str(source.folder) for source in data.sources))
 
 
@@ -443,6 +394,15 @@ def entries_of(folder: Path) -> list[Entry]:
     return read_listing(folder) if is_prepared(folder) else listing(folder)
 
 
+def show_captions(data: VideoData, say: Callable[[str], None]) -> None:
+    """Reports how many captions of each kind the captioned sources have, and how they are drawn."""
+    for source in data.sources:
+        if (counts := count_captions(source.folder))["short"]:
+            mix = f"{data.captioned:.0%} are drawn from the latter, {data.detailed:.0%} of these detailed"
+            say(f"{source.folder}: {caption_line(counts)}; {mix}")
+
+
 def captions_of(folder: Path) -> list[str]:
-    """Captions of a source, prepared or raw."""
-    return [entry.caption for entry in entries_of(folder) if entry.caption]
+    """Captions of a source, prepared or raw: those that a captioner wrote, then those of the listing."""
+    written = written_captions(folder) if is_prepared(folder) else {}
+    return [*chain(*written.values()), *(text for entry in entries_of(folder) for text in entry.captions)]

@@ -45,7 +45,7 @@ def listing(source: str | Path, say: Callable[[str], None] = lambda line: None) 
         entries = dataset_entries(str(source))
     else:
         entries = _scan(Path(source).expanduser(), say)
-    if without := sum(not entry.caption for entry in entries):
+    if without := sum(not entry.captions for entry in entries):
         say(f"{source}: {without} of {len(entries)} videos have no caption")
     return entries
 
@@ -68,7 +68,7 @@ def _scan(source: Path, say: Callable[[str], None]) -> list[Entry]:
 
 def check_captions(entries: Sequence[Entry], source: str | Path) -> None:
     """Raises ValueError where no video has a caption."""
-    if not any(entry.caption for entry in entries):
+    if not any(entry.captions for entry in entries):
         raise ValueError(
             f"{source}: none of {len(entries)} videos has a caption, and a model of text needs them: "
             "write each into STEM.txt beside its film, or all into a metadata.csv (path, caption)"
@@ -102,7 +102,7 @@ class Scan:
         if source.is_dir():
             for entry in self._folder(source):
                 yield from (
-                    [entry] if entry.caption else _entries_of_parent(source).get(os.path.abspath(entry.path), [entry])
+                    [entry] if entry.captions else _entries_of_parent(source).get(os.path.abspath(entry.path), [entry])
                 )
         elif suffix(source.name) in MANIFESTS:
             yield from read_manifest(source)

@@ -2,7 +2,7 @@
 .parquet.
 
 The columns are path, caption and optionally, for a part of a video, start and end in seconds, or the aliases in `NAMES`
-(upper or lower case). Paths are relative to the manifest.
+(upper or lower case); short and detailed are captions that a captioner wrote. Paths are relative to the manifest.
 """
 
 import csv
@@ -23,6 +23,8 @@ NAMES = {
     "caption": ("caption", "text", "prompt", "description", "captions"),
     "start": ("start",),
     "end": ("end",),
+    "short": ("short", "short_caption"),
+    "detailed": ("detailed", "detailed_caption"),
 }
 """Aliases of the columns."""
 SEPARATORS = ",;\t|"
@@ -41,7 +43,8 @@ def read_manifest(path: Path) -> Iterator[Entry]:
         start, end = (_seconds(row, which, f"{path}, {place}") for which in ("start", "end"))
         if (start or 0.0) < 0 or (end is not None and end <= (start or 0.0)):
             raise ValueError(f"{path}, {place}: start {start} and end {end} (seconds) are no interval")
-        yield Entry(str(path.parent / Path(str(name)).expanduser()), caption_in(row), start, end)
+        written = {name: str(field(row, name) or "").strip() for name in ("short", "detailed")}
+        yield Entry(str(path.parent / Path(str(name)).expanduser()), caption_in(row), start, end, **written)
 
 
 def has_paths(path: Path) -> bool:

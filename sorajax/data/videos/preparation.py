@@ -5,6 +5,7 @@ parallel.
     FOLDER/listing.jsonl        the list of videos, fixed when preparation starts
     FOLDER/clips/00003.json     of part 3: its clips, and every rejected clip and broken file with the reason
     FOLDER/clips/00003.arrayrecord      pixels and captions of the clips
+    FOLDER/captions/            captions that a captioner wrote, see `captioning`
     FOLDER/duplicates.json      clips that duplicate an earlier one
     FOLDER/report.json          numbers of accepted and rejected clips, by reason
     FOLDER/workers.log          the logs of Apache Beam and its workers
@@ -248,6 +249,7 @@ def clips_of(entry: Entry, settings: Preparation, outcome: dict[str, list[dict[s
     """The records of one video's clips; adds accepted and rejected clips to `outcome`. Raises BrokenVideo."""
     facts = probe(entry.path)
     start, end = entry.start or 0.0, min(entry.end or facts.seconds, facts.seconds)
+    written = entry.written._asdict() if entry.written else {}
     accepted: list[tuple[dict[str, Any], dict[str, Any]]] = []
     for first, last in find_shots(entry.path, start, end, facts.still, settings.filters.cuts):
         span = {"path": entry.path, "start": round(first, 4), "end": round(last, 4)}
@@ -273,7 +275,7 @@ def clips_of(entry: Entry, settings: Preparation, outcome: dict[str, list[dict[s
             accepted.append(
                 (
                     {**clip, "hash": f"{measurements.fingerprint:048x}"},
-                    {**clip, "caption": entry.caption, "pixels": encode_frames(frames)},
+                    {**clip, "caption": entry.caption, **written, "pixels": encode_frames(frames)},
                 )
             )
     # Only now, so that a file that turns out to be broken contributes no clips.
@@ -319,7 +321,7 @@ def finish(folder: Path, settings: Preparation, say: Callable[[str], None]) -> d
         "broken": broken,
         "buckets": Counter(clip["bucket"] for number, clip in enumerate(clips) if number not in same),
     }
-    duplicate_names = {_name(clips[number]): _name(clips[first]) for number, first in same.items()}
+    duplicate_names = {clip_name(clips[number]): clip_name(clips[first]) for number, first in same.items()}
     write_atomically(folder / DUPLICATES, lambda path: path.write_text(json.dumps(duplicate_names, indent=1)))
     write_atomically(folder / REPORT, lambda path: path.write_text(json.dumps(report, indent=1)))
     rejections = "".join(f", {count} {reason}" for reason, count in report["rejected"].items())
@@ -336,13 +338,14 @@ def finish(folder: Path, settings: Preparation, say: Callable[[str], None]) -> d
     return report
 
 
-def _name(clip: dict[str, Any]) -> str:
+def clip_name(clip: Mapping[str, Any]) -> str:
+    """The name of a clip, or of its record: its source file and the time at which it begins."""
     return f"{clip['path']}@{clip['start']}"
 
 
 def is_duplicate(clip: dict[str, Any], duplicate_names: dict[str, str]) -> bool:
     """Whether a clip is listed in duplicates.json."""
-    return _name(clip) in duplicate_names
+    return clip_name(clip) in duplicate_names
 
 
 def prepared_records(folder: Path, bucket: Bucket) -> tuple[Records, list[str]]:

@@ -27,6 +27,7 @@ from sorajax.data.videos.clips import (
     held_out_batches,
     latent_clips,
     prepare_sources,
+    show_captions,
     tokens_of,
 )
 from sorajax.data.videos.encoding import EncodeClips
@@ -198,6 +199,7 @@ class FlowTraining(FlowRun):
         if isinstance(data, VideoData):
             ready = prepare_sources(data, self.latents, open_encode, made_by)
             text_inputs = self._text_inputs(stage.folder.tokenizer, directory, ready)
+            show_captions(ready, print_once)
             return clip_batches(latent_clips(ready, made_by), ready, directory, text_inputs, print_once)
         tokens = Tokenizer(stage.folder.tokenizer, self.text.tokens).encode
         if self.latents is None:
