@@ -1,4 +1,4 @@
-"""The user's pixels: resized and resampled for the model, and pasted into the sampled clip where they are fixed."""
+"""The user's pixels, pasted into the sampled clip where they are fixed, and masks."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from sorajax.media.resize import fit_clip
 from sorajax.media.video import Frames, Video
 from sorajax.models.conditioning import ConditioningFrames
 
@@ -66,26 +67,6 @@ def match_colours(ends: Sequence[tuple[int, UInt8[np.ndarray, "y x 3"]]], clip: 
     share = np.stack(weights) / np.sum(weights, 0)
     corrected = clip + np.einsum("et,etyxc->tyxc", share, np.stack(corrections))
     return np.clip(np.round(corrected), 0, 255).astype(np.uint8)
-
-
-def fit_clip(video: Video, width: int, height: int, fps: float) -> Frames:
-    """Frames of a clip at another size and rate: scaled to cover the size, cropped at the centre; in time, the nearest
-    frame."""
-    from PIL import Image
-
-    count = max(1, round(len(video.frames) * fps / video.fps))
-    chosen = np.minimum(((np.arange(count) + 0.5) * video.fps / fps).astype(int), len(video.frames) - 1)
-    _, y, x, _ = video.frames.shape
-    if (x, y) == (width, height):
-        return video.frames if np.array_equal(chosen, np.arange(len(video.frames))) else video.frames[chosen]
-    scale = max(width / x, height / y)
-    size = max(width, round(x * scale)), max(height, round(y * scale))
-    left, top = (size[0] - width) // 2, (size[1] - height) // 2
-    clip = np.empty((count, height, width, 3), np.uint8)
-    for place, number in enumerate(chosen):
-        image = Image.fromarray(video.frames[number]).resize(size, Image.Resampling.LANCZOS)
-        clip[place] = np.asarray(image)[top : top + height, left : left + width]
-    return clip
 
 
 def read_mask(path: str | Path, width: int, height: int) -> Bool[np.ndarray, "y x"]:
