@@ -1,6 +1,5 @@
-"""From options to a captioner: a chat model elsewhere."""
+"""From options to a captioner: the package's, a trained one, or a chat model elsewhere."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 from sorajax.errors import BadRequest
@@ -10,9 +9,9 @@ from sorajax.language.remote_captioner import RemoteCaptioner
 
 
 class NamedCaptioner(NamedTuple):
-    """A captioner that is opened when it is needed."""
+    """A captioner that is ready."""
 
-    open: Callable[[], Captioner]
+    caption: Captioner
     made_by: str
     """Its name, which tells its captions from those of others."""
     parallel: int
@@ -20,8 +19,24 @@ class NamedCaptioner(NamedTuple):
 
 
 def remote_captioner(url: str, model: str | None, parallel: int) -> NamedCaptioner:
-    """A chat model's. Raises BadRequest for options that contradict each other."""
+    """A chat model's. Raises BadRequest for a wrong address or key, and where no model is named."""
     if model is None:
         raise BadRequest(f"{url} may have several models: name one, e.g. --caption-model Qwen/Qwen2.5-VL-7B-Instruct")
-    captioner = RemoteCaptioner(Endpoint(url, model, parallel=parallel))
-    return NamedCaptioner(lambda: captioner, captioner.name, parallel)
+    endpoint = Endpoint(url, model, parallel=parallel)
+    _ = endpoint.client  # what is missing is said now
+    captioner = RemoteCaptioner(endpoint)
+    return NamedCaptioner(captioner, captioner.name, parallel)
+
+
+def trained_captioner(model: str) -> NamedCaptioner:
+    """The package's captioner, or that of a training run. Raises FileNotFoundError and ValueError."""
+    from sorajax.data.latents import signature
+    from sorajax.language.captioner import open_captioner  # importing jax takes seconds
+
+    captioner = open_captioner(model)
+    return NamedCaptioner(captioner, f"{model}, weights {signature(captioner.writer.params)}", 1)
+
+
+def is_address(captioner: str) -> bool:
+    """Whether a captioner is named by the URL of a chat server."""
+    return "://" in captioner

@@ -25,7 +25,7 @@ from typing import Annotated
 
 import tyro
 
-from sorajax.commands.captioners import NamedCaptioner, remote_captioner
+from sorajax.commands.captioners import NamedCaptioner, is_address, remote_captioner, trained_captioner
 from sorajax.commands.failures import complain
 from sorajax.data.buckets import Bucket
 from sorajax.data.videos.captioning import caption_clips, report_captions
@@ -55,7 +55,8 @@ class Options:
     text: Path | None = None
     """A model, ours or open weights, whose text encoder encodes the captions. None leaves them as text."""
     captioner: str | None = None
-    """What writes captions of the clips: the URL of a chat server. None leaves them with their own."""
+    """What writes captions of the clips: world, the package's captioner; the folder of a training run of
+    configs/captioner.py; or the URL of a chat server. None leaves the clips with their own captions."""
     caption_model: str | None = None
     """The model of the chat server."""
     caption_parallel: int = 4
@@ -88,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             videos_per_part=options.videos_per_part,
             most_broken=options.most_broken,
         )
-        captioner = captioner_of(options)
+        remote = remote_captioner_of(options)
     except SystemExit as exit:  # tyro has said what is wrong, or shown the help
         return int(exit.code or 0)
     except ValueError as error:
@@ -97,6 +98,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         processes = join(options.together)
         if processes.count > 1:
             check_hosts(options)
+        captioner = remote
+        if options.captioner is not None and remote is None:
+            captioner = trained_captioner(options.captioner)
         if processes.index == 0:
             if options.text is not None and captioner is None:
                 check(options.videos, options.out)
@@ -106,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.vae is not None:
             encode(options.out, options.vae)
         if captioner is not None:
-            caption_clips(options.out, captioner.open, captioner.made_by, captioner.parallel)
+            caption_clips(options.out, captioner.caption, captioner.made_by, captioner.parallel)
             if processes.count > 1:
                 barrier(f"captioned {options.out}")
         if processes.index == 0:
@@ -154,13 +158,13 @@ def encode(folder: Path, vae: Path) -> None:
     encode_clips(folder, *open_encoder(vae))
 
 
-def captioner_of(options: Options) -> NamedCaptioner | None:
-    """The captioner of the options, if they name one. Raises BadRequest."""
-    if options.captioner is None:
-        if options.caption_model is not None:
-            raise BadRequest("--caption-model is a chat server's: give its URL with --captioner")
-        return None
-    return remote_captioner(options.captioner, options.caption_model, options.caption_parallel)
+def remote_captioner_of(options: Options) -> NamedCaptioner | None:
+    """The captioner that is a chat server's, if the options name one. Raises BadRequest."""
+    if options.captioner is not None and is_address(options.captioner):
+        return remote_captioner(options.captioner, options.caption_model, options.caption_parallel)
+    if options.caption_model is not None:
+        raise BadRequest("--caption-model is a chat server's: give its URL with --captioner")
+    return None
 
 
 def encode_text(folder: Path, text: Path) -> None:

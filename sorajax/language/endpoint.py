@@ -104,7 +104,7 @@ class Endpoint:
 
     def _complete(self, question: Question, seed: int) -> str:
         """The text of one completion. Raises UnusableText, BadAnswer and EndpointError."""
-        client = self._client
+        client = self.client
         import openai
 
         messages = [{"role": "system", "content": question.system}, {"role": "user", "content": list(question.parts)}]
@@ -140,8 +140,9 @@ class Endpoint:
         return text_of(answer)
 
     @cached_property
-    def _client(self) -> Any:
-        """The client, which is safe in several threads. Raises BadRequest where its package is missing."""
+    def client(self) -> Any:
+        """The client, which is safe in several threads. Raises BadRequest where its package is missing, and for a key
+        that cannot be one."""
         try:
             import openai
         except ImportError as error:
@@ -170,7 +171,9 @@ class Endpoint:
 
     def _shown(self, error: BaseException) -> str:
         """A short message of an error on one line, without the key, should the server repeat it."""
-        text = " ".join(str(error).split()) or type(error).__name__
+        body = getattr(error, "body", None)
+        said = body.get("message") if isinstance(body, dict) else None
+        text = " ".join(str(said or error).split()) or type(error).__name__
         return (text.replace(self._key, "***") if self._key else text)[:LONGEST_MESSAGE]
 
 

@@ -79,5 +79,5 @@ def serving():
     try:
         yield chat
     finally:
-        server.should_exit = True
+        server.should_exit = server.force_exit = True
         thread.join(10)

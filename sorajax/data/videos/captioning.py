@@ -65,21 +65,19 @@ class CaptionShares:
 
 def caption_clips(
     folder: Path,
-    open_captioner: Callable[[], Captioner],
+    captioner: Captioner,
     made_by: str,
     parallel: int = 1,
     say: Callable[[str], None] = print,
 ) -> None:
     """Captions all prepared clips that are no duplicates and have no captions yet; `parallel` clips at a time.
 
-    `open_captioner` opens the captioner, whose name is `made_by`; it is not called where all clips have captions. The
-    processes of a multi-host run share the parts. Raises ValueError where another captioner captioned the folder, and
-    RuntimeError for many failures in a row.
+    `made_by` is the captioner's name. The processes of a multi-host run share the parts. Raises ValueError where
+    another captioner captioned the folder, and RuntimeError for many failures in a row.
     """
     (folder / CAPTIONS).mkdir(exist_ok=True)
     doubled = json.loads((folder / DUPLICATES).read_text())
     parts = parts_of_clips(folder)
-    captioner: Captioner | None = None
     for number in range(jax.process_index(), len(parts), jax.process_count()):
         path, summary = parts[number]
         captions = read_part(folder, path.stem, made_by)
@@ -90,7 +88,6 @@ def caption_clips(
         ]
         if not chosen:
             continue
-        captioner = captioner or open_captioner()
         try:
             for name, line in captioned(Records([path], [len(summary["clips"])]), chosen, captioner, folder, parallel):
                 captions[name] = line

@@ -78,7 +78,7 @@ def folder(prepared, tmp_path):
 
 def caption(folder, captioner, parallel=1, made_by="grey"):
     said = []
-    caption_clips(folder, lambda: captioner, made_by, parallel, said.append)
+    caption_clips(folder, captioner, made_by, parallel, said.append)
     report_captions(folder, said.append)
     return said
 
