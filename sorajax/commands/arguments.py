@@ -45,6 +45,12 @@ class Arguments:
     mesh: Annotated[str | None, option("AXES", "chosen for one clip, over all devices")] = None
     """How several devices split the work, e.g. data=2,seq=4: clips and the two branches of guidance over data, the
     tokens of a clip over seq, heads over tensor. The sizes multiply to the number of devices."""
+    expand: tyro.conf.FlagCreatePairsOff[Annotated[bool, option("", "off")]] = False
+    """Expands short prompts of the world to detailed ones; what they leave open depends on --seed. The clip's metadata
+    have both prompts."""
+    best_of: Annotated[int, option("N", "1")] = 1
+    """Makes N clips for each that is asked for, and writes the one that agrees best with its prompt, by the score of
+    text and video (the world's)."""
     out: Annotated[str, option("PATH", "samples/")] = "samples/"
     """A file, whose suffix sets the format (mp4, gif, webp or png); several clips are numbered, e.g. clip-1.mp4,
     clip-2.mp4. Or a folder, which exists or ends with /; files in it are named after their prompts."""

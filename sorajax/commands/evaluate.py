@@ -7,6 +7,8 @@
     python -m sorajax.evaluate tasks --model world
     python -m sorajax.evaluate caching --model world
     python -m sorajax.evaluate safety --markdown docs/safety.md
+    python -m sorajax.evaluate captions --markdown docs/evaluations.md
+    python -m sorajax.evaluate score clip.mp4 "a red ball bounces"
     python -m sorajax.evaluate world --num 128 --markdown README.md docs/benchmarks.md
 
 `world` samples clips of prompts and reads them back. `reconstruction` measures the autoencoder; it takes an autoencoder
@@ -14,7 +16,8 @@ without a transformer too, and with --folder measures it on your own videos. `in
 on rendered clips, an upper bound for the others. `tasks` measures every task (stills, extensions, edits, storyboards, a
 minute of film); `--rows extend edit` measures some. `caching` measures what --cache of sorajax.sample saves and costs;
 with --calibrate it prepares a model for `--cache mag`. `safety` measures the filter of prompts, and the time of its
-parts. Each prints a table, the others with 95% intervals, and with --json writes {split: {attribute:
+parts. `captions` measures the captioner, the expander of prompts and the score; `score` says how well a clip and a
+prompt agree. Each prints a table, the others with 95% intervals, and with --json writes {split: {attribute:
 {accuracy, low, high, num}}} or its own figures. With --markdown each writes its tables into pages, and below each table
 the conditions of its figures: command, settings, commit, weights, hardware and date.
 
@@ -40,7 +43,18 @@ from sorajax.commands.failures import complain, notes_printed
 from sorajax.devices.distributed import exit_if_one_of_several, join
 from sorajax.errors import BadRequest
 from sorajax.evaluation.markdown import Measured, command_line, commit, small_line, write_pages
-from sorajax.evaluation.options import Caching, Common, Instrument, Reconstruction, Safety, Tasks, World, check
+from sorajax.evaluation.options import (
+    Caching,
+    Captions,
+    Common,
+    Instrument,
+    Reconstruction,
+    Safety,
+    Score,
+    Tasks,
+    World,
+    check,
+)
 from sorajax.files import as_path, whole_file
 
 PROGRAM = "python -m sorajax.evaluate"
@@ -61,6 +75,8 @@ SUBCOMMANDS = {
     "instrument": Subcommand(Instrument, "sorajax.evaluation.world", "measure_truth"),
     "caching": Subcommand(Caching, "sorajax.evaluation.caching", "measure"),
     "safety": Subcommand(Safety, "sorajax.evaluation.safety", "measure"),
+    "captions": Subcommand(Captions, "sorajax.evaluation.captions", "measure"),
+    "score": Subcommand(Score, "sorajax.evaluation.scoring", "measure"),
     "tasks": Subcommand(Tasks, "sorajax.evaluation.asking", "measure"),
 }
 COMMAND: Any = reduce(or_, (Annotated[row.options, tyro.conf.subcommand(name)] for name, row in SUBCOMMANDS.items()))
@@ -97,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def check_hosts(options: Common | Tasks | Caching | Safety) -> None:
+def check_hosts(options: Common | Tasks | Caching | Safety | Captions | Score) -> None:
     """Raises ValueError, before anything is measured, if processes have other code, weights or options."""
     from sorajax.devices import fingerprint
     from sorajax.devices.exchange import check_same
@@ -109,7 +125,9 @@ def check_hosts(options: Common | Tasks | Caching | Safety) -> None:
     check_same({"code": fingerprint.code(), "weights": weights, "options": repr(options)})
 
 
-def write(start: str, options: Common | Tasks | Caching | Safety, measured: Measured, source: str) -> None:
+def write(
+    start: str, options: Common | Tasks | Caching | Safety | Captions | Score, measured: Measured, source: str
+) -> None:
     """Writes the figures to --json and the tables to --markdown, and prints their paths."""
     if options.json:
         with whole_file(as_path(options.json)) as temporary:

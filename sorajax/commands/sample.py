@@ -16,6 +16,7 @@ from typing import Any
 import tyro
 
 from sorajax.commands.arguments import Arguments
+from sorajax.commands.choosing import best, expanded
 from sorajax.commands.failures import Failure, attempt, complain, notes_printed
 from sorajax.commands.inputs import metadata_of, read_inputs, read_options, task_of
 from sorajax.commands.manual import DESCRIPTION
@@ -61,6 +62,10 @@ def sample(arguments: Arguments) -> None:
     """Checks the options, samples, and prints the path of each file when it is finished."""
     request, task = as_request(arguments), task_of(arguments)
     check_preset(arguments.preset)
+    if arguments.best_of < 1:
+        raise BadRequest(f"--best-of {arguments.best_of} is not allowed: use at least 1, e.g. 4")
+    if arguments.best_of > 1 and arguments.resume:
+        raise BadRequest("--resume continues films, and --best-of stores none: leave one of them out")
     if arguments.grid is not None and arguments.grid < 1:
         raise BadRequest(f"a grid of {arguments.grid} columns is not allowed: use at least 1, e.g. 4")
     files = replace(request, prompts=request.prompts[:1], num=1) if arguments.grid else request
@@ -70,11 +75,15 @@ def sample(arguments: Arguments) -> None:
     paths, finished = processes.from_first(lambda: planned(arguments.out, files, arguments.overwrite, arguments.resume))
     check_hosts(arguments, request, processes)
     pipeline = attempt(lambda: load(arguments))
+    if arguments.expand:
+        request = replace(request, prompts=tuple(expanded(pipeline, request)))
     for text in pipeline.plan(request if task.plans_length else replace(request, frames=None, seconds=None)).notes:
         note(text)
     inputs = read_inputs(arguments, task)
     options = read_options(arguments, task, inputs)
     make = partial(task.run, pipeline, inputs=inputs, options=options)
+    if arguments.best_of > 1:
+        make = partial(best, make, arguments.best_of)
     work = Work(request, make, paths, finished, arguments, metadata_of(arguments, task))
     try:
         if arguments.grid:

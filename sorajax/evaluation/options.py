@@ -13,6 +13,7 @@ from sorajax.files import Address, as_path
 
 Together = Annotated[DistributedConfig, tyro.conf.arg(name="")]
 SPLITS = ("seen", "held_out", "camera", "style", "relation", "event", "shots")
+CAPTIONED = ("seen", "held_out", "decoded", "generated", "expansion", "score")
 CORE = {"seen", "held_out"}
 """Splits of one object, one shot and a static camera."""
 
@@ -198,7 +199,56 @@ class Safety:
         return ("safety-languages", "safety-categories", "safety-times")
 
 
-def check(options: Common | Tasks | Caching | Safety) -> None:
+@dataclass(frozen=True)
+class Captions:
+    """Measures captions, expansions and the score on clips of the world."""
+
+    captioner: str = "world"
+    """`world`, or the folder of a run of configs/captioner.py."""
+    model: str = "world"
+    """The model that makes the generated clips, and whose decoder is used, as in `sorajax.sample`."""
+    num: int = 256
+    """Rendered clips, and prompts to expand."""
+    generated: int = 64
+    """Clips that the model makes."""
+    parts: tuple[str, ...] = CAPTIONED
+    """What to measure; all by default."""
+    seed: int = 0
+    """Seed of clips and prompts, 0 or more."""
+    json: Path | None = None
+    """A file for the figures; an existing one is replaced."""
+    together: Together = DistributedConfig()
+    markdown: tuple[Path, ...] = ()
+    """Pages for the tables, which replace the text between the lines `<!-- measured: NAME -->` and
+    `<!-- end: NAME -->`."""
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        names = {"expansion": "expansion", "score": "retrieval"}
+        return ("captions", *(table for part, table in names.items() if part in self.parts))
+
+
+@dataclass(frozen=True)
+class Score:
+    """Says how well a clip and a prompt agree, from 0 to 1."""
+
+    clip: tyro.conf.Positional[Path]
+    """A video or picture."""
+    prompt: tyro.conf.Positional[str]
+    """What it should show."""
+    num: tyro.conf.Suppress[int] = 1
+    seed: tyro.conf.Suppress[int] = 0
+    json: Path | None = None
+    """A file for the figure; an existing one is replaced."""
+    together: Together = DistributedConfig()
+    markdown: tyro.conf.Suppress[tuple[Path, ...]] = ()
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        return ()
+
+
+def check(options: Common | Tasks | Caching | Safety | Captions | Score) -> None:
     """Raises BadRequest for options that are wrong, before anything is loaded."""
     if options.num < 1:
         raise BadRequest(f"--num {options.num} is not allowed: use at least 1, e.g. 256")
@@ -207,6 +257,9 @@ def check(options: Common | Tasks | Caching | Safety) -> None:
     for split in getattr(options, "splits", ()):
         if split not in SPLITS:
             raise BadRequest(f"--splits {split} is unknown: choose from {', '.join(SPLITS)}")
+    for part in getattr(options, "parts", ()):
+        if part not in CAPTIONED:
+            raise BadRequest(f"--parts {part} is unknown: choose from {', '.join(CAPTIONED)}")
     if isinstance(options, Reconstruction) and options.fps <= 0:
         raise BadRequest(f"--fps {options.fps:g} is not allowed: it must be positive, e.g. 8")
     folder = as_path(options.json).parent if options.json else None

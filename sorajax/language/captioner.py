@@ -7,7 +7,7 @@ world's own join two shots.
 
 import re
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +61,8 @@ class Writer:
 class VideoCaptioner:
     """A writer with the encoder of its autoencoder: a `Captioner`."""
 
-    def __init__(self, writer: Writer, vae: VAEConfig, params: Any):
-        self.writer, self.params = writer, jax.device_put(params)
+    def __init__(self, writer: Writer, vae: VAEConfig, params: Any, folder: Path):
+        self.folder, self.writer, self.params = folder, writer, jax.device_put(params)
         self.encode = jax.jit(lambda params, video: VAE(vae).apply({"params": params}, video, method="encode"))
 
     def __call__(self, video: Video, seed: int = 0) -> Caption:
@@ -93,12 +93,13 @@ def open_writer(model: str | Path = "world") -> Writer:
     return Writer(config, params, tokenizer)
 
 
+@lru_cache(maxsize=1)
 def open_captioner(model: str | Path = "world") -> VideoCaptioner:
     """The captioner of the package, or of a run of configs/captioner.py. Raises FileNotFoundError and ValueError."""
     writer = open_writer(model)
     name = writer.config.autoencoder
     config, params, _ = load_model(BUNDLED.get(name, name), SoraConfig)
-    return VideoCaptioner(writer, config.vae, params["vae"])
+    return VideoCaptioner(writer, config.vae, params["vae"], LANGUAGE if str(model) == "world" else Path(model))
 
 
 def seen(video: Video) -> Frames:

@@ -37,6 +37,7 @@ from sorajax.sampling.settings import Settings, metadata, notes_on, settings_for
 from sorajax.sampling.shots import Shot, check_first_frames, shots_metadata, shots_of
 from sorajax.sampling.store import WindowStore
 from sorajax.sampling.windows import Windows, windows_for
+from sorajax.sampling.wording import caption, expand
 
 
 class Pipeline:
@@ -165,10 +166,8 @@ class Pipeline:
         head: Frames | None = None,
         store: WindowStore | None = None,
     ) -> Film:
-        """A clip of any length, sampled while its frames are read. Raises BadRequest.
-
-        head: the first stride * n + 1 frames, if they are fixed. store: the film's windows on disk, until it is saved.
-        """
+        """A clip of any length, sampled while its frames are read. head: the first stride * n + 1 frames, if they are
+        fixed. store: the film's windows on disk, until it is saved. Raises BadRequest."""
         if self.config.conditioning.needs_first_frame:
             check_first_frames(shots, head, self.name)
         settings, stride = settings.of_window(), self.config.vae.stride[0]
@@ -185,7 +184,9 @@ class Pipeline:
         count = sum(shot.frames for shot in shots)
         return Film(frames(), count, settings.height, settings.width, settings.fps, values, self.safety)
 
+    caption, expand = caption, expand
+
     def metadata(self, settings: Settings, prompt: str, seed: int) -> dict[str, Any]:
         """Model, version and settings that reproduce the clip, as JSON values."""
         more = {"model": self.name, **self.load_options, "version": f"sorajax {__version__}"}
-        return metadata(settings, prompt, seed, more)
+        return metadata(settings, prompt, seed, more | self.prompts.original(prompt))

@@ -21,6 +21,8 @@ class Prompts:
     def __init__(self, config: SoraConfig, params: Parts, tokenizer: Tokenizer, programs: Programs):
         self.config, self.params, self.tokenizer, self.programs = config, params, tokenizer, programs
         self.contexts: dict[str, Float[Array, "m e"]] = {}
+        self.originals: dict[str, str] = {}
+        """Expanded prompts, and what they were."""
 
     def encode(self, prompts: Iterable[str]) -> None:
         """Caches the contexts of all prompts of a request, before other parts of the model are loaded. If there are
@@ -39,3 +41,7 @@ class Prompts:
             encode = partial(encode_text, self.config.text)
             self.contexts[prompt] = self.programs("text", encode, self.params["text"], ids, mask)[0]
         return self.contexts[prompt]
+
+    def original(self, prompt: str) -> dict[str, str]:
+        """What an expanded prompt was, for the metadata; empty for others."""
+        return {"original_prompt": self.originals[prompt]} if prompt in self.originals else {}

@@ -1,0 +1,57 @@
+"""The network of captions: what is cached equals what is computed anew, and padding changes nothing."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sorajax.language.network import END, Words, WordsConfig, generate, init_words, words_loss
+
+CONFIG = WordsConfig(vocabulary=12, tokens=6, width=16, heads=2, head_width=8, hidden=16, encoder_depth=1, channels=2)
+
+
+@pytest.fixture(scope="module")
+def params():
+    return jax.tree.map(lambda leaf: 3 * leaf, jax.jit(lambda key: init_words(CONFIG, key))(jax.random.key(0)))
+
+
+def read(params, *inputs, method):
+    return Words(CONFIG).apply({"params": params}, *inputs, method=method)
+
+
+@pytest.fixture(scope="module")
+def written(params):
+    """A memory of two clips, and the likeliest captions of it."""
+    memory = read(params, jax.random.normal(jax.random.key(1), (2, 2, 4, 6, 2)), method="read_clip")
+    register = jnp.array([0, 1])
+    write = jax.jit(lambda memory: generate(CONFIG, params, memory, register, jax.random.key(0), jnp.float32(0)))
+    return memory, register, np.asarray(write(memory))
+
+
+def test_words_of_the_cache_are_the_likeliest_of_the_whole_caption(params, written):
+    memory, register, ids = written
+    logits = Words(CONFIG).apply({"params": params}, memory, register, ids)
+    for row, likely in zip(ids, np.argmax(logits, -1), strict=True):
+        length = np.flatnonzero(row == END)[0] + 1 if END in row else len(row)
+        assert np.array_equal(row[:length], likely[:length])
+        assert not row[length:].any()
+
+
+def test_the_memory_of_a_prompt_does_not_depend_on_its_padding(params):
+    ids = np.array([[3, 4, 5, 0, 0, 0]])
+    long = read(params, ids, ids > 0, method="read_prompt").tokens[:, :3]
+    short = read(params, ids[:, :3], ids[:, :3] > 0, method="read_prompt").tokens
+    assert np.allclose(long, short, atol=1e-5)
+
+
+def test_the_loss_counts_words_and_one_end():
+    ids = np.array([[3, 4, 0, 0]])
+    right = 50 * jax.nn.one_hot(ids, 12)
+    wrong_padding = right.at[0, 3].set(50 * jax.nn.one_hot(7, 12))
+    assert words_loss(wrong_padding, ids)[0] < 1e-3
+    assert words_loss(wrong_padding, ids)[2] == 1
+    wrong_end = right.at[0, 2].set(50 * jax.nn.one_hot(7, 12))
+    loss, words, whole = words_loss(wrong_end, ids)
+    assert loss > 10
+    assert np.isclose(words, 2 / 3)
+    assert whole == 0
