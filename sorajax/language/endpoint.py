@@ -16,7 +16,7 @@ import json
 import os
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +32,13 @@ NO_KEY = "none"
 EXAMPLE = "http://localhost:8000/v1"
 LONGEST_MESSAGE = 160
 """Characters of a server's message in an error."""
+
+
+REFUSAL = re.compile(
+    r"(i['’]m|i am) (sorry|unable|not able|an ai)\b|i (cannot|can ?not|can['’]t|won['’]t)\b|as an ai\b", re.I
+)
+"""How refusals begin that are in the form of an answer."""
+ProblemOf = Callable[[dict[str, str]], str]
 
 
 class BadAnswer(ValueError):
@@ -79,15 +86,17 @@ class Endpoint:
                 "possible: use 1 or more, and a time above 0"
             )
 
-    def ask(self, question: Question) -> dict[str, str]:
-        """The fields of the answer. Raises BadAnswer after the last try, and EndpointError where the server answers no
-        question at all."""
+    def ask(self, question: Question, problem_of: ProblemOf = lambda answer: "") -> dict[str, str]:
+        """The fields of the answer. `problem_of` says what else is wrong with an answer, "" if nothing is. Raises
+        BadAnswer after the last try, and EndpointError where the server answers no question at all."""
         file = self.cache / f"{self.digest(question)}.json"
         if file.exists():
             return checked_fields(file.read_text(encoding="utf-8"), question.fields)
         for number in range(self.tries):
             try:
                 answer = checked_fields(self._complete(question, question.seed + number), question.fields)
+                if wrong := problem_of(answer):
+                    raise UnusableText(wrong)
             except UnusableText as error:
                 problem = error
                 continue
@@ -237,6 +246,8 @@ def checked_fields(text: str, fields: Mapping[str, int]) -> dict[str, str]:
                 f"the answer has no text {name!r}, it has {', '.join(map(str, answer))[:60] or 'nothing'}"
             )
         checked[name] = " ".join(value.split())
+        if REFUSAL.match(checked[name]):
+            raise UnusableText(f"the model refuses: {checked[name][:60]!r}")
         if (words := len(checked[name].split())) > most:
             raise UnusableText(f"{name!r} has {words} words, at most {most} were allowed")
     return checked

@@ -63,12 +63,22 @@ def test_a_model_that_moves_to_another_address_keeps_its_answers(endpoint, chat)
         completion(None, message={"refusal": "I cannot"}),
         completion("{", finish_reason="length"),
         completion("{}", finish_reason="content_filter"),
+        captioned(short="I'm sorry, but I"),
+        captioned(detailed="I cannot see pictures."),
     ],
 )
 def test_a_bad_answer_is_asked_again_with_another_seed(bad, endpoint, chat):
     chat.replies = [bad]
     assert endpoint.ask(QUESTION) == GOOD
     assert [body["seed"] for body in chat.bodies] == [0, 1]
+
+
+def test_a_question_may_have_a_check_of_its_own(endpoint, chat):
+    chat.replies = [captioned(short="a ball")]
+    assert endpoint.ask(QUESTION, lambda answer: "" if "red" in answer["short"] else "no colour") == GOOD
+    assert len(chat.bodies) == 2
+    with pytest.raises(BadAnswer, match=r"in 3 tries: no colour$"):
+        endpoint.ask(QUESTION._replace(seed=1), lambda answer: "no colour")
 
 
 def test_tries_have_a_limit_and_bad_answers_are_not_kept(endpoint, chat):
