@@ -2,7 +2,9 @@
 
     python -m sorajax.train configs/captioner.py --encoded 24000
 
-Hardware: 2 CPU cores for encoding, 1 for training.
+Hardware: 1 CPU core.
+Time: not measured.
+Result: not measured.
 """
 
 from pathlib import Path
