@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = tyro.cli(CaptionOptions, prog="python -m sorajax.caption", description=__doc__, args=argv)
         with notes_printed():
-            caption(options)
+            caption(options, captioner_of(options))
     except SystemExit as exit:  # tyro has said what is wrong, or shown the help
         return exit.code if isinstance(exit.code, int) else 1
     except KeyboardInterrupt:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sorajax.commands import caption
+from sorajax.commands.captioners import NamedCaptioner
 from sorajax.language import Caption
 from sorajax.media.video import Video
 
@@ -18,7 +19,8 @@ def clip(tmp_path):
 @pytest.fixture
 def _said(monkeypatch):
     """A captioner that says the seed."""
-    monkeypatch.setattr(caption, "captioner_of", lambda options: lambda video, seed=0: Caption(f"s{seed}", f"d{seed}"))
+    said = NamedCaptioner(lambda video, seed=0: Caption(f"s{seed}", f"d{seed}"), "said", 1)
+    monkeypatch.setattr(caption, "captioner_of", lambda options: said)
 
 
 @pytest.mark.usefixtures("_said")
