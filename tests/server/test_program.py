@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+import sorajax
 from sorajax.commands.serve import main
 from sorajax.media.video import Video
 from sorajax.models.sora import init_dit
@@ -33,20 +34,25 @@ def made(data, *options):
     return Video.load(path)
 
 
+def sampled(folder, pipeline):
+    """The clip of the same request, through a file, as the server's."""
+    (clip,) = pipeline(PROMPT, frames=5, seed=1)
+    return Video.load(clip.save(folder / "clip.mp4", overwrite=True))
+
+
 def test_adapters_and_a_mesh_are_those_of_the_command_line(tiny_model, tmp_path):
+    """One program with both, beside clips that are sampled here, on one device."""
     shapes = jax.eval_shape(lambda key: init_dit(TINY.dit, key), jax.random.key(0))
     adapters = init_adapters(shapes, 2, TARGETS, jax.random.key(0))
     rng = np.random.default_rng(0)
     adapters = jax.tree.map(lambda leaf: rng.normal(0, 0.5, leaf.shape).astype(np.float32), adapters)
     save_lora(tmp_path / "a.safetensors", adapters, TINY.dit, 2.0)
-    adapter, model = f"{tmp_path / 'a.safetensors'}:0.5", ("--model", str(tiny_model))
-    plain = made(tmp_path / "plain", *model, "--mesh", "data=8")
-    meshed = made(tmp_path / "meshed", *model, "--mesh", "data=2,seq=4")
-    adapted = made(tmp_path / "adapted", *model, "--mesh", "data=8", "--lora", adapter)
-    np.testing.assert_allclose(plain.frames.astype(int), meshed.frames.astype(int), atol=3)
-    assert plain.metadata == meshed.metadata
-    assert adapted.metadata["adapters"] == [adapter]
-    assert np.abs(plain.frames.astype(int) - adapted.frames.astype(int)).max() > 3
+    adapter = f"{tmp_path / 'a.safetensors'}:0.5"
+    served = made(tmp_path / "served", "--model", str(tiny_model), "--mesh", "data=2,seq=4", "--lora", adapter)
+    plain, adapted = (sampled(tmp_path, sorajax.load(tiny_model, **options)) for options in ({}, {"loras": [adapter]}))
+    assert served.metadata["adapters"] == [adapter]
+    np.testing.assert_allclose(served.frames.astype(int), adapted.frames.astype(int), atol=3)
+    assert np.abs(served.frames.astype(int) - plain.frames.astype(int)).max() > 3
 
 
 @pytest.mark.parametrize("options", [("--mesh", "data=3"), ("--lora", "missing.safetensors"), ("--model", "missing")])
