@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = tyro.cli(CaptionOptions, prog="python -m sorajax.caption", description=__doc__, args=argv)
         with notes_printed():
-            caption(options, captioner_of(options))
+            caption(options)
     except SystemExit as exit:  # tyro has said what is wrong, or shown the help
         return exit.code if isinstance(exit.code, int) else 1
     except KeyboardInterrupt:
@@ -85,9 +85,10 @@ def captioner_of(options: CaptionOptions) -> NamedCaptioner:
     return attempt(lambda: trained_captioner(options.model))
 
 
-def caption(options: CaptionOptions, captioner: NamedCaptioner) -> None:
+def caption(options: CaptionOptions) -> None:
     """Prints the caption of each file, in order; with one file without its name. A file without a caption is named, and
     the others go on. Raises Failure at the end if there was one."""
+    captioner = captioner_of(options)
     described = partial(described_or_failure, captioner=captioner.caption, seed=options.seed)
     failed = 0
     with ThreadPoolExecutor(captioner.parallel) as pool:
