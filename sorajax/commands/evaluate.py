@@ -36,12 +36,13 @@ from functools import reduce
 from importlib import import_module
 from operator import or_
 from typing import Annotated, Any, NamedTuple
+from warnings import catch_warnings, simplefilter
 
 import tyro
 
 from sorajax.commands.failures import complain, notes_printed
 from sorajax.devices.distributed import exit_if_one_of_several, join
-from sorajax.errors import BadRequest
+from sorajax.errors import BadRequest, Note
 from sorajax.evaluation.markdown import Measured, command_line, commit, small_line, write_pages
 from sorajax.evaluation.options import (
     Caching,
@@ -93,7 +94,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with redirect_stdout(io.StringIO()) if processes.index else nullcontext():
             if processes.count > 1:
                 check_hosts(options)
-            with notes_printed():
+            with notes_printed() if processes.index == 0 else catch_warnings():
+                if processes.index:
+                    simplefilter("ignore", Note)
                 measured = getattr(import_module(row.module), row.function)(options)
         if processes.index == 0:
             write(f"{PROGRAM} {name}", options, measured, source)

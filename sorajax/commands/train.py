@@ -15,6 +15,7 @@ Exit codes: 0 done, or stopped and saved; 1 failed, with one line on stderr; 2 t
 """
 
 import dataclasses
+import json
 import os
 import shutil
 import sys
@@ -41,7 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, FileNotFoundError) as error:
         return complain(error, 2)
     try:
-        join(together)
+        if join(together).count > 1:
+            check_hosts(Path(name), config, resume)
         train(config, directory or Path("runs") / Path(name).stem, resume)
     except (ValueError, OSError, RuntimeError) as error:
         if os.environ.get("SORAJAX_TRACEBACK"):
@@ -85,6 +87,21 @@ def parse(path: str, arguments: list[str]) -> tuple[Any, Path | None, bool, Dist
     if chosen.mesh is not None:
         config = dataclasses.replace(config, loop=dataclasses.replace(config.loop, mesh=chosen.mesh))
     return config, chosen.directory, chosen.resume, chosen.together
+
+
+def check_hosts(path: Path, config: Any, resume: bool) -> None:
+    """Raises ValueError, before anything is computed, if processes have other code, weights or options. path: the file
+    of the experiment. Weights are the files and folders that it names, without those of data."""
+    from sorajax.devices import fingerprint
+    from sorajax.devices.exchange import check_same
+    from sorajax.models.folder import to_json
+
+    named = {**vars(config), "start": config.loop.start, "latents": None}
+    paths = {name: value.expanduser() for name, value in named.items() if isinstance(value, Path)}
+    weights = [f"{name} {fingerprint.files(folder)}" for name, folder in paths.items() if folder.exists()]
+    code = f"{fingerprint.code()}\n{fingerprint.files(path)}"
+    options = json.dumps([to_json(config), resume], sort_keys=True)
+    check_same({"code": code, "weights": "\n".join(weights), "options": options})
 
 
 def train(config: Any, directory: Path, resume: bool = False) -> Any:

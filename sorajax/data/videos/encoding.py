@@ -18,13 +18,14 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jax.tree_util import Partial
 
 from sorajax.data.buckets import Bucket, stem
 from sorajax.data.records import Records, decode_frames, write_records
 from sorajax.data.videos.preparation import DUPLICATES, fits, is_duplicate, parts_of_clips, read_settings
+from sorajax.devices.distributed import print_once
 from sorajax.devices.sharding import batch_sharding, make_mesh
 from sorajax.files import write_atomically
 
@@ -36,7 +37,7 @@ constants."""
 
 
 def encode_clips(
-    folder: Path, open_encode: Callable[[], EncodeClips], made_by: str, say: Callable[[str], None] = print
+    folder: Path, open_encode: Callable[[], EncodeClips], made_by: str, say: Callable[[str], None] = print_once
 ) -> Path:
     """Encodes all prepared clips that are no duplicates; returns the folder of the latents. Resumes an earlier call.
 
@@ -48,8 +49,6 @@ def encode_clips(
     doubled = json.loads((folder / DUPLICATES).read_text())
     buckets = {stem(bucket): bucket for bucket in read_settings(folder).buckets}
     mesh = make_mesh(devices=jax.local_devices())
-    replicated = NamedSharding(mesh, P())
-    jitted = jax.jit(_encode, in_shardings=(replicated, batch_sharding(mesh)))
     parts = parts_of_clips(folder)[jax.process_index() :: jax.process_count()]
     step: Callable[[Any], dict[str, jax.Array]] | None = None
     for number, (path, summary) in enumerate(parts):
@@ -57,9 +56,7 @@ def encode_clips(
         if index.exists():
             continue
         if step is None:
-            encode = open_encode()
-            encode_partial = encode if isinstance(encode, Partial) else Partial(encode)
-            step = partial(jitted, jax.device_put(encode_partial, replicated))
+            step = on_devices(open_encode(), mesh)
         source_paths: dict[str, list[str]] = {}
         unique = [i for i, clip in enumerate(summary["clips"]) if not is_duplicate(clip, doubled)]
         for name in dict.fromkeys(summary["clips"][i]["bucket"] for i in unique):
@@ -72,6 +69,14 @@ def encode_clips(
         write_atomically(index, lambda file, text=text: file.write_text(text))
         say(f"{target}: part {number + 1} of {len(parts)} encoded, {len(unique)} clips")
     return target
+
+
+def on_devices(encode: EncodeClips, mesh: Mesh) -> Callable[[np.ndarray], dict[str, jax.Array]]:
+    """The encoder as a compiled program, whose batches of uint8 clips are spread over a mesh of this process."""
+    replicated, spread = NamedSharding(mesh, P()), batch_sharding(mesh)
+    encode = encode if isinstance(encode, Partial) else Partial(encode)
+    jitted = partial(jax.jit(_encode, in_shardings=(replicated, spread)), jax.device_put(encode, replicated))
+    return lambda pixels: jitted(jax.device_put(pixels, spread))  # one of several processes passes no numpy arrays
 
 
 def _encode(encode: EncodeClips, pixels: jax.Array) -> dict[str, jax.Array]:
