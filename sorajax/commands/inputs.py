@@ -132,9 +132,8 @@ def scenes_of(arguments: Arguments) -> Iterator[StoryboardScene]:
     """Yields the scenes of the storyboard, after a check that their pictures can be read."""
     assert arguments.storyboard is not None
     for number, scene in enumerate(read_storyboard(arguments.storyboard), 1):
-        if scene.image is not None:
-            try:
-                read(scene.image)
-            except Failure as error:
-                raise Failure(f"{arguments.storyboard}, entry {number}: {error}") from error
+        try:
+            attempt(scene.picture)
+        except Failure as error:
+            raise Failure(f"{arguments.storyboard}, entry {number}: {error}") from error
         yield scene if arguments.style is None else replace(scene, prompt=with_style(scene.prompt, arguments.style))

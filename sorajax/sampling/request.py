@@ -214,7 +214,7 @@ class StoryboardScene:
         """The image. Raises what `Video.load` raises."""
         from sorajax.media.video import Video
 
-        return Video.load(self.image) if isinstance(self.image, Path) else self.image
+        return self.image if self.image is None or isinstance(self.image, Video) else Video.load(self.image)
 
     def __post_init__(self) -> None:
         if not isinstance(self.prompt, str) or not self.prompt.strip():
