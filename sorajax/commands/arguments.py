@@ -46,8 +46,13 @@ class Arguments:
     """How several devices split the work, e.g. data=2,seq=4: clips and the two branches of guidance over data, the
     tokens of a clip over seq, heads over tensor. The sizes multiply to the number of devices."""
     expand: tyro.conf.FlagCreatePairsOff[Annotated[bool, option("", "off")]] = False
-    """Expands short prompts of the world to detailed ones; what they leave open depends on --seed. The clip's metadata
-    have both prompts."""
+    """Expands short prompts to detailed ones; what they leave open depends on --seed. The clip's metadata have both
+    prompts. Without --endpoint, only prompts of the world are expanded."""
+    endpoint: Annotated[str | None, option("URL", "the expander of the world")] = None
+    """A chat server that expands the prompts for any model, e.g. http://localhost:8000/v1; a picture or clip of the
+    request is shown to it. Needs the extra `endpoint`."""
+    expand_model: Annotated[str | None, option("NAME", "none")] = None
+    """The model of --endpoint, as the server lists it."""
     best_of: Annotated[int, option("N", "1")] = 1
     """Makes N clips for each that is asked for, and writes the one that agrees best with its prompt, by the score of
     text and video (the world's)."""

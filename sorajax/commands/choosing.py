@@ -1,21 +1,76 @@
 """Words around sampling: prompts are expanded before, and the best of several clips is chosen after."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from sorajax.commands.arguments import Arguments
 from sorajax.commands.failures import attempt
+from sorajax.devices.distributed import Processes
+from sorajax.errors import BadRequest
+from sorajax.language.endpoint import Endpoint
 from sorajax.media.video import Film, Video
-from sorajax.sampling.request import Request
+from sorajax.sampling.request import Request, StoryboardScene
+from sorajax.tasks.table import Task
+
+if TYPE_CHECKING:
+    from sorajax.language.remote_expander import Shown
 
 APART = 2**16
 """Between the seeds of the clips of which one is chosen."""
 
 
-def expanded(pipeline: Any, request: Request) -> Iterator[str]:
-    """The prompts of a request, expanded. Raises Failure where the expander's weights are missing."""
-    for prompt in request.prompts:
-        yield attempt(lambda prompt=prompt: pipeline.expand(prompt, request.seed))  # type: ignore[misc]
+def endpoint_of(arguments: Arguments) -> Endpoint | None:
+    """The chat server that expands prompts, if the options name one. Raises BadRequest."""
+    url, model = arguments.endpoint, arguments.expand_model
+    if url is None and model is None:
+        return None
+    if url is None or model is None or not arguments.expand:
+        raise BadRequest(
+            "a chat server expands prompts with --expand --endpoint URL --expand-model NAME: give all three"
+        )
+    endpoint = Endpoint(url, model)
+    _ = endpoint.client  # what is missing is said now
+    return endpoint
+
+
+def expanded(
+    pipeline: Any, request: Request, task: Task, inputs: list[Any], endpoint: Endpoint | None, processes: Processes
+) -> tuple[Request, list[Any]]:
+    """The request and its inputs with expanded prompts: those of a storyboard's scenes, or the request's. Raises
+    BadRequest, and Failure where there is no expander. Process 0 expands for all."""
+    scenes: Sequence[StoryboardScene] = inputs[0] if "scenes" in task.inputs else ()
+    prompts = [scene.prompt for scene in scenes] or request.prompts
+    expand = partial(pipeline.expand, seed=request.seed, endpoint=endpoint)
+
+    def all_of_them() -> list[str]:
+        if scenes:
+            return [attempt(partial(expand_scene, expand, scene)) for scene in scenes]
+        return [attempt(partial(expand, prompt, shown=shown_by(task), inputs=inputs)) for prompt in prompts]
+
+    from sorajax.sampling.wording import remember  # it imports jax, which takes seconds
+
+    texts = processes.from_first(all_of_them)
+    for text, prompt in zip(texts, prompts, strict=True):
+        remember(pipeline, text, prompt)
+    if not scenes:
+        return replace(request, prompts=tuple(texts)), inputs
+    return request, [tuple(replace(scene, prompt=text) for scene, text in zip(scenes, texts, strict=True))]
+
+
+def expand_scene(expand: Callable[..., str], scene: StoryboardScene) -> str:
+    """The expanded prompt of a scene, which may begin with a picture."""
+    if scene.image is None:
+        return expand(scene.prompt)
+    return expand(scene.prompt, shown="picture", inputs=[Video.load(scene.image)])
+
+
+def shown_by(task: Task) -> "Shown":
+    """What a task's files are to its prompt."""
+    if "strength" in task.options:
+        return "edit"
+    return next((kind for kind in task.inputs if kind != "scenes"), "text")
 
 
 def best(

@@ -84,7 +84,8 @@ def metadata_of(arguments: Arguments, task: Task) -> dict[str, Any]:
     """The task's entries in a clip's metadata, besides the settings, as JSON values; files by name."""
     files = [str(file) for file in files_of(arguments, task)]
     options = {name: str(x) if isinstance(x, Path) else x for name, x in options_of(arguments, task).items()}
-    return task.metadata(files, options, arguments.trim, arguments.seconds, arguments.frames)
+    entries = task.metadata(files, options, arguments.trim, arguments.seconds, arguments.frames)
+    return entries if arguments.expand_model is None else entries | {"expand_model": arguments.expand_model}
 
 
 def read_inputs(arguments: Arguments, task: Task) -> list[Any]:

@@ -16,7 +16,7 @@ from typing import Any
 import tyro
 
 from sorajax.commands.arguments import Arguments
-from sorajax.commands.choosing import best, expanded
+from sorajax.commands.choosing import best, endpoint_of, expanded
 from sorajax.commands.failures import Failure, attempt, complain, notes_printed
 from sorajax.commands.inputs import metadata_of, read_inputs, read_options, task_of
 from sorajax.commands.manual import DESCRIPTION
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def sample(arguments: Arguments) -> None:
     """Checks the options, samples, and prints the path of each file when it is finished."""
-    request, task = as_request(arguments), task_of(arguments)
+    request, task, endpoint = as_request(arguments), task_of(arguments), endpoint_of(arguments)
     check_preset(arguments.preset)
     if arguments.best_of < 1:
         raise BadRequest(f"--best-of {arguments.best_of} is not allowed: use at least 1, e.g. 4")
@@ -75,11 +75,11 @@ def sample(arguments: Arguments) -> None:
     paths, finished = processes.from_first(lambda: planned(arguments.out, files, arguments.overwrite, arguments.resume))
     check_hosts(arguments, request, processes)
     pipeline = attempt(lambda: load(arguments))
+    inputs = read_inputs(arguments, task)
     if arguments.expand:
-        request = replace(request, prompts=tuple(expanded(pipeline, request)))
+        request, inputs = expanded(pipeline, request, task, inputs, endpoint, processes)
     for text in pipeline.plan(request if task.plans_length else replace(request, frames=None, seconds=None)).notes:
         note(text)
-    inputs = read_inputs(arguments, task)
     options = read_options(arguments, task, inputs)
     make = partial(task.run, pipeline, inputs=inputs, options=options)
     if arguments.best_of > 1:
