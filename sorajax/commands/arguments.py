@@ -54,8 +54,10 @@ class Arguments:
     expand_model: Annotated[str | None, option("NAME", "none")] = None
     """The model of --endpoint, as the server lists it."""
     best_of: Annotated[int, option("N", "1")] = 1
-    """Makes N clips for each that is asked for, and writes the one that agrees best with its prompt, by the score of
-    text and video (the world's)."""
+    """Makes N clips for each that is asked for, and writes the one that agrees best with its prompt."""
+    score: Annotated[str, option("NAME", "world, which comes with sorajax")] = "world"
+    """What --best-of compares by: world knows the world's clips; or a CLIP model in the hub's layout, its folder or
+    name."""
     out: Annotated[str, option("PATH", "samples/")] = "samples/"
     """A file, whose suffix sets the format (mp4, gif, webp or png); several clips are numbered, e.g. clip-1.mp4,
     clip-2.mp4. Or a folder, which exists or ends with /; files in it are named after their prompts."""

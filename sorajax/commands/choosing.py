@@ -17,6 +17,7 @@ from sorajax.tasks.table import Task
 if TYPE_CHECKING:
     from sorajax.language.remote_expander import Shown
 
+Score = Callable[[Video, str], float]
 APART = 2**16
 """Between the seeds of the clips of which one is chosen."""
 
@@ -74,13 +75,10 @@ def shown_by(task: Task) -> "Shown":
 
 
 def best(
-    make: Callable[..., Iterator[Video | Film]], count: int, request: Request, stores: Any = None
+    make: Callable[..., Iterator[Video | Film]], count: int, score: Score, request: Request, stores: Any = None
 ) -> Iterator[Video]:
-    """For each clip of a request the best of `count`, by the score of text and video; its metadata say so. The seeds
+    """For each clip of a request the best of `count`, by a score of video and prompt; its metadata say so. The seeds
     are the clip's own, and that plus multiples of `APART`. Windows of films are not stored."""
-    from sorajax.language.score import open_score
-
-    score = attempt(open_score)
     for prompt, seed in request.clips:
         seeds = tuple((seed + number * APART) % 2**32 for number in range(count))
         several = replace(request, prompts=(prompt,) * count, num=1, seed=seed, seeds=seeds)

@@ -83,7 +83,7 @@ def sample(arguments: Arguments) -> None:
     options = read_options(arguments, task, inputs)
     make = partial(task.run, pipeline, inputs=inputs, options=options)
     if arguments.best_of > 1:
-        make = partial(best, make, arguments.best_of)
+        make = partial(best, make, arguments.best_of, attempt(lambda: open_score(arguments.score)))
     work = Work(request, make, paths, finished, arguments, metadata_of(arguments, task))
     try:
         if arguments.grid:
@@ -103,6 +103,13 @@ def load(arguments: Arguments) -> Any:
 
     chosen = arguments.dtype, arguments.lora, arguments.quantize, arguments.mesh
     return load(arguments.model, *chosen, preset=arguments.preset)
+
+
+def open_score(name: str) -> Any:
+    """Opens the score that --best-of compares by; imported here as in `load`."""
+    from sorajax.language.clip import open_any_score
+
+    return open_any_score(name)
 
 
 def leave(code: int) -> None:

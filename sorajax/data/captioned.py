@@ -51,7 +51,7 @@ def captioned_maker(
 
     A bucket takes its clips from those of its size and at least its frames, and cuts them: an encoder that sees no
     future gives a clip's first frames the latents that they have alone. shares: how often each register occurs. pairs:
-    half as many pairs of prompts as clips; else one.
+    half as many pairs of prompts as clips; else none.
 
     Raises FileNotFoundError or ValueError, on one line, where the folder lacks what a bucket needs.
     """
@@ -72,7 +72,7 @@ def captioned_maker(
         scene = jax.tree.map(lambda leaf: leaf[chosen], scenes[name])
         register, ids = captions_in(scene, rng, shares, encode, still=bucket.frames == 1)
         latent = np.asarray(rows[name][chosen, : (bucket.frames - 1) // 4 + 1])
-        short, long = prompt_pairs(rng, max(1, bucket.batch_size // 2 * pairs), encode)
+        short, long = prompt_pairs(rng, bucket.batch_size // 2, encode) if pairs else (ids[:0], ids[:0])
         return CaptionedBatch(latent, register, ids, short, long, bucket)
 
     return make
@@ -94,7 +94,7 @@ def captions_in(
     weights = np.array((*shares[:2], 0.0) if still else shares)
     register = rng.choice(len(REGISTERS), len(scene.shots), p=weights / weights.sum())
     if still:
-        scene = scene._replace(shots=np.ones_like(scene.shots))
+        scene = scene._replace(shots=np.ones_like(scene.shots), event=np.zeros_like(scene.event))
     texts = np.empty(len(register), object)
     for number, name in enumerate(REGISTERS):
         here = np.flatnonzero(register == number)

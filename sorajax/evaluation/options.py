@@ -230,12 +230,15 @@ class Captions:
 
 @dataclass(frozen=True)
 class Score:
-    """Says how well a clip and a prompt agree, from 0 to 1."""
+    """Says how well a clip and a prompt agree: the probability, from 0 to 1, that they belong together."""
 
     clip: tyro.conf.Positional[Path]
     """A video or picture."""
     prompt: tyro.conf.Positional[str]
     """What it should show."""
+    model: str = "world"
+    """`world`, the score in the package; or a CLIP model in the hub's layout, its folder or name, which gives the mean
+    cosine of prompt and frames."""
     num: tyro.conf.Suppress[int] = 1
     seed: tyro.conf.Suppress[int] = 0
     json: Path | None = None

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -56,17 +56,19 @@ class VisionConfig:
 
 
 class VisionBlock(nn.Module):
-    config: VisionConfig
+    """A block of either of CLIP's towers; `bias` is added to the attention's scores."""
+
+    config: Any
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b p d"], _):
+    def __call__(self, x: Float[Array, "b p d"], bias: Float[Array, "#b #n p p"] | None):
         config = self.config
         dense = partial(nn.Dense, dtype=config.dtype)
         norm = partial(nn.LayerNorm, config.epsilon, dtype=jnp.float32)
         heads = partial(rearrange, pattern="b p (n k) -> b p n k", n=config.heads)
         h = norm(name="norm_attention")(x).astype(config.dtype)
         q, k, v = (shard(heads(dense(config.width, name=name)(h)), None, None, AXES) for name in "qkv")
-        x = x + dense(config.width, name="out")(rearrange(attend(q, k, v), "b p n k -> b p (n k)"))
+        x = x + dense(config.width, name="out")(rearrange(attend(q, k, v, bias), "b p n k -> b p (n k)"))
         h = norm(name="norm_feed_forward")(x).astype(config.dtype)
         h = shard(ACTIVATIONS[config.activation](dense(config.hidden, name="up")(h)), None, None, AXES)
         return shard(x + dense(config.width, name="down")(h), BATCH), None
@@ -88,7 +90,13 @@ class Vision(nn.Module):
         x = jnp.concatenate([jnp.broadcast_to(token, (len(x), 1, config.width)), x], 1)
         positions = self.param("positions", nn.initializers.normal(0.02), (x.shape[1], config.width))
         x = nn.LayerNorm(config.epsilon, dtype=jnp.float32, name="norm_in")(x + positions.astype(x.dtype))
-        blocks = nn.scan(VisionBlock, variable_axes={"params": 0}, split_rngs={"params": True}, length=config.depth - 1)
+        blocks = nn.scan(
+            VisionBlock,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            in_axes=nn.broadcast,
+            length=config.depth - 1,
+        )
         x, _ = blocks(config, name="blocks")(x.astype(config.dtype), None)
         return x.astype(jnp.float32)
 
