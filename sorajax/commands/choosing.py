@@ -76,7 +76,7 @@ def shown_by(task: Task) -> "Shown":
 
 def best(
     make: Callable[..., Iterator[Video | Film]], count: int, score: Score, request: Request, stores: Any = None
-) -> Iterator[Video]:
+) -> Iterator[Video | Film]:
     """For each clip of a request the best of `count`, by a score of video and prompt; its metadata say so. The seeds
     are the clip's own, and that plus multiples of `APART`. Windows of films are not stored."""
     for prompt, seed in request.clips:

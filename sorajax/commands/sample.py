@@ -8,7 +8,7 @@ one line on stderr, and no file is left half-written.
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -26,6 +26,7 @@ from sorajax.commands.writing import Work, check_finished, check_hosts, joined, 
 from sorajax.devices.distributed import exit_if_one_of_several, print_any_name
 from sorajax.errors import BadRequest, note
 from sorajax.media.image_reader import is_still
+from sorajax.media.video import Film, Video
 from sorajax.pretrained.presets import check_preset
 
 
@@ -81,7 +82,7 @@ def sample(arguments: Arguments) -> None:
     for text in pipeline.plan(request if task.plans_length else replace(request, frames=None, seconds=None)).notes:
         note(text)
     options = read_options(arguments, task, inputs)
-    make = partial(task.run, pipeline, inputs=inputs, options=options)
+    make: Callable[..., Iterator[Video | Film]] = partial(task.run, pipeline, inputs=inputs, options=options)
     if arguments.best_of > 1:
         make = partial(best, make, arguments.best_of, attempt(lambda: open_score(arguments.score)))
     work = Work(request, make, paths, finished, arguments, metadata_of(arguments, task))

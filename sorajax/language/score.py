@@ -86,7 +86,7 @@ class Score:
         return float(jax.nn.sigmoid(self.matrix(self.captioner.latents([clip]), [prompt]))[0, 0])
 
     def matrix(
-        self, latents: Float[Array, "clips t h w c"], prompts: Sequence[str]
+        self, latents: Float[Any, "clips t h w c"], prompts: Sequence[str]
     ) -> Float[np.ndarray, "clips prompts"]:
         """The logits of all pairs. Prompts that are too long are cut."""
         writer = self.captioner.writer

@@ -6,7 +6,7 @@ is None. `prompts.attributes_of` is stricter and reads canonical prompts alone.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sorajax.world.captions import CAMERA, STYLE, VERBS, WORDS
@@ -30,9 +30,8 @@ class Phrase(NamedTuple):
 def _phrases() -> dict[str, Phrase]:
     """Every phrase of the grammar, in lower case."""
     found: dict[str, Phrase] = {}
-    for slot, values in (("colour", COLOURS), ("shape", SHAPES), ("size", SIZES), ("background", BACKGROUNDS)):
-        found |= {text: Phrase(slot, value) for value in values for text in WORDS[value]}
-    for slot, values in (("pace", (PACES[0], PACES[2])), ("relation", RELATIONS[1:])):
+    named: dict[str, Sequence[str]] = {"colour": COLOURS, "shape": SHAPES, "size": SIZES, "background": BACKGROUNDS}
+    for slot, values in (named | {"pace": (PACES[0], PACES[2]), "relation": RELATIONS[1:]}).items():
         found |= {text: Phrase(slot, value) for value in values for text in WORDS[value]}
     for name, event in (("hides", EVENTS[2]), ("hiding", EVENTS[2]), ("collides", EVENTS[1]), ("collide", EVENTS[1])):
         found |= {text: Phrase("event", event) for text in WORDS[name]}

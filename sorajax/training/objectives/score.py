@@ -41,7 +41,8 @@ class ScoreStage(Stage):
         """Those of all pairs of a clip and a caption."""
         read: Any = partial(Words(self.captioner).apply, {"params": self.words})
         memories = read(latent, method="read_clip"), read(ids, ids > 0, method="read_prompt")
-        return Towers(self.config).apply({"params": params}, *jax.lax.stop_gradient(memories))
+        towers: Any = partial(Towers(self.config).apply, {"params": params})
+        return towers(*jax.lax.stop_gradient(memories))
 
     def loss(self, params: Any, batch: CaptionedBatch, key: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
         size_key, noise_key = jax.random.split(key)
