@@ -48,7 +48,7 @@ config = FlowTraining(
     loop=LoopConfig(
         steps=3000,
         save_every=500,
-        validate_every=0,
+        preview_every=0,
         optimizer=OptimizerConfig(name="muon", learning_rate=3e-3, schedule="linear", decay=0.6, warmup=50, ema=0.998),
     ),
     storage="float16",

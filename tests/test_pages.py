@@ -36,6 +36,7 @@ PARSED = {
     "sorajax.evaluate": "makes or reads hundreds of clips",
     "sorajax.convert": "needs real weights",
     "sorajax.caption": "needs a trained captioner: tests/commands does",
+    "--expand": "needs a trained expander or a chat server: tests/commands does",
     "sorajax.verify": "needs a signed file: tests/safety does",
     "sorajax.encode": "prepares and encodes films for minutes: tests/data/videos and the notebooks do",
     "--model Wan": "needs real weights",
