@@ -4,8 +4,9 @@
     python -m sorajax.verify clip.mp4 --json
     python -m sorajax.verify clip.mp4 --trust anchors.pem      PEM certificates of signers that you trust
 
-Exit codes: 0 the file is as it was signed (a self-made certificate counts), 1 no mark was found, 2 the file was changed
-after signing, or an option is wrong, 3 the file cannot be read.
+Exit codes: 0 the file is as it was signed (a self-made certificate counts), or its manifest is gone and its watermark
+is read, 1 no mark was found, 2 the file was changed after signing, or an option is wrong, 3 the file cannot be read.
+The key of the watermark is `watermark_key` in `policy.toml`.
 """
 
 import json
@@ -16,9 +17,9 @@ from pathlib import Path
 import tyro
 
 from sorajax.commands.failures import complain
-from sorajax.errors import one_line
+from sorajax.errors import BadRequest, one_line
 
-UNREADABLE = 3
+WRONG, UNREADABLE = 2, 3
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def verify(options: VerifyOptions) -> int:
     """Prints the report on a file, and returns the exit code."""
     from sorajax.safety import detector, provenance
+    from sorajax.safety.policy import read_policy
 
     try:
         if not provenance.available():
@@ -50,6 +52,9 @@ def verify(options: VerifyOptions) -> int:
         anchors = options.trust.expanduser().read_bytes() if options.trust else b""
     except OSError as error:
         return complain(f"--trust {options.trust} cannot be read ({one_line(error)}): name a PEM file", UNREADABLE)
-    report = detector.inspect(options.file, anchors)
+    try:
+        report = detector.inspect(options.file, anchors, read_policy().watermark_key)
+    except BadRequest as error:
+        return complain(error, WRONG)
     print(json.dumps(report.as_json(), indent=2) if options.json else "\n".join(report.words))
-    return int(report.state)
+    return report.state.exit_code

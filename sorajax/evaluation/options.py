@@ -179,10 +179,17 @@ class Caching:
 
 @dataclass(frozen=True)
 class Safety:
-    """Measures the prompt filter on a list of lines and on captions of the world, and the time of each part."""
+    """Measures the prompt filter on a list of lines and on captions of the world, the watermark on clips of the world
+    and on films, and the time of each part."""
 
+    part: tuple[Literal["filters", "watermark", "alarms"], ...] = ("filters", "watermark", "alarms")
+    """What is measured: the filters, how often the watermark is read, and how often where none is."""
     num: int = 10_000
-    """Captions of the world."""
+    """Captions of the world, and clips without a watermark."""
+    clips: int = 100
+    """Clips of the world of each size that are marked and changed; of the largest size a third as many."""
+    films: Path | None = None
+    """A folder of films, whose windows are marked and changed, too."""
     list: Path = Path("tests/safety/prompts.tsv")
     """Lines of LANGUAGE, CATEGORY (or ok) and TEXT, between tabs; that of a checkout by default."""
     seed: int = 0
@@ -196,7 +203,12 @@ class Safety:
 
     @property
     def tables(self) -> tuple[str, ...]:
-        return ("safety-languages", "safety-categories", "safety-times")
+        names = {
+            "filters": ("safety-languages", "safety-categories", "safety-times"),
+            "watermark": ("safety-watermark", "safety-marks"),
+            "alarms": ("safety-alarms",),
+        }
+        return tuple(name for part in self.part for name in names[part])
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How often the filters err, and how long they and the signature take."""
+"""How often the filters and the watermark err, and how long they and the signature take."""
 
 import tempfile
 import time
@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from sorajax.errors import BadRequest
-from sorajax.evaluation.markdown import Measured, table
+from sorajax.evaluation import watermark
+from sorajax.evaluation.markdown import NO_WEIGHTS, Measured, table
 from sorajax.evaluation.options import Safety
 from sorajax.media.video import Video
 from sorajax.safety import provenance
@@ -26,7 +27,17 @@ CLIP = (17, 64, 64, 3)
 
 
 def measure(options: Safety) -> Measured:
-    """Reads the list, filters it and captions of the world, times the parts, and prints the tables."""
+    """Measures what is asked for, and prints the tables."""
+    parts = [PARTS[name](options) for name in dict.fromkeys(options.part)]
+    figures = {name: value for part in parts for name, value in part.figures.items()}
+    tables = {name: text for part in parts for name, text in part.tables.items()}
+    print(*tables.values(), sep="\n")
+    weights = next((part.weights for part in parts if part.weights != NO_WEIGHTS), NO_WEIGHTS)
+    return Measured(figures, tables, "; ".join(part.settings for part in parts), weights)
+
+
+def filters(options: Safety) -> Measured:
+    """Reads the list, filters it and captions of the world, and times the parts."""
     lines = read_lines(options.list)
     captions = corpus(np.random.default_rng(options.seed), options.num)
     alarms = sum(category_of(text) is not None for text in captions)
@@ -51,10 +62,16 @@ def measure(options: Safety) -> Measured:
             ],
         ),
     }
-    print(*tables.values(), sep="\n")
     figures: dict[str, Any] = {"languages": by_language, "categories": by_category, "milliseconds": milliseconds}
     figures["world"] = [alarms, len(captions)]
     return Measured(figures, tables, f"{len(lines)} lines, {len(captions)} captions, seed {options.seed}")
+
+
+PARTS: dict[str, Callable[[Safety], Measured]] = {
+    "filters": filters,
+    "watermark": watermark.measure,
+    "alarms": watermark.measure_alarms,
+}
 
 
 def read_lines(path: Path) -> list[Line]:

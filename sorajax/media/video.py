@@ -30,10 +30,11 @@ class Finishing(Protocol):
     """What is done to each file of a video; `safety.finishing` marks, checks and signs it.
 
     frames: takes the frames part by part and returns those to encode. file: changes the encoded file before it is
-    renamed; the suffix is that of its name. What either raises is raised by `save`, which then leaves no file.
+    renamed; the suffix is that of its name. metadata: what `described` returns. What either raises is raised by `save`,
+    which then leaves no file.
     """
 
-    def frames(self, parts: Iterator[Frames], fps: float) -> Iterator[Frames]: ...
+    def frames(self, parts: Iterator[Frames], fps: float, metadata: Mapping[str, Any]) -> Iterator[Frames]: ...
 
     def file(self, path: Path, suffix: str, metadata: Mapping[str, Any]) -> None: ...
 
@@ -241,7 +242,7 @@ class Finished:
         return self.video.described()
 
     def pictures(self) -> Iterator[Frames]:
-        return self.finishing.frames(self.video.pictures(), self.video.fps)
+        return self.finishing.frames(self.video.pictures(), self.video.fps, self.video.described())
 
 
 def as_file(path: Path) -> Path:

@@ -1,12 +1,12 @@
 """The detector: whether a file is as it was signed, in words that a person understands.
 
-A manifest shows any later change of its file. Where there is none, nothing is known: it may have been removed, or the
-file was never signed. `State` says which of the two it is; its value is the exit code of `sorajax.verify`.
+A manifest shows any later change of its file. Where there is none, it may have been removed, or the file was never
+signed: then the watermark is read from the frames. `State` says which it is.
 """
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -15,7 +15,8 @@ from typing import Any, Literal
 from sorajax.errors import Note, one_line
 from sorajax.media.formats import FILMS
 from sorajax.media.video import Video
-from sorajax.safety.provenance import COMPOSED, GENERATION, MADE, read_manifest
+from sorajax.safety import watermark
+from sorajax.safety.provenance import BINDING, COMPOSED, GENERATION, MADE, read_manifest
 
 SECONDS = 10.0
 """The part of a film that is decoded."""
@@ -30,6 +31,12 @@ class State(IntEnum):
     UNMARKED = 1
     TAMPERED = 2
     UNREADABLE = 3
+    WATERMARKED = 4
+
+    @property
+    def exit_code(self) -> int:
+        """Of `sorajax.verify`: 0 where the file is sound, or has no manifest and its watermark is read."""
+        return 0 if self is State.WATERMARKED else int(self)
 
 
 CHANGES: tuple[tuple[tuple[str, ...], str], ...] = (
@@ -53,7 +60,8 @@ class Report:
     """What is known of a file.
 
     manifest: trusted, valid, invalid or not_present. changed: what was changed, in words. Others are as the manifest
-    states, "" where it does not. ingredients: titles of given files. words: the result in whole sentences.
+    states, "" where it does not. ingredients: titles of given files. watermark: identifiers, in hexadecimal, as the
+    manifest states or, where there is none, as they are read. words: the result in whole sentences.
     """
 
     state: State
@@ -64,6 +72,7 @@ class Report:
     model: str = ""
     made: str = ""
     ingredients: tuple[str, ...] = ()
+    watermark: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
@@ -71,8 +80,8 @@ class Report:
         return {**asdict(self), "state": self.state.name.lower()}
 
 
-def inspect(path: Path, anchors: bytes = b"") -> Report:
-    """The report on a file. anchors: PEM certificates that are trusted."""
+def inspect(path: Path, anchors: bytes = b"", key: str = watermark.KEY) -> Report:
+    """The report on a file. anchors: PEM certificates that are trusted. key: the watermark's."""
     path = path.expanduser()
     if not path.is_file():
         return Report(State.UNREADABLE, words=(f"{path} is no file.",))
@@ -83,14 +92,23 @@ def inspect(path: Path, anchors: bytes = b"") -> Report:
     if store is not None:
         return on_manifest(store)
     try:
-        decode(path)
+        video = decode(path)
     except (OSError, ValueError) as error:
         return Report(State.UNREADABLE, words=(f"The file cannot be read ({one_line(error)}).",))
     if broken and has_remains(path):
         changed = ("the manifest is damaged",)
         return Report(State.TAMPERED, "invalid", changed, words=(f"The manifest cannot be read ({broken}).",))
-    words = "No mark was found: the file was never signed, or its manifest was removed."
+    if found := tuple(f"{one:08x}" for one in watermark.read(video.frames, key)):
+        return Report(State.WATERMARKED, watermark=found, words=(*on_watermark(found),))
+    words = "No mark was found: the file was never signed, or its manifest was removed, and no watermark is read."
     return Report(State.UNMARKED, words=(words,))
+
+
+def on_watermark(found: Sequence[str]) -> Iterator[str]:
+    """What a watermark says, in sentences."""
+    yield "The file has no manifest, but a watermark is read: an algorithm made it, or parts of it, with sorajax."
+    yield f"The identifier of the watermark is {' and '.join(found)}."
+    yield "It does not show whether the file was changed since."
 
 
 def decode(path: Path) -> Video:
@@ -119,6 +137,7 @@ def on_manifest(store: Mapping[str, Any]) -> Report:
     actions: list[dict[str, Any]] = next((data.get("actions", []) for data in done), [])
     program = " ".join(str(active.get("claim_generator_info", [{}])[0].get(name, "")) for name in ("name", "version"))
     signature = active.get("signature_info", {})
+    blocks = assertions.get(BINDING, {}).get("blocks", [])
     known = {
         "manifest": manifest,
         "issuer": str(signature.get("issuer", "")),
@@ -126,6 +145,7 @@ def on_manifest(store: Mapping[str, Any]) -> Report:
         "model": str(generation.get("model", "")),
         "made": str(signature.get("time") or next((one["when"] for one in actions if "when" in one), "")),
         "ingredients": tuple(str(one.get("title", "")) for one in active.get("ingredients", [])),
+        "watermark": tuple(str(one.get("value", "")) for one in blocks),
     }
     if manifest == "invalid":
         changed = tuple(dict.fromkeys(meaning(code) for code in failures)) or ("the manifest is not valid",)

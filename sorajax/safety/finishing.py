@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sorajax.media.video import Frames, Video
-from sorajax.safety import frames, prompts, provenance
+from sorajax.safety import frames, prompts, provenance, watermark
 from sorajax.safety.certificates import credentials
 from sorajax.safety.policy import Policy, refuse
 from sorajax.safety.prompts import ask_moderator, category_of
@@ -56,14 +56,28 @@ class Safety:
                 )
             yield part
 
-    def frames(self, parts: Iterator[Frames], fps: float) -> Iterator[Frames]:
-        """The frames as they are encoded. Raises Refused for frames that the filter refuses."""
-        yield from self.check_frames(parts, fps, "the video")
+    def frames(self, parts: Iterator[Frames], fps: float, metadata: Mapping[str, Any]) -> Iterator[Frames]:
+        """The frames as they are encoded, with the watermark. Raises Refused for frames that the filter refuses."""
+        identifier = self.identifier(metadata)
+        for part in self.check_frames(parts, fps, "the video"):
+            yield part if identifier is None else watermark.embed(part, identifier, self.policy.watermark_key)
+
+    def identifier(self, metadata: Mapping[str, Any]) -> int | None:
+        """The watermark's identifier of a clip, from its metadata; None where it is not marked."""
+        is_marked = self.policy.watermark and watermark.fits(metadata["height"], metadata["width"])
+        return watermark.identifier_of(metadata) if is_marked else None
 
     def file(self, path: Path, suffix: str, metadata: Mapping[str, Any]) -> None:
         """Signs an encoded file, in place. Raises BadRequest if that fails."""
         if self.policy.provenance and provenance.available():
             signer = credentials(self.policy.certificate, self.policy.key)
             provenance.sign(
-                path, suffix, metadata, signer, self.task, self.ingredients, timestamps=self.policy.timestamps
+                path,
+                suffix,
+                metadata,
+                signer,
+                self.task,
+                self.ingredients,
+                timestamps=self.policy.timestamps,
+                identifier=self.identifier(metadata),
             )

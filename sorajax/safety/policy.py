@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from sorajax.errors import BadRequest, Refused, note
 from sorajax.safety.certificates import config_folder
+from sorajax.safety.watermark import KEY
 
 FILE = "policy.toml"
 LOG = "refusals.jsonl"
@@ -34,6 +35,7 @@ class Policy:
     provenance: files carry a signed C2PA manifest. certificate, key: PEM files of the operator's own certificate chain
     and private key (ES256); both or neither, then they are made on first use. timestamps: address of a time-stamp
     authority (RFC 3161), none by default: each signature asks it over the network.
+    watermark: frames carry an identifier. watermark_key: who does not know it cannot read or write the identifier.
     prompts: the prompt filter. moderator: address of an OpenAI-compatible server whose /moderations is asked, too.
     frames: the frame filter, of given files and of outputs. threshold: score from 0 to 1 at which a frame is refused.
     classifier: your own, as a function from uint8 frames [t, h, w, 3] to a score each, or "MODULE:FUNCTION".
@@ -44,6 +46,8 @@ class Policy:
     certificate: str = ""
     key: str = ""
     timestamps: str = ""
+    watermark: bool = True
+    watermark_key: str = KEY
     prompts: bool = True
     moderator: str = ""
     moderator_model: str = "omni-moderation-latest"

@@ -21,6 +21,7 @@ from sorajax import __version__
 from sorajax.errors import BadRequest, note
 from sorajax.files import fetched
 from sorajax.safety.certificates import Credentials
+from sorajax.safety.watermark import ALGORITHM
 
 KINDS = {
     ".mp4": "video/mp4",
@@ -44,6 +45,8 @@ SETTINGS: dict[str, Any] = {
 }
 GENERATION = "org.sorajax.generation"
 """Label of the assertion with the settings."""
+BINDING = "c2pa.soft-binding"
+"""Label of the assertion with the watermark's identifier."""
 PRIVATE = ("prompt", "prompts", "negative", "shots", "scenes", "storyboard")
 """Settings that are not repeated in the manifest."""
 
@@ -82,8 +85,10 @@ def sign(
     ingredients: Sequence[Ingredient] = (),
     timestamps: str = "",
     title: str | None = None,
+    identifier: int | None = None,
 ) -> None:
     """Adds a signed manifest to a file, in place. settings: the clip's metadata. timestamps: a time-stamp authority.
+    identifier: the watermark's.
 
     Raises BadRequest if the credentials or the authority do not sign.
     """
@@ -94,7 +99,7 @@ def sign(
     try:
         with ExitStack() as stack:
             context = stack.enter_context(c2pa.Context.from_dict(SETTINGS))
-            definition = manifest(settings, task, ingredients, title or f"clip{suffix}", kind)
+            definition = manifest(settings, task, ingredients, title or f"clip{suffix}", kind, identifier)
             builder = stack.enter_context(c2pa.Builder(definition, context))
             for number, ingredient in enumerate(ingredients):
                 add_ingredient(builder, ingredient, number)
@@ -115,18 +120,29 @@ def one_word(error: Exception) -> str:
 
 
 def manifest(
-    settings: Mapping[str, Any], task: str, ingredients: Sequence[Ingredient], title: str, kind: str
+    settings: Mapping[str, Any],
+    task: str,
+    ingredients: Sequence[Ingredient],
+    title: str,
+    kind: str,
+    identifier: int | None = None,
 ) -> dict[str, Any]:
     """The definition of a manifest, as c2pa-python reads it."""
     agent = {"name": "sorajax", "version": __version__}
     values = {name: value for name, value in settings.items() if name not in PRIVATE}
+    done, bindings = actions(task, ingredients, agent), []
+    if identifier is not None:
+        done.append({"action": "c2pa.watermarked.bound", "softwareAgent": agent})
+        block = {"scope": {}, "value": f"{identifier:08x}"}
+        bindings.append({"label": BINDING, "data": {"alg": ALGORITHM, "blocks": [block]}})
     return {
         "claim_generator_info": [agent],
         "title": title,
         "format": kind,
         "assertions": [
-            {"label": "c2pa.actions.v2", "data": {"actions": actions(task, ingredients, agent)}},
+            {"label": "c2pa.actions.v2", "data": {"actions": done}},
             {"label": GENERATION, "data": {**values, "task": task}},
+            *bindings,
         ],
     }
 

@@ -1,6 +1,6 @@
 """Where an uploaded file came from. It is read in a process of its own, with limits of memory and time.
 
-python -m sorajax.server.provenance FILE LIMITS
+python -m sorajax.server.provenance FILE LIMITS < KEY
 """
 
 import json
@@ -40,22 +40,23 @@ async def check(request: Request) -> Response:
         if len(content) > service.limits.bytes:
             raise invalid(f"the file has more than {service.limits.bytes} bytes: give a smaller one", "file")
         try:
-            return answer(inspected(content, service.limits))
+            return answer(inspected(content, service.limits, service.policy.watermark_key))
         except BadRequest as error:
             raise invalid(str(error), "file", "invalid_file") from error
 
     return JSONResponse(await as_owner(request, work))
 
 
-def inspected(content: bytes, limits: Limits) -> dict[str, Any]:
-    """The detector's report on a file. Raises BadRequest for one that cannot be read within the limits."""
+def inspected(content: bytes, limits: Limits, key: str) -> dict[str, Any]:
+    """The detector's report on a file. key: the watermark's. Raises BadRequest where the limits do not suffice."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"file{suffix_of(content[:16])}"
         path.write_bytes(content)
         command = [sys.executable, "-m", "sorajax.server.provenance", str(path), json.dumps(limits.processor_seconds)]
         command += [json.dumps(limits.memory)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=limits.processor_seconds + GRACE)
+            seconds = limits.processor_seconds + GRACE
+            done = subprocess.run(command, input=key, capture_output=True, text=True, timeout=seconds)
             found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         except (subprocess.TimeoutExpired, IndexError, ValueError) as error:
             raise BadRequest("the file takes too much memory or time to read, or is damaged") from error
@@ -65,7 +66,7 @@ def inspected(content: bytes, limits: Limits) -> dict[str, Any]:
 
 
 def answer(report: dict[str, Any]) -> dict[str, Any]:
-    """A report as the API shows it."""
+    """A report as the API shows it. The published client knows no watermark but another's, so that it is a field."""
     c2pa = {
         "type": "c2pa",
         "outcome": "detected" if report["state"] == "sound" else "not_detected",
@@ -74,7 +75,7 @@ def answer(report: dict[str, Any]) -> dict[str, Any]:
         "model": report["model"] or None,
         "generated_at": as_utc(report["made"]),
     }
-    more = {"state": report["state"], "changed": report["changed"], "summary": " ".join(report["words"])}
+    more = {name: report[name] for name in ("state", "changed", "watermark")} | {"summary": " ".join(report["words"])}
     return {"object": "content_provenance_check", "created_at": int(time.time()), "results": [c2pa], **more}
 
 
@@ -91,7 +92,7 @@ def main(path: str, processor_seconds: str, memory: str) -> None:
     limit_process(int(memory), int(processor_seconds))
     from sorajax.safety.detector import inspect
 
-    print(json.dumps(inspect(Path(path)).as_json()))
+    print(json.dumps(inspect(Path(path), key=sys.stdin.read()).as_json()))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from sorajax.media.video import Video
 from sorajax.safety.certificates import make_credentials
 from sorajax.safety.detector import State, inspect
 from sorajax.safety.finishing import Safety
-from sorajax.safety.provenance import Ingredient, sign
+from sorajax.safety.policy import Policy
+from sorajax.safety.provenance import Ingredient, read_manifest, sign
 
 SUFFIXES = (".mp4", ".gif", ".webp", ".png")
 
@@ -69,7 +70,8 @@ def manifest_moved(path, out, rng):
     frames = video.frames.copy()
     frames[:, rng.randrange(60) :] = rng.randrange(256)
     other = replace(video, frames=frames)
-    plain = other.save(path.with_name(f"other{path.suffix}"), overwrite=True).read_bytes()
+    unsigned = replace(other, finishing=Safety(Policy(provenance=False)))
+    plain = unsigned.save(path.with_name(f"other{path.suffix}"), overwrite=True).read_bytes()
     theirs = replace(other, finishing=Safety()).save(out, overwrite=True).read_bytes()
     ours, length = path.read_bytes(), len(theirs) - len(plain)
     start = next(place for place, (a, b) in enumerate(zip(plain, theirs, strict=False)) if a != b)
@@ -134,7 +136,7 @@ def test_a_hundred_changed_files_are_told_apart_from_sound_ones(video, tmp_path)
             assert inspect(path).state is State.SOUND
             found.append((kind.__name__, suffix, change(kind, one, tmp_path, suffix, number).state))
     assert not [row for row in found if row[2] is State.SOUND]
-    allowed = {"truncated": {State.TAMPERED, State.UNREADABLE}, "made_again": {State.UNMARKED}}
+    allowed = {"truncated": {State.TAMPERED, State.UNREADABLE}, "made_again": {State.UNMARKED, State.WATERMARKED}}
     others = {State.TAMPERED, State.UNREADABLE}  # a flipped bit may hit the file's structure
     assert not [row for row in found if row[2] not in allowed.get(row[0], others)]
 
@@ -145,6 +147,31 @@ def test_unmarked_and_unreadable_files(moving, tmp_path):
     (tmp_path / "junk.mp4").write_bytes(bytes(range(256)) * 20)
     assert inspect(tmp_path / "junk.mp4").state is State.UNREADABLE
     assert inspect(tmp_path / "gone.mp4").state is State.UNREADABLE
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_watermark_outlives_the_manifest(video, tmp_path, capsys, suffix):
+    path, again = video.save(tmp_path / f"clip{suffix}"), tmp_path / f"again{suffix}"
+    stated = inspect(path).watermark
+    Video.load(path).save(again)
+    assert read_manifest(again) is None
+    report = inspect(again)
+    assert (report.state, report.manifest, report.watermark) == (State.WATERMARKED, "not_present", stated)
+    assert main([str(again)]) == 0
+    out = capsys.readouterr().out
+    assert "watermark" in out
+    assert stated[0] in out
+    assert inspect(again, key="another").state is State.UNMARKED
+
+
+def test_the_key_of_the_policy_is_used(video, settings, tmp_path):
+    mine = replace(video, finishing=Safety(Policy(provenance=False, watermark_key="mine")))
+    path = mine.save(tmp_path / "clip.mp4")
+    assert main([str(path)]) == 1
+    (settings / "policy.toml").write_text('watermark_key = "mine"\n')
+    assert main([str(path)]) == 0
+    (settings / "policy.toml").write_text("watermark_key = 3\n")
+    assert main([str(path)]) == 2
 
 
 def test_given_clips_are_named(video, tmp_path):

@@ -4,6 +4,7 @@ import time
 from dataclasses import replace
 from statistics import median
 
+import numpy as np
 import pytest
 
 from sorajax.errors import BadRequest, Note
@@ -12,7 +13,8 @@ from sorajax.safety import provenance
 from sorajax.safety.certificates import credentials, make_credentials
 from sorajax.safety.finishing import Safety
 from sorajax.safety.policy import Policy
-from sorajax.safety.provenance import GENERATION, MADE, Ingredient, read_manifest, sign
+from sorajax.safety.provenance import BINDING, GENERATION, MADE, Ingredient, read_manifest, sign
+from sorajax.safety.watermark import ALGORITHM, identifier_of, read
 
 SUFFIXES = (".mp4", ".gif", ".webp", ".png")
 
@@ -30,8 +32,9 @@ def test_a_file_says_what_made_it(video, tmp_path, suffix, frames):
     path = replace(video, frames=video.frames[:frames]).save(tmp_path / f"clip{suffix}")
     store, _, assertions = active(path)
     assert store["validation_state"] == "Valid"
-    (action,) = assertions["c2pa.actions.v2"]["actions"]
+    action, marked = assertions["c2pa.actions.v2"]["actions"]
     assert (action["action"], action["digitalSourceType"]) == ("c2pa.created", MADE)
+    assert marked["action"] == "c2pa.watermarked.bound"
     assert action["when"][:2] == "20"
     made = assertions[GENERATION]
     assert (made["model"], made["seed"], made["frames"], made["task"]) == ("world", 3, frames, "text")
@@ -55,7 +58,7 @@ def test_given_clips_are_ingredients_and_keep_their_manifests(video, tmp_path):
     assert found["ingredients"][0]["active_manifest"] in store["manifests"]
     assert "active_manifest" not in found["ingredients"][1]
     kinds = [one["action"] for one in assertions["c2pa.actions.v2"]["actions"]]
-    assert kinds == ["c2pa.opened", "c2pa.placed", "c2pa.edited"]
+    assert kinds == ["c2pa.opened", "c2pa.placed", "c2pa.edited", "c2pa.watermarked.bound"]
 
 
 def test_a_picture_leads_to_a_new_clip(video, tmp_path):
@@ -64,7 +67,7 @@ def test_a_picture_leads_to_a_new_clip(video, tmp_path):
     path = replace(video, finishing=Safety().made_from("image", given)).save(tmp_path / "clip.gif")
     _, found, assertions = active(path)
     assert [one["relationship"] for one in found["ingredients"]] == ["inputTo", "inputTo"]
-    (action,) = assertions["c2pa.actions.v2"]["actions"]
+    action = assertions["c2pa.actions.v2"]["actions"][0]
     assert action["action"] == "c2pa.created"
     assert len(action["parameters"]["ingredients"]) == 2
 
@@ -75,6 +78,23 @@ def test_films_grids_and_copies_are_signed_too(video, tmp_path):
         if one is film:
             one = Film(iter([video.frames]), 17, 64, 64, 8.0, {}, Safety())
         assert read_manifest(one.save(tmp_path / f"{number}.mp4"))["validation_state"] == "Valid"
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_the_manifest_names_the_watermark(video, tmp_path, suffix):
+    path = video.save(tmp_path / f"clip{suffix}")
+    binding = active(path)[2][BINDING]
+    assert binding["alg"] == ALGORITHM
+    assert [block["value"] for block in binding["blocks"]] == [f"{identifier_of(video.described()):08x}"]
+    assert read(Video.load(path).frames)[:1] == (identifier_of(video.described()),)
+
+
+def test_small_files_have_no_watermark(video, tmp_path):
+    path = replace(video, frames=video.frames[:, :32, :32]).save(tmp_path / "clip.png")
+    assert BINDING not in active(path)[2]
+    path = replace(video, finishing=Safety(Policy(watermark=False))).save(tmp_path / "plain.png")
+    assert BINDING not in active(path)[2]
+    assert np.array_equal(Video.load(path).frames, video.frames)
 
 
 def test_the_policy_switches_it_off(video, tmp_path):

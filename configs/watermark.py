@@ -1,0 +1,27 @@
+"""The watermark's signal and reader.
+
+    python -m sorajax.train configs/watermark.py --data.pictures FOLDER
+
+Hardware: 1 CPU core, which other programs shared.
+Time: 46 minutes, most of which other programs took.
+Result: what is read correlates with what was written by 0.45 after 450 steps, 0.32 after 13.
+"""
+
+from sorajax.data.buckets import Bucket
+from sorajax.data.covers import CoverData
+from sorajax.training.experiments.watermark import WatermarkTraining
+from sorajax.training.loop import LoopConfig
+from sorajax.training.optimizer import OptimizerConfig
+
+config = WatermarkTraining(
+    data=CoverData(
+        world=0.4,
+        buckets=(Bucket(9, 256, 256, batch_size=4), Bucket(9, 96, 96, batch_size=12)),
+    ),
+    loop=LoopConfig(
+        steps=2_000,
+        optimizer=OptimizerConfig(name="muon", learning_rate=2e-3, warmup=30, weight_decay=0.0, ema=0.99),
+        save_every=200,
+        preview_every=0,
+    ),
+)
