@@ -20,9 +20,12 @@ from sorajax.devices.sharding import path_name
 from sorajax.errors import one_line
 from sorajax.files import write_atomically
 from sorajax.models.conditioning import CONDITIONING, Conditioning
+from sorajax.models.packed import pack, unpack
 
 Config = TypeVar("Config")
 Storage = Literal["float32", "bfloat16", "float16"]
+SmallStorage = Literal["float32", "bfloat16", "float16", "int8"]
+"""Of small models that are read whole, see `models.packed`."""
 STORAGE = {"float32": np.dtype(np.float32), "float16": np.dtype(np.float16), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
@@ -71,18 +74,24 @@ def export_model(
     params: Any,
     config: Any,
     tokenizer: str | None = None,
-    storage: Storage = "float32",
+    storage: SmallStorage = "float32",
     shard_mib: float = 0.0,
 ) -> Path:
     """Writes params (a nested dict of float arrays), config (a dataclass) and tokenizer (JSON text) as a model folder.
 
     Each file is written atomically, the weights last. `storage` is the dtype of the weights on disk, `shard_mib` the
-    size of the largest weights file in MiB; 0 writes a single file. Raises ValueError where one tensor is larger.
+    size of the largest weights file in MiB; 0 writes a single file. Raises ValueError where one tensor is larger, and
+    for several files of int8.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(params))
-    flat = {path_name(path): np.ascontiguousarray(np.asarray(leaf).astype(STORAGE[storage])) for path, leaf in leaves}
+    dtype = np.float32 if storage == "int8" else STORAGE[storage]
+    flat = {path_name(path): np.ascontiguousarray(np.asarray(leaf).astype(dtype)) for path, leaf in leaves}
+    if storage == "int8":
+        if shard_mib:
+            raise ValueError("int8 weights are one file: leave out --shard-mib, or use --storage bfloat16")
+        flat = pack(flat)
     if tokenizer is not None:
         write_atomically(directory / TOKENIZER, lambda path: path.write_text(tokenizer, encoding="utf-8"))
     text = json.dumps({"kind": type(config).__name__, "config": to_json(config)}, indent=2)
@@ -227,7 +236,7 @@ def load_weights(folder: Path) -> dict[str, Any]:
         except (SafetensorError, OSError) as error:
             message = f"{path} is damaged or cut short ({one_line(error)}): export or download it again"
             raise ValueError(message) from error
-        for key, value in flat.items():
+        for key, value in unpack(flat).items():
             *parents, leaf = key.split("/")
             node = nested
             for parent in parents:

@@ -14,7 +14,7 @@ from sorajax.data.latents import signature, write_latents
 from sorajax.data.loader import batches
 from sorajax.data.worlds import WorldData, clips, scene_maker
 from sorajax.language.network import WordsConfig
-from sorajax.models.folder import TOKENIZER, WORLD, Storage
+from sorajax.models.folder import TOKENIZER, WORLD, SmallStorage
 from sorajax.models.text import Tokenizer
 from sorajax.training.autoencoder import encoder, load_vae
 from sorajax.training.loop import LoopConfig
@@ -44,7 +44,7 @@ class CaptionerTraining:
     validation: int = 2
     """Batches of held-out clips that `loop.validate_every` measures."""
     loop: LoopConfig = LoopConfig()
-    storage: Storage = "float16"
+    storage: SmallStorage = "int8"
     """Type of the exported weights."""
 
     def build(self, directory: Path) -> tuple[CaptionerStage, grain.IterDataset]:

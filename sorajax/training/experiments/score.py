@@ -11,7 +11,7 @@ from sorajax.data.latents import signature
 from sorajax.data.loader import batches
 from sorajax.language.captioner import open_writer
 from sorajax.language.score import ScoreConfig
-from sorajax.models.folder import WORLD, Storage
+from sorajax.models.folder import WORLD, SmallStorage
 from sorajax.training.autoencoder import load_vae
 from sorajax.training.loop import LoopConfig
 from sorajax.training.objectives.score import ScoreStage
@@ -33,7 +33,7 @@ class ScoreTraining:
     seed: int = 0
     """Seed of the captions."""
     loop: LoopConfig = LoopConfig()
-    storage: Storage = "float16"
+    storage: SmallStorage = "int8"
     """Type of the exported weights."""
 
     def build(self, directory: Path) -> tuple[ScoreStage, grain.IterDataset]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from sorajax.data.captioned import CaptionedBatch
 from sorajax.language.network import REGISTERS, Words, WordsConfig, init_words, words_loss
-from sorajax.models.folder import Storage, export_model, load_model
+from sorajax.models.folder import SmallStorage, export_model, load_model
 from sorajax.training.step import Stage
 
 
@@ -39,7 +39,7 @@ class CaptionerStage(Stage):
     config: WordsConfig = flax.struct.field(pytree_node=False)
     objective: CaptionerObjective = flax.struct.field(pytree_node=False, default=CaptionerObjective())
     tokenizer: str = flax.struct.field(pytree_node=False, default="")
-    storage: Storage = flax.struct.field(pytree_node=False, default="float16")
+    storage: SmallStorage = flax.struct.field(pytree_node=False, default="int8")
 
     def init(self, key: jax.Array) -> Any:
         return init_words(self.config, key)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from sorajax.data.captioned import CaptionedBatch
 from sorajax.language.network import Memory, Words, WordsConfig
 from sorajax.language.score import ScoreConfig, Towers
-from sorajax.models.folder import Storage, export_model, load_model
+from sorajax.models.folder import SmallStorage, export_model, load_model
 from sorajax.training.step import Stage
 
 
@@ -30,7 +30,7 @@ class ScoreStage(Stage):
     config: ScoreConfig = flax.struct.field(pytree_node=False)
     noise: float = flax.struct.field(pytree_node=False, default=0.15)
     """Largest standard deviation of the noise on latents, as in `objectives.captioner`."""
-    storage: Storage = flax.struct.field(pytree_node=False, default="float16")
+    storage: SmallStorage = flax.struct.field(pytree_node=False, default="int8")
 
     def init(self, key: jax.Array) -> Any:
         width = self.captioner.width
