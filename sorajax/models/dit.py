@@ -14,6 +14,8 @@ embedding of its own (AnyFlow, arXiv 2605.13724):
 
     e = (1 - gate) * mlp(sinusoid(1000 * time)) + gate * mlp_until(sinusoid(1000 * until))
 
+Where frames have actions, each adds an embedding to its frame's `e`, zero before training.
+
 Peebles & Xie 2023 (adaLN-zero) with the shared modulation of PixArt-alpha (Chen et al. 2023, section 2.3);
 weight-compatible, by config, with the Wan 2.1 / 2.2 transformers (Wan team 2025, section 4.2). Parameters are float32;
 norms, modulation, rope and time features run in float32, matrix products in `dtype`.
@@ -31,7 +33,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from einops import rearrange
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from sorajax.devices.sharding import shard
 from sorajax.models.attention import attend
@@ -82,6 +84,8 @@ class DiTConfig:
     """Of a flow map with an embedding of `until`: that embedding's share, 0.25 in AnyFlow."""
     until_interval: bool = False
     """That embedding is of `time - until`, not of `until`."""
+    actions: int = 0
+    """Number of actions of which each latent frame has one; 0: the transformer reads no actions."""
 
     def __post_init__(self):
         if self.width % self.heads or (self.width // self.heads) % 2:
@@ -311,6 +315,7 @@ class DiT(nn.Module):
         positions: Float[Array, " t"] | None = None,
         image: Float[Array, "b i e"] | None = None,
         until: Float[Array, "b t"] | None = None,
+        actions: Int[Array, "b t"] | None = None,
     ) -> Float[Array, "b t h w c"]:
         """The velocity (noise - data) at latents `x`, float32.
 
@@ -321,6 +326,7 @@ class DiT(nn.Module):
             None: 0, 1, 2, ...
         image: tokens of the first frame, exactly where `config.image_width` is above 0; ValueError otherwise.
         until: of a flow map, the time of each latent frame until which the velocity is averaged; None: `time`.
+        actions: of a model with `config.actions`, the action that led to each latent frame; None: the first one.
         """
         config = self.config
         cached = isinstance(context, TextCache)
@@ -345,6 +351,9 @@ class DiT(nn.Module):
             e = e + Linear(config.width, name="pooled_text")(
                 context.pooled if isinstance(context, TextCache) else pool_text(context)
             )
+        if config.actions:
+            table = self.param("actions", nn.initializers.zeros, (config.actions, config.width))
+            e = e + table[jnp.zeros(time.shape, jnp.int32) if actions is None else actions]
         modulation = Linear(6 * config.width, name="time_modulation", kernel_init=nn.initializers.zeros)(nn.silu(e))
         modulations = tuple(rearrange(modulation, "n b t (six d) -> n b t six d", six=6))
         reads_until = None if len(times) == 1 else jnp.arange(config.depth) >= config.depth - config.until_blocks

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from sorajax.diffusion.fixed_frames import Velocity
 from sorajax.models.dit import DiT, DiTConfig, TextCache
@@ -20,10 +20,12 @@ class ExtraInputs(NamedTuple):
 
     image: tokens of the first frame.
     channels: mask and latents of conditioning frames, concatenated to the noisy latents.
+    actions: the action that led to each frame.
     """
 
     image: Float[Any, "b i e"] | None = None
     channels: Float[Any, "b t h w k"] | None = None
+    actions: Int[Any, "b t"] | None = None
 
 
 def velocity_of(
@@ -44,10 +46,10 @@ def velocity_of(
     """
 
     def velocity(x: Float[Array, "b t h w c"], time: Float[Array, "b t"], until: Any = None) -> Any:
-        image, channels = (None if one is None else repeated(one, len(x)) for one in extra)
+        image, channels, actions = (None if one is None else repeated(one, len(x)) for one in extra)
         x = x if channels is None else jnp.concatenate([x, channels.astype(x.dtype)], -1)
         image = None if image is None or isinstance(context, TextCache) else image.astype(jnp.float32)
-        return DiT(config).apply(variables, x, time, context, positions, image, until)
+        return DiT(config).apply(variables, x, time, context, positions, image, until, actions)
 
     return velocity
 

@@ -171,9 +171,16 @@ def draw(
 ) -> tuple[Float[Array, "b t h w c"], Truth]:
     """Renders frames `first, first + 1, ...` in [-1, 1], with their ground truth; pure JAX, for use in a jitted
     step."""
-    unit = min(height, width)
     times = (jnp.arange(frames) + first).astype(jnp.float32) / fps
     truth = trace(scene, times, height, width)
+    return draw_truth(scene, truth, height, width, first, needs), truth
+
+
+def draw_truth(
+    scene: Scene, truth: Truth, height: int, width: int, first: int | Array = 0, needs: SceneFeatures = EVERYTHING
+) -> Float[Array, "b t h w c"]:
+    """Renders scenes whose objects are where `truth` says, in [-1, 1]; `first` is the number of its first frame."""
+    unit, frames = min(height, width), truth.centre.shape[1]
     pixel = lambda leaf: jnp.asarray(leaf)[..., None, None]  # noqa: E731
     x, y = _grid(height, width)
     style = pixel(scene.style)[:, None]
@@ -215,7 +222,7 @@ def draw(
         colour = [value + jnp.where(style == 3, GRAIN, 0.0) * noise for value in colour]
     shape = (len(scene.objects), frames, height, width)
     video = jnp.stack([jnp.broadcast_to(value, shape) for value in colour], -1)
-    return jnp.clip(video / 127.5 - 1, -1, 1), truth
+    return jnp.clip(video / 127.5 - 1, -1, 1)
 
 
 _draw = partial(jax.jit, static_argnames=("frames", "height", "width", "needs"))(draw)
@@ -255,6 +262,7 @@ __all__ = [
     "develop",
     "distance",
     "draw",
+    "draw_truth",
     "held_out",
     "ink",
     "parts",

@@ -1,0 +1,1 @@
+"""Worlds that one acts in."""

@@ -1,0 +1,34 @@
+"""A model of a world that one acts in: a transformer with an action per frame, over latents of single frames.
+
+The autoencoder is that of another model, applied to every frame by itself: its temporal stride is 1, and an action
+shows in the next frame. Text encoder and tokenizer are that model's, too, and frozen.
+"""
+
+from dataclasses import dataclass
+
+from sorajax.models.dit import DiTConfig
+
+
+@dataclass(frozen=True)
+class PlayConfig:
+    """Configuration of a model to play, whose parameters are {"dit"}."""
+
+    dit: DiTConfig
+    base: str = "world"
+    """Name or folder of the model whose text encoder, tokenizer and autoencoder are used."""
+    size: tuple[int, int] = (64, 64)
+    """Height and width of frames in pixels."""
+    fps: float = 8.0
+    """Frames, and actions, per second."""
+    window: int = 9
+    """Frames that the transformer sees: the next one, and those before it."""
+    context_time: float = 0.05
+    """The diffusion time of the frames before: they are noised a little, so that errors do not add up."""
+    steps: int = 2
+    """Evaluations for a frame."""
+
+    def __post_init__(self) -> None:
+        if self.dit.actions < 1:
+            raise ValueError("the transformer reads no actions: set dit.actions to 1 or more")
+        if self.window < 2:
+            raise ValueError(f"window {self.window} is not allowed: use 2 or more frames")

@@ -1,0 +1,81 @@
+"""The experiment that trains a model of a world that one acts in: encoded plays, objective, loop and export, put
+together; see `objectives.play` for what is learned."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import grain
+import jax
+
+from sorajax.data.buckets import Bucket
+from sorajax.data.loader import batches
+from sorajax.data.plays import PlayBatch, play_maker, write_plays
+from sorajax.models.folder import BUNDLED, Storage, load_model
+from sorajax.models.play import PlayConfig
+from sorajax.models.sora import SoraConfig
+from sorajax.models.text import Tokenizer
+from sorajax.training.autoencoder import encoder, load_vae
+from sorajax.training.loop import LoopConfig
+from sorajax.training.objectives.play import PlayObjective, PlayStage
+
+
+@dataclass(frozen=True)
+class PlayTraining:
+    """An experiment: train a model to play on the world."""
+
+    model: PlayConfig
+    objective: PlayObjective = PlayObjective()
+    plays: Path = Path("latents/play")
+    """Folder of encoded plays."""
+    encoded: int = 0
+    """Plays to encode into it before training starts; 0 takes those that are there."""
+    play_frames: int = 33
+    """Frames of each; a step sees windows of them."""
+    batch_size: int = 32
+    dropout: float = 0.1
+    """Probability that a prompt is replaced by the empty one."""
+    seed: int = 0
+    validation: int = 2
+    """Batches of held-out plays that `loop.validate_every` measures."""
+    loop: LoopConfig = LoopConfig()
+    storage: Storage = "float16"
+    """Type of the exported weights."""
+
+    def build(self, directory: Path) -> tuple[PlayStage, grain.IterDataset]:
+        """The stage, and its batches."""
+        config, params, source = load_model(self.base, SoraConfig)
+        assert source is not None
+        stage = PlayStage(params["text"], self.model, config.text, self.objective, self.storage)
+        if self.encoded:
+            self._write(self.plays, self.encoded, self.seed)
+        make = play_maker(self.plays, Tokenizer(source, config.text.tokens).encode, self.dropout)
+        return stage, batches(make, (self.bucket,), self.seed, prefetch=4)
+
+    @property
+    def base(self) -> Path:
+        """The folder of the model whose text encoder and autoencoder are used."""
+        return BUNDLED.get(self.model.base, Path(self.model.base))
+
+    @property
+    def bucket(self) -> Bucket:
+        """The windows of a step."""
+        return Bucket(self.model.window, *self.model.size, batch_size=self.batch_size)
+
+    def held_out(self, stage: PlayStage, directory: Path) -> list[PlayBatch]:
+        """Batches for validation, of other players in other scenes."""
+        folder = directory / "held_out"
+        self._write(folder, self.validation * self.batch_size, self.seed + 1)
+        config, _, source = load_model(self.base, SoraConfig)
+        assert source is not None
+        make = play_maker(folder, Tokenizer(source, config.text.tokens).encode, 0.0)
+        found = iter(batches(make, (self.bucket,), self.seed + 1, prefetch=1))
+        return [next(found) for _ in range(self.validation)]
+
+    def _write(self, folder: Path, count: int, seed: int) -> None:
+        vae, params = load_vae(self.base)
+        encode = encoder(vae, params)
+
+        def frames(video: jax.Array) -> jax.Array:
+            return encode(video[:, None])[:, 0]
+
+        write_plays(folder, self.bucket, count, self.play_frames, frames, self.model.fps, seed, "all")
