@@ -8,6 +8,7 @@
     python -m sorajax.evaluate caching --model world
     python -m sorajax.evaluate safety --markdown docs/safety.md
     python -m sorajax.evaluate captions --markdown docs/evaluations.md
+    python -m sorajax.evaluate play --worlds true play
     python -m sorajax.evaluate score clip.mp4 "a red ball bounces"
     python -m sorajax.evaluate world --num 128 --markdown README.md docs/benchmarks.md
 
@@ -17,9 +18,10 @@ on rendered clips, an upper bound for the others. `tasks` measures every task (s
 minute of film); `--rows extend edit` measures some. `caching` measures what --cache of sorajax.sample saves and costs;
 with --calibrate it prepares a model for `--cache mag`. `safety` measures the filter of prompts, and the time of its
 parts. `captions` measures the captioner, the expander of prompts and the score; `score` says how well a clip and a
-prompt agree. Each prints a table, the others with 95% intervals, and with --json writes {split: {attribute:
-{accuracy, low, high, num}}} or its own figures. With --markdown each writes its tables into pages, and below each table
-the conditions of its figures: command, settings, commit, weights, hardware and date.
+prompt agree. `play` measures worlds that one acts in. Each prints a table, the others with 95% intervals, and with
+--json writes {split: {attribute: {accuracy, low, high, num}}} or its own figures. With --markdown each writes its
+tables into pages, and below each table the conditions of its figures: command, settings, commit, weights, hardware and
+date.
 
 Several processes (--coordinator, or a cluster that JAX detects) share out the clips of `world` and the rows of `tasks`;
 with --mesh they make each clip together. Process 0 prints and writes.
@@ -49,6 +51,7 @@ from sorajax.evaluation.options import (
     Captions,
     Common,
     Instrument,
+    Play,
     Reconstruction,
     Safety,
     Score,
@@ -77,6 +80,7 @@ SUBCOMMANDS = {
     "caching": Subcommand(Caching, "sorajax.evaluation.caching", "measure"),
     "safety": Subcommand(Safety, "sorajax.evaluation.safety", "measure"),
     "captions": Subcommand(Captions, "sorajax.evaluation.captions", "measure"),
+    "play": Subcommand(Play, "sorajax.evaluation.play", "measure"),
     "score": Subcommand(Score, "sorajax.evaluation.scoring", "measure"),
     "tasks": Subcommand(Tasks, "sorajax.evaluation.asking", "measure"),
 }
@@ -116,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def check_hosts(options: Common | Tasks | Caching | Safety | Captions | Score) -> None:
+def check_hosts(options: Common | Tasks | Caching | Safety | Captions | Score | Play) -> None:
     """Raises ValueError, before anything is measured, if processes have other code, weights or options."""
     from sorajax.devices import fingerprint
     from sorajax.devices.exchange import check_same
@@ -129,7 +133,7 @@ def check_hosts(options: Common | Tasks | Caching | Safety | Captions | Score) -
 
 
 def write(
-    start: str, options: Common | Tasks | Caching | Safety | Captions | Score, measured: Measured, source: str
+    start: str, options: Common | Tasks | Caching | Safety | Captions | Score | Play, measured: Measured, source: str
 ) -> None:
     """Writes the figures to --json and the tables to --markdown, and prints their paths."""
     if options.json:

@@ -263,7 +263,31 @@ class Score:
         return ()
 
 
-def check(options: Common | Tasks | Caching | Safety | Captions | Score) -> None:
+@dataclass(frozen=True)
+class Play:
+    """Measures worlds that one acts in: whether actions have their effects, and what lasts."""
+
+    worlds: tuple[str, ...] = ("true", "play")
+    """`play`, the bundled model; the folder of a run of configs/play_dit.py; or `true`, the simulator."""
+    num: int = 32
+    """Plays."""
+    seconds: float = 60.0
+    """Their length."""
+    seed: int = 0
+    """Seed of prompts and keys, 0 or more."""
+    json: Path | None = None
+    """A file for the figures; an existing one is replaced."""
+    together: Together = DistributedConfig()
+    markdown: tuple[Path, ...] = ()
+    """Pages for the table, which replaces the text between the lines `<!-- measured: play -->` and
+    `<!-- end: play -->`."""
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        return ("play",)
+
+
+def check(options: Common | Tasks | Caching | Safety | Captions | Score | Play) -> None:
     """Raises BadRequest for options that are wrong, before anything is loaded."""
     if options.num < 1:
         raise BadRequest(f"--num {options.num} is not allowed: use at least 1, e.g. 256")

@@ -1,0 +1,238 @@
+"""Playing: a learned world, or the true one, goes on by a frame for each action.
+
+    player = open_player("play")
+    session = player.begin(["a red ball on a grey floor"], seed=0)
+    frame = session.frame                       # uint8 [b h w 3]
+    frame = session.step([RIGHT])
+
+A session is a batch of plays. Its state is the last frames' latents and actions, so its memory does not grow; it is
+saved to a file and restored from it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, UInt8
+
+from sorajax.diffusion.flow import interpolate, schedule
+from sorajax.diffusion.samplers import SAMPLERS
+from sorajax.files import write_atomically
+from sorajax.models.folder import BUNDLED, load_model
+from sorajax.models.play import PlayConfig
+from sorajax.models.sora import SoraConfig
+from sorajax.models.text import TextEncoder, Tokenizer
+from sorajax.models.vae import VAE
+from sorajax.models.velocity import ExtraInputs, read_once, velocity_of
+from sorajax.world.actions import ACTIONS, Body, Limits, advance, at_rest, limits_of, render_state, scene_of
+from sorajax.world.scenes import Scene
+
+Frame = UInt8[np.ndarray, "b h w 3"]
+BEGIN_STEPS = 12  # evaluations for the first frames of a play
+
+
+class Session(Protocol):
+    """A batch of plays. `frame` is what is seen now, and `step` makes it what is seen after the next actions."""
+
+    frame: Frame
+
+    def step(self, actions: Sequence[int]) -> Frame:
+        """One action for each play, an index of `world.actions.ACTIONS`. Raises ValueError for others."""
+        ...
+
+
+class Player(Protocol):
+    """A world in which plays begin."""
+
+    fps: float
+    size: tuple[int, int]
+
+    def begin(self, prompts: Sequence[str], seed: int = 0) -> Session:
+        """One play for each prompt."""
+        ...
+
+
+class State(NamedTuple):
+    """All that a play of a learned world knows: latents of the last frames, the actions that led to them, the text's
+    keys and values, and the key of the noise to come."""
+
+    latent: Float[Array, "b t h w c"]
+    actions: Int[Array, "b t"]
+    text: Any
+    key: Array
+
+
+class Networks(NamedTuple):
+    """Parameters of a learned world."""
+
+    dit: Any
+    text: Any
+    vae: Any
+
+
+@dataclass
+class LearnedWorld:
+    """A trained model to play: its config, that of the model whose text encoder and autoencoder it uses, parameters."""
+
+    config: PlayConfig
+    base: SoraConfig
+    networks: Networks
+    tokenizer: Tokenizer
+
+    @property
+    def fps(self) -> float:
+        return self.config.fps
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.config.size
+
+    def begin(self, prompts: Sequence[str], seed: int = 0) -> "LearnedSession":
+        """One play for each prompt: the model first makes frames in which nothing is done."""
+        ids, mask = self.tokenizer.encode(list(prompts))
+        state = begin(self.config, self.base, self.networks, jnp.asarray(ids), jnp.asarray(mask), jax.random.key(seed))
+        return LearnedSession(self, state)
+
+
+class LearnedSession:
+    """A batch of plays of a learned world."""
+
+    def __init__(self, world: LearnedWorld, state: State):
+        self.world, self.state = world, state
+        self.frame = np.asarray(shown(world.base, world.networks.vae, state.latent[:, -1:]))
+
+    def step(self, actions: Sequence[int]) -> Frame:
+        """One action for each play."""
+        world = self.world
+        chosen = checked(actions, len(self.frame))
+        self.state, frame = following(world.config, world.base, world.networks, self.state, chosen)
+        self.frame = np.asarray(frame)
+        return self.frame
+
+    def save(self, path: Path) -> None:
+        """Writes the state to an .npz file."""
+        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(self.state._replace(key=()))]
+        key = np.asarray(jax.random.key_data(self.state.key))
+        write_atomically(path, lambda file: np.savez(file, *leaves, key=key))
+
+    def restore(self, path: Path) -> None:
+        """Goes on from a state that was saved. Raises ValueError where it is of plays of another shape."""
+        with np.load(path) as file:
+            leaves, key = [file[f"arr_{n}"] for n in range(len(file.files) - 1)], file["key"]
+        own, structure = jax.tree.flatten(self.state._replace(key=()))
+        if [leaf.shape for leaf in leaves] != [leaf.shape for leaf in own]:
+            raise ValueError(
+                f"{path} holds plays of another model or number: begin as many with the model that made it"
+            )
+        restored = jax.tree.unflatten(structure, [jnp.asarray(leaf) for leaf in leaves])
+        self.state = restored._replace(key=jax.random.wrap_key_data(jnp.asarray(key)))
+        self.frame = np.asarray(shown(self.world.base, self.world.networks.vae, self.state.latent[:, -1:]))
+
+
+def checked(actions: Sequence[int], b: int) -> Int[np.ndarray, " b"]:
+    """The actions as an array. Raises ValueError where there are not `b`, or one is none."""
+    chosen = np.asarray(actions, np.int32)
+    if chosen.shape != (b,):
+        raise ValueError(f"{chosen.size} actions are not allowed: give one for each of the {b} plays")
+    if wrong := [int(action) for action in chosen if not 0 <= action < len(ACTIONS)]:
+        raise ValueError(f"action {wrong[0]} is not allowed: use 0 to {len(ACTIONS) - 1}, {', '.join(ACTIONS)}")
+    return chosen
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def begin(config: PlayConfig, base: SoraConfig, networks: Networks, ids: Any, mask: Any, key: Array) -> State:
+    """The state of plays [b] that begin: a window of frames that are generated at once, with no action."""
+    context = TextEncoder(base.text).apply({"params": networks.text}, ids, mask)
+    text = read_once(config.dit, {"params": networks.dit}, context, None)
+    now, later = jax.random.split(key)
+    b, (height, width) = len(ids), config.size
+    shape = (b, config.window, *base.vae.latent_shape(1, height, width)[1:])
+    actions = jnp.zeros((b, config.window), jnp.int32)
+    velocity = velocity_of(config.dit, {"params": networks.dit}, text, ExtraInputs(actions=actions))
+    latent = SAMPLERS["euler"](velocity, jax.random.normal(now, shape), schedule(BEGIN_STEPS, 3.0))
+    still = jnp.broadcast_to(latent[:, -1:], latent[:, 1:].shape)
+    return State(still, actions[:, 1:], text, later)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def following(
+    config: PlayConfig, base: SoraConfig, networks: Networks, state: State, action: Int[Array, " b"]
+) -> tuple[State, UInt8[Array, "b h w 3"]]:
+    """The state and the frame one action later."""
+    key, noise_key, context_key = jax.random.split(state.key, 3)
+    actions = jnp.concatenate([state.actions, action[:, None]], 1)
+    velocity = velocity_of(config.dit, {"params": networks.dit}, state.text, ExtraInputs(actions=actions))
+    noise = jax.random.normal(context_key, state.latent.shape)
+    context = interpolate(state.latent, noise, jnp.full(state.latent.shape[:2], config.context_time))
+
+    def of_last(x: Array, time: Array) -> Any:
+        times = jnp.concatenate([jnp.full(context.shape[:2], config.context_time), time], 1)
+        return velocity(jnp.concatenate([context, x], 1), times)[:, -1:]
+
+    start = jax.random.normal(noise_key, state.latent[:, :1].shape)
+    latent = SAMPLERS["euler"](of_last, start, schedule(config.steps, 1.0))
+    after = State(jnp.concatenate([state.latent[:, 1:], latent], 1), actions[:, 1:], state.text, key)
+    return after, shown(base, networks.vae, latent)
+
+
+@partial(jax.jit, static_argnums=0)
+def shown(base: SoraConfig, vae: Any, latent: Float[Array, "b 1 h w c"]) -> UInt8[Array, "b h w 3"]:
+    """The pixels of one frame of each play."""
+    video: Any = VAE(base.vae).apply({"params": vae}, latent, method="decode")
+    return jnp.round((jnp.clip(video[:, 0], -1, 1) + 1) * 127.5).astype(jnp.uint8)
+
+
+@dataclass
+class TrueWorld:
+    """The simulator that the learned world was trained on. A prompt names colour, shape, size and floor; what it leaves
+    open is random."""
+
+    fps: float = 8.0
+    size: tuple[int, int] = (64, 64)
+
+    def begin(self, prompts: Sequence[str], seed: int = 0) -> "TrueSession":
+        """One play for each prompt. Raises ValueError where one names no object."""
+        scenes = [scene_of(prompt, seed + number) for number, prompt in enumerate(prompts)]
+        return TrueSession(self, jax.tree.map(lambda *leaves: np.concatenate(leaves), *scenes))
+
+
+class TrueSession:
+    """A batch of plays of the simulator. `body` is where the objects are."""
+
+    def __init__(self, world: TrueWorld, scene: Scene):
+        self.world, self.scene = world, scene
+        self.limits: Limits = limits_of(scene, *world.size)
+        self.body: Body = at_rest(scene, self.limits)
+        self.frame = self._render()
+
+    def step(self, actions: Sequence[int]) -> Frame:
+        """One action for each play."""
+        chosen = checked(actions, len(self.frame))
+        self.body = advanced(self.body, chosen, self.limits, self.world.fps)
+        self.frame = self._render()
+        return self.frame
+
+    def _render(self) -> Frame:
+        video = render_state(self.scene, self.body, *self.world.size)
+        return np.round((np.asarray(video) + 1) * 127.5).astype(np.uint8)
+
+
+advanced = jax.jit(advance)
+
+
+def open_player(model: str = "play") -> Player:
+    """The true world for "true", otherwise the learned one of a model folder or of the package.
+
+    Raises FileNotFoundError or ValueError where it cannot be read."""
+    if model == "true":
+        return TrueWorld()
+    config, params, _ = load_model(BUNDLED.get(model, Path(model)), PlayConfig)
+    base, parts, tokenizer = load_model(BUNDLED.get(config.base, Path(config.base)), SoraConfig)
+    assert tokenizer is not None
+    networks = jax.tree.map(jnp.asarray, Networks(params["dit"], parts["text"], parts["vae"]))
+    return LearnedWorld(config, base, networks, Tokenizer(tokenizer, base.text.tokens))

@@ -1,0 +1,51 @@
+"""The environments keep Gymnasium's contract."""
+
+import numpy as np
+import pytest
+
+gymnasium = pytest.importorskip("gymnasium")
+
+from gymnasium.utils.env_checker import check_env  # noqa: E402
+
+from sorajax.interactive.environment import WorldEnv, register  # noqa: E402
+from sorajax.world.actions import TO_RIGHT  # noqa: E402
+from tests.interactive.worlds import play_model  # noqa: E402
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _registered():
+    if "sorajax/TrueWorld-v0" not in gymnasium.registry:  # else by the entry point of the installed package
+        with gymnasium.envs.registration.namespace("sorajax"):
+            register()
+
+
+def test_gymnasiums_checker_finds_nothing(tiny_model, tmp_path):
+    check_env(gymnasium.make("sorajax/TrueWorld-v0").unwrapped, skip_render_check=True)
+    learned = gymnasium.make("sorajax/World-v0", model=str(play_model(tmp_path, tiny_model)))
+    check_env(learned.unwrapped, skip_render_check=True)
+
+
+def test_an_episode_is_a_minute():
+    world = gymnasium.make("sorajax/TrueWorld-v0", prompt="a red ball on a grey floor", render_mode="rgb_array")
+    seen, info = world.reset(seed=1)
+    assert info["prompt"] == "a red ball on a grey floor"
+    np.testing.assert_array_equal(world.render(), seen)
+    for _ in range(479):
+        assert world.step(TO_RIGHT)[3] is False
+    assert world.step(TO_RIGHT)[3] is True
+
+
+def test_environments_are_vectorised():
+    worlds = gymnasium.make_vec("sorajax/TrueWorld-v0", num_envs=3)
+    seen, info = worlds.reset(seed=2)
+    assert seen.shape == (3, 64, 64, 3)
+    assert len(set(info["prompt"])) > 1
+    after = worlds.step(np.array([1, 2, 3]))[0]
+    assert after.shape == seen.shape
+
+
+def test_a_seed_repeats_an_episode():
+    world = WorldEnv()
+    first, again, other = (world.reset(seed=seed)[0] for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first.astype(int) - other).max() > 0

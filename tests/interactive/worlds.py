@@ -1,0 +1,33 @@
+"""A tiny random model to play, shared by the tests of what is played."""
+
+from functools import partial
+
+import jax
+import numpy as np
+
+from sorajax.models.dit import DiTConfig
+from sorajax.models.folder import export_model
+from sorajax.models.play import PlayConfig
+from sorajax.models.sora import init_dit
+
+DIT = DiTConfig(
+    width=16,
+    hidden=32,
+    depth=1,
+    heads=2,
+    in_channels=4,
+    out_channels=4,
+    text_width=8,
+    frequencies=8,
+    remat="none",
+    actions=4,
+)
+
+
+def play_model(folder, base):
+    """The folder of a tiny model to play, random in every leaf, with the autoencoder of the model in `base`."""
+    config = PlayConfig(DIT, base=str(base), size=(16, 16), window=4)
+    rng = np.random.default_rng(0)
+    shapes = jax.eval_shape(partial(init_dit, DIT), jax.random.key(0))
+    params = jax.tree.map(lambda leaf: rng.normal(0, 0.3, leaf.shape).astype(np.float32), shapes)
+    return export_model(folder, {"dit": params}, config)
