@@ -64,7 +64,8 @@ def expand_scene(expand: Callable[..., str], scene: StoryboardScene) -> str:
     """The expanded prompt of a scene, which may begin with a picture."""
     if scene.image is None:
         return expand(scene.prompt)
-    return expand(scene.prompt, shown="picture", inputs=[Video.load(scene.image)])
+    picture = scene.image if isinstance(scene.image, Video) else Video.load(scene.image)
+    return expand(scene.prompt, shown="picture", inputs=[picture])
 
 
 def shown_by(task: Task) -> "Shown":

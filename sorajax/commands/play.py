@@ -61,8 +61,9 @@ def play(options: PlayOptions) -> None:
     """Plays, and writes the recording. Raises BadRequest and Failure."""
     safety = Safety()
     safety.check_prompts([options.prompt])
-    if options.record is not None:
-        attempt(lambda: check_output(options.record))
+    record = options.record
+    if record is not None:
+        attempt(lambda: check_output(record))
     actions = None if options.keys is None else attempt(lambda: scripted(options.keys or ""))
     if actions is None and not sys.stdin.isatty():
         raise BadRequest("there is no keyboard here: give the actions with --keys, e.g. --keys rrrj....")
@@ -83,7 +84,7 @@ def play(options: PlayOptions) -> None:
             keys.append(action)
     rate = (len(frames) - 1) / max(time.monotonic() - begun, 1e-6)
     print(f"{len(frames)} frames, {rate:.1f} frames/s")
-    if options.record is not None:
+    if record is not None:
         metadata = {
             "prompt": options.prompt,
             "seed": options.seed,
@@ -92,7 +93,7 @@ def play(options: PlayOptions) -> None:
             "actions": keys,
         }
         video = Video(np.stack(frames), player.fps, metadata, finishing=safety.made_from("play", ()))
-        print(attempt(lambda: video.save(options.record)))
+        print(attempt(lambda: video.save(record)))
 
 
 def shown(actions: Iterator[int], frames: list[np.ndarray]) -> Iterator[int]:

@@ -49,8 +49,13 @@ class Session(Protocol):
 class Player(Protocol):
     """A world in which plays begin."""
 
-    fps: float
-    size: tuple[int, int]
+    @property
+    def fps(self) -> float: ...
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of frames in pixels."""
+        ...
 
     def begin(self, prompts: Sequence[str], seed: int = 0) -> Session:
         """One play for each prompt."""
@@ -116,7 +121,7 @@ class LearnedSession:
 
     def save(self, path: Path) -> None:
         """Writes the state to an .npz file."""
-        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(self.state._replace(key=()))]
+        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(self.state[:-1])]
         key = np.asarray(jax.random.key_data(self.state.key))
         write_atomically(path, lambda file: np.savez(file, *leaves, key=key))
 
@@ -124,13 +129,13 @@ class LearnedSession:
         """Goes on from a state that was saved. Raises ValueError where it is of plays of another shape."""
         with np.load(path) as file:
             leaves, key = [file[f"arr_{n}"] for n in range(len(file.files) - 1)], file["key"]
-        own, structure = jax.tree.flatten(self.state._replace(key=()))
+        own, structure = jax.tree.flatten(self.state[:-1])
         if [leaf.shape for leaf in leaves] != [leaf.shape for leaf in own]:
             raise ValueError(
                 f"{path} holds plays of another model or number: begin as many with the model that made it"
             )
-        restored = jax.tree.unflatten(structure, [jnp.asarray(leaf) for leaf in leaves])
-        self.state = restored._replace(key=jax.random.wrap_key_data(jnp.asarray(key)))
+        latent, actions, text = jax.tree.unflatten(structure, [jnp.asarray(leaf) for leaf in leaves])
+        self.state = State(latent, actions, text, jax.random.wrap_key_data(jnp.asarray(key)))
         self.frame = np.asarray(shown(self.world.base, self.world.networks.vae, self.state.latent[:, -1:]))
 
 
@@ -147,7 +152,7 @@ def checked(actions: Sequence[int], b: int) -> Int[np.ndarray, " b"]:
 @partial(jax.jit, static_argnums=(0, 1))
 def begin(config: PlayConfig, base: SoraConfig, networks: Networks, ids: Any, mask: Any, key: Array) -> State:
     """The state of plays [b] that begin: a window of frames that are generated at once, with no action."""
-    context = TextEncoder(base.text).apply({"params": networks.text}, ids, mask)
+    context: Any = TextEncoder(base.text).apply({"params": networks.text}, ids, mask)
     text = read_once(config.dit, {"params": networks.dit}, context, None)
     now, later = jax.random.split(key)
     b, (height, width) = len(ids), config.size

@@ -44,6 +44,21 @@ def test_environments_are_vectorised():
     assert after.shape == seen.shape
 
 
+def test_plays_of_one_session_are_vectorised_and_begin_again(tiny_model, tmp_path):
+    model = str(play_model(tmp_path, tiny_model))
+    worlds = gymnasium.make_vec(
+        "sorajax/World-v0", num_envs=2, vectorization_mode="vector_entry_point", model=model, max_episode_steps=2
+    )
+    seen, _ = worlds.reset(seed=0)
+    assert seen.shape == worlds.observation_space.shape == (2, 16, 16, 3)
+    ends = []
+    for _ in range(4):
+        seen, _, _, truncated, _ = worlds.step(np.array([1, 2]))
+        ends.append(truncated.tolist())
+    assert ends == [[False] * 2, [True] * 2, [False] * 2, [False] * 2]
+    assert worlds.observation_space.contains(seen)
+
+
 def test_a_seed_repeats_an_episode():
     world = WorldEnv()
     first, again, other = (world.reset(seed=seed)[0] for seed in (1, 1, 2))

@@ -83,8 +83,8 @@ class DistillStage(Stage):
 
     def mean_velocity(self, params: Any, inputs: Inputs, x: Array, time: Array, until: Array) -> Any:
         """The student's."""
-        (image, channels), (config, whole) = inputs.extra, (self.student.config, self.student.whole(params))
-        return predict(config, whole, inputs.context, x, time, channels, image, inputs.positions, until)
+        extra, (config, whole) = inputs.extra, (self.student.config, self.student.whole(params))
+        return predict(config, whole, inputs.context, x, time, extra.channels, extra.image, inputs.positions, until)
 
     def collect(self, state: TrainState, batch: WorldBatch, key: jax.Array) -> MeanVelocities:
         return self.mean_velocities(self.objective, state.params, batch, key)

@@ -86,7 +86,7 @@ class PlayStage(Stage):
 
     def error(self, params: Any, batch: PlayBatch, time: Float[Array, "b t"], key: jax.Array) -> Any:
         """The mean squared error of the velocity of each frame, [b t]."""
-        context = TextEncoder(self.reader).apply({"params": self.text}, batch.ids, batch.mask)
+        context: Any = TextEncoder(self.reader).apply({"params": self.text}, batch.ids, batch.mask)
         data = batch.latent.astype(jnp.float32)
         noise = jax.random.normal(key, data.shape)
         extra = ExtraInputs(actions=batch.actions)

@@ -86,8 +86,8 @@ class RewardStage(Stage):
         return {OLD: lambda updates: jnp.minimum(rate * updates, most)}
 
     def velocity(self, params: Any, inputs: Inputs, x: Latent, time: Array, until: Array | None) -> Any:
-        (image, channels), config = inputs.extra, self.policy.config
-        return predict(config, params, inputs.context, x, time, channels, image, inputs.positions, until)
+        extra, config = inputs.extra, self.policy.config
+        return predict(config, params, inputs.context, x, time, extra.channels, extra.image, inputs.positions, until)
 
     def collect(self, state: TrainState, batch: WorldBatch, key: jax.Array) -> Rollouts:
         objective, config = self.objective, self.policy.config
