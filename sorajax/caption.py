@@ -3,9 +3,8 @@
 The code is in `sorajax.commands.caption`.
 """
 
-import sys
-
 from sorajax.commands.caption import main
+from sorajax.commands.sample import leave
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -90,8 +90,8 @@ def caption(options: CaptionOptions) -> None:
     the others go on. Raises Failure at the end if there was one."""
     captioner = captioner_of(options)
     described = partial(described_or_failure, captioner=captioner.caption, seed=options.seed)
-    failed = 0
-    with ThreadPoolExecutor(captioner.parallel) as pool:
+    failed, pool = 0, ThreadPoolExecutor(captioner.parallel)
+    try:
         for path, found in zip(options.files, pool.map(described, options.files), strict=True):
             if isinstance(found, Failure):
                 if len(options.files) == 1:
@@ -103,6 +103,8 @@ def caption(options: CaptionOptions) -> None:
             else:
                 name = f"{path}: " if len(options.files) > 1 else ""
                 print(f"{name}{getattr(found, options.register)}", flush=True)
+    finally:  # without waiting for questions that a server has not answered
+        pool.shutdown(wait=False, cancel_futures=True)
     if failed:
         raise Failure(f"{failed} of {len(options.files)} files have no caption: see the lines above")
 

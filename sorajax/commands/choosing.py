@@ -1,6 +1,7 @@
 """Words around sampling: prompts are expanded before, and the best of several clips is chosen after."""
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -46,9 +47,10 @@ def expanded(
     expand = partial(pipeline.expand, seed=request.seed, endpoint=endpoint)
 
     def all_of_them() -> list[str]:
-        if scenes:
-            return [attempt(partial(expand_scene, expand, scene)) for scene in scenes]
-        return [attempt(partial(expand, prompt, shown=shown_by(task), inputs=inputs)) for prompt in prompts]
+        work = [partial(expand_scene, expand, scene) for scene in scenes]
+        work = work or [partial(expand, prompt, shown=shown_by(task), inputs=inputs) for prompt in prompts]
+        with ThreadPoolExecutor(endpoint.parallel if endpoint else 1) as pool:
+            return list(pool.map(attempt, work))
 
     from sorajax.sampling.wording import remember  # it imports jax, which takes seconds
 

@@ -28,7 +28,7 @@ import tyro
 from sorajax.commands.captioners import NamedCaptioner, is_address, remote_captioner, trained_captioner
 from sorajax.commands.failures import complain
 from sorajax.data.buckets import Bucket
-from sorajax.data.videos.captioning import caption_clips, report_captions
+from sorajax.data.videos.captioning import caption_clips, report_captions, written_captions
 from sorajax.data.videos.filters import Filters
 from sorajax.data.videos.preparation import Preparation, prepare
 from sorajax.devices.distributed import (
@@ -145,6 +145,8 @@ def check(videos: str, folder: Path) -> None:
     from sorajax.data.videos.clips import entries_of, is_prepared
     from sorajax.data.videos.listing import check_captions
 
+    if is_prepared(folder) and written_captions(folder):
+        return
     check_captions(entries_of(folder if is_prepared(folder) else Path(videos)), videos)
 
 

@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 import re
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -30,6 +29,8 @@ KEY, OPENAI_KEY, OPENAI_HOST = "SORAJAX_ENDPOINT_KEY", "OPENAI_API_KEY", "api.op
 NO_KEY = "none"
 """Sent where no key is set: local servers need none, and the client demands one."""
 EXAMPLE = "http://localhost:8000/v1"
+OPTIONAL = {"seed": r"\bseed\b", "response_format": "response_format|schema"}
+"""Parameters that some servers refuse, and how their messages name them."""
 LONGEST_MESSAGE = 160
 """Characters of a server's message in an error."""
 
@@ -73,8 +74,8 @@ class Endpoint:
     parallel: int = 4
     """Questions that are asked at the same time."""
     cache: Path = field(default_factory=lambda: cache_folder() / "sorajax" / "answers")
-    plain: threading.Event = field(default_factory=threading.Event, compare=False, repr=False)
-    """Set once the server has refused a JSON schema: the instruction alone asks for JSON then."""
+    refused: set[str] = field(default_factory=set, compare=False, repr=False)
+    """Those of `OPTIONAL` that the server has refused. Without a schema the instruction alone asks for JSON."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "url", checked_url(self.url))
@@ -117,9 +118,10 @@ class Endpoint:
         import openai
 
         messages = [{"role": "system", "content": question.system}, {"role": "user", "content": list(question.parts)}]
-        schema = {} if self.plain.is_set() else {"response_format": json_schema(question.fields)}
+        optional = {"seed": seed, "response_format": json_schema(question.fields)}
+        optional = {name: value for name, value in optional.items() if name not in self.refused}
         try:
-            answer = client.chat.completions.create(model=self.model, messages=messages, seed=seed, **schema)
+            answer = client.chat.completions.create(model=self.model, messages=messages, **optional)
         except openai.APITimeoutError:
             raise BadAnswer(f"{self.url} gave no answer within {self.timeout:g} s, in {self.tries} tries") from None
         except openai.APIConnectionError as error:
@@ -137,8 +139,9 @@ class Endpoint:
                 "that the URL ends as the server's does, mostly in /v1"
             ) from None
         except openai.APIStatusError as error:
-            if schema and error.status_code in (400, 422, 501) and re.search("response_format|schema", str(error)):
-                self.plain.set()
+            said = str(error) if error.status_code in (400, 422, 501) else ""
+            if refused := {name for name in optional if re.search(OPTIONAL[name], said)}:
+                self.refused.update(refused)
                 return self._complete(question, seed)
             tries = (
                 f", in {self.tries} tries" if error.status_code in (408, 409, 429) or error.status_code > 499 else ""

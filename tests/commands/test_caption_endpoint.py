@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ import pytest
 from sorajax.commands import caption, encode
 from sorajax.data.videos import preparation
 from sorajax.data.videos.captioning import written_captions
+from sorajax.data.videos.clips import captions_of
 from sorajax.data.videos.listing import listing
+from sorajax.language import Caption
 from sorajax.language.endpoint import KEY
 from sorajax.media.video import Video
 from tests.data.videos.films import film, moving
@@ -94,6 +97,23 @@ def test_after_a_kill_only_missing_files_are_asked_for(files, chat, capsys):  # 
     assert capsys.readouterr().out.count("\n") == 4
 
 
+@pytest.mark.slow
+def test_an_interruption_ends_at_once(files, chat):  # noqa: F811
+    chat.replies = [captioned(), 20.0, captioned()]
+    command = [sys.executable, "-m", "sorajax.caption", *files, *options(chat, "--parallel", "1")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ) as process:
+        until = time.monotonic() + 60
+        while len(chat.bodies) < 2:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        asked = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=30)
+    assert time.monotonic() - asked < 10
+    assert process.returncode == 130
+    assert error.decode() == "sorajax: interrupted\n"
+
+
 @pytest.mark.parametrize(
     ("more", "code", "message"),
     [
@@ -151,6 +171,29 @@ def test_training_videos_are_captioned_and_counted(videos, chat, capsys, tmp_pat
     assert not [
         path for path in (tmp_path / "made").rglob("*") if path.is_file() and SECRET in path.read_text("latin1")
     ]
+
+
+def test_a_trained_captioner_is_named_by_its_weights(videos, tmp_path, monkeypatch):
+    """Another one is refused, and the text encoder reads what was written."""
+
+    def opened(model):
+        def caption(video, seed=0):
+            return Caption(f"{model} {video.frames.shape[1]}", f"A {model}.")
+
+        caption.writer = SimpleNamespace(params={"weights": np.full(2, len(model))})
+        return caption
+
+    monkeypatch.setattr("sorajax.language.captioner.open_captioner", opened)
+    for file in (tmp_path / "videos").glob("*.txt"):
+        file.unlink()
+    assert encode.main([*videos, "--captioner", "mine"]) == 0
+    assert set(written_captions(tmp_path / "made").values()) == {("mine 32", "A mine.")}
+    assert encode.main([*videos, "--captioner", "mine"]) == 0
+    assert encode.main([*videos, "--captioner", "other"]) == 1
+    read = []
+    monkeypatch.setattr(encode, "encode_text", lambda folder, text: read.extend(captions_of(folder)))
+    assert encode.main([*videos, "--text", "anything"]) == 0
+    assert sorted(set(read)) == ["A mine.", "mine 32"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """A chat server for the tests of endpoints; no real key is in the environment."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -20,7 +22,11 @@ def chat(one_server, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
     one_server.reset()
-    return one_server
+    before = set(threading.enumerate())
+    yield one_server
+    for thread in set(threading.enumerate()) - before:  # a command does not wait for its last questions
+        if thread.name.startswith("ThreadPoolExecutor"):
+            thread.join(5)
 
 
 @pytest.fixture

@@ -124,11 +124,18 @@ def test_a_response_that_is_no_completion_is_a_bad_answer(content, kind, endpoin
     assert len(chat.bodies) == 2
 
 
-def test_a_server_without_schemas_is_asked_without_one_from_then_on(endpoint, chat):
-    chat.replies = [failing(400, "response_format json_schema is not supported")]
+@pytest.mark.parametrize(
+    ("message", "name"),
+    [("response_format json_schema is not supported", "response_format"), ("extra field: body, seed", "seed")],
+)
+def test_a_server_that_refuses_a_parameter_is_asked_without_it_from_then_on(message, name, endpoint, chat):
+    chat.replies = [failing(400, message)]
     assert endpoint.ask(QUESTION) == GOOD
     assert endpoint.ask(QUESTION._replace(seed=1)) == GOOD
-    assert ["response_format" in body for body in chat.bodies] == [True, False, False]
+    assert [name in body for body in chat.bodies] == [True, False, False]
+    chat.replies = [failing(400, message)]
+    with pytest.raises(BadAnswer, match="answers 400"):
+        endpoint.ask(QUESTION._replace(seed=2))
 
 
 def test_a_question_that_a_server_refuses_is_not_repeated(endpoint, chat):

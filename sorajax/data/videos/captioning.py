@@ -113,17 +113,18 @@ def captioned(
             return clip_name(record), {**known, "failed": one_line(error)}
         return clip_name(record), {**known, "short": short, "detailed": detailed}
 
-    failures = 0
-    with ThreadPoolExecutor(parallel) as pool:
+    failures, pool = 0, ThreadPoolExecutor(parallel)
+    try:
         for name, line in pool.map(caption, chosen):
             yield name, line
             failures = failures + 1 if "failed" in line else 0
             if failures == MOST_IN_A_ROW:
-                pool.shutdown(wait=False, cancel_futures=True)
                 raise RuntimeError(
                     f"{failures} clips in a row have no caption, the last {name} ({line['failed']}): repair the "
                     "captioner and run the same command again"
                 )
+    finally:  # without waiting for questions that a server has not answered
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def read_part(folder: Path, part: str, made_by: str | None = None) -> dict[str, dict[str, str]]:
