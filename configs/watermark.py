@@ -1,6 +1,7 @@
 """The watermark's signal and reader.
 
     python -m sorajax.train configs/watermark.py --data.pictures FOLDER
+    cp runs/watermark/model/model.safetensors sorajax/assets/watermark/
 
 Hardware: 1 CPU core, which other programs shared.
 Time: 46 minutes, most of which other programs took.

@@ -187,9 +187,9 @@ class Safety:
     num: int = 10_000
     """Captions of the world, and clips without a watermark."""
     clips: int = 100
-    """Clips of the world of each size that are marked and changed; of the largest size a third as many."""
+    """Clips of the world of each size that are marked and changed; of 832x480 a third as many."""
     films: Path | None = None
-    """A folder of films, whose windows are marked and changed, too."""
+    """A folder of films, whose windows are marked and changed, too; at 832x480 every third."""
     list: Path = Path("tests/safety/prompts.tsv")
     """Lines of LANGUAGE, CATEGORY (or ok) and TEXT, between tabs; that of a checkout by default."""
     seed: int = 0

@@ -99,7 +99,8 @@ def gain(params: Any, luma: Float[Any, "t h w"], size: float) -> Float[Any, "t h
 
 
 def response(params: Any, luma: Float[Any, "b h w"]) -> Float[Any, "b h w"]:
-    """What is left of frames without their picture. luma: 0 to 255, in pixels of PIXEL units."""
+    """What is left of frames without their picture, divided by its local energy: where much of the picture is left, it
+    counts little. luma: 0 to 255, in pixels of PIXEL units."""
     xp = luma.__array_namespace__()
     detail = luma - blur(luma, 4.0)
     contrast = xp.sqrt(blur(detail * detail, 6.0) + 0.25)
@@ -110,7 +111,10 @@ def response(params: Any, luma: Float[Any, "b h w"]) -> Float[Any, "b h w"]:
         layer = reader[f"layer_{number}"]
         new = xp.maximum(convolve(hidden, layer["kernel"], dilation) + layer["bias"], 0)
         hidden = new + hidden if number else new
-    return blur(plain, 0.8) + (hidden @ reader["out"])[..., 0]
+    left = blur(plain, 0.8) + (hidden @ reader["out"])[..., 0]
+    left = blur(left, 0.8) - blur(left, 2.3)
+    energy = blur(left * left, 3.5)
+    return left / (energy / energy.mean((-2, -1), keepdims=True) + 0.1)
 
 
 def convolve(x: Float[Any, "b h w c"], kernel: Float[Any, "3 3 c o"], dilation: int = 1) -> Float[Any, "b h w o"]:

@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Complex, Float, Int
-from scipy.fft import ifft2
 
 from sorajax.media.frames import Frames
 from sorajax.safety import code, signal
@@ -45,7 +44,7 @@ WINDOWS, TRIES = 8, 8
 COARSE = 64
 """Shifts in each direction at which the scales are compared."""
 ATTEMPTS = len(signal.SIZES) * (WINDOWS + 1) * TRIES
-SCALES = np.concatenate([np.exp(np.linspace(np.log(0.5), 0, 90)), [2 / 3]])
+SCALES = np.exp(np.linspace(np.log(0.5), 0, 180))
 """Shares of the marked frame's shorter side that a reader supposes in a crop."""
 
 
@@ -187,9 +186,13 @@ def search(number: int, left: Float[np.ndarray, "y x"], key: str) -> int | None:
 
 
 def at_scales(number: int, left: Float[np.ndarray, "y x"]) -> Complex[np.ndarray, "n y x"]:
-    """The correlations with all waves, at each of the scales."""
+    """The correlations with all waves, at each of the scales. Those of far more than the usual size are limited: they
+    are the picture's, as of lines and grids."""
     rows, columns = analysis(number, *left.shape)
-    return rows @ left @ columns * (signal.band() * np.exp(weights()["weight"]))
+    waves = rows @ left @ columns * (signal.band() * np.exp(weights()["weight"]))
+    size = np.abs(waves)
+    usual = np.median(size[:, signal.band() > 0], 1)[:, None, None]
+    return waves / (1 + size / (usual + 1e-12))
 
 
 @lru_cache(maxsize=8)
@@ -197,9 +200,8 @@ def analysis(number: int, height: int, width: int) -> tuple[np.ndarray, np.ndarr
     """The waves at each of the scales, for rows [n k height] and columns [n width k]."""
     unit = number * SCALES[:, None] / min(height, width)
     rows, columns = (unit * (np.arange(n) + 0.5) for n in (height, width))
-    return signal.waves(-rows, True).swapaxes(1, 2).astype(np.complex64), signal.waves(-columns, False).astype(
-        np.complex64
-    )
+    found = signal.waves(-rows, True).swapaxes(1, 2), signal.waves(-columns, False)
+    return found[0].astype(np.complex64), found[1].astype(np.complex64)
 
 
 def best_shifts(
@@ -212,7 +214,7 @@ def best_shifts(
     known = waves[:, y, x] * found.phases[y, x].conj()
     spectrum = np.zeros((len(waves), steps, steps), np.complex64)
     spectrum[:, (y - signal.K) % steps, x] = known
-    agreement = ifft2(spectrum, overwrite_x=True).real.reshape(len(waves), -1)
+    agreement = np.fft.ifft2(spectrum).real.reshape(len(waves), -1)
     best = agreement.argmax(1)
     size = np.abs(known).sum(1) / steps**2 + 1e-12
     shifts = np.stack(np.divmod(best, steps), 1) * (signal.TILE // steps)
