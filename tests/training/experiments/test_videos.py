@@ -6,9 +6,11 @@ import pytest
 
 from sorajax.commands.train import main
 from sorajax.data.videos import preparation
+from sorajax.data.videos.captioning import caption_clips
 from sorajax.models.folder import load_model
 from sorajax.models.sora import SoraConfig
 from sorajax.models.vae import VAEConfig
+from sorajax.training.experiments import load_experiment
 from tests import CONFIGS
 from tests.data.videos.films import film, moving
 from tests.data.videos.test_preparation import in_turn
@@ -72,6 +74,21 @@ def test_a_transformer_is_trained_on_encoded_videos_and_resumes(vae, videos, tmp
     assert main([*said, "--resume", "--loop.steps", "5"]) == 0
     assert index.stat().st_mtime_ns == before  # nothing is encoded twice
     assert "at step 4" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_captions_that_a_captioner_wrote_are_trained_on_and_counted(vae, videos, tmp_path, capsys):
+    folder = tmp_path / "latents"
+    data = load_experiment(CONFIGS / "tiny_videos_dit.py").data
+    settings = preparation.Preparation(buckets=data.buckets, most_broken=data.most_broken)
+    count = preparation.prepare(videos, folder, settings)["clips"]
+    caption_clips(folder, lambda video, seed=0: ("written", "written at length"), "me")
+    said = [str(CONFIGS / "tiny_videos_dit.py"), "--vae", str(vae), "--data.folder", str(folder), "--loop.steps", "2"]
+    assert main([*said, "--directory", str(tmp_path / "run"), "--data.captioned", "0.9"]) == 0
+    kinds = f"{count} original captions, {count} short and {count} detailed ones"
+    assert f"{folder}: {kinds}; 90% are drawn from the latter, 50% of these detailed" in capsys.readouterr().out
+    _, _, tokenizer = load_model(tmp_path / "run", SoraConfig)
+    assert "written" in tokenizer
 
 
 @pytest.mark.slow
