@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from sorajax.evaluation.markdown import MARK, OPEN, blocks, fingerprint, weights_of
-from sorajax.evaluation.options import Benchmark, Caching, Instrument, Reconstruction, Safety, Tasks, World
+from sorajax.evaluation.options import Benchmark, Caching, Captions, Instrument, Reconstruction, Safety, Tasks, World
+from sorajax.language.captioner import LANGUAGE
 from sorajax.models.folder import WORLD, WORLD_FAST
 from tests import ROOT
 
@@ -28,7 +29,7 @@ def known(name: str, block: str = "") -> bool:
         return name in Benchmark("reference", part=tuple(words[1:])).tables  # type: ignore[arg-type]
     if words[0] == "caching":
         return name in Caching(steps=int(words[1]) if len(words) > 1 else None).tables
-    commands: list[Any] = [World(), World(model="world-fast"), Reconstruction(), Instrument(), Safety()]
+    commands: list[Any] = [World(), World(model="world-fast"), Reconstruction(), Instrument(), Safety(), Captions()]
     commands += [Benchmark(program) for program in ("clip", "films", "serve", EXPERIMENTS[0])]
     commands += [Benchmark(EXPERIMENTS[0], remat=True)]
     return any(name in command.tables for command in commands)
@@ -38,6 +39,8 @@ def expected(name: str) -> str:
     """What a table's line says of the weights."""
     if name == "instrument" or name.startswith(("plan-", "safety-")):
         return "none"
+    if name in Captions().tables:
+        return fingerprint(LANGUAGE)
     if name.startswith("world-fast"):
         return fingerprint(WORLD_FAST)
     return "random" if name.split("-")[0] in ("reference", "remat", "streamed") else fingerprint(WORLD)

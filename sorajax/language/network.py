@@ -1,14 +1,15 @@
 """The network behind captions and longer prompts: an encoder of a clip's latents or of a prompt, and a decoder.
 
-    tokens = patches of latents W + positions (t, y, x),  or  embed(ids) + positions
+    x = gelu(conv(latents)), 3 x 3 x 3;  x += gelu(conv(x)), 3 x 3
+    tokens = patches of x W + positions (t, y, x),  or  embed(ids) + positions
     encoder block:  x += attention(rms(x));  x += down(gelu(up(rms(x))))
     decoder block:  x += attention(rms(x)), causal;  x += attention(rms(x), memory);  x += down(gelu(up(rms(x))))
     memory = rms(x) of the last encoder block;  words = softmax(rms(x) embed^T) of the last decoder block
 
-An encoder and a decoder of transformer blocks (Vaswani et al. 2017). A caption begins with a token of its register, so
-one decoder writes captions of several kinds. The encoder's positions are
-sinusoids of the frame's number and of the place in units of the frame's shorter side, so clips of any shape and length
-are read. Token 0, the tokenizer's padding, ends a caption.
+An encoder and a decoder of transformer blocks (Vaswani et al. 2017), after two convolutions, with which fewer clips
+suffice (Xiao et al. 2021, early convolutions). A caption begins with a token of its register, so one decoder writes
+captions of several kinds. The encoder's positions are sinusoids of the frame's number and of the place in units of the
+frame's shorter side, so clips of any shape and length are read. Token 0, the tokenizer's padding, ends a caption.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from einops import rearrange
 from jaxtyping import Array, Bool, Float, Int
 
 from sorajax.models.attention import attend
-from sorajax.models.layers import Linear, RMSNorm
+from sorajax.models.layers import Linear, RMSNorm, convolve
 from sorajax.models.spacetime import Patch, patchify
+from sorajax.models.vae import conv_parameters
 
 REGISTERS = ("short", "detailed", "canonical")
 """The registers that the decoder writes in, in the order of their tokens."""
@@ -52,6 +54,8 @@ class WordsConfig:
     """Latent frames, rows and columns of one token."""
     channels: int = 12
     """Channels of the latents."""
+    stem: int = 32
+    """Channels of the convolutions."""
     autoencoder: str = "world"
     """The model whose autoencoder makes them: `world`, or a folder."""
     epsilon: float = 1e-6
@@ -138,6 +142,31 @@ class DecoderBlock(nn.Module):
         return FeedForward(config, name="feed_forward")(x), keys, values
 
 
+class Convolution(nn.Module):
+    """A convolution that keeps rows, columns and frames, with zeros around them."""
+
+    features: int
+    frames: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b t h w c"]) -> Float[Array, "b t h w d"]:
+        kernel, bias = conv_parameters(self, (self.frames, 3, 3), x.shape[-1], self.features)
+        around = self.frames // 2
+        x = jnp.pad(x, ((0, 0), (around, around), (0, 0), (0, 0), (0, 0)))
+        return convolve(x, kernel, padding=((1, 1), (1, 1))) + bias
+
+
+class Stem(nn.Module):
+    """Two convolutions of the latents, the first one over time, too."""
+
+    config: WordsConfig
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b t h w c"]) -> Float[Array, "b t h w d"]:
+        x = nn.gelu(Convolution(self.config.stem, 3, name="conv_in")(x))
+        return x + nn.gelu(Convolution(self.config.stem, 1, name="conv")(x))
+
+
 def positions(t: int, h: int, w: int) -> Float[Array, "s f"]:
     """Sinusoids of every patch's time and place, in (t, h, w) raster order."""
     side = min(h, w)
@@ -157,6 +186,7 @@ class Words(nn.Module):
         self.embedding = self.param("embedding", small, (config.vocabulary, config.width))
         self.registers = self.param("registers", small, (len(REGISTERS), config.width))
         self.text_positions = self.param("text_positions", small, (config.tokens + 1, config.width))
+        self.stem = Stem(config)
         self.patch_in, self.place_in = Linear(config.width), Linear(config.width, use_bias=False)
         self.encoder = [EncoderBlock(config) for _ in range(config.encoder_depth)]
         self.decoder = [DecoderBlock(config) for _ in range(config.decoder_depth)]
@@ -165,7 +195,7 @@ class Words(nn.Module):
     def read_clip(self, latent: Float[Array, "b t h w c"]) -> Memory:
         """The memory of clips, from their normalised latents; rows and columns are whole patches."""
         (pt, ph, pw), (b, t, h, w, _) = self.config.patch, latent.shape
-        x = self.patch_in(patchify(latent.astype(jnp.float32), self.config.patch))
+        x = self.patch_in(patchify(self.stem(latent.astype(jnp.float32)), self.config.patch))
         x = x + self.place_in(positions(t // pt, h // ph, w // pw))
         return self._encoded(x, jnp.ones((b, x.shape[1]), bool))
 

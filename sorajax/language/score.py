@@ -25,7 +25,7 @@ from sorajax.language.network import Memory
 from sorajax.media.video import Video
 from sorajax.models.folder import CONFIG, load_model
 
-SCORE = LANGUAGE.with_name("score")
+SCORE = LANGUAGE / "score"
 """The folder of the towers in the package."""
 
 
@@ -37,7 +37,7 @@ class ScoreConfig:
     """Width of the encoder's tokens."""
     queries: int = 16
     """Places that each tower looks at."""
-    values: int = 8
+    values: int = 6
     """Numbers that it takes from each."""
     captioner: str = "world"
     """The captioner whose encoder is used: `world`, or the folder of a run."""

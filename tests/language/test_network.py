@@ -7,7 +7,9 @@ import pytest
 
 from sorajax.language.network import END, Words, WordsConfig, generate, init_words, words_loss
 
-CONFIG = WordsConfig(vocabulary=12, tokens=6, width=16, heads=2, head_width=8, hidden=16, encoder_depth=1, channels=2)
+CONFIG = WordsConfig(
+    vocabulary=12, tokens=6, width=16, heads=2, head_width=8, hidden=16, encoder_depth=1, channels=2, stem=4
+)
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from sorajax.data.captioned import CaptionedBatch
 from sorajax.language.network import REGISTERS, Words, WordsConfig, init_words, words_loss
 from sorajax.models.folder import SmallStorage, export_model, load_model
 from sorajax.training.step import Stage
+from sorajax.training.varied import varied
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,12 @@ class CaptionerObjective:
 
     expansion: float = 0.5
     """Weight of the pairs of prompts."""
-    noise: float = 0.15
+    noise: float = 0.4
     """Largest standard deviation of the noise on latents, uniform from 0 for each clip: generated clips are not as
     clean as rendered ones."""
+    shift: int = 1
+    """Latents by which clips are shifted up, down and sideways at most, the edges repeated: a convolutional encoder
+    gives a shifted clip shifted latents."""
 
 
 @flax.struct.dataclass
@@ -45,9 +49,7 @@ class CaptionerStage(Stage):
         return init_words(self.config, key)
 
     def loss(self, params: Any, batch: CaptionedBatch, key: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
-        size_key, noise_key = jax.random.split(key)
-        size = self.objective.noise * jax.random.uniform(size_key, (batch.size, 1, 1, 1, 1))
-        latent = batch.latent.astype(jnp.float32) + size * jax.random.normal(noise_key, batch.latent.shape)
+        latent = varied(batch.latent, self.objective.noise, self.objective.shift, key)
         apply: Any = partial(Words(self.config).apply, {"params": params})
         logits = apply(apply(latent, method="read_clip"), batch.register, batch.ids)
         caption, words, _ = words_loss(logits, batch.ids)

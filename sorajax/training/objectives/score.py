@@ -18,6 +18,7 @@ from sorajax.language.network import Memory, Words, WordsConfig
 from sorajax.language.score import ScoreConfig, Towers
 from sorajax.models.folder import SmallStorage, export_model, load_model
 from sorajax.training.step import Stage
+from sorajax.training.varied import varied
 
 
 @flax.struct.dataclass
@@ -28,8 +29,10 @@ class ScoreStage(Stage):
     """Parameters of the captioner."""
     captioner: WordsConfig = flax.struct.field(pytree_node=False)
     config: ScoreConfig = flax.struct.field(pytree_node=False)
-    noise: float = flax.struct.field(pytree_node=False, default=0.15)
+    noise: float = flax.struct.field(pytree_node=False, default=0.4)
     """Largest standard deviation of the noise on latents, as in `objectives.captioner`."""
+    shift: int = flax.struct.field(pytree_node=False, default=1)
+    """Largest shift of a clip, in latents, as there."""
     storage: SmallStorage = flax.struct.field(pytree_node=False, default="int8")
 
     def init(self, key: jax.Array) -> Any:
@@ -45,10 +48,7 @@ class ScoreStage(Stage):
         return towers(*jax.lax.stop_gradient(memories))
 
     def loss(self, params: Any, batch: CaptionedBatch, key: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
-        size_key, noise_key = jax.random.split(key)
-        size = self.noise * jax.random.uniform(size_key, (batch.size, 1, 1, 1, 1))
-        latent = batch.latent.astype(jnp.float32) + size * jax.random.normal(noise_key, batch.latent.shape)
-        logits = self.logits(params, latent, batch.ids)
+        logits = self.logits(params, varied(batch.latent, self.noise, self.shift, key), batch.ids)
         loss = -jnp.mean(jnp.sum(jax.nn.log_sigmoid(logits * (2 * jnp.eye(batch.size) - 1)), 1))
         return loss, {"first": jnp.mean(jnp.argmax(logits, 1) == jnp.arange(batch.size))}
 

@@ -11,7 +11,16 @@ from sorajax.training.objectives.captioner import CaptionerObjective, CaptionerS
 from sorajax.training.objectives.score import ScoreStage
 
 CONFIG = WordsConfig(
-    vocabulary=12, tokens=4, width=16, heads=2, head_width=8, hidden=16, encoder_depth=1, decoder_depth=1, channels=2
+    vocabulary=12,
+    tokens=4,
+    width=16,
+    heads=2,
+    head_width=8,
+    hidden=16,
+    encoder_depth=1,
+    decoder_depth=1,
+    channels=2,
+    stem=4,
 )
 KEY = jax.random.key(0)
 
@@ -29,10 +38,10 @@ def params():
 
 
 def test_the_loss_is_of_captions_and_of_prompts(params):
-    stage = CaptionerStage(CONFIG, CaptionerObjective(expansion=0.5, noise=0.0))
+    stage = CaptionerStage(CONFIG, CaptionerObjective(expansion=0.5, noise=0.0, shift=0))
     loss, metrics = jax.jit(stage.loss)(params, batch(), KEY)
     assert np.isclose(loss, metrics["caption"] + 0.5 * metrics["expansion"])
-    alone = CaptionerStage(CONFIG, CaptionerObjective(expansion=0.0, noise=0.0))
+    alone = CaptionerStage(CONFIG, CaptionerObjective(expansion=0.0, noise=0.0, shift=0))
     assert np.isclose(jax.jit(alone.loss)(params, batch(0), KEY)[0], metrics["caption"], rtol=1e-5)
 
 
@@ -43,7 +52,9 @@ def test_an_exported_captioner_is_read_back(params, tmp_path):
 
 
 def test_the_score_moves_a_clip_towards_its_caption(params):
-    stage = ScoreStage(words=params, captioner=CONFIG, config=ScoreConfig(width=16, queries=2, values=4), noise=0.0)
+    stage = ScoreStage(
+        words=params, captioner=CONFIG, config=ScoreConfig(width=16, queries=2, values=4), noise=0.0, shift=0
+    )
     towers, one = stage.init(KEY), batch()
     step = jax.jit(jax.value_and_grad(lambda towers: stage.loss(towers, one, KEY)[0]))
     losses = []
