@@ -1,10 +1,15 @@
 """The captioner and expander of the bundled model: 0.8 M parameters over the latents of its autoencoder.
 
-    python -m sorajax.train configs/captioner.py --encoded 24000
+First canonical captions alone, which have neither synonyms nor gaps, then all registers and pairs of prompts:
+
+    python -m sorajax.train configs/captioner.py --directory runs/canonical --encoded 24000 --shares 0 0 1 \
+        --objective.expansion 0 --longest 32 --loop.steps 3000 --loop.optimizer.schedule constant
+    python -m sorajax.train configs/captioner.py --loop.start runs/canonical
 
 Hardware: 1 CPU core.
 Time: not measured.
-Result: not measured.
+Result: not measured for these clips; with 5,568 clips, without shifts and convolutions, the first command stopped to
+gain on held-out clips after 1,000 steps of 32 clips, at 88% precision and recall of attributes and 27% whole captions.
 """
 
 from pathlib import Path
@@ -42,7 +47,10 @@ config = CaptionerTraining(
     ),
     latents=Path("latents/captioner"),
     loop=LoopConfig(
-        minutes=45,
-        optimizer=OptimizerConfig(name="muon", learning_rate=2e-3, warmup=50, weight_decay=0.0, ema=0.998),
+        steps=1500,
+        preview_every=0,
+        optimizer=OptimizerConfig(
+            name="muon", learning_rate=1.5e-3, schedule="linear", decay=0.9, warmup=20, weight_decay=0.1, ema=0.99
+        ),
     ),
 )
