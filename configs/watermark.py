@@ -4,8 +4,8 @@
     cp runs/watermark/model/model.safetensors sorajax/assets/watermark/
 
 Hardware: 1 CPU core, which other programs shared.
-Time: 46 minutes, most of which other programs took.
-Result: what is read correlates with what was written by 0.45 after 450 steps, 0.32 after 13.
+Time: 37 minutes for 569 steps, after which the run was stopped.
+Result: what is read correlates with what was written by 0.51 in the last hundred steps, 0.36 in the first.
 """
 
 from sorajax.data.buckets import Bucket

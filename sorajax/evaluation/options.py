@@ -189,7 +189,7 @@ class Safety:
     clips: int = 100
     """Clips of the world of each size that are marked and changed; of 832x480 a third as many."""
     films: Path | None = None
-    """A folder of films, whose windows are marked and changed, too; at 832x480 every third."""
+    """A folder of films, whose windows are marked and changed, too: every third, at 832x480 every ninth."""
     list: Path = Path("tests/safety/prompts.tsv")
     """Lines of LANGUAGE, CATEGORY (or ok) and TEXT, between tabs; that of a checkout by default."""
     seed: int = 0

@@ -189,7 +189,8 @@ def at_scales(number: int, left: Float[np.ndarray, "y x"]) -> Complex[np.ndarray
     """The correlations with all waves, at each of the scales. Those of far more than the usual size are limited: they
     are the picture's, as of lines and grids."""
     rows, columns = analysis(number, *left.shape)
-    waves = rows @ left @ columns * (signal.band() * np.exp(weights()["weight"]))
+    mixed = (left @ columns).view(np.complex64).reshape(len(left), len(SCALES), -1).swapaxes(0, 1)
+    waves = rows @ mixed * (signal.band() * np.exp(weights()["weight"]))
     size = np.abs(waves)
     usual = np.median(size[:, signal.band() > 0], 1)[:, None, None]
     return waves / (1 + size / (usual + 1e-12))
@@ -197,11 +198,12 @@ def at_scales(number: int, left: Float[np.ndarray, "y x"]) -> Complex[np.ndarray
 
 @lru_cache(maxsize=8)
 def analysis(number: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """The waves at each of the scales, for rows [n k height] and columns [n width k]."""
+    """The waves at each of the scales, for rows [n k height], and for columns as real numbers [width n*k*2]."""
     unit = number * SCALES[:, None] / min(height, width)
     rows, columns = (unit * (np.arange(n) + 0.5) for n in (height, width))
-    found = signal.waves(-rows, True).swapaxes(1, 2), signal.waves(-columns, False)
-    return found[0].astype(np.complex64), found[1].astype(np.complex64)
+    across = np.ascontiguousarray(signal.waves(-columns, False).swapaxes(0, 1), np.complex64)
+    down = signal.waves(-rows, True).swapaxes(1, 2).astype(np.complex64)
+    return down, across.view(np.float32).reshape(width, -1)
 
 
 def best_shifts(
