@@ -6,9 +6,19 @@ from typing import Any
 import pytest
 
 from sorajax.evaluation.markdown import MARK, OPEN, blocks, fingerprint, weights_of
-from sorajax.evaluation.options import Benchmark, Caching, Captions, Instrument, Reconstruction, Safety, Tasks, World
+from sorajax.evaluation.options import (
+    Benchmark,
+    Caching,
+    Captions,
+    Instrument,
+    Play,
+    Reconstruction,
+    Safety,
+    Tasks,
+    World,
+)
 from sorajax.language.captioner import LANGUAGE
-from sorajax.models.folder import WORLD, WORLD_FAST
+from sorajax.models.folder import PLAY, WORLD, WORLD_FAST
 from tests import ROOT
 
 CARDS = [folder / "MODEL_CARD.md" for folder in (WORLD, WORLD_FAST)]
@@ -30,6 +40,7 @@ def known(name: str, block: str = "") -> bool:
     if words[0] == "caching":
         return name in Caching(steps=int(words[1]) if len(words) > 1 else None).tables
     commands: list[Any] = [World(), World(model="world-fast"), Reconstruction(), Instrument(), Safety(), Captions()]
+    commands += [Play()]
     commands += [Benchmark(program) for program in ("clip", "films", "serve", EXPERIMENTS[0])]
     commands += [Benchmark(EXPERIMENTS[0], remat=True)]
     return any(name in command.tables for command in commands)
@@ -43,6 +54,8 @@ def expected(name: str) -> str:
         return fingerprint(LANGUAGE)
     if name.startswith("world-fast"):
         return fingerprint(WORLD_FAST)
+    if name == "play":
+        return fingerprint(PLAY)
     return "random" if name.split("-")[0] in ("reference", "remat", "streamed") else fingerprint(WORLD)
 
 

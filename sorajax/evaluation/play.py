@@ -12,6 +12,7 @@ have moved the object by it: left and right away from the edges of the frame, ju
 """
 
 import time
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ from sorajax.evaluation.markdown import Measured
 from sorajax.evaluation.options import Play
 from sorajax.evaluation.world import wilson
 from sorajax.interactive.session import Player, open_player
-from sorajax.models.folder import BUNDLED
+from sorajax.models.folder import PLAY
 from sorajax.world.actions import (
     ACTIONS,
     JUMP,
@@ -67,7 +68,7 @@ def measure(options: Play) -> Measured:
         figures[name] = judged(played, player.fps) | timed(player, options.seed)
     text = table(figures)
     print(text)
-    weights = [BUNDLED.get(name, name) for name in options.worlds if name != "true"]
+    weights = [PLAY if name == "play" else Path(name) for name in options.worlds if name != "true"]
     settings = f"num {options.num}, {options.seconds:g} s, seed {options.seed}"
     return Measured(figures, {"play": text}, settings, weights[0] if weights else markdown.NO_WEIGHTS)
 

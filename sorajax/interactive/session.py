@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Int, UInt8
 from sorajax.diffusion.flow import interpolate, schedule
 from sorajax.diffusion.samplers import SAMPLERS
 from sorajax.files import write_atomically
-from sorajax.models.folder import BUNDLED, load_model
+from sorajax.models.folder import BUNDLED, PLAY, load_model
 from sorajax.models.play import PlayConfig
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextEncoder, Tokenizer
@@ -236,7 +236,7 @@ def open_player(model: str = "play") -> Player:
     Raises FileNotFoundError or ValueError where it cannot be read."""
     if model == "true":
         return TrueWorld()
-    config, params, _ = load_model(BUNDLED.get(model, Path(model)), PlayConfig)
+    config, params, _ = load_model(PLAY if model == "play" else Path(model), PlayConfig)
     base, parts, tokenizer = load_model(BUNDLED.get(config.base, Path(config.base)), SoraConfig)
     assert tokenizer is not None
     networks = jax.tree.map(jnp.asarray, Networks(params["dit"], parts["text"], parts["vae"]))

@@ -35,8 +35,9 @@ HEADER = 2**16
 WORLD = Path(__file__).parents[1] / "assets" / "world"
 WORLD_FAST = WORLD.with_name("world_fast")
 BUNDLED = {"world": WORLD, "world-fast": WORLD_FAST}
-"""Folders of the models in the package, by name."""
-"""The embedded model."""
+"""Folders of the models in the package that sample, by name."""
+PLAY = WORLD.with_name("play")
+"""The model in the package that one plays in."""
 
 OLD_NAMES = {
     "guide_known": "drop_conditioning_in_cfg",

@@ -10,7 +10,7 @@ import jax
 from sorajax.data.buckets import Bucket
 from sorajax.data.loader import batches
 from sorajax.data.plays import PlayBatch, play_maker, write_plays
-from sorajax.models.folder import BUNDLED, Storage, load_model
+from sorajax.models.folder import BUNDLED, SmallStorage, load_model
 from sorajax.models.play import PlayConfig
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import Tokenizer
@@ -38,7 +38,7 @@ class PlayTraining:
     validation: int = 2
     """Batches of held-out plays that `loop.validate_every` measures."""
     loop: LoopConfig = LoopConfig()
-    storage: Storage = "float16"
+    storage: SmallStorage = "int8"
     """Type of the exported weights."""
 
     def build(self, directory: Path) -> tuple[PlayStage, grain.IterDataset]:

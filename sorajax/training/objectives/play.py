@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float
 
 from sorajax.data.plays import PlayBatch
 from sorajax.diffusion.flow import interpolate, logit_normal, velocity_target
-from sorajax.models.folder import Storage, export_model, load_model
+from sorajax.models.folder import SmallStorage, export_model, load_model
 from sorajax.models.play import PlayConfig
 from sorajax.models.sora import init_dit
 from sorajax.models.text import TextConfig, TextEncoder
@@ -59,7 +59,7 @@ class PlayStage(Stage):
     config: PlayConfig = flax.struct.field(pytree_node=False)
     reader: TextConfig = flax.struct.field(pytree_node=False)
     objective: PlayObjective = flax.struct.field(pytree_node=False, default=PlayObjective())
-    storage: Storage = flax.struct.field(pytree_node=False, default="float16")
+    storage: SmallStorage = flax.struct.field(pytree_node=False, default="int8")
 
     def init(self, key: jax.Array) -> Any:
         return {"dit": init_dit(self.config.dit, key)}
