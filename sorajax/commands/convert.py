@@ -40,6 +40,8 @@ class Options:
     """FILE[:SCALE]: an adapter to add to the weights, as in `sorajax.sample --lora`; may be given several times."""
     preset: str | None = None
     """Default steps, sampler, shift and guidance of the new model, as in `sorajax.sample --preset`."""
+    mesh: str | None = None
+    """How several devices hold the weights, as in `sorajax.sample --mesh`; the files are the same."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -85,7 +87,8 @@ def convert(options: Options) -> None:
     start, folder, dtype = time.monotonic(), resolve_model(options.model), options.dtype
     if dtype is None and is_open_model(folder) and not (folder / CONVERTED).is_dir():
         dtype = "bfloat16"  # for open weights; trained and converted models keep their type
-    config, parts, tokenizer, _ = open_parts(folder, dtype, options.lora, limited=False, preset=options.preset)
+    loras, mesh, preset = options.lora, options.mesh, options.preset
+    config, parts, tokenizer, _ = open_parts(folder, dtype, loras, limited=False, mesh=mesh, preset=preset)
     if options.to == "orbax":
         save_converted(config, parts, tokenizer, options.out, options.dtype)
     else:

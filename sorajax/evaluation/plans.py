@@ -64,7 +64,7 @@ def plan_sampling(options: Sampling, name: str) -> int:
     devices, copied = placement.mesh.size, "split over all devices" if placement.split_weights else "on every device"
     print(
         f"{config.name}, {width}x{height}, {settings.frames} frames, {settings.steps} steps, on {devices} x "
-        f"{topology.kind} of {memory / GIB:.0f} GiB as {axes_text(placement.mesh.shape)}, weights {copied}; GiB a "
+        f"{topology.device} of {memory / GIB:.0f} GiB as {axes_text(placement.mesh.shape)}, weights {copied}; GiB a "
         "device; times are lower bounds, not measurements:"
     )
     found = sampling_programs(
@@ -155,7 +155,7 @@ def plan_training(config: Any, name: str) -> int:
     mesh = mesh_on(topology, parse_axes(config.loop.mesh))
     sizes = {axis: size for axis, size in mesh.shape.items() if size > 1}
     print(
-        f"{mesh.size} x {topology.kind} as {axes_text(sizes)}: {topology.chip.memory / GIB:.0f} GiB and "
+        f"{mesh.size} x {topology.device} as {axes_text(sizes)}: {topology.chip.memory / GIB:.0f} GiB and "
         f"{topology.chip.flops / 1e12:.0f} TFLOP/s each"
     )
     if not (too_large := plan_buckets(config, topology, mesh)):

@@ -47,6 +47,8 @@ CHIPS = {
     # NVIDIA H200 data sheet
     "h200": Chip(989e12, 141e9, 4800e9, 900e9, 1979e12),
 }
+DEVICES = {"v4": 2, "tpu7x": 2}
+"""Devices of jax that a chip is, where it is not one: each has its part of the chip's FLOP/s, memory and links."""
 H200 = """gpu_device_info { threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152
 shared_memory_per_core: 233472 threads_per_core_limit: 2048 core_count: 132 fpus_per_core: 128
 block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535 memory_bandwidth: 4800000000000
@@ -57,7 +59,8 @@ platform_name: "CUDA" dnn_version_info { major: 9 minor: 28 } device_description
 
 @dataclass(frozen=True)
 class Topology:
-    """Chips that need not be here: "v5p:4x4x4" is a cube of 64, "h200:8" are eight GPUs."""
+    """Chips that need not be here: "v5p:4x4x4" is a cube of 64, "h200:8" are eight GPUs, "tpu7x:2x2x1" are four chips,
+    which are eight devices."""
 
     name: str
 
@@ -75,7 +78,13 @@ class Topology:
 
     @property
     def chip(self) -> Chip:
-        return CHIPS[self.kind]
+        """What one device has: a chip, or half of one."""
+        return Chip(*(value / DEVICES.get(self.kind, 1) for value in CHIPS[self.kind]))
+
+    @property
+    def device(self) -> str:
+        """What one device is, in words."""
+        return self.kind if DEVICES.get(self.kind, 1) == 1 else f"half a {self.kind}"
 
     def devices(self) -> list[Any]:
         """Raises ValueError where the compiler for them is not installed, or knows no such shape."""

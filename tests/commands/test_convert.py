@@ -33,6 +33,17 @@ def test_a_trained_model_is_converted_with_a_merged_adapter(tiny_model, tmp_path
     same(changed["vae"], params["vae"])
 
 
+def test_a_mesh_changes_nothing_in_the_files(tiny_model, tmp_path, capsys, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("sorajax.devices.placement.sampling_devices", jax.devices)
+        assert main([str(tiny_model), "--mesh", "data=2,seq=4", "--out", str(tmp_path / "spread")]) == 0
+    _, params, _ = load_model(tiny_model, SoraConfig)
+    same(dict(sorajax.load(tmp_path / "spread").params), params)
+    assert main([str(tiny_model), "--mesh", "data=3", "--out", str(tmp_path / "three")]) == 1
+    assert "data=3" in capsys.readouterr().err
+    assert not (tmp_path / "three").exists()
+
+
 @pytest.mark.slow
 def test_matrices_have_the_requested_dtype(tiny_model, tmp_path):
     assert main([str(tiny_model), "--dtype", "bfloat16", "--out", str(tmp_path / "small")]) == 0

@@ -140,6 +140,7 @@ def test_the_slowest_resource_bounds_the_step():
     assert sides["links"] == pytest.approx(1e9 / 200e9)
     assert [axes_text(sizes) for sizes in alternatives(8, 6)[:3]] == ["fsdp=8", "fsdp=4,seq=2", "fsdp=4,tensor=2"]
     assert Topology("v5p:4x4x4").chip.memory == 95 * 2**30
+    assert (Topology("tpu7x:2x2x1").chip.memory, Topology("tpu7x:2x2x1").device) == (96 * 2**30, "half a tpu7x")
     assert callable(plan_step)
 
 
