@@ -40,6 +40,9 @@ class Address(PurePosixPath):
         with storage(self) as (files, name):
             return files.isdir(name)
 
+    def rmdir(self) -> None:
+        """Does nothing: a folder goes with its last file."""
+
     def read_bytes(self) -> bytes:
         with storage(self) as (files, name):
             return files.cat_file(name)
@@ -156,6 +159,33 @@ def whole_file(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder that this machine can write: `path` itself, or for an address a temporary one, whose files are copied
+    there when the block ends well, those last that were written last."""
+    if not isinstance(path, Address):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+        written = sorted(
+            (file for file in Path(folder).rglob("*") if file.is_file()), key=lambda f: f.stat().st_mtime_ns
+        )
+        with storage(path) as (files, name):
+            for file in written:
+                files.put_file(str(file), f"{name}/{file.relative_to(folder).as_posix()}")
+
+
+def append_text(path: Path, text: str) -> None:
+    """Adds text to the end of a file."""
+    if isinstance(path, Address):
+        whole = (path.read_text() if path.exists() else "") + text
+        write_atomically(path, lambda temporary: temporary.write_text(whole, encoding="utf-8"))
+        return
+    with path.open("a") as file:
+        file.write(text)
 
 
 def running(process: int) -> bool:

@@ -31,7 +31,7 @@ ROOMS = (
     "commands",
 )
 """In import order."""
-SHORT = {"errors": 60, "files": 175}
+SHORT = {"errors": 60, "files": 205}
 """Files at the root that are rooms by themselves, and their most lines; all others are doors."""
 DOOR, LONGEST = 40, 450
 OBJECTIVE = 150

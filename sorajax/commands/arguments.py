@@ -135,4 +135,6 @@ class Arguments:
     """A style added to every prompt, e.g. film; the embedded model knows flat, sketch, neon and film."""
     resume: tyro.conf.FlagCreatePairsOff[Annotated[bool, option("", "off")]] = False
     """Continues interrupted films from their last finished window; finished files are left as they are."""
+    profile: Annotated[Path | None, option("DIR", "none")] = None
+    """Writes a trace of the sampling into a folder, for XProf, TensorBoard or Perfetto."""
     together: Annotated[DistributedConfig, tyro.conf.arg(name="")] = DistributedConfig()

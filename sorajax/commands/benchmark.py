@@ -42,6 +42,7 @@ import tyro
 
 from sorajax import __version__
 from sorajax.commands.failures import complain
+from sorajax.devices.profiling import check_profile, tracing
 from sorajax.errors import BadRequest
 from sorajax.evaluation import comparison, experiment, reference, shell
 from sorajax.evaluation.cases import NAMED
@@ -80,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         check(command)
         source = commit() if command.markdown else ""  # the code may change while this runs
         figures = conditions(command)
-        with compiling_anew():
+        with compiling_anew(), tracing(command.profile):
             measured = MEASURES.get(command.config, experiment.measure)(command)
         if command.json:
             with whole_file(command.json.expanduser()) as temporary:
@@ -123,6 +124,9 @@ def check(command: Benchmark) -> None:
         raise BadRequest(
             f"--remat, --loader and --batch are for training, and {command.config} samples: leave them out"
         )
+    check_profile(command.profile)
+    if command.profile and command.config in (REFERENCE, "clip", "films", "serve"):
+        raise BadRequest(f"--profile traces this process, and {command.config} starts others or compares: leave it out")
     if wrong := [seconds for seconds in command.seconds if not 0 < seconds <= MOST_SECONDS]:
         raise BadRequest(f"--seconds {wrong[0]:g} is not allowed: use more than 0 and at most {MOST_SECONDS}")
     check_pages(command.markdown, () if command.config in NAMED and not command.remat else command.tables)

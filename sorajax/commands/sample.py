@@ -24,6 +24,7 @@ from sorajax.commands.outputs import planned
 from sorajax.commands.requests import as_request
 from sorajax.commands.writing import Work, check_finished, check_hosts, joined, unfinished_films, write, write_grid
 from sorajax.devices.distributed import exit_if_one_of_several, print_any_name
+from sorajax.devices.profiling import check_profile, tracing
 from sorajax.errors import BadRequest, note
 from sorajax.media.image_reader import is_still
 from sorajax.media.video import Film, Video
@@ -63,6 +64,7 @@ def sample(arguments: Arguments) -> None:
     """Checks the options, samples, and prints the path of each file when it is finished."""
     request, task, endpoint = as_request(arguments), task_of(arguments), endpoint_of(arguments)
     check_preset(arguments.preset)
+    check_profile(arguments.profile)
     if arguments.best_of < 1:
         raise BadRequest(f"--best-of {arguments.best_of} is not allowed: use at least 1, e.g. 4")
     if arguments.best_of > 1 and arguments.resume:
@@ -87,11 +89,12 @@ def sample(arguments: Arguments) -> None:
         make = partial(best, make, arguments.best_of, attempt(lambda: open_score(arguments.score)))
     work = Work(request, make, paths, finished, arguments, metadata_of(arguments, task))
     try:
-        if arguments.grid:
-            write_grid(work, processes)
-        else:
-            check_finished(work, processes)
-            write(work, processes)
+        with tracing(arguments.profile):
+            if arguments.grid:
+                write_grid(work, processes)
+            else:
+                check_finished(work, processes)
+                write(work, processes)
     except KeyboardInterrupt:
         if unfinished_films(paths):
             print("note: the film's finished windows are stored: repeat the command with --resume", file=sys.stderr)

@@ -3,6 +3,7 @@
     python -m sorajax.train configs/world_vae.py
     python -m sorajax.train configs/world_dit.py --model.depth 24 --directory runs/deep
     python -m sorajax.train configs/world_dit.py --resume
+    python -m sorajax.train configs/world_dit.py --directory gs://bucket/run
     python -m sorajax.train configs/world_dit.py --mesh data=2,fsdp=2,seq=2      eight devices on three mesh axes
     python -m sorajax.train configs/world_dit.py --coordinator 10.0.0.2:8476 --processes 2 --process 0    one of two
     python -m sorajax.train configs/world_dit.py --help      every setting of that experiment
@@ -17,7 +18,6 @@ Exit codes: 0 done, or stopped and saved; 1 failed, with one line on stderr; 2 t
 import dataclasses
 import json
 import os
-import shutil
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -25,7 +25,10 @@ from typing import Annotated, Any
 
 from sorajax.commands.failures import complain
 from sorajax.devices.distributed import DistributedConfig, exit_if_one_of_several, join, print_any_name
+from sorajax.devices.profiling import TRACED, check_profile
+from sorajax.files import Address, as_path, remove_folder
 
+PROFILE = f"Folder for a trace of {TRACED} steps, for XProf, TensorBoard or Perfetto."
 MESH = "Axes of the device mesh, e.g. data=2,fsdp=4,seq=2: data splits batches, fsdp batches and weights, seq the \
 tokens of a clip, tensor heads and hidden units; one axis may be -1, which is all remaining devices."
 
@@ -38,13 +41,14 @@ def main(arguments: list[str] | None = None) -> int:
         print(__doc__)
         return 0 if arguments else 2
     try:
-        name, (config, directory, resume, together) = arguments[0], parse(arguments[0], arguments[1:])
+        name, (config, directory, resume, profile, together) = arguments[0], parse(arguments[0], arguments[1:])
+        check_profile(profile)
     except (ValueError, FileNotFoundError) as error:
         return complain(error, 2)
     try:
         if join(together).count > 1:
             check_hosts(Path(name), config, resume)
-        train(config, directory or Path("runs") / Path(name).stem, resume)
+        train(config, as_path(directory or Path("runs") / Path(name).stem), resume, profile)
     except (ValueError, OSError, RuntimeError) as error:
         if os.environ.get("SORAJAX_TRACEBACK"):
             raise
@@ -55,9 +59,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def parse(path: str, arguments: list[str]) -> tuple[Any, Path | None, bool, DistributedConfig]:
-    """Returns (config with overrides, directory, resume, how processes find each other). Exits with code 2 and a
-    suggestion for an unknown option."""
+def parse(path: str, arguments: list[str]) -> tuple[Any, Path | None, bool, Path | None, DistributedConfig]:
+    """Returns (config with overrides, directory, resume, folder of a trace, how processes find each other). Exits with
+    code 2 and a suggestion for an unknown option."""
     import tyro
 
     from sorajax.training.experiments import load_experiment
@@ -71,6 +75,7 @@ def parse(path: str, arguments: list[str]) -> tuple[Any, Path | None, bool, Dist
             ("directory", Annotated[Path | None, tyro.conf.arg(help="Folder of the run; runs/NAME by default.")]),
             ("resume", Annotated[bool, tyro.conf.arg(help="Continue from the newest complete checkpoint.")]),
             ("mesh", Annotated[str | None, tyro.conf.arg(metavar="AXES", help=MESH)]),
+            ("profile", Annotated[Path | None, tyro.conf.arg(help=PROFILE)]),
             ("together", Annotated[DistributedConfig, tyro.conf.arg(name="")]),
         ],
         frozen=True,
@@ -78,7 +83,7 @@ def parse(path: str, arguments: list[str]) -> tuple[Any, Path | None, bool, Dist
     chosen = tyro.cli(
         options,
         args=present_arguments(arguments),
-        default=options(config, None, False, None, DistributedConfig()),
+        default=options(config, None, False, None, None, DistributedConfig()),
         prog=f"python -m sorajax.train {path}",
         description=f"Settings of {path} and their values there.",
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.AvoidSubcommands),
@@ -86,7 +91,7 @@ def parse(path: str, arguments: list[str]) -> tuple[Any, Path | None, bool, Dist
     config = chosen.config
     if chosen.mesh is not None:
         config = dataclasses.replace(config, loop=dataclasses.replace(config.loop, mesh=chosen.mesh))
-    return config, chosen.directory, chosen.resume, chosen.together
+    return config, chosen.directory, chosen.resume, chosen.profile, chosen.together
 
 
 def check_hosts(path: Path, config: Any, resume: bool) -> None:
@@ -95,8 +100,10 @@ def check_hosts(path: Path, config: Any, resume: bool) -> None:
     from sorajax.devices import fingerprint
     from sorajax.devices.exchange import check_same
     from sorajax.models.folder import to_json
+    from sorajax.training.experiments import with_local_inputs
 
-    named = {**vars(config), "start": config.loop.start, "latents": None}
+    here = with_local_inputs(config)
+    named = {**vars(here), "start": here.loop.start, "latents": None}
     paths = {name: value.expanduser() for name, value in named.items() if isinstance(value, Path)}
     weights = [f"{name} {fingerprint.files(folder)}" for name, folder in paths.items() if folder.exists()]
     code = f"{fingerprint.code()}\n{fingerprint.files(path)}"
@@ -104,22 +111,25 @@ def check_hosts(path: Path, config: Any, resume: bool) -> None:
     check_same({"code": code, "weights": "\n".join(weights), "options": options})
 
 
-def train(config: Any, directory: Path, resume: bool = False) -> Any:
+def train(config: Any, directory: Path, resume: bool = False, profile: Path | None = None) -> Any:
     """Builds the experiment's stage and data, and trains. Returns the last training state."""
     from sorajax.devices.compilation import enable_compilation_cache
     from sorajax.models.folder import to_json
-    from sorajax.training.experiments import Experiment, check_mesh
+    from sorajax.training.checkpoint import check_directory
+    from sorajax.training.experiments import Experiment, check_mesh, with_local_inputs
     from sorajax.training.loop import fit
     from sorajax.training.step import method
 
     enable_compilation_cache()
-    check_mesh(config)
+    check_directory(directory)
+    here = with_local_inputs(config)
+    check_mesh(here)
     there = directory.exists()
     directory.mkdir(parents=True, exist_ok=True)
     try:
-        stage, batches = config.build(directory)
-        held_out = method(config, Experiment.held_out)(stage, directory) if config.loop.validate_every else ()
-        return fit(stage, batches, config.loop, directory, resume, experiment=to_json(config), held_out=held_out)
+        stage, batches = here.build(directory)
+        held_out = method(here, Experiment.held_out)(stage, directory) if config.loop.validate_every else ()
+        return fit(stage, batches, here.loop, directory, resume, None, to_json(config), held_out, profile)
     except BaseException as error:
         if not there:
             leave_nothing(directory, error)
@@ -131,8 +141,9 @@ def leave_nothing(directory: Path, error: BaseException) -> None:
     the list of broken files that the error refers to, stays."""
     from sorajax.data.videos.clips import BROKEN
 
-    needed = any(directory.glob("checkpoints/*")) or (directory / BROKEN).exists()
+    steps = directory / "checkpoints"
+    needed = (steps.is_dir() and (isinstance(steps, Address) or any(steps.iterdir()))) or (directory / BROKEN).exists()
     if isinstance(error, ValueError | OSError) and not needed:
-        shutil.rmtree(directory, ignore_errors=True)
+        remove_folder(directory)
     with suppress(OSError):
         directory.rmdir()

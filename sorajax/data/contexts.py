@@ -18,7 +18,7 @@ from jaxtyping import Float
 
 from sorajax.data.records import Records, write_records
 from sorajax.devices.distributed import barrier, print_once
-from sorajax.files import write_atomically
+from sorajax.files import fetched, write_atomically
 
 TEXT = "text"
 CAPTIONS_PER_PART = 1024
@@ -83,7 +83,8 @@ class Contexts:
         counts: list[int] = []
         self.places: dict[str, int] = {}
         for folder in folders:
-            indices = sorted((folder / TEXT / made_by).glob("*.json"))
+            encoded = folder / TEXT / made_by
+            indices = sorted(fetched(encoded).glob("*.json")) if encoded.is_dir() else []
             if not indices:
                 raise FileNotFoundError(f"{folder} has no captions of this text encoder: encode it again, with --text")
             for index in indices:

@@ -332,6 +332,8 @@ class Benchmark:
     sampling chooses."""
     seconds: tuple[float, ...] = (4, 8, 15, 30, 60)
     """For `films`: their lengths in seconds."""
+    profile: Path | None = None
+    """A folder for a trace of an experiment's or a named shape's programs, for XProf, TensorBoard or Perfetto."""
     json: Path | None = None
     """A file for the figures; an existing one is replaced."""
     markdown: tuple[Path, ...] = ()

@@ -5,14 +5,20 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from sorajax.files import as_path, fetched
+from sorajax.files import Address, as_path, fetched
 from sorajax.pretrained.peft import CONFIG, WEIGHTS
 from sorajax.pretrained.wan_folder import check_described
 
 
 def resolve_model(model: str | Path) -> Path:
-    """The folder of a model: the path itself, or the download of an address or of a name on the hub."""
-    return fetched(as_path(model)) if is_path(model) else download(str(model))
+    """The folder of a model: the path itself, or the download of an address or of a name on the hub. Of a training
+    directory at an address the model alone is downloaded."""
+    if not is_path(model):
+        return download(str(model))
+    path = as_path(model)
+    if isinstance(path, Address) and (path / "model").is_dir():
+        path = path / "model"
+    return fetched(path)
 
 
 def is_path(model: str | Path) -> bool:

@@ -23,7 +23,18 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from sorajax.devices.sharding import path_name
 from sorajax.errors import one_line
+from sorajax.files import Address, as_path
 from sorajax.training.former import present_name
+
+STORAGES = ("gs", "s3")
+"""Schemes of addresses at which Orbax writes checkpoints."""
+
+
+def check_directory(directory: Path) -> None:
+    """Raises ValueError for an address at which no checkpoints can be written."""
+    if isinstance(directory, Address) and str(directory).partition(":")[0] not in STORAGES:
+        known = " and ".join(f"{name}://" for name in STORAGES)
+        raise ValueError(f"--directory {directory}: checkpoints are written to folders, {known}; name one of them")
 
 
 def changes(old: dict[str, Any], new: dict[str, Any]) -> str:
@@ -62,7 +73,7 @@ class Checkpoints:
 
     def __init__(self, directory: str | Path, keep: int = 2, read_only: bool = False):
         logging.getLogger("absl").setLevel(logging.ERROR)
-        self.directory = Path(directory).absolute()
+        self.directory = as_path(directory).absolute()
         best = preservation_policy.BestN(get_metric_fn=lambda metrics: metrics["loss"], reverse=True, n=1)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=preservation_policy.AnyPreservationPolicy([preservation_policy.LatestN(keep), best]),
@@ -72,7 +83,10 @@ class Checkpoints:
             cleanup_tmp_directories=not read_only,
             read_only=read_only,
         )
-        self.manager = ocp.CheckpointManager(self.directory, options=options, item_names=("state", "averages", "meta"))
+        # epath, Orbax's own path, knows what an address is
+        self.manager = ocp.CheckpointManager(
+            str(self.directory), options=options, item_names=("state", "averages", "meta")
+        )
         self.unusable: list[int] = []
 
     def save(
@@ -161,10 +175,13 @@ class Checkpoints:
         except Exception as error:
             steps = self.manager.all_steps(read=True)
             left = f"the last whole one is step {max(steps)}" if steps else "there is none yet"
-            free = shutil.disk_usage(self.directory).free / 2**30
+            where, remedy = str(self.directory), "check the address and the login"
+            if not isinstance(self.directory, Address):
+                free = shutil.disk_usage(self.directory).free / 2**30
+                where, remedy = f"{where}, where {free:.1f} GiB are free", "make room"
             raise OSError(
-                f"a checkpoint could not be written to {self.directory}, where {free:.1f} GiB are free "
-                f"({one_line(error)}): {left}; make room and continue with --resume"
+                f"a checkpoint could not be written to {where} ({one_line(error)}): {left}; {remedy} and continue with "
+                "--resume"
             ) from error
 
 

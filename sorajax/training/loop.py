@@ -25,7 +25,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from sorajax.devices.profiling import StepTrace
 from sorajax.devices.sharding import gather, make_mesh, place_batch, shardings
+from sorajax.files import as_path, whole_folder
 from sorajax.training.checkpoint import Checkpoints, changes
 from sorajax.training.clock import Clock
 from sorajax.training.metrics import Meter, Reporter, Work, clips_of
@@ -116,17 +118,18 @@ def fit(
     mesh: Mesh | None = None,
     experiment: dict[str, Any] | None = None,
     held_out: Sequence[Any] = (),
+    profile: Path | None = None,
 ) -> TrainState:
     """Trains `stage` on `batches` and returns the last state; `experiment` is the JSON kept in each checkpoint.
 
     Every `validate_every` batches the averaged parameters are measured on the batches `held_out`, always the same ones
-    with the same keys, so that curves of different runs can be compared.
+    with the same keys, so that curves of different runs can be compared. profile: a folder for a trace of a few steps.
 
     Writes checkpoints, events, previews and, if the stage exports, `model` into `directory`. SIGTERM and Ctrl-C save at
     the next step and return. Raises DivergedError, before anything poisoned is saved, if the loss is not finite;
     FileExistsError if the directory holds a run and `resume` is False.
     """
-    directory = Path(directory)
+    directory = as_path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     mesh = make_mesh(config.mesh) if mesh is None else mesh
     checkpoints = Checkpoints(directory / "checkpoints", config.keep)
@@ -136,6 +139,7 @@ def fit(
             raise FileExistsError(f"{directory} holds a run: say --resume to continue it, or choose another directory")
         with jax.set_mesh(mesh):
             run = Run(stage, iter(batches), config, directory, mesh, experiment or {}, checkpoints, reporter)
+            run.trace = StepTrace(profile)
             run.held_out = [place_batch(batch, mesh) for batch in held_out]
             return run.all()
     finally:
@@ -173,6 +177,7 @@ class Run:
         size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(self.abstract))
         self.clock = Clock(config.steps, config.minutes, config.optimizer, size)
         self.held_out: list[Any] = []
+        self.trace = StepTrace(None)
         self.measure = jax.jit(lambda stage, *rest: method(stage, Stage.validate)(*rest))
         self.state = self.restored() or self.started() or self.fresh()
         self.step = int(self.state.step)
@@ -237,6 +242,7 @@ class Run:
                 asked = monotonic()
                 batch = place_batch(next(self.data), self.mesh)
                 self.tally.waited(monotonic() - asked)
+                self.trace.before_step(lambda: jax.block_until_ready(self.state))
                 self.position = self.data.get_state()
                 stage = method(self.stage, Stage.at)(self.step)
                 self.state, metrics = programs(self.state, stage, batch, self.step_key, clock.rate_scale())
@@ -248,6 +254,7 @@ class Run:
                 clock.read(self.step)
                 over = clock.over(self.step)
                 self.between(over)
+        self.trace.close()
         if self.step > first:
             self.tally.settle(0)
             clock.close(over)
@@ -334,7 +341,8 @@ class Run:
         )
         params = gather(self.state.ema)
         if self.reporter.main:
-            method(self.stage, Stage.export)(self.directory / "model", params)
+            with whole_folder(self.directory / "model") as folder:
+                method(self.stage, Stage.export)(folder, params)
 
 
 class Tally:

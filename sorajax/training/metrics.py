@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from sorajax.files import write_atomically
+from sorajax.files import Address, as_path, write_atomically
 
-# Dense bfloat16 peak, FLOP/s of one chip as `jax.Device.device_kind` names it (the makers' data sheets).
+# Dense bfloat16 peak, FLOP/s of one device as `jax.Device.device_kind` names it (the makers' data sheets): a chip, but
+# half a TPU7x, whose two chiplets are two devices.
 PEAK_FLOPS = {
     "TPU v4": 275e12,
     "TPU v5 lite": 197e12,
@@ -24,7 +25,7 @@ PEAK_FLOPS = {
     "TPU v5p": 459e12,
     "TPU v6 lite": 918e12,
     "TPU v6e": 918e12,
-    "TPU7x": 2307e12,
+    "TPU7x": 2307e12 / 2,
     "NVIDIA A100-SXM4-40GB": 312e12,
     "NVIDIA A100-SXM4-80GB": 312e12,
     "NVIDIA H100 80GB HBM3": 989e12,
@@ -126,6 +127,24 @@ class Meter:
         return "trained " + " · ".join(parts)
 
 
+class EventFiles:
+    """Event files at an address, as tensorboardX opens them: each is written anew as a whole when it is flushed."""
+
+    def __init__(self, path: str):
+        self.path, self.events = as_path(path), bytearray()
+
+    open = classmethod(lambda cls, path: cls(path))
+    directory_check = staticmethod(lambda path: None)
+
+    def write(self, events: bytes) -> None:
+        self.events += events
+
+    def flush(self) -> None:
+        write_atomically(self.path, lambda path: path.write_bytes(self.events))
+
+    close = flush
+
+
 class Reporter:
     """Writes reports to the terminal and to TensorBoard event files in `directory`/events. Only process 0 writes."""
 
@@ -135,8 +154,10 @@ class Reporter:
         self.main = jax.process_index() == 0
         self.writer: Any = None
         if self.main:
-            from tensorboardX import SummaryWriter  # imports torch where that is installed
+            from tensorboardX import SummaryWriter, record_writer  # imports torch where that is installed
 
+            if isinstance(directory, Address):
+                record_writer.register_writer_factory(str(directory).partition(":")[0], EventFiles)
             self.writer = SummaryWriter(str(directory / "events"))
 
     def report(self, step: int, values: dict[str, float], left: float | None) -> None:

@@ -41,7 +41,7 @@ from sorajax.data.videos.preparation import (
 from sorajax.data.videos.readers import Clips, RawClips, Row, StoredClips, span
 from sorajax.data.worlds import WorldBatch
 from sorajax.devices import distributed
-from sorajax.files import write_atomically
+from sorajax.files import append_text, write_atomically
 from sorajax.models.text import Tokenizer
 
 SURVEY, BROKEN = "survey.jsonl", "broken.jsonl"
@@ -137,8 +137,7 @@ class BrokenFiles:
         with self.lock:
             if name not in self.names:
                 self.names.add(name)
-                with self.path.open("a") as file:
-                    file.write(json.dumps({"path": name, "reason": reason}) + "\n")
+                append_text(self.path, json.dumps({"path": name, "reason": reason}) + "\n")
         self.check()
 
     def check(self) -> None:

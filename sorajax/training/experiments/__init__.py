@@ -12,7 +12,10 @@ from typing import Any, Protocol
 from jax.sharding import Mesh
 
 from sorajax.data.buckets import stem
+from sorajax.data.videos.clips import VideoData
 from sorajax.devices.sharding import make_mesh
+from sorajax.files import Address, as_path, fetched
+from sorajax.pretrained.hub import resolve_model
 from sorajax.training.loop import Batches, LoopConfig
 from sorajax.training.step import Stage, method
 
@@ -62,6 +65,29 @@ def load_experiment(path: str | Path) -> Any:
         kind = type(config).__name__
         raise ValueError(f"{path}: its `config` is of type {kind} and no experiment, e.g. FlowTraining(...)")
     return config
+
+
+def with_local_inputs(experiment: Any) -> Any:
+    """The experiment with copies of the models and videos that it names at addresses, in this machine's cache folder.
+    Raises FileNotFoundError for one that is not there, ValueError for an address that must be a local folder."""
+
+    def local(name: str, path: Path, data: bool = False) -> Path:
+        if not isinstance(as_path(path), Address):
+            return path
+        if name == "latents":
+            raise ValueError(f"--latents {as_path(path)} is an address: name a folder that all hosts see")
+        return fetched(as_path(path)) if data else resolve_model(path)
+
+    named = {name: as_path(str(one)) for name, one in vars(experiment).items() if isinstance(one, Path | Address)}
+    changed: dict[str, Any] = {name: local(name, path) for name, path in named.items()}
+    if experiment.loop.start is not None:
+        start = local("start", experiment.loop.start)
+        changed["loop"] = dataclasses.replace(experiment.loop, start=start)
+    videos = getattr(experiment, "data", None)
+    if isinstance(videos, VideoData):
+        folder, *more = (dataclasses.replace(one, folder=local("data", one.folder, True)) for one in videos.sources)
+        changed["data"] = dataclasses.replace(videos, folder=folder.folder, more=tuple(more))
+    return dataclasses.replace(experiment, **changed)
 
 
 def check_mesh(experiment: Experiment) -> None:
