@@ -25,6 +25,8 @@ SIZES = ((17, 256, 256), (17, 480, 832), (33, 96, 96), (17, 64, 64))
 """Frames, height and width."""
 PLAIN = (5, 64, 64)
 """Clips without a mark."""
+AT_ONCE = 2**20
+"""Pixels that are rendered together."""
 KEEP = 2 / 3
 """Share of height and width that a crop keeps."""
 
@@ -77,8 +79,10 @@ SMALL = tuple(name for name in CHANGES if name in ("none", "H.264, CRF 28", "H.2
 
 def world(number: int, size: tuple[int, int, int], seed: int) -> Iterator[Frames]:
     """Clips of the world, of triples that training does not see."""
-    for index in range(number):
-        yield world_clips(np.random.default_rng((seed, index)), 1, *size, "held_out")[0]
+    at_once = max(1, AT_ONCE // (size[0] * size[1] * size[2]))
+    for first in range(0, number, at_once):
+        clips = world_clips(np.random.default_rng((seed, first)), at_once, *size, "held_out")
+        yield from clips[: number - first]
 
 
 def windows(folder: Path, size: tuple[int, int, int]) -> Iterator[Frames]:
