@@ -66,8 +66,8 @@ class Towers(nn.Module):
 
     def setup(self) -> None:
         self.clip, self.prompt = Tower(self.config), Tower(self.config)
-        self.scale = self.param("scale", nn.initializers.constant(np.log(10.0)), ())
-        self.bias = self.param("bias", nn.initializers.constant(-10.0), ())
+        self.scale = self.param("scale", nn.initializers.constant(np.log(10.0)), (1,))
+        self.bias = self.param("bias", nn.initializers.constant(-10.0), (1,))
 
     def __call__(self, clips: Memory, prompts: Memory) -> Float[Array, "clips prompts"]:
         return jnp.exp(self.scale) * self.clip(clips) @ self.prompt(prompts).T + self.bias
