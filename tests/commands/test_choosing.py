@@ -1,12 +1,16 @@
 """Prompts are expanded before sampling, and the best clip is chosen after."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from sorajax.commands.choosing import APART, best, expanded
 from sorajax.commands.sample import main
+from sorajax.devices.distributed import Processes
 from sorajax.media.video import Video
 from sorajax.sampling.request import Request
+from sorajax.tasks.table import TASKS
 
 
 def clips(request, stores=None):
@@ -34,10 +38,14 @@ def test_the_first_candidate_is_the_clip_that_would_be_made_without():
 
 def test_each_prompt_is_expanded_with_the_seed_of_the_request():
     class Pipeline:
-        def expand(self, prompt, seed):
-            return f"{prompt} {seed}"
+        prompts = SimpleNamespace(originals={})
 
-    assert list(expanded(Pipeline(), Request(("a", "b"), seed=4))) == ["a 4", "b 4"]
+        def expand(self, prompt, seed, endpoint, shown, inputs):
+            return f"{prompt} {seed} {shown}"
+
+    request, inputs = expanded(Pipeline(), Request(("a", "b"), seed=4), TASKS["text"], [], None, Processes())
+    assert (request.prompts, inputs) == (("a 4 text", "b 4 text"), [])
+    assert Pipeline.prompts.originals == {"a 4 text": "a", "b 4 text": "b"}
 
 
 @pytest.mark.parametrize(

@@ -62,11 +62,15 @@ def test_jobs_that_are_sampled_together_are_the_videos_they_are_alone(jobs, engi
     assert work(jobs, engine, batch=4) == [2, 1]
     alone = [add(jobs, *wish) for wish in wishes]
     assert work(jobs, engine, batch=1) == [1, 1, 1]
+    frames = []
     for one, other, (prompt, seed) in zip(together, alone, wishes, strict=True):
         videos = [Video.load(engine.content.path(jobs.get(name, "local")["file"])) for name in (one, other)]
         assert videos[0].metadata == videos[1].metadata
         assert (videos[0].metadata["prompt"], videos[0].metadata["seed"]) == (prompt, seed)
-        np.testing.assert_allclose(videos[0].frames.astype(int), videos[1].frames.astype(int), atol=3)
+        frames.append([video.frames.astype(int) for video in videos])
+    for number, (first, second) in enumerate(frames):  # mp4 makes more of differences in the last digits
+        assert np.abs(first - second).mean() < 1
+        assert np.abs(first - frames[number - 1][1]).mean() > 3
 
 
 @pytest.mark.slow
