@@ -118,7 +118,7 @@ def judged(played: Played, fps: float) -> dict[str, Any]:
         "control": control,
         **shares,
         "lag": float(np.percentile(lags, 95)) if lags else None,
-        "height": float(np.median(np.abs(np.array(jumps) / JUMP - 1))) if jumps else None,
+        "height": float(np.nanmedian(np.abs(np.array(jumps) / JUMP - 1))) if jumps else None,
         "jumps": len(jumps),
     }
 
