@@ -4,11 +4,13 @@ Files contradict themselves, and the source closest to the frames takes preceden
 then the track's tags, then the container; for the order of frames the decoder, then their time stamps.
 """
 
+import os
+import struct
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -22,7 +24,30 @@ HDR = (16, 18)  # ITU-T H.273, table 3: the transfer functions PQ and HLG
 BT2020 = 9  # table 2: primaries of a wider gamut
 LIBVPX = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # decoders with transparency, which FFmpeg's own ones drop
 DEINTERLACE = ("yadif", "deint=interlaced")  # passes frames that are not marked as interlaced
+FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")  # of an mp4 or mov
 TONE_MAP = ("scale", "out_transfer=iec61966-2-1:out_primaries=bt709:intent=perceptual")
+
+
+def check_index(file: BinaryIO) -> None:
+    """Raises ValueError where an mp4 or mov ends within its index (its box `moov`, ISO/IEC 14496-12). FFmpeg reads a
+    part of such an index, and may crash when it decodes by it. Other formats pass. The file's position is as before."""
+    begin = file.tell()
+    length, start = file.seek(0, os.SEEK_END), 0
+    try:
+        while start + 8 <= length:
+            file.seek(start)
+            size, kind = struct.unpack(">I4s", file.read(8))
+            if start == 0 and kind not in FIRST_BOXES:
+                return
+            if size == 1:  # a size of 64 bits follows
+                size = int.from_bytes(file.read(8), "big")
+            if kind == b"moov" and start + size > length:
+                raise ValueError(f"its index needs {start + size} bytes, and it has {length}")
+            if kind == b"moov" or size < 8:  # 0: until the end of the file
+                return
+            start += size
+    finally:
+        file.seek(begin)
 
 
 def decode_track(container: Any, stream: Any) -> Iterator[tuple[float, Any]]:

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from sorajax.errors import note
 from sorajax.media import MAX_FPS
-from sorajax.media.decoding import decode_track, limit_durations, rate_of, stated_seconds
+from sorajax.media.decoding import check_index, decode_track, limit_durations, rate_of, stated_seconds
 from sorajax.media.formats import parse_metadata
 from sorajax.media.frames import Content, FrameBuffer
 from sorajax.media.pixels import pixels_of, shown_width
@@ -36,6 +36,8 @@ def read_film(path: Path, start: float = 0.0, end: float = math.inf, behind: str
     import av
 
     try:
+        with path.open("rb") as file:
+            check_index(file)
         with av.open(str(path)) as container:
             if not container.streams.video:
                 raise ValueError("it has no video track")
@@ -50,7 +52,7 @@ def read_film(path: Path, start: float = 0.0, end: float = math.inf, behind: str
                 raise ValueError("it has no frame")
             has_sound, metadata = bool(container.streams.audio), parse_metadata(container.metadata.get("comment"))
             stated = 0.0 if ended else stated_seconds(container, stream)
-    except (av.error.FFmpegError, IndexError, ValueError) as error:
+    except (av.error.FFmpegError, OSError, IndexError, ValueError) as error:
         raise ValueError(f"{path} is no readable video ({error}): perhaps cut short, or of another format") from error
     if has_sound:
         note(f"the sound of {path} is dropped: clips are silent")

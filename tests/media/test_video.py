@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from sorajax.data.videos.decode import BrokenVideo, probe
 from sorajax.media.video import Film, Video, check_output
 from tests.data.videos.films import smooth
 
@@ -95,6 +96,23 @@ def test_a_damaged_file_is_reported(tmp_path, suffix, content):
     path.write_bytes(whole[: len(whole) // 5] if content == "cut" else b"junk" * 100)
     with pytest.raises(ValueError, match="no readable"):
         Video.load(path)
+
+
+def test_a_file_that_ends_within_its_index_is_not_decoded(tmp_path):
+    """FFmpeg reads a part of the index, and crashes at times when it decodes by that."""
+    path = Video(smooth(), 8).save(tmp_path / "clip.mp4")
+    whole = path.read_bytes()
+    end = whole.index(b"moov") - 4 + int.from_bytes(whole[whole.index(b"moov") - 4 :][:4], "big")
+    for length in (end - 1, whole.index(b"moov") + 4):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=f"its index needs {end} bytes, and it has {length}"):
+            Video.load(path)
+        with pytest.raises(BrokenVideo, match="its index needs"):
+            probe(str(path))
+    path.write_bytes(whole[: end + (len(whole) - end) // 2])
+    with pytest.raises(ValueError, match="no readable video") as raised:
+        Video.load(path)
+    assert "its index" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 
 from sorajax.data.buckets import Bucket
 from sorajax.data.videos.listing import is_picture, open_video
-from sorajax.media.decoding import decode_track, duration_of, seconds_of, start_of, stated_rate
+from sorajax.media.decoding import check_index, decode_track, duration_of, seconds_of, start_of, stated_rate
 from sorajax.media.image_reader import to_rgb
 from sorajax.media.pixels import display_matrix, is_turned, pixels_of, shown_width
 
@@ -50,10 +50,15 @@ def _stream(path: str) -> Iterator[tuple[Any, Any]]:
     import av
 
     try:
-        with open_video(path) as file, av.open(file) as container:
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            yield container, stream
+        with open_video(path) as file:
+            try:
+                check_index(file)
+            except ValueError as error:
+                raise _broken(path, error) from error
+            with av.open(file) as container:
+                stream = container.streams.video[0]
+                stream.thread_type = "AUTO"
+                yield container, stream
     except (av.error.FFmpegError, OSError, IndexError, MemoryError) as error:
         raise _broken(path, error) from error
 
