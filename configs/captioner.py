@@ -7,9 +7,9 @@ First canonical captions alone, which have neither synonyms nor gaps, then all r
     python -m sorajax.train configs/captioner.py --loop.start runs/canonical
 
 Hardware: 1 CPU core.
-Time: not measured.
-Result: not measured for these clips; with 5,568 clips, without shifts and convolutions, the first command stopped to
-gain on held-out clips after 1,000 steps of 32 clips, at 88% precision and recall of attributes and 27% whole captions.
+Time: not measured for 24,000 clips; the bundled weights took 43 minutes: 3,000 and then 1,200 steps on 7,168 clips.
+Result: with these, canonical captions of held-out clips have 96% precision and recall of attributes, and 73% are
+entirely right; docs/captions.md has all figures.
 """
 
 from pathlib import Path

@@ -5,8 +5,8 @@ Needs the clips that configs/captioner.py encoded:
     python -m sorajax.train configs/score.py
 
 Hardware: 1 CPU core.
-Time: not measured.
-Result: not measured.
+Time: 3 minutes.
+Result: docs/captions.md says how often a clip's own caption is found among 100.
 """
 
 from pathlib import Path

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -28,7 +28,7 @@ FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")  #
 TONE_MAP = ("scale", "out_transfer=iec61966-2-1:out_primaries=bt709:intent=perceptual")
 
 
-def check_index(file: BinaryIO) -> None:
+def check_index(file: IO[bytes]) -> None:
     """Raises ValueError where an mp4 or mov ends within its index (its box `moov`, ISO/IEC 14496-12). FFmpeg reads a
     part of such an index, and may crash when it decodes by it. Other formats pass. The file's position is as before."""
     begin = file.tell()
