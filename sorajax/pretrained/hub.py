@@ -16,7 +16,7 @@ def resolve_model(model: str | Path) -> Path:
     if not is_path(model):
         return download(str(model))
     path = as_path(model)
-    if isinstance(path, Address) and (path / "model").is_dir():
+    if isinstance(path, Address) and path.exists() and (path / "model").is_dir():
         path = path / "model"
     return fetched(path)
 
