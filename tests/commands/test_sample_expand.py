@@ -75,7 +75,7 @@ def test_each_scene_of_a_storyboard_is_expanded(sample, chat):  # noqa: F811
     found = metadata("a.png")
     assert [shot["prompt"] for shot in found["shots"]] == ["a red ball bounces", "a blue ball bounces"]
     assert found["original_prompt"] == "a red ball"
-    assert [len(body["messages"][1]["content"]) for body in chat.bodies] == [1, 2]
+    assert sorted(len(body["messages"][1]["content"]) for body in chat.bodies) == [1, 2]  # asked in parallel
 
 
 @pytest.mark.slow
