@@ -2,12 +2,12 @@
 
     python -m sorajax.train configs/play_dit.py --encoded 1600
 
-Autoencoder and text encoder are the bundled model's. The autoencoder encodes every frame by itself (33.2 dB PSNR on 32
-unseen frames), so there is none to train.
+Autoencoder and text encoder are the bundled model's. The autoencoder encodes every frame by itself, so there is none
+to train.
 
 Hardware: 2 CPU cores, which other programs shared.
 Time: 56 minutes for 2,600 steps, 9 more to encode 1,600 plays.
-Result: control 93.6% over 12 plays of 20 s, with 2 evaluations a frame; docs/play.md has the minute.
+Result: control 96% over 8 plays of a minute, 2 evaluations a frame; docs/play.md has the table.
 """
 
 from sorajax.models.dit import DiTConfig

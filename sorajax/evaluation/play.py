@@ -192,7 +192,8 @@ def keeps(frames: UInt8[np.ndarray, "t h w 3"], prompt: str, fps: float) -> bool
     if len(shot["objects"]) != 1:
         return False
     thing = shot["objects"][0]
-    return all(word in prompt for word in (thing["colour"], thing["shape"], thing["size"], shot["background"]) if word)
+    said = prompt.split()
+    return all(word in said for word in (thing["colour"], thing["shape"], thing["size"], shot["background"]))
 
 
 def timed(player: Player, seed: int) -> dict[str, float]:
