@@ -77,7 +77,7 @@ def imported(training: Sequence[str]) -> set[str]:
         code = "import sys; from launch.offline import one_step; one_step(sys.argv[1], sys.argv[2:])"
         one_cpu = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
         run = subprocess.run(
-            [sys.executable, "-c", code, found, *training],
+            [sys.executable, "-W", "ignore", "-c", code, found, *training],
             cwd=ROOT,
             env={**os.environ, **one_cpu},
             stdout=subprocess.DEVNULL,
