@@ -25,7 +25,7 @@ from einops import rearrange
 from jaxtyping import Array, Bool, Float, Int
 
 from sorajax.models.attention import attend
-from sorajax.models.layers import Linear, RMSNorm, convolve
+from sorajax.models.layers import Linear, Module, RMSNorm, convolve
 from sorajax.models.spacetime import Patch, patchify
 from sorajax.models.vae import conv_parameters
 
@@ -75,7 +75,7 @@ class Cache(NamedTuple):
     values: Float[Array, "depth b m n k"]
 
 
-class Attention(nn.Module):
+class Attention(Module):
     """Multi-head attention from x to `source`, or with keys and values that are given."""
 
     config: WordsConfig
@@ -99,7 +99,7 @@ class Attention(nn.Module):
         return self.out(rearrange(h, "b s n k -> b s (n k)"))
 
 
-class FeedForward(nn.Module):
+class FeedForward(Module):
     config: WordsConfig
 
     @nn.compact
@@ -109,7 +109,7 @@ class FeedForward(nn.Module):
         return x + Linear(self.config.width, use_bias=False, name="down")(h)
 
 
-class EncoderBlock(nn.Module):
+class EncoderBlock(Module):
     config: WordsConfig
 
     @nn.compact
@@ -120,7 +120,7 @@ class EncoderBlock(nn.Module):
         return FeedForward(self.config, name="feed_forward")(x)
 
 
-class DecoderBlock(nn.Module):
+class DecoderBlock(Module):
     """One block on the words from `position` on, whose keys and values are written into the cache."""
 
     config: WordsConfig
@@ -142,7 +142,7 @@ class DecoderBlock(nn.Module):
         return FeedForward(config, name="feed_forward")(x), keys, values
 
 
-class Convolution(nn.Module):
+class Convolution(Module):
     """A convolution that keeps rows, columns and frames, with zeros around them."""
 
     features: int
@@ -156,7 +156,7 @@ class Convolution(nn.Module):
         return convolve(x, kernel, padding=((1, 1), (1, 1))) + bias
 
 
-class Stem(nn.Module):
+class Stem(Module):
     """Two convolutions of the latents, the first one over time, too."""
 
     config: WordsConfig
@@ -176,7 +176,7 @@ def positions(t: int, h: int, w: int) -> Float[Array, "s f"]:
     return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], -1)
 
 
-class Words(nn.Module):
+class Words(Module):
     """Latents or a prompt -> `Memory`; memory and words -> the logits of the next words."""
 
     config: WordsConfig

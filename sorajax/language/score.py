@@ -24,6 +24,7 @@ from sorajax.language.captioner import LANGUAGE, VideoCaptioner, open_captioner,
 from sorajax.language.network import Memory
 from sorajax.media.video import Video
 from sorajax.models.folder import CONFIG, load_model
+from sorajax.models.layers import Module
 
 SCORE = LANGUAGE / "score"
 """The folder of the towers in the package."""
@@ -43,7 +44,7 @@ class ScoreConfig:
     """The captioner whose encoder is used: `world`, or the folder of a run."""
 
 
-class Tower(nn.Module):
+class Tower(Module):
     """A memory -> one vector of length 1."""
 
     config: ScoreConfig
@@ -59,7 +60,7 @@ class Tower(nn.Module):
         return pooled / (jnp.linalg.norm(pooled, axis=-1, keepdims=True) + 1e-6)
 
 
-class Towers(nn.Module):
+class Towers(Module):
     """Memories of clips and of prompts -> the logits that they belong together."""
 
     config: ScoreConfig

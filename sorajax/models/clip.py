@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from sorajax.models.layers import Dense, LayerNorm, Module
 from sorajax.models.vision import Vision, VisionBlock, VisionConfig
 
 
@@ -47,7 +48,7 @@ class ClipConfig:
     width: int = 512
 
 
-class ClipText(nn.Module):
+class ClipText(Module):
     config: ClipTextConfig
 
     @nn.compact
@@ -67,11 +68,11 @@ class ClipText(nn.Module):
             length=config.depth,
         )
         x, _ = blocks(config, name="blocks")(x, causal)
-        x = nn.LayerNorm(config.epsilon, dtype=jnp.float32, name="norm_out")(x)
+        x = LayerNorm(config.epsilon, dtype=jnp.float32, name="norm_out")(x)
         return x[jnp.arange(len(x)), jnp.argmax(ids == config.end, 1)]
 
 
-class Clip(nn.Module):
+class Clip(Module):
     """Both towers; each returns vectors of length 1."""
 
     config: ClipConfig
@@ -79,8 +80,8 @@ class Clip(nn.Module):
     def setup(self) -> None:
         config = self.config
         self.vision, self.text = Vision(config.vision), ClipText(config.text)
-        self.norm_image = nn.LayerNorm(config.vision.epsilon, dtype=jnp.float32)
-        self.image_out, self.text_out = (nn.Dense(config.width, use_bias=False) for _ in range(2))
+        self.norm_image = LayerNorm(config.vision.epsilon, dtype=jnp.float32)
+        self.image_out, self.text_out = (Dense(config.width, use_bias=False) for _ in range(2))
 
     def image(self, image: Float[Array, "b y x 3"]) -> Float[Array, "b e"]:
         """Vectors of normalised images, see `vision.preprocess`."""

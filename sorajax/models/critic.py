@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sorajax.models.layers import convolve
+from sorajax.models.layers import LayerNorm, Module, convolve
 from sorajax.models.vae import conv_parameters
 
 
@@ -36,7 +36,7 @@ class CriticConfig:
                 raise ValueError(f"critic.{name} is {getattr(self, name)}: it must be 1 or more")
 
 
-class PatchConv(nn.Module):
+class PatchConv(Module):
     """Convolution over 3 frames and side x side pixels, padded so that stride 2 halves a dimension."""
 
     features: int
@@ -50,7 +50,7 @@ class PatchConv(nn.Module):
         return convolve(x, kernel, self.stride, ((1, 1), (1, 1))) + bias.astype(x.dtype)
 
 
-class Critic(nn.Module):
+class Critic(Module):
     config: CriticConfig
 
     @nn.compact
@@ -61,7 +61,7 @@ class Critic(nn.Module):
         for level in range(1, config.levels):
             x = nn.leaky_relu(x, 0.2)
             x = PatchConv(config.base * min(2**level, 8), name=f"level{level}")(x)
-            x = nn.LayerNorm(epsilon=1e-6, dtype=x.dtype, name=f"norm{level}")(x)
+            x = LayerNorm(epsilon=1e-6, dtype=x.dtype, name=f"norm{level}")(x)
         x = nn.leaky_relu(x, 0.2)
         return PatchConv(1, side=3, stride=(1, 1, 1), name="conv_out")(x)[..., 0].astype(jnp.float32)
 

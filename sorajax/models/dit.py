@@ -37,7 +37,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from sorajax.devices.sharding import shard
 from sorajax.models.attention import attend
-from sorajax.models.layers import Linear, RMSNorm, standardize
+from sorajax.models.layers import LayerNorm, Linear, Module, RMSNorm, standardize
 from sorajax.models.quantized import dequantized
 from sorajax.models.spacetime import Patch, Rope, patchify, rope, rope_angles, rotate, unpatchify
 
@@ -183,7 +183,7 @@ def keys_and_values(config: DiTConfig, source: Float[Array, "b m d"]) -> KeysVal
     return KeysValues(keys, heads(dense(name="v")(source)))
 
 
-class Attention(nn.Module):
+class Attention(Module):
     """Multi-head attention from x to itself (with rope) or to text (`turn=None`); q and k are RMS-normalised over the
     full width, before the head split. Text and image are tokens, or their keys and values."""
 
@@ -215,7 +215,7 @@ class Attention(nn.Module):
         return dense(name="out")(mixed.reshape(*x.shape[:2], config.width))
 
 
-class ImageAttention(nn.Module):
+class ImageAttention(Module):
     """Cross-attention to image tokens: a second pair of keys and values, beside the text's."""
 
     config: DiTConfig
@@ -229,7 +229,7 @@ class ImageAttention(nn.Module):
         return attend(q, k, v)
 
 
-class ImageEmbedding(nn.Module):
+class ImageEmbedding(Module):
     """Projects image tokens to the model width: norm, linear, GELU, linear, norm."""
 
     config: DiTConfig
@@ -237,13 +237,13 @@ class ImageEmbedding(nn.Module):
     @nn.compact
     def __call__(self, image: Float[Array, "b i e"]) -> Float[Array, "b i d"]:
         dense = partial(Linear, dtype=self.config.dtype)
-        norm = partial(nn.LayerNorm, 1e-5, dtype=jnp.float32)
+        norm = partial(LayerNorm, 1e-5, dtype=jnp.float32)
         x = norm(name="norm_in")(image).astype(self.config.dtype)
         x = dense(self.config.width, name="out")(nn.gelu(dense(image.shape[-1], name="in")(x), approximate=False))
         return norm(name="norm_out")(x).astype(self.config.dtype)
 
 
-class FeedForward(nn.Module):
+class FeedForward(Module):
     config: DiTConfig
 
     @nn.compact
@@ -253,7 +253,7 @@ class FeedForward(nn.Module):
         return Linear(self.config.width, dtype=self.config.dtype, name="down")(hidden)
 
 
-class Block(nn.Module):
+class Block(Module):
     config: DiTConfig
 
     @nn.compact
@@ -275,7 +275,7 @@ class Block(nn.Module):
         h = modulate(x, m.shift_attention, m.scale_attention, config.epsilon).astype(config.dtype)
         x = x + gated(Attention(config, name="self_attention")(h, h, turn), m.gate_attention).astype(x.dtype)
 
-        h = nn.LayerNorm(config.epsilon, dtype=jnp.float32, name="norm_cross")(x).astype(config.dtype)
+        h = LayerNorm(config.epsilon, dtype=jnp.float32, name="norm_cross")(x).astype(config.dtype)
         x = x + Attention(config, name="cross_attention")(h, text, None, image)
 
         h = modulate(x, m.shift_feed_forward, m.scale_feed_forward, config.epsilon).astype(config.dtype)
@@ -301,7 +301,7 @@ def check_image(config: DiTConfig, image: Array | None) -> None:
         )
 
 
-class DiT(nn.Module):
+class DiT(Module):
     """The transformer of the module's docstring: (x, time, text) -> velocity."""
 
     config: DiTConfig

@@ -26,7 +26,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from sorajax.devices.sharding import BATCH, other_axes, shard
 from sorajax.models.attention import attend
-from sorajax.models.layers import RMSNorm
+from sorajax.models.layers import Dense, Module, RMSNorm
 from sorajax.models.quantized import dequantized
 
 PUNCTUATION = "!\"'(),.:;?-"
@@ -66,13 +66,13 @@ def position_buckets(m: int, buckets: int, max_distance: int) -> Int[np.ndarray,
     return side + np.where(distance < exact, distance, np.minimum(exact + far.astype(np.int64), half - 1))
 
 
-class TextBlock(nn.Module):
+class TextBlock(Module):
     config: TextConfig
 
     @nn.compact
     def __call__(self, x: Float[Array, "b m d"], mask: Bool[Array, "b m"], buckets: Int[Array, "m m"]):
         config = self.config
-        dense = partial(nn.Dense, use_bias=False, dtype=config.dtype)
+        dense = partial(Dense, use_bias=False, dtype=config.dtype)
         inner = config.heads * config.head_width
 
         h = RMSNorm(config.epsilon, name="norm_attention")(x)
@@ -95,7 +95,7 @@ class TextBlock(nn.Module):
         return shard(x + dense(config.width, name="down")(h), BATCH, tokens), None
 
 
-class TextEncoder(nn.Module):
+class TextEncoder(Module):
     config: TextConfig
 
     @nn.compact

@@ -11,10 +11,11 @@ from jaxtyping import Array, Float
 
 from sorajax.devices.sharding import shard
 from sorajax.models.dit import DiTConfig, KeysValues, TextCache, check_image, embedded, keys_and_values, pool_text
+from sorajax.models.layers import Module
 from sorajax.models.quantized import dequantized
 
 
-class TextReader(nn.Module):
+class TextReader(Module):
     """Makes the `TextCache` of a clip from the parameters of a `DiT`."""
 
     config: DiTConfig
@@ -40,7 +41,7 @@ class TextReader(nn.Module):
         return TextCache(pool_text(context), text, None if image is None else pictures)
 
 
-class BlockReader(nn.Module):
+class BlockReader(Module):
     """Keys and values of a `Block`'s cross-attention."""
 
     config: DiTConfig
@@ -50,7 +51,7 @@ class BlockReader(nn.Module):
         return tokens, CrossReader(self.config, name="cross_attention")(*tokens)
 
 
-class CrossReader(nn.Module):
+class CrossReader(Module):
     """Keys and values of a cross-attention, an `Attention`, to text and to image tokens."""
 
     config: DiTConfig
@@ -62,7 +63,7 @@ class CrossReader(nn.Module):
         return KeysValues(*(shard(part, ("data", "fsdp"), "seq", "tensor", None) for part in (keys, values))), picture
 
 
-class ImageReader(nn.Module):
+class ImageReader(Module):
     """Keys and values of an `ImageAttention`."""
 
     config: DiTConfig

@@ -27,7 +27,7 @@ from jaxtyping import Array, Float, UInt8
 
 from sorajax.devices.sharding import BATCH, other_axes, shard, to_host
 from sorajax.models.attention import attend
-from sorajax.models.layers import ChannelNorm, convolve
+from sorajax.models.layers import ChannelNorm, Dense, Module, convolve
 
 Cache = Mapping[str, Any]
 SAME = ((1, 1), (1, 1))
@@ -94,7 +94,7 @@ class VAEConfig:
         return (frames - 1) // time + 1, height // rows, width // columns, self.latent_channels
 
 
-class CausalConv(nn.Module):
+class CausalConv(Module):
     """Causal convolution: output frame t depends on input frames t - kt + 1 .. t; zero padding before the first."""
 
     features: int
@@ -118,7 +118,7 @@ def conv_parameters(module: nn.Module, window: tuple[int, int, int], inputs: int
     return kernel, module.param("bias", nn.initializers.zeros, (outputs,))
 
 
-class FrameConv(nn.Module):
+class FrameConv(Module):
     """2-D convolution of each frame."""
 
     features: int
@@ -132,7 +132,7 @@ class FrameConv(nn.Module):
         return convolve(x, kernel, (1, self.stride, self.stride), self.padding) + bias.astype(x.dtype)
 
 
-class TimeDown(nn.Module):
+class TimeDown(Module):
     """Halves the frame rate: frame 0 is unchanged; each later pair of frames, and the frame before it, give one."""
 
     @nn.compact
@@ -145,7 +145,7 @@ class TimeDown(nn.Module):
         return jnp.concatenate(frames, 1), x[:, -1:]
 
 
-class TimeUp(nn.Module):
+class TimeUp(Module):
     """Doubles the frame rate: the video's first frame is unchanged, each later one becomes two."""
 
     @nn.compact
@@ -163,7 +163,7 @@ class TimeUp(nn.Module):
         return jnp.concatenate(frames, 1), inputs[:, -2:]
 
 
-class Residual(nn.Module):
+class Residual(Module):
     """Residual block: norm, SiLU and causal convolution, twice, plus a shortcut."""
 
     features: int
@@ -180,22 +180,22 @@ class Residual(nn.Module):
         return x + y, new
 
 
-class FrameAttention(nn.Module):
+class FrameAttention(Module):
     """Single-head self-attention over the positions of each frame."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "b t h w c"]) -> Float[Array, "b t h w c"]:
         b, t, h, w, c = x.shape
         y = ChannelNorm(name="norm")(x)
-        qkv = nn.Dense(3 * c, dtype=x.dtype, name="qkv")(y).reshape(b * t, h * w, 1, 3 * c)
+        qkv = Dense(3 * c, dtype=x.dtype, name="qkv")(y).reshape(b * t, h * w, 1, 3 * c)
         q, k, v = jnp.split(qkv, 3, -1)
         q = shard(q, BATCH, other_axes(len(q)))
         k, v = (shard(a, BATCH) for a in (k, v))
         y = attend(q, k, v).reshape(x.shape)
-        return x + nn.Dense(c, dtype=x.dtype, name="out")(y)
+        return x + Dense(c, dtype=x.dtype, name="out")(y)
 
 
-class Middle(nn.Module):
+class Middle(Module):
     """Residual block, attention, residual block, at the lowest resolution."""
 
     @nn.compact
@@ -227,7 +227,7 @@ def repeat_up(
     return x[:, time - 1 :] if starts else x
 
 
-class Encoder(nn.Module):
+class Encoder(Module):
     config: VAEConfig
 
     @nn.compact
@@ -255,10 +255,10 @@ class Encoder(nn.Module):
         x, new["middle"] = Middle(name="middle")(x, cache.get("middle", {}))
         x = nn.silu(ChannelNorm(name="norm_out")(x))
         x, new["conv_out"] = CausalConv(2 * config.latent_channels, name="conv_out")(x, cache.get("conv_out"))
-        return nn.Dense(2 * config.latent_channels, dtype=x.dtype, name="moments")(x), new
+        return Dense(2 * config.latent_channels, dtype=x.dtype, name="moments")(x), new
 
 
-class Decoder(nn.Module):
+class Decoder(Module):
     config: VAEConfig
 
     @nn.compact
@@ -266,7 +266,7 @@ class Decoder(nn.Module):
         """Raw latents -> (pixels, about [-1, 1], [b T H W 3], cache)."""
         config = self.config
         new: dict[str, Any] = {}
-        x = nn.Dense(config.latent_channels, dtype=config.dtype, name="latent")(z.astype(config.dtype))
+        x = Dense(config.latent_channels, dtype=config.dtype, name="latent")(z.astype(config.dtype))
         base = config.decoder_base or config.base
         features = base * config.multipliers[-1]
         x, new["conv_in"] = CausalConv(features, name="conv_in")(x, cache.get("conv_in"))
@@ -293,7 +293,7 @@ class Decoder(nn.Module):
         return rearrange(x, "b t h w (c r q) -> b t (h q) (w r) c", q=q, r=q), new
 
 
-class VAE(nn.Module):
+class VAE(Module):
     """Encoder and decoder under one parameter tree {"encoder", "decoder"}."""
 
     config: VAEConfig

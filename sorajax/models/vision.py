@@ -24,6 +24,7 @@ from jaxtyping import Array, Float, UInt8
 
 from sorajax.devices.sharding import AXES, BATCH, shard
 from sorajax.models.attention import attend
+from sorajax.models.layers import Dense, LayerNorm, Module
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -55,7 +56,7 @@ class VisionConfig:
         return 1 + (self.size // self.patch) ** 2
 
 
-class VisionBlock(nn.Module):
+class VisionBlock(Module):
     """A block of either of CLIP's towers; `bias` is added to the attention's scores."""
 
     config: Any
@@ -63,8 +64,8 @@ class VisionBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b p d"], bias: Float[Array, "#b #n p p"] | None):
         config = self.config
-        dense = partial(nn.Dense, dtype=config.dtype)
-        norm = partial(nn.LayerNorm, config.epsilon, dtype=jnp.float32)
+        dense = partial(Dense, dtype=config.dtype)
+        norm = partial(LayerNorm, config.epsilon, dtype=jnp.float32)
         heads = partial(rearrange, pattern="b p (n k) -> b p n k", n=config.heads)
         h = norm(name="norm_attention")(x).astype(config.dtype)
         q, k, v = (shard(heads(dense(config.width, name=name)(h)), None, None, AXES) for name in "qkv")
@@ -74,7 +75,7 @@ class VisionBlock(nn.Module):
         return shard(x + dense(config.width, name="down")(h), BATCH), None
 
 
-class Vision(nn.Module):
+class Vision(Module):
     config: VisionConfig
 
     @nn.compact
@@ -84,12 +85,12 @@ class Vision(nn.Module):
         patches = rearrange(
             image.astype(config.dtype), "b (h p) (w q) c -> b (h w) (p q c)", p=config.patch, q=config.patch
         )
-        x = nn.Dense(config.width, use_bias=False, dtype=config.dtype, name="patch_in")(patches)
+        x = Dense(config.width, use_bias=False, dtype=config.dtype, name="patch_in")(patches)
         x = shard(x, None, None, AXES)
         token = self.param("token", nn.initializers.normal(0.02), (config.width,)).astype(x.dtype)
         x = jnp.concatenate([jnp.broadcast_to(token, (len(x), 1, config.width)), x], 1)
         positions = self.param("positions", nn.initializers.normal(0.02), (x.shape[1], config.width))
-        x = nn.LayerNorm(config.epsilon, dtype=jnp.float32, name="norm_in")(x + positions.astype(x.dtype))
+        x = LayerNorm(config.epsilon, dtype=jnp.float32, name="norm_in")(x + positions.astype(x.dtype))
         blocks = nn.scan(
             VisionBlock,
             variable_axes={"params": 0},

@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.errors import ScopeParamShapeError
 
 from sorajax.devices.sharding import make_mesh
 from sorajax.models import layers
-from sorajax.models.layers import ChannelNorm, RMSNorm, convolve, matmul, standardize
+from sorajax.models.layers import ChannelNorm, Dense, RMSNorm, convolve, matmul, standardize
 
 X = jax.random.normal(jax.random.key(0), (2, 3, 16)) * 3 + 1
 NORMS = {
@@ -139,3 +140,14 @@ def test_rows_are_merged_on_one_device_only(devices, axes):
         traced = jax.make_jaxpr(matmul)(X, jnp.ones((16, 4)))
     (product,) = (equation for equation in traced.eqns if equation.primitive.name == "dot_general")
     assert product.invars[0].aval.ndim == axes
+
+
+def test_existing_parameters_are_used_without_a_trace_of_their_initialiser():
+    def once(*_):
+        raise AssertionError("traced")
+
+    params = {"kernel": jnp.ones((16, 4)), "bias": jnp.ones(4)}
+    y = Dense(4, kernel_init=once).apply({"params": params}, X)
+    np.testing.assert_allclose(y[..., 0], X.sum(-1) + 1, rtol=1e-5)
+    with pytest.raises(ScopeParamShapeError, match="kernel"):
+        Dense(5).apply({"params": params}, X)
