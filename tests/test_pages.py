@@ -12,7 +12,7 @@ import pytest
 
 from sorajax.commands.evaluate import SUBCOMMANDS
 from sorajax.media.video import Video
-from sorajax.models.folder import WORLD, load_model
+from sorajax.models.folder import PLAY, WORLD, load_model
 from sorajax.models.sora import SoraConfig
 from sorajax.pretrained.lora import TARGETS, init_adapters, save_lora
 from sorajax.training.ahead import CHIPS
@@ -119,6 +119,7 @@ def reader(tmp_path_factory):
         clip.save(folder / name)
     for name in ("runs/world_dit", "runs/distill_world", "runs/videos_dit", "models/before", "runs/after"):
         (folder / name).symlink_to(WORLD)
+    (folder / "runs" / "play_dit").symlink_to(PLAY)
     (folder / "runs" / "world_lora" / "model").mkdir(parents=True)
     config, params, _ = load_model(WORLD, SoraConfig)
     adapters = init_adapters(params["dit"], 2, TARGETS, jax.random.key(0))
@@ -174,8 +175,10 @@ def test_a_command_is_parsed(command, reader, monkeypatch):
 def test_a_command_runs(command, reader, monkeypatch, capsys):
     main, arguments = main_of(command)
     monkeypatch.chdir(reader)
-    few = ["--steps", "1", "--overwrite"] if command.startswith("sorajax.sample") else []
-    assert main([*arguments, *few]) == 0, capsys.readouterr().err
+    more = ["--steps", "1", "--overwrite"] if command.startswith("sorajax.sample") else []
+    if command.startswith("sorajax.play"):  # there is no keyboard here
+        more = ["--overwrite"] if "--keys" in arguments else ["--keys", "rj"]
+    assert main([*arguments, *more]) == 0, capsys.readouterr().err
 
 
 def test_commands_of_every_form_are_found():

@@ -37,6 +37,8 @@ class PlayOptions:
     """Actions in place of a keyboard: l, r, j and . for nothing, one letter a frame."""
     record: Path | None = None
     """A file for what was played: mp4, gif or webp."""
+    overwrite: bool = False
+    """Replace the file of --record where it exists."""
     seed: int = 0
 
 
@@ -63,7 +65,7 @@ def play(options: PlayOptions) -> None:
     safety.check_prompts([options.prompt])
     record = options.record
     if record is not None:
-        attempt(lambda: check_output(record))
+        attempt(lambda: check_output(record, options.overwrite))
     actions = None if options.keys is None else attempt(lambda: scripted(options.keys or ""))
     if actions is None and not sys.stdin.isatty():
         raise BadRequest("there is no keyboard here: give the actions with --keys, e.g. --keys rrrj....")
@@ -93,7 +95,7 @@ def play(options: PlayOptions) -> None:
             "actions": keys,
         }
         video = Video(np.stack(frames), player.fps, metadata, finishing=safety.made_from("play", ()))
-        print(attempt(lambda: video.save(record)))
+        print(attempt(lambda: video.save(record, options.overwrite)))
 
 
 def shown(actions: Iterator[int], frames: list[np.ndarray]) -> Iterator[int]:
