@@ -108,16 +108,16 @@ def test_a_sound_file_is_described(video, tmp_path, suffix):
     assert any("anybody can make such a certificate" in words for words in report.words)
 
 
-def change(kind, video, folder, suffix, number):
+def change(kind, path, number):
     """The report on a file that was changed."""
-    path, out = video.save(folder / f"clip{suffix}", overwrite=True), folder / f"changed{suffix}"
+    out = path.with_name(f"changed{path.suffix}")
     kind(path, out, random.Random(number))
     return inspect(out)
 
 
 @pytest.mark.parametrize("kind", CHANGES, ids=lambda kind: kind.__name__)
 def test_a_change_is_found(video, tmp_path, kind):
-    report = change(kind, video, tmp_path, ".mp4", 0)
+    report = change(kind, video.save(tmp_path / "clip.mp4"), 0)
     assert report.state is not State.SOUND
     if kind not in (truncated, made_again):
         assert report.state is State.TAMPERED
@@ -134,7 +134,7 @@ def test_a_hundred_changed_files_are_told_apart_from_sound_ones(video, tmp_path)
             one = replace(video, frames=np.roll(video.frames, number, 2), metadata={**video.metadata, "seed": number})
             path = one.save(tmp_path / f"clip{suffix}", overwrite=True)
             assert inspect(path).state is State.SOUND
-            found.append((kind.__name__, suffix, change(kind, one, tmp_path, suffix, number).state))
+            found.append((kind.__name__, suffix, change(kind, path, number).state))
     assert not [row for row in found if row[2] is State.SOUND]
     allowed = {"truncated": {State.TAMPERED, State.UNREADABLE}, "made_again": {State.UNMARKED, State.WATERMARKED}}
     others = {State.TAMPERED, State.UNREADABLE}  # a flipped bit may hit the file's structure
