@@ -16,8 +16,12 @@ os.environ.setdefault(
 # What one test process has compiled serves the next, and small programs are many.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "sorajax-tests-compiled"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-# Keys and policies of the user stay out of it.
-os.environ["SORAJAX_CONFIG"] = str(Path(tempfile.gettempdir()) / "sorajax-tests-config")
+# Keys and policies of the user stay out of it. The filter of frames, a network for each clip that is written, is off but
+# in tests of safety, which have settings of their own.
+SETTINGS = Path(tempfile.gettempdir()) / "sorajax-tests-config"
+SETTINGS.mkdir(exist_ok=True)
+(SETTINGS / "policy.toml").write_text("frames = false\n")
+os.environ["SORAJAX_CONFIG"] = str(SETTINGS)
 
 import jax
 import numpy as np
