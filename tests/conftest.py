@@ -16,12 +16,8 @@ os.environ.setdefault(
 # What one test process has compiled serves the next, and small programs are many.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "sorajax-tests-compiled"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-# Keys and policies of the user stay out of it. The filter of frames, a network for each clip that is written, is off but
-# in tests of safety, which have settings of their own.
-SETTINGS = Path(tempfile.gettempdir()) / "sorajax-tests-config"
-SETTINGS.mkdir(exist_ok=True)
-(SETTINGS / "policy.toml").write_text("frames = false\n")
-os.environ["SORAJAX_CONFIG"] = str(SETTINGS)
+# Keys and policies of the user stay out of it.
+os.environ["SORAJAX_CONFIG"] = str(Path(tempfile.gettempdir()) / "sorajax-tests-config")
 
 import jax
 import numpy as np
@@ -55,6 +51,14 @@ def tiny_tokenizer() -> str:
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     return tokenizer.to_str()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_filter_of_frames():
+    """It is a network that runs for each clip that is written; tests of safety have settings of their own."""
+    settings = Path(os.environ["SORAJAX_CONFIG"])
+    settings.mkdir(exist_ok=True)
+    (settings / "policy.toml").write_text("frames = false\n")
 
 
 @pytest.fixture(scope="session", autouse=True)

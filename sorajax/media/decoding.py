@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
+from threading import local
 from typing import IO, Any
 
 import numpy as np
@@ -81,18 +82,43 @@ def to_standard(frames: Iterable[Any]) -> Iterator[Any]:
     for frame in frames:
         interlaced = interlaced or frame.interlaced_frame
         wide = frame.color_trc in HDR or frame.color_primaries == BT2020
-        format_now = interlaced, wide, frame.width, frame.height, frame.format.name
+        if not interlaced:
+            yield TONE_MAPS.apply(frame) if wide else frame
+            continue
+        format_now = wide, frame.width, frame.height, frame.format.name
         if graph is not None and format_now != graph_format:
             yield from apply_filters(graph, None)
             graph = None
-        if not (interlaced or wide):
-            yield frame
-            continue
         if graph is None:
-            graph, graph_format = filters_for(frame, interlaced, wide), format_now
+            graph, graph_format = filters_for(frame, True, wide), format_now
         yield from apply_filters(graph, frame)
     if graph is not None:
         yield from apply_filters(graph, None)
+
+
+class ToneMaps(local):
+    """Each thread's filter graphs that tone-map. They are kept from clip to clip, because the table of colours that a
+    new graph makes takes a second."""
+
+    LIMIT = 4
+
+    def __init__(self) -> None:
+        self.graphs: dict[Any, Any] = {}
+
+    def apply(self, frame: Any) -> Any:
+        """The frame in sRGB."""
+        colours = frame.colorspace, frame.color_range, frame.color_trc, frame.color_primaries
+        key = frame.width, frame.height, frame.format.name, frame.time_base, *map(int, colours)
+        graph = self.graphs.pop(key, None) or filters_for(frame, False, True)
+        graph.push(frame)
+        mapped = graph.pull()
+        self.graphs[key] = graph  # the last one used; a graph that failed is not kept
+        if len(self.graphs) > self.LIMIT:
+            del self.graphs[next(iter(self.graphs))]
+        return mapped
+
+
+TONE_MAPS = ToneMaps()
 
 
 def filters_for(frame: Any, interlaced: bool, wide: bool) -> Any:

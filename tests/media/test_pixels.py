@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from sorajax.data.videos.decode import read_clip
+from sorajax.media import decoding
 from sorajax.media.video import Video
 from tests.cases import slow_after
 from tests.data.videos.films import corners, film, seen_alike, track
@@ -150,6 +151,33 @@ def test_pq_and_hlg_are_tone_mapped_to_sdr(tmp_path, transfer, white):
         assert (np.diff(levels) > 10).all()
         assert levels[4] >= 250
         assert clip.std((1, 2)).max() <= 2
+
+
+def test_a_tone_map_is_made_once_a_thread(monkeypatch):
+    """And not kept where it failed."""
+    made = []
+
+    class Graph:
+        def __init__(self, frame, *_):
+            made.append(frame.height)
+
+        def push(self, frame):
+            self.frame = frame
+
+        def pull(self):
+            if self.frame.height == 32:
+                raise ValueError("32 rows")
+            return self.frame
+
+    monkeypatch.setattr(decoding, "filters_for", Graph)
+    monkeypatch.setattr(decoding, "TONE_MAPS", decoding.ToneMaps())
+    frames = [of_light(0.5, 18, size=(size, 64)) for size in (64, 48, 64, 32, 32)]
+    for frame in frames[:3]:
+        assert next(decoding.to_standard([frame])) is frame
+    for frame in frames[3:]:
+        with pytest.raises(ValueError, match="32 rows"):
+            next(decoding.to_standard([frame]))
+    assert made == [64, 48, 32, 32]
 
 
 @pytest.mark.parametrize(("size", "standard"), [((720, 64), "ITU709"), ((64, 1280), "ITU709"), ((480, 64), "ITU601")])
