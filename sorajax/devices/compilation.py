@@ -6,9 +6,12 @@ import importlib.metadata
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import jax
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from sorajax.files import cache_folder
 
@@ -37,6 +40,20 @@ def enable_compilation_cache() -> None:
     for name, value in (("min_entry_size_bytes", -1), ("min_compile_time_secs", 0)):
         if f"JAX_PERSISTENT_CACHE_{name}".upper() not in os.environ:
             jax.config.update(f"jax_persistent_cache_{name}", value)
+
+
+@contextmanager
+def compiling_anew() -> Iterator[None]:
+    """Turns off the persistent compilation cache inside the block, so that compile times are not those of reading a
+    file."""
+    before = jax.config.values["jax_enable_compilation_cache"]
+    reset_cache()  # jax checks only once whether there is a cache
+    jax.config.update("jax_enable_compilation_cache", False)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", before)
+        reset_cache()
 
 
 def keep_freed_memory() -> None:

@@ -13,7 +13,7 @@ steps of any size.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +29,11 @@ State = tuple[Latent, ...]
 Row = tuple[Array, ...]
 
 
+def step_times(times: Times) -> Times:
+    """The time of each evaluation where every step has one."""
+    return times[:-1]
+
+
 @dataclass(frozen=True)
 class Sampler:
     """A solver as a scan over evaluations of a velocity, split into two functions so that each of two experts can run
@@ -37,11 +42,13 @@ class Sampler:
     rows: times -> the arguments of every evaluation, as arrays with one entry per evaluation; the first is its time.
     step: (velocity, state, row) -> the next state.
     state_size: number of latents in a state.
+    evaluated: times -> the first of the rows alone, also in numpy.
     """
 
     rows: Callable[[Times], Row]
     step: Callable[[Velocity, State, Row], State]
     state_size: int
+    evaluated: Callable[[Any], Any] = step_times
 
     def __call__(self, velocity: Velocity, x: Latent, times: Times) -> Latent:
         return self.advance(velocity, self.begin(x), self.rows(times))[0]
@@ -57,7 +64,7 @@ class Sampler:
 
 def euler_rows(times: Times) -> Row:
     """(time, next time) of each step."""
-    return times[:-1], times[1:]
+    return step_times(times), times[1:]
 
 
 def euler_step(velocity: Velocity, state: State, row: Row) -> State:
@@ -78,7 +85,13 @@ def heun_rows(times: Times) -> Row:
     Both evaluations of a step are iterations of one scan, so that the model is compiled once.
     """
     start, second = np.divmod(np.arange(2 * (times.size - 1) - 1), 2)
-    return times[start + second], jnp.diff(times)[start], second == 1
+    return heun_times(times), jnp.diff(times)[start], second == 1
+
+
+def heun_times(times: Times) -> Times:
+    """The time of each evaluation: of a step's begin and end."""
+    start, second = np.divmod(np.arange(2 * (times.size - 1) - 1), 2)
+    return times[start + second]
 
 
 def heun_step(velocity: Velocity, state: State, row: Row) -> State:
@@ -122,7 +135,7 @@ def unipc_step(velocity: Velocity, state: State, row: Row) -> State:
 
 
 euler = Sampler(euler_rows, euler_step, 1)
-heun = Sampler(heun_rows, heun_step, 3)
+heun = Sampler(heun_rows, heun_step, 3, heun_times)
 dpmpp_2m = Sampler(dpmpp_2m_rows, dpmpp_2m_step, 2)
 unipc = Sampler(unipc_rows, unipc_step, 4)
 flow_map = Sampler(euler_rows, flow_map_step, 1)

@@ -20,7 +20,6 @@ except ImportError:  # Windows
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from sorajax.devices.sharding import path_name
 from sorajax.training.metrics import peak_flops
@@ -41,20 +40,6 @@ class Figures:
     utilisation: float | None
     bytes: int | None
     frames_per_second: float | None = None
-
-
-@contextmanager
-def compiling_anew() -> Iterator[None]:
-    """Turns off the persistent compilation cache inside the block, so that compile times are not those of reading a
-    file."""
-    before = jax.config.values["jax_enable_compilation_cache"]
-    reset_cache()  # jax checks only once whether there is a cache
-    jax.config.update("jax_enable_compilation_cache", False)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_enable_compilation_cache", before)
-        reset_cache()
 
 
 def timed_compile(work: Callable[[], Any]) -> tuple[Any, float]:

@@ -13,6 +13,7 @@ import numpy as np
 from flax.errors import FlaxError
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
+from sorajax.devices.executables import executable
 from sorajax.devices.placement import ONE_DEVICE, Placement
 from sorajax.diffusion.caching import Schedule, advance
 from sorajax.diffusion.fixed_frames import Velocity, drop_conditioning
@@ -108,7 +109,7 @@ def evaluation_times(
     config: SoraConfig, sampler: Sampler, times: Float[np.ndarray, " steps+1"]
 ) -> Float[np.ndarray, " evaluations"]:
     """The time of each evaluation, as the transformer sees it."""
-    at = sampler.rows(jnp.asarray(times))[0]
+    at: Any = sampler.evaluated(np.asarray(times))
     return np.asarray(whole_times(at) if config.whole_times else at)
 
 
@@ -181,9 +182,17 @@ def lower(
     """Lowers a function for arguments of these shapes and shardings; pipelines and plans both compile what this
     returns. platforms: other than this process's. Raises ValueError where the parameters among the arguments do not fit
     the model's config."""
+    return trace_and_lower(function, placement, *arguments, platforms=platforms)[1]
+
+
+def trace_and_lower(
+    function: Callable, placement: Placement, *arguments: Any, platforms: tuple[str, ...] | None = None
+) -> tuple[jax.stages.Traced, jax.stages.Lowered]:
+    """As `lower`; returns also the traced function."""
     try:
         with placement.active():
-            return jax.jit(function).trace(*arguments).lower(lowering_platforms=platforms)
+            traced = jax.jit(function).trace(*arguments)
+            return traced, traced.lower(lowering_platforms=platforms)
     except FlaxError as error:
         raise ValueError("the model's weights do not fit its config.json: export it again") from error
 
@@ -191,12 +200,16 @@ def lower(
 def compile_function(function: Callable, *arguments: Any, placement: Placement = ONE_DEVICE) -> Callable:
     """Compiles a function for arguments of these shapes; on CPU without the optimisations that cost more time than they
     save. Raises ValueError where the parameters among the arguments do not fit the model's config."""
-    options: dict[str, Any] = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else {}
-    return interruptible(partial(lower(function, placement, *arguments).compile, options))
+    return interruptible(partial(lower(function, placement, *arguments).compile, compiler_options()))
+
+
+def compiler_options() -> dict[str, Any]:
+    """XLA's options for sampling, besides those of its flags."""
+    return {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else {}
 
 
 class Programs:
-    """A cache of compiled programs; each is compiled when it first runs."""
+    """A cache of compiled programs; each is read from disk or compiled when it first runs (`devices.executables`)."""
 
     def __init__(self, placement: Placement = ONE_DEVICE) -> None:
         self.placement = placement
@@ -207,7 +220,9 @@ class Programs:
         on, the shapes of its arguments included. Every device gets all arguments but the weights, which are placed."""
         arguments = (weights, *self.placement.replicate(arguments))
         if kind not in self.compiled:
-            self.compiled[kind] = compile_function(function, *arguments, placement=self.placement)
+            trace = partial(trace_and_lower, function, self.placement, *arguments)
+            inputs = function, arguments, compiler_options(), self.placement.mesh
+            self.compiled[kind] = interruptible(partial(executable, *inputs, trace))
         return interruptible(lambda: jax.block_until_ready(self.compiled[kind](*arguments)))
 
 

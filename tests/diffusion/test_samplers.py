@@ -7,7 +7,7 @@ import pytest
 
 from sorajax.diffusion.fixed_frames import FixedLatents, hold_fixed, initial
 from sorajax.diffusion.flow import frame_time, schedule, whole_times
-from sorajax.diffusion.samplers import SOLVERS, coefficients, moments
+from sorajax.diffusion.samplers import SAMPLERS, SOLVERS, coefficients, moments
 
 SHAPE = (2, 3, 2, 2, 1)
 ORDERS = {"euler": 1, "heun": 2, "unipc": 2, "dpmpp_2m": 2}
@@ -184,3 +184,9 @@ def test_fifty_steps_agree_with_the_reference(name, theirs, shift):
     field = lambda x, time: jnp.sin(2 * x) + frame_time(time) * x / 2 + 0.3  # noqa: E731
     found = jax.jit(lambda noise: SOLVERS[name](field, noise, jnp.asarray(times)))(noise)
     np.testing.assert_allclose(found, x.numpy(), atol=1e-4 * np.abs(x.numpy()).max())
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_time_of_each_evaluation_needs_no_other_row(name):
+    times = np.asarray(schedule(5, 3.0))
+    assert np.array_equal(SAMPLERS[name].evaluated(times), SAMPLERS[name].rows(jnp.asarray(times))[0])

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from sorajax.devices.compilation import compiling_anew
 from sorajax.devices.sharding import make_mesh
 from sorajax.evaluation import speed
 from sorajax.models.sora import init_dit
@@ -53,7 +54,7 @@ def test_temporary_values_count_as_memory():
 
 def test_the_compilation_cache_is_off_while_compile_time_is_measured():
     before = jax.config.jax_enable_compilation_cache
-    with speed.compiling_anew():
+    with compiling_anew():
         assert not jax.config.jax_enable_compilation_cache
     assert jax.config.jax_enable_compilation_cache == before
 
