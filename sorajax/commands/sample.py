@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a model or file cannot be read or written, 2 the request i
 one line on stderr, and no file is left half-written.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -106,7 +107,11 @@ def load(arguments: Arguments) -> Any:
     from sorajax.sampling.loading import load
 
     chosen = arguments.dtype, arguments.lora, arguments.quantize, arguments.mesh
-    return load(arguments.model, *chosen, preset=arguments.preset)
+    pipeline = load(arguments.model, *chosen, preset=arguments.preset)
+    if not gc.isenabled():  # see `sorajax.sample`
+        gc.freeze()
+        gc.enable()
+    return pipeline
 
 
 def open_score(name: str) -> Any:
@@ -117,9 +122,11 @@ def open_score(name: str) -> Any:
 
 
 def leave(code: int) -> None:
-    """Ends the process; after an interruption without waiting for computations of XLA in other threads."""
+    """Ends the process, without searching all objects for garbage; after an interruption also without waiting for
+    computations of XLA in other threads."""
     sys.stdout.flush()
     sys.stderr.flush()
     if code == 130:
         os._exit(code)
+    gc.freeze()
     sys.exit(code)

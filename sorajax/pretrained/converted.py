@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 from flax.traverse_util import flatten_dict
 from jax.sharding import SingleDeviceSharding
 
@@ -63,6 +62,8 @@ class ConvertedPart(Part):
         finish: Finish = lambda name, leaf: leaf,
     ) -> dict:
         """As `Part.load`. Raises ValueError for damaged files."""
+        import orbax.checkpoint as ocp  # imported here because it takes a fifth of a second
+
         default = SingleDeviceSharding(jax.local_devices()[0])  # without a sharding Orbax restores via numpy
         abstract = self.abstract(dtype, shardings)
         target = jax.tree.map(lambda leaf: leaf.update(sharding=leaf.sharding or default), abstract)
@@ -83,6 +84,8 @@ def save_converted(
 
     The folder's config.json is written last. Raises OSError where a file cannot be written.
     """
+    import orbax.checkpoint as ocp  # as in `load`
+
     folder.mkdir(parents=True, exist_ok=True)
     kinds, signatures = set[str](), dict[str, str]()
     handler = ocp.PyTreeCheckpointHandler(use_compression=False, use_zarr3=True)  # the format that restores fastest

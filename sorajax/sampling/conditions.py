@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt32
+from jaxtyping import Float, UInt32
 
 from sorajax.diffusion.fixed_frames import FixedLatents, anchored, no_fixed_frames
 from sorajax.models.sora import SoraConfig
@@ -37,7 +37,7 @@ class Conditions(NamedTuple):
 
 def conditions_of(
     settings: Settings,
-    contexts: Sequence[Float[Array, "m e"]],
+    contexts: Sequence[Float[np.ndarray, "m e"]],
     seeds: Sequence[int],
     times: Float[np.ndarray, " steps+1"],
     known: FixedLatents,
@@ -53,7 +53,7 @@ def conditions_of(
     config = settings.model
     step = config.fps / settings.fps
     return Conditions(
-        context=jnp.stack(contexts),
+        context=np.stack(contexts),
         seeds=np.array(seeds, np.uint32),
         times=times,
         guidance_scale=np.asarray(settings.guidance_scale, np.float32),

@@ -3,9 +3,11 @@
 from collections.abc import Iterable
 from functools import partial
 
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Float
 
 from sorajax.devices.residency import Parts
+from sorajax.devices.sharding import to_host
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import Tokenizer
 from sorajax.sampling.program import Programs, encode_text
@@ -16,11 +18,11 @@ MAX_CONTEXTS = 64
 
 
 class Prompts:
-    """A model's text encoder and a cache of contexts on the device."""
+    """A model's text encoder and a cache of contexts."""
 
     def __init__(self, config: SoraConfig, params: Parts, tokenizer: Tokenizer, programs: Programs):
         self.config, self.params, self.tokenizer, self.programs = config, params, tokenizer, programs
-        self.contexts: dict[str, Float[Array, "m e"]] = {}
+        self.contexts: dict[str, Float[np.ndarray, "m e"]] = {}
         self.originals: dict[str, str] = {}
         """Expanded prompts, and what they were."""
 
@@ -34,12 +36,12 @@ class Prompts:
         for prompt in others[: max(0, len(self.contexts) - MAX_CONTEXTS)]:
             del self.contexts[prompt]
 
-    def context(self, prompt: str) -> Float[Array, "m e"]:
+    def context(self, prompt: str) -> Float[np.ndarray, "m e"]:
         """The text encoder's output for a prompt."""
         if prompt not in self.contexts:
             ids, mask = tokenize(self.tokenizer, self.config, [prompt], cut=True)
             encode = partial(encode_text, self.config.text)
-            self.contexts[prompt] = self.programs("text", encode, self.params["text"], ids, mask)[0]
+            self.contexts[prompt] = to_host(self.programs("text", encode, self.params["text"], ids, mask))[0]
         return self.contexts[prompt]
 
     def original(self, prompt: str) -> dict[str, str]:

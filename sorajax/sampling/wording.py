@@ -1,23 +1,25 @@
 """What a pipeline does with words: captions of videos, and longer prompts."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sorajax.errors import Refused, note
 from sorajax.language import Caption
-from sorajax.language.captioner import open_captioner
 from sorajax.language.endpoint import BadAnswer, Endpoint
-from sorajax.language.expander import open_expander
-from sorajax.language.remote_expander import Family, RemoteExpander, Shown
 from sorajax.media.video import Video
 from sorajax.models.folder import BUNDLED
 from sorajax.sampling.request import MOST_FRAMES
 from sorajax.sampling.shots import shots_of
 
+if TYPE_CHECKING:
+    from sorajax.language.remote_expander import Family, Shown
+
 
 def caption(pipeline: Any, video: Video, seed: int = 0) -> Caption:
     """A video in words, short and detailed, by the captioner of the world (`language.captioner`), whichever model the
     pipeline has. Raises FileNotFoundError where the captioner's weights are missing."""
+    from sorajax.language.captioner import open_captioner  # few commands need it
+
     return open_captioner()(video, seed)
 
 
@@ -26,7 +28,7 @@ def expand(
     prompt: str,
     seed: int = 0,
     endpoint: Endpoint | None = None,
-    shown: Shown = "text",
+    shown: "Shown" = "text",
     inputs: Sequence[Video] = (),
 ) -> str:
     """A short prompt as a detailed one; clips of it have both in their metadata. Without `endpoint` it is for prompts
@@ -38,6 +40,8 @@ def expand(
     Raises Refused for a prompt that the policy refuses, and EndpointError where the server answers nothing.
     """
     if endpoint is None:
+        from sorajax.language.expander import open_expander  # as in `caption`
+
         text = open_expander()(prompt, seed)
     else:
         text = _expand_elsewhere(pipeline, prompt, seed, endpoint, shown, inputs)
@@ -53,8 +57,10 @@ def remember(pipeline: Any, text: str, prompt: str) -> None:
 
 
 def _expand_elsewhere(
-    pipeline: Any, prompt: str, seed: int, endpoint: Endpoint, shown: Shown, inputs: Sequence[Video]
+    pipeline: Any, prompt: str, seed: int, endpoint: Endpoint, shown: "Shown", inputs: Sequence[Video]
 ) -> str:
+    from sorajax.language.remote_expander import RemoteExpander  # as in `caption`
+
     pipeline.safety.check_prompts([prompt])  # before it is sent anywhere
     family: Family = "world" if pipeline.name in BUNDLED else "wan"
     try:
