@@ -4,6 +4,7 @@ other."""
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +35,10 @@ from sorajax.sampling.program import (
 from sorajax.sampling.progress import Bar
 from sorajax.sampling.prompts import Prompts
 from sorajax.sampling.settings import Settings
+
+REPORTED = 1e12
+"""Operations of a sampling from which on the progress bar shows its steps. A program that reports its steps cannot be
+stored on disk (`devices.executables`), and what takes fewer operations is over in seconds."""
 
 
 class Denoiser:
@@ -100,7 +105,9 @@ class Denoiser:
     ) -> State:
         """The sampler's state after one transformer's evaluations, a program that is compiled once for these shapes."""
         config = replace(self.config, dit=replace(self.config.dit, unroll=1))  # a loop compiles sooner, runs as fast
-        watch = self.bar.watch if self.bar.reports else None
+        params = self.params[part]
+        reports = self.bar.reports and operations(config, params, conditions, settings.guided) >= REPORTED
+        watch = self.bar.watch if reports else None
         sampler = SAMPLERS[settings.sampler]
         function = partial(
             sample_latents, config, sampler, settings.guided, watch, cycle=cycle, ranges=ranges, cache=cache
@@ -118,7 +125,7 @@ class Denoiser:
             ranges,
             cache,
         )
-        return self.programs(kind, function, self.params[part], conditions, state)
+        return self.programs(kind, function, params, conditions, state)
 
     def inputs(self, frames: ConditioningFrames | None, shape: tuple[int, ...]) -> tuple[FixedLatents, ExtraInputs]:
         """Fixed latents of shape [b t h w c] and the model's extra inputs. Raises BadRequest where the model cannot
@@ -135,3 +142,10 @@ class Denoiser:
         assert config is not None
         image = preprocess(picture, config.size)[None]
         return self.programs("vision", partial(encode_image, config), self.params["vision"], image)[0]
+
+
+def operations(config: SoraConfig, params: Any, conditions: Conditions, guided: bool) -> float:
+    """Multiplications and additions of the parameters in all steps of a sampling, roughly: attention is not counted."""
+    tokens = np.prod(conditions.known.latent.shape[:4]) / np.prod(config.dit.patch)
+    size = sum(leaf.size for leaf in jax.tree.leaves(params))
+    return 2.0 * size * tokens * len(conditions.times) * (1 + guided)

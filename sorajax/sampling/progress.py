@@ -1,8 +1,8 @@
 """A progress bar for a jitted sampler, which needs no argument for it.
 
 A wrapper of the velocity reports the time of each evaluation. The bar has the schedule, and turns that time into the
-number of finished steps. A report is a host callback; it is compiled only if stderr is a terminal, because jax's
-persistent cache does not store programs with callbacks.
+number of finished steps. A report is a host callback; it is compiled only if stderr is a terminal and sampling takes
+long (`denoiser.REPORTED`), because programs with callbacks are not stored on disk.
 """
 
 import sys

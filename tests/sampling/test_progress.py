@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import sorajax
 from sorajax.diffusion.flow import schedule
 from sorajax.diffusion.samplers import SOLVERS
+from sorajax.sampling import denoiser
 from sorajax.sampling.progress import Bar, reporting
 
 TIMES = np.asarray(schedule(5, 3.0))
@@ -66,3 +68,18 @@ def test_a_closed_bar_is_silent(capsys):
     bar.finish_sampling()
     bar.close()
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.slow
+def test_only_a_long_sampling_reports_its_steps(tiny_model, monkeypatch):
+    """Programs that report are not stored on disk."""
+    pipeline = sorajax.load(tiny_model)
+    monkeypatch.setattr(type(pipeline.bar), "visible", property(lambda bar: True))
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    reported = []
+    monkeypatch.setattr(pipeline.bar, "report", lambda time: reported.append(float(time)))
+    pipeline("a red ball")
+    assert not reported
+    monkeypatch.setattr(denoiser, "REPORTED", 0)
+    pipeline("a red ball")
+    assert len(reported) == pipeline.config.steps
