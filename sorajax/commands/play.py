@@ -21,7 +21,7 @@ import tyro
 from sorajax.commands.failures import Failure, attempt, complain, notes_printed
 from sorajax.errors import BadRequest
 from sorajax.interactive.terminal import half_blocks, raw_terminal, scripted, typed_actions
-from sorajax.media.video import Video, check_output
+from sorajax.media.video import check_output
 from sorajax.safety.finishing import Safety
 
 
@@ -69,33 +69,23 @@ def play(options: PlayOptions) -> None:
     actions = None if options.keys is None else attempt(lambda: scripted(options.keys or ""))
     if actions is None and not sys.stdin.isatty():
         raise BadRequest("there is no keyboard here: give the actions with --keys, e.g. --keys rrrj....")
-    from sorajax.interactive.session import open_player  # importing jax takes seconds
+    from sorajax.interactive.recording import begin  # importing jax takes seconds
+    from sorajax.interactive.session import open_player
 
     player = attempt(lambda: open_player(options.world))
-    session = attempt(lambda: player.begin([options.prompt], options.seed))
-    session.step([0])  # compiles
-    frames, keys, begun = [session.frame[0]], [0], time.monotonic()
+    play = attempt(lambda: begin(player, options.world, options.prompt, options.seed))
+    begun = time.monotonic()
     if actions is None:
         with raw_terminal():
-            for action in shown(typed_actions(player.fps), frames):
-                frames.append(session.step([action])[0])
-                keys.append(action)
+            for action in shown(typed_actions(player.fps), play.frames):
+                play.step(action)
     else:
         for action in actions:
-            frames.append(session.step([action])[0])
-            keys.append(action)
-    rate = (len(frames) - 1) / max(time.monotonic() - begun, 1e-6)
-    print(f"{len(frames)} frames, {rate:.1f} frames/s")
+            play.step(action)
+    rate = (len(play.frames) - 1) / max(time.monotonic() - begun, 1e-6)
+    print(f"{len(play.frames)} frames, {rate:.1f} frames/s")
     if record is not None:
-        metadata = {
-            "prompt": options.prompt,
-            "seed": options.seed,
-            "task": "play",
-            "world": options.world,
-            "actions": keys,
-        }
-        video = Video(np.stack(frames), player.fps, metadata, finishing=safety.made_from("play", ()))
-        print(attempt(lambda: video.save(record, options.overwrite)))
+        print(attempt(lambda: play.video(safety).save(record, options.overwrite)))
 
 
 def shown(actions: Iterator[int], frames: list[np.ndarray]) -> Iterator[int]:
