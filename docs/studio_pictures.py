@@ -91,6 +91,14 @@ def main(address: str) -> None:
             page.wait_for_selector(".job .preview img", timeout=300_000)
             page.wait_for_timeout(900)
 
+        def steer(page: Any) -> None:
+            page.get_by_role("button", name="Begin").click()
+            page.wait_for_selector(".play-rate[data-frames]", timeout=120_000)
+            for key, wait in (("ArrowRight", 500), ("ArrowUp", 600)):
+                page.keyboard.down(key)
+                page.wait_for_timeout(wait)
+                page.keyboard.up(key)
+
         shoot("clip", f"#/video/{names[6]}")
         shoot("gallery", "#/gallery", theme="dark")
         shoot("extend", f"#/make?task=extend&prompt=it+bounces&inputs={names[0]}&trim=0.5:2.125", grow)
@@ -102,6 +110,7 @@ def main(address: str) -> None:
         for text, _, _ in PROMPTS[:4]:
             http.post("/v1/videos", json={"prompt": text, "steps": 100})
         shoot("queue", "#/queue")
+        shoot("play", "#/play?prompt=a+red+ball+on+a+grey+floor&world=true", steer)
         shoot("phone", "#/make?prompt=a+blue+star+spins+on+a+beige+floor", size=PHONE, theme="dark")
         browser.close()
     for entry in http.get("/v1/queue").json()["data"]:

@@ -25,6 +25,7 @@ from sorajax.errors import BadRequest
 LIBRARIES = (
     "fastapi",
     "uvicorn",
+    "wsproto",
     "sqlalchemy",
     "alembic",
     "multipart",

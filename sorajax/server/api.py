@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from sorajax import __version__
-from sorajax.server import files, provenance, videos
+from sorajax.server import files, plays, provenance, videos
 from sorajax.server.describe import complete, page
 from sorajax.server.failures import ApiError, error_body
 from sorajax.server.guard import Guard
@@ -38,12 +38,13 @@ def application(service: Service) -> Any:
             service.webhooks.start()
         yield
         service.stopping.set()
+        app.state.plays.close()
 
     app = FastAPI(title="sorajax", version=__version__, description=ABOUT, docs_url=None, redoc_url=None, lifespan=life)
-    app.state.service = service
+    app.state.service, app.state.plays = service, plays.Plays(service.options)
     counted = Queue(service.jobs.counts, lambda: len(service.living()), service.content.free_bytes)
     app.state.metrics = Metrics(counted)
-    for router in (videos.router, files.router, provenance.router, health):
+    for router in (videos.router, files.router, provenance.router, plays.router, health):
         app.include_router(router)
     for studio in (about, details, favourites, previews, queue, restore):
         app.include_router(studio.router)

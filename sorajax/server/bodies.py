@@ -36,6 +36,20 @@ async def read_body(request: Request, model: type[Model]) -> Model:
             raise invalid(f"the body is not JSON ({error})") from error
     else:
         raise ApiError(415, f"the body is {kind[:60]}: send application/json or multipart/form-data")
+    return checked(values, model)
+
+
+def read_message(text: str, model: type[Model]) -> Model:
+    """A message of a WebSocket, JSON. Raises ApiError, which names the field at fault."""
+    try:
+        values = json.loads(text, parse_constant=no_constant)
+    except (ValueError, RecursionError) as error:
+        raise invalid(f"the message is not JSON ({error})") from error
+    return checked(values, model)
+
+
+def checked(values: Any, model: type[Model]) -> Model:
+    """A request of these values. Raises ApiError, which names the field at fault."""
     if not isinstance(values, dict):
         raise invalid("the body is not a JSON object: send {...}")
     check_text(values)

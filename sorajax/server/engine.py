@@ -215,16 +215,21 @@ class Engine:
 
     def _stored(self, job: Job, video: Video | Film, folder: Path) -> Result:
         """Writes a video and its previews, and stores them."""
-        path = folder / f"{job.id}.mp4"
-        replace(video, metadata={**video.metadata, **metadata_of(job)}).save(path)
-        sidecar(path).unlink()
-        described = video.described()
-        count, fps, width, height = (described[name] for name in ("frames", "fps", "width", "height"))
-        chosen = sorted({round(index * (count - 1) / (SPRITES - 1)) for index in range(SPRITES)})
-        film = isinstance(video, Film)  # its frames are not in memory
-        frames = [frame_at(path, index, fps) if film else video.frames[index] for index in chosen]
-        thumbnail, sheet = (self.content.put(one, one.suffix) for one in write_previews(path, frames))
-        return Result(self.content.put(path, ".mp4"), thumbnail, sheet, count / fps, f"{width}x{height}")
+        described = replace(video, metadata={**video.metadata, **metadata_of(job)})
+        return stored(self.content, described, folder / f"{job.id}.mp4")
+
+
+def stored(content: Content, video: Video | Film, path: Path) -> Result:
+    """Writes a video and its previews beside a path, and stores them."""
+    video.save(path)
+    sidecar(path).unlink()
+    described = video.described()
+    count, fps, width, height = (described[name] for name in ("frames", "fps", "width", "height"))
+    chosen = sorted({round(index * (count - 1) / (SPRITES - 1)) for index in range(SPRITES)})
+    film = isinstance(video, Film)  # its frames are not in memory
+    frames = [frame_at(path, index, fps) if film else video.frames[index] for index in chosen]
+    thumbnail, sheet = (content.put(one, one.suffix) for one in write_previews(path, frames))
+    return Result(content.put(path, ".mp4"), thumbnail, sheet, count / fps, f"{width}x{height}")
 
 
 def metadata_of(job: Job) -> dict[str, Any]:

@@ -42,11 +42,19 @@ class Guard:
         self.studio_policy = f"{STUDIO_POLICY}{' '.join(sorted(self.origins)) or chr(39) + 'none' + chr(39)}".encode()
 
     async def __call__(self, scope: dict[str, Any], receive: Callable, send: Callable) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        if scope["type"] == "websocket":
+            try:
+                self.check(headers)
+            except ApiError as error:
+                await refuse(send, error, "websocket.http")
+                return
             await self.app(scope, receive, send)
             return
         begun, status = time.perf_counter(), 500
-        headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
 
         async def sending(message: dict[str, Any]) -> None:
             nonlocal status
@@ -134,11 +142,11 @@ def hostname(address: str) -> str | None:
         return None
 
 
-async def refuse(send: Callable, error: ApiError) -> None:
-    """Answers with an error."""
+async def refuse(send: Callable, error: ApiError, kind: str = "http") -> None:
+    """Answers with an error. kind: "websocket.http" for a WebSocket that is not opened."""
     body = json.dumps(error_body(error.status, error.message, error.param, error.code)).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     headers += [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
     headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": error.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": f"{kind}.response.start", "status": error.status, "headers": headers})
+    await send({"type": f"{kind}.response.body", "body": body})

@@ -12,7 +12,7 @@ table of their own; what they add, these UPDATEs by SQLAlchemy do.
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Engine, and_, delete, func, insert, or_, select, update
@@ -103,6 +103,18 @@ class Jobs:
             if repeat is None:
                 raise
             return self.repeated(row["owner"], *repeat)
+        return self.get(row["id"], row["owner"])
+
+    def add_finished(self, values: dict[str, Any], result: Result) -> dict[str, Any]:
+        """Adds a video that is made already, a row as for `add`, and returns its row."""
+        time = now()
+        expires = None if self.keep_days is None else time + self.keep_days * DAY
+        state = {"status": "completed", "created_at": time, "completed_at": time, "expires_at": expires}
+        row = {"id": new_id("video"), **values, **state, **columns_of(result)}
+        with self.engine.begin() as connection:
+            connection.execute(insert(VIDEOS).values(row))
+            count_usage(connection, row)
+            self._record(connection, row["id"], "video.completed", time)
         return self.get(row["id"], row["owner"])
 
     def repeated(self, owner: str, key: str, request: str) -> dict[str, Any]:
@@ -237,9 +249,7 @@ class Jobs:
 
     def complete(self, worker: str, name: str, result: Result) -> bool:
         """Stores a result; false if the worker does not own the job any more."""
-        values = {"progress": 100, "file": result.file, "thumbnail": result.thumbnail, "size": result.size}
-        values |= {"spritesheet": result.spritesheet, "seconds": result.seconds}
-        return self._end(worker, name, "completed", values)
+        return self._end(worker, name, "completed", columns_of(result))
 
     def fail(self, worker: str, name: str, code: str, message: str, param: str | None = None) -> bool:
         """Ends a job with an error; false if the worker does not own it any more."""
@@ -309,6 +319,11 @@ class Jobs:
                 row = connection.execute(select(VIDEOS).where(VIDEOS.c.id == name)).one()
                 count_usage(connection, {**as_dict(row), "created_at": now()})
         return moved
+
+
+def columns_of(result: Result) -> dict[str, Any]:
+    """The columns of a finished video's result."""
+    return {"progress": 100, **asdict(result)}
 
 
 def count_usage(connection: Connection, row: dict[str, Any]) -> None:

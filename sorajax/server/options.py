@@ -59,6 +59,10 @@ class ServeOptions:
     """Address of a reverse proxy whose X-Forwarded headers are believed; may be given several times."""
     image_host: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """A host from which an image_url is fetched; may be given several times. By default only data URLs are taken."""
+    play: str = "play"
+    """The learned world to play in the studio, as for sorajax.play: `play`, or the folder of a training run."""
+    max_plays: int = 2
+    """Plays at a time; 0 switches playing off. They run on the CPU, in a process of their own."""
     max_jobs: int = 200
     """Unfinished jobs per key."""
     max_seconds: float = 3600.0
@@ -101,6 +105,10 @@ def parse(arguments: Sequence[str], description: str | None = None) -> ServeOpti
         value = getattr(options, name)
         if value is not None and value <= 0:
             raise BadRequest(f"--{name.replace('_', '-')} {value:g} is not allowed: it must be above 0")
+    if options.play != ServeOptions.play and not Path(options.play).is_dir():
+        raise BadRequest(f"--play {options.play} does not exist: give the folder of a training run, or leave it out")
+    if options.max_plays < 0:
+        raise BadRequest(f"--max-plays {options.max_plays} is not allowed: it must be 0 or more")
     return options
 
 

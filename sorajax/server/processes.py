@@ -32,6 +32,7 @@ from sorajax.server.jobs import Jobs
 from sorajax.server.logs import log
 from sorajax.server.migrations import prepare
 from sorajax.server.options import ServeOptions
+from sorajax.server.plays import LONGEST_MESSAGE
 from sorajax.server.service import Service
 from sorajax.server.studio.previews import Previews
 from sorajax.server.webhooks import Webhooks
@@ -115,6 +116,8 @@ def uvicorn_config(service: Service) -> Any:
         forwarded_allow_ips=list(service.options.trust_proxy),
         timeout_graceful_shutdown=10,
         limit_concurrency=2000,
+        ws="wsproto",
+        ws_max_size=LONGEST_MESSAGE,
     )
 
 

@@ -18,7 +18,16 @@ from tests.server.test_studio_flows import drop
 __all__ = ["browser", "page", "studio", "world"]
 pytestmark = pytest.mark.slow
 MANY = 1000
-VIEWS = ("", "#/gallery", "#/board", "#/queue", "#/video/{id}", "#/compare/{id}/{id}", "#/make?task=edit&inputs={id}")
+VIEWS = (
+    "",
+    "#/gallery",
+    "#/board",
+    "#/queue",
+    "#/play",
+    "#/video/{id}",
+    "#/compare/{id}/{id}",
+    "#/make?task=edit&inputs={id}",
+)
 
 
 @pytest.fixture(scope="module")

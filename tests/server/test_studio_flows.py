@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from sorajax.interactive.session import TrueWorld
 from sorajax.media.video import Video
 from tests.server.browser import PROMPT, browser, difference, download, drag, make, page, studio, until, visit, world
 
@@ -286,3 +287,32 @@ def test_the_command_line_and_the_call_are_those_of_the_form(studio, page, sourc
         "direction": "both",
         "trim": "0.5:2",
     }
+
+
+@pytest.mark.parametrize("touch", [False, True], ids=["keys", "touch"])
+def test_a_play_becomes_a_clip_that_is_extended(studio, page, tmp_path, touch):
+    visit(page, studio, "#/play?prompt=a+red+ball+on+a+grey+floor&world=true&seed=2")
+    page.get_by_role("button", name="Begin").click()
+    page.wait_for_selector(".play-rate[data-frames]", timeout=120_000)
+    if touch:
+        pad = page.get_by_role("button", name="Right")
+        pad.dispatch_event("pointerdown")
+    else:
+        page.keyboard.down("ArrowRight")
+    until(page, "document.querySelector('.play-rate').dataset.frames > 12")
+    assert "frames/s" in page.locator(".play-rate").inner_text()
+    page.get_by_role("button", name="Keep as clip").click()
+    page.get_by_role("link", name="Open").click()
+    page.wait_for_selector("video.clip-film")
+    name = page.url.rpartition("/")[2]
+    clip = download(page, studio, name, tmp_path)
+    assert clip.frames.shape[1:] == (64, 64, 3)
+    actions = clip.metadata["actions"]
+    assert actions.count(2) > 8
+    session = TrueWorld().begin(["a red ball on a grey floor"], 2)
+    frames = np.stack([session.step([action])[0] for action in actions])
+    assert difference(clip.frames, frames) < CODED
+    page.get_by_role("button", name="Use settings").click()
+    until(page, "location.hash.startsWith('#/play?')")
+    answer = studio.http.post("/v1/videos", json={"prompt": PROMPT, "extend": {"id": name}, "seconds": 1, "steps": 2})
+    assert float(studio.finished(answer)["seconds"]) > clip.seconds

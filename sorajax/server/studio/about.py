@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse
 from sorajax import __version__
 from sorajax.sampling.request import LARGEST_SEED, MOST_STEPS, Direction, SamplerName
 from sorajax.server.fields import LONGEST_PROMPT
+from sorajax.server.plays import WORLDS
 from sorajax.server.service import Service
 from sorajax.server.studio.cost import Cost, measured
 from sorajax.server.videos import as_owner
@@ -42,6 +43,7 @@ def description(service: Service) -> dict[str, Any]:
             "steps": MOST_STEPS,
         },
         "prices": cost_of(service).prices,
+        "worlds": WORLDS if options.max_plays else [],
     }
 
 

@@ -9,10 +9,9 @@ from typing import IO, Any
 from sorajax.errors import BadRequest
 from sorajax.sampling.pipeline import Pipeline
 from sorajax.server import logs
-from sorajax.server.api import application
 from sorajax.server.engine import Engine
 from sorajax.server.options import ServeOptions
-from sorajax.server.processes import content_of, listen, open_database
+from sorajax.server.processes import content_of, listen, open_database, uvicorn_config
 from sorajax.server.service import Service
 from sorajax.server.studio.previews import Previews
 from sorajax.server.workers import Worker
@@ -40,7 +39,7 @@ class Studio:
         service.jobs.rescue(everything=True)
         engine = Engine(pipeline, service.content, data / "windows", service.limits, Previews(database))
         self.worker = Worker(database, service.jobs, engine, drain=0.0)
-        self.server = uvicorn.Server(uvicorn.Config(application(service), log_config=None))
+        self.server = uvicorn.Server(uvicorn_config(service))
         self.threads = [
             threading.Thread(target=self.worker.serve, daemon=True),
             threading.Thread(target=self.server.run, args=([listener],), daemon=True),

@@ -6,6 +6,7 @@ import { button, dialog, fill, h, icon, round } from "./dom.js";
 import { gallery } from "./gallery.js";
 import { keep as remember, kept } from "./kept.js";
 import { make } from "./make.js";
+import { play } from "./play.js";
 import { queue } from "./queue.js";
 import { read, to } from "./route.js";
 import { store } from "./store.js";
@@ -13,8 +14,8 @@ import { t } from "./text.js";
 import { announce, live, toasts } from "./toast.js";
 import { video } from "./video.js";
 
-const VIEWS = { make, gallery, board, queue, video, compare };
-const PLACES = [["make", "make"], ["gallery", "clips"], ["board", "board"], ["queue", "queue"]];
+const VIEWS = { make, gallery, board, queue, play, video, compare };
+const PLACES = [["make", "make"], ["gallery", "clips"], ["board", "board"], ["queue", "queue"], ["play", "play"]];
 const THEME = "sorajax.theme";
 
 const main = h("main", { id: "main", tabIndex: -1 });
@@ -66,7 +67,7 @@ function showKeys() {
 function show() {
   if (!ready) return;
   const route = read();
-  const view = VIEWS[route.place] ?? make;
+  const view = (route.place !== "play" || store.about.worlds.length) && VIEWS[route.place] || make;
   const place = { video: "gallery", compare: "gallery" }[route.place] ?? route.place;
   for (const { firstChild: link } of links) {
     if (link.dataset.place === place) link.setAttribute("aria-current", "page");
@@ -115,6 +116,7 @@ let tried = false;
 
 async function begin() {
   ready = await store.start();
+  links[4].hidden = !store.about?.worlds.length;
   if (ready) show();
   else askKey();
 }
@@ -123,7 +125,7 @@ addEventListener("hashchange", show);
 addEventListener("keydown", (event) => {
   const typing = event.target.closest?.("input, textarea, select, dialog");
   if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
-  const place = { 1: "make", 2: "gallery", 3: "board", 4: "queue" }[event.key];
+  const place = { 1: "make", 2: "gallery", 3: "board", 4: "queue", 5: "play" }[event.key];
   if (place) location.hash = to(place);
   if (event.key === "/") {
     event.preventDefault();

@@ -2,6 +2,7 @@
 import { get, send, shown } from "./api.js";
 import { button, fill, h, icon, round } from "./dom.js";
 import { fromFields, toAddress } from "./form.js";
+import { again } from "./play.js";
 import { go } from "./route.js";
 import { store } from "./store.js";
 import { about, t } from "./text.js";
@@ -20,7 +21,9 @@ export async function stop(id) {
 /** Opens the settings of a video, to make another; change: it replaces this one. */
 export async function reuse(id, change = false) {
   try {
-    const form = fromFields((await get(`v1/videos/${id}/request`)).fields);
+    const { fields } = await get(`v1/videos/${id}/request`);
+    if (fields.play) return go("play", [], again(fields));
+    const form = fromFields(fields);
     if (change) form.change = id;
     go(form.task === "storyboard" ? "board" : "make", [], toAddress(form));
   } catch (failure) {

@@ -7,6 +7,7 @@ import { inputsOf, optionsBox } from "./inputs.js";
 import { failedCard, jobCard, reuse } from "./job.js";
 import { keep as remember, kept } from "./kept.js";
 import { metadataOf } from "./mp4.js";
+import { again } from "./play.js";
 import { go, note, to } from "./route.js";
 import { moreButton, pills } from "./settings.js";
 import { shareBox } from "./share.js";
@@ -208,6 +209,7 @@ async function restore(file, id, failed) {
     }
     const metadata = await metadataOf(file);
     if (metadata) {
+      if (metadata.task === "play") return go("play", [], again(metadata));
       const { fields, missing } = await send("POST", "v1/studio/restore", { metadata });
       const restored = fromFields(fields);
       go(restored.task === "storyboard" ? "board" : "make", [], toAddress(restored));

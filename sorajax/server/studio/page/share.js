@@ -48,7 +48,13 @@ export function apiCall(form) {
 }
 
 /** Both, each with a button that copies it. */
-export async function shareBox(form) {
+export const shareBox = async (form) => shares([[t("share.command"), await commandLine(form)], [t("share.api"), apiCall(form)]]);
+
+/** The command line that plays a clip again, with such a button. fields: as the server tells them of a clip. */
+export const playBox = ({ prompt, world, seed, keys }) =>
+  shares([[t("share.command"), `python -m sorajax.play ${quote(prompt)} --world ${quote(world)} --seed ${seed} --keys ${quote(keys || ".")} --record play.mp4`]]);
+
+function shares(parts) {
   const part = (title, text) =>
     h("section.share", {}, h(".row", {}, h("h2.grow", {}, title), button(".tight", null, t("copy"), async () => {
       try {
@@ -58,5 +64,5 @@ export async function shareBox(form) {
         tell(t("copy.failed"));
       }
     })), h("pre", { tabIndex: 0 }, text));
-  return h(".shares", {}, part(t("share.command"), await commandLine(form)), part(t("share.api"), apiCall(form)));
+  return h(".shares", {}, parts.map(([title, text]) => part(title, text)));
 }

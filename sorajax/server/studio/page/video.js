@@ -7,13 +7,13 @@ import { failedCard, jobCard, reuse } from "./job.js";
 import { drawn, uploadCanvas } from "./media.js";
 import { pickClip } from "./pick.js";
 import { go, to } from "./route.js";
-import { shareBox } from "./share.js";
+import { playBox, shareBox } from "./share.js";
 import { store } from "./store.js";
 import { ago, length, maybe, t } from "./text.js";
 import { tell } from "./toast.js";
 
 const FORMATS = ["mp4", "gif", "webp"];
-const FACTS = ["seed", "steps", "fps", "guidance_scale", "temperature", "shift", "sampler", "style", "negative", "strength", "gap", "trim", "direction"];
+const FACTS = ["seed", "steps", "fps", "guidance_scale", "temperature", "shift", "sampler", "style", "negative", "strength", "gap", "trim", "direction", "world"];
 
 export function video(box, { rest: [id] }) {
   const place = h(".clip");
@@ -118,7 +118,7 @@ async function finished(place, clip) {
     const { fields } = await get(`v1/videos/${clip.id}/request`);
     fill(facts, FACTS.filter((name) => fields[name] !== undefined && fields[name] !== "").map((name) => [h("dt", {}, maybe(`option.${name}`, t(name))), h("dd", {}, String(fields[name]))]));
     const form = fromFields(fields);
-    place.querySelector(".how").append(await shareBox(form));
+    place.querySelector(".how").append(fields.play ? playBox(fields) : await shareBox(form));
     const from = form.inputs.filter((name) => name?.startsWith("video_"));
     fill(lineage, from.length > 0 && h("p.small.soft", {}, t("made.from"), " ", from.map((name, index) => [index ? ", " : "", h("a", { href: to("video", [name]) }, store.clips.get(name)?.prompt || t("made.clip"))])));
     scenes(place, form, film);
