@@ -1,10 +1,13 @@
 """Random weights of a whole model."""
 
+from functools import partial
+
 import jax
 
 from sorajax.models.sora import SoraConfig, init_dit, init_text, init_vae
 
 
+@partial(jax.jit, static_argnums=0)
 def init(config: SoraConfig, key: jax.Array) -> dict:
     """Random parameters of all three models: {"text", "dit", "vae"}, nested dicts of float32 arrays."""
     keys = jax.random.split(key, 3)

@@ -246,6 +246,7 @@ class Words(Module):
         return self(self.read_clip(latent), register, ids)
 
 
+@partial(jax.jit, static_argnums=0)
 def init_words(config: WordsConfig, key: jax.Array) -> Any:
     """Random parameters."""
     latent, ids = jnp.zeros((1, *config.patch, config.channels)), jnp.zeros((1, config.tokens), jnp.int32)

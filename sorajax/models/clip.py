@@ -10,6 +10,7 @@ Radford et al. 2021, section 2.4; weight-compatible, by config, with `CLIPModel`
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -101,6 +102,7 @@ def unit(x: Float[Array, "b e"]) -> Float[Array, "b e"]:
     return x / jnp.linalg.norm(x, axis=-1, keepdims=True)
 
 
+@partial(jax.jit, static_argnums=0)
 def init_clip(config: ClipConfig, key: jax.Array) -> Any:
     """Random parameters."""
     image = jnp.zeros((1, config.vision.size, config.vision.size, 3))

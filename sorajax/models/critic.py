@@ -9,6 +9,7 @@ position, and there is no spectral norm.
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -66,6 +67,7 @@ class Critic(Module):
         return PatchConv(1, side=3, stride=(1, 1, 1), name="conv_out")(x)[..., 0].astype(jnp.float32)
 
 
+@partial(jax.jit, static_argnums=0)
 def init_critic(config: CriticConfig, key: jax.Array) -> dict:
     """Random parameters, a nested dict of float32 arrays."""
     side = 2**config.levels

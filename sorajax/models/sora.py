@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Literal
 
 import jax
@@ -133,10 +134,12 @@ class SoraConfig:
         return self.frames[0]
 
 
+@partial(jax.jit, static_argnums=0)
 def init_text(config: TextConfig, key: jax.Array) -> dict:
     return TextEncoder(config).init(key, jnp.zeros((1, 2), jnp.int32), jnp.ones((1, 2), bool))["params"]
 
 
+@partial(jax.jit, static_argnums=0)
 def init_dit(config: DiTConfig, key: jax.Array) -> dict:
     """Random parameters, float32 even where the config is quantized."""
     config = dataclasses.replace(config, quantized=False)
@@ -145,10 +148,12 @@ def init_dit(config: DiTConfig, key: jax.Array) -> dict:
     return DiT(config).init(key, latent, time, jnp.zeros((1, 2, config.text_width)), image=image)["params"]
 
 
+@partial(jax.jit, static_argnums=0)
 def init_vae(config: VAEConfig, key: jax.Array) -> dict:
     _, height, width = config.stride
     return VAE(config).init(key, jnp.zeros((1, 1 + config.stride[0], height, width, 3)))["params"]
 
 
+@partial(jax.jit, static_argnums=0)
 def init_vision(config: VisionConfig, key: jax.Array) -> dict:
     return Vision(config).init(key, jnp.zeros((1, config.size, config.size, 3)))["params"]

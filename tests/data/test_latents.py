@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 
@@ -33,7 +34,7 @@ def lengths(prompts):
 def test_latents_are_those_of_the_rendered_scenes(tmp_path):
     write_latents(tmp_path, DATA, 6, encode, "me", say=lambda text: None)
     rows = np.load(tmp_path / "5x16x16.npy")
-    expected = encode(np.asarray(clips(scene_maker(DATA)(BUCKET, np.random.default_rng((0, 0, 0))))))
+    expected = encode(np.asarray(jax.jit(clips)(scene_maker(DATA)(BUCKET, np.random.default_rng((0, 0, 0))))))
     np.testing.assert_allclose(rows[:4], expected, atol=2e-3)
     assert rows.shape == (6, 5, 4, 4, 3)
 

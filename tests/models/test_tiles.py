@@ -21,7 +21,7 @@ def trained():
     """The autoencoder in the box, and latents of a clip larger than it has ever seen."""
     config, params = load_vae(Path(sorajax.__file__).parent / "assets" / "world")
     bucket = Bucket(5, 160, 192, batch_size=1)
-    video = clips(scene_maker(WorldData(buckets=(bucket,)))(bucket, np.random.default_rng(0)))
+    video = jax.jit(clips)(scene_maker(WorldData(buckets=(bucket,)))(bucket, np.random.default_rng(0)))
     encode = jax.jit(partial(VAE(config).apply, method="encode"))
     return config, params, np.asarray(encode({"params": params}, video))
 

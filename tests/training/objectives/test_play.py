@@ -37,14 +37,14 @@ def batch_of(actions):
 
 
 def test_new_actions_change_nothing(stage):
-    params = stage.init(jax.random.key(1))["dit"]
+    params = jax.jit(PlayStage.init)(stage, jax.random.key(1))["dit"]
     x, time = jax.random.normal(jax.random.key(2), (2, 4, 4, 4, 4)), jnp.full((2, 4), 0.5)
     params = jax.tree.map(lambda leaf: leaf + 0.1, params) | {"actions": params["actions"]}
     context = jnp.ones((2, 3, 8))
     with_action = velocity_of(DIT, {"params": params}, context, ExtraInputs(actions=jnp.array([[0, 1, 2, 3]] * 2)))
     without = {name: leaf for name, leaf in params.items() if name != "actions"}
     plain = velocity_of(replace(DIT, actions=0), {"params": without}, context)
-    np.testing.assert_allclose(with_action(x, time), plain(x, time), atol=1e-6)
+    np.testing.assert_allclose(jax.jit(with_action)(x, time), jax.jit(plain)(x, time), atol=1e-6)
 
 
 def test_the_next_frame_follows_the_action(stage):
@@ -54,7 +54,8 @@ def test_the_next_frame_follows_the_action(stage):
     for step in range(60):
         state, metrics = update(state, stage, batch, jax.random.key(step), 1.0)
     exchanged = batch.replace(actions=batch_of([2, 1] * 8).actions)
-    right, wrong = (float(stage.validate(state.params, one, jax.random.key(7))["loss"]) for one in (batch, exchanged))
+    validate = jax.jit(PlayStage.validate)
+    right, wrong = (float(validate(stage, state.params, one, jax.random.key(7))["loss"]) for one in (batch, exchanged))
     assert np.isfinite(metrics["loss"])
     assert right < 0.7 * wrong
 
