@@ -5,8 +5,8 @@
     frame = session.frame                       # uint8 [b h w 3]
     frame = session.step([RIGHT])
 
-A session is a batch of plays. Its state is the last frames' latents and actions, so its memory does not grow; it is
-saved to a file and restored from it.
+A session is a batch of plays. Its state is the last frames' latents and actions, or of a model that is causal by frame
+their keys and values, so its memory does not grow; it is saved to a file and restored from it.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from sorajax.models.play import PlayConfig
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextEncoder, Tokenizer
 from sorajax.models.vae import VAE
-from sorajax.models.velocity import ExtraInputs, read_once, velocity_of
+from sorajax.models.velocity import ExtraInputs, read_once, remember, velocity_of
 from sorajax.world.actions import ACTIONS, Body, Limits, advance, at_rest, limits_of, render_state, scene_of
 from sorajax.world.scenes import Scene
 
@@ -72,6 +72,16 @@ class State(NamedTuple):
     key: Array
 
 
+class CachedState(NamedTuple):
+    """The same of a world whose transformer is causal by frame: the last frame's latent, keys and values of the frames
+    that the next one attends to, those of the text, and the key."""
+
+    latent: Float[Array, "b 1 h w c"]
+    past: Any
+    text: Any
+    key: Array
+
+
 class Networks(NamedTuple):
     """Parameters of a learned world."""
 
@@ -107,7 +117,7 @@ class LearnedWorld:
 class LearnedSession:
     """A batch of plays of a learned world."""
 
-    def __init__(self, world: LearnedWorld, state: State):
+    def __init__(self, world: LearnedWorld, state: State | CachedState):
         self.world, self.state = world, state
         self.frame = np.asarray(shown(world.base, world.networks.vae, state.latent[:, -1:]))
 
@@ -115,7 +125,9 @@ class LearnedSession:
         """One action for each play."""
         world = self.world
         chosen = checked(actions, len(self.frame))
-        self.state, frame = following(world.config, world.base, world.networks, self.state, chosen)
+        state: Any = self.state
+        step = following_cached if isinstance(state, CachedState) else following
+        self.state, frame = step(world.config, world.base, world.networks, state, chosen)
         self.frame = np.asarray(frame)
         return self.frame
 
@@ -134,8 +146,9 @@ class LearnedSession:
             raise ValueError(
                 f"{path} holds plays of another model or number: begin as many with the model that made it"
             )
-        latent, actions, text = jax.tree.unflatten(structure, [jnp.asarray(leaf) for leaf in leaves])
-        self.state = State(latent, actions, text, jax.random.wrap_key_data(jnp.asarray(key)))
+        values = jax.tree.unflatten(structure, [jnp.asarray(leaf) for leaf in leaves])
+        kind: Any = type(self.state)
+        self.state = kind(*values, jax.random.wrap_key_data(jnp.asarray(key)))
         self.frame = np.asarray(shown(self.world.base, self.world.networks.vae, self.state.latent[:, -1:]))
 
 
@@ -150,8 +163,11 @@ def checked(actions: Sequence[int], b: int) -> Int[np.ndarray, " b"]:
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def begin(config: PlayConfig, base: SoraConfig, networks: Networks, ids: Any, mask: Any, key: Array) -> State:
-    """The state of plays [b] that begin: a window of frames that are generated at once, with no action."""
+def begin(
+    config: PlayConfig, base: SoraConfig, networks: Networks, ids: Any, mask: Any, key: Array
+) -> State | CachedState:
+    """The state of plays [b] that begin: a window of frames that are generated at once, with no action; the last of
+    them is then seen for a whole window."""
     context: Any = TextEncoder(base.text).apply({"params": networks.text}, ids, mask)
     text = read_once(config.dit, {"params": networks.dit}, context, None)
     now, later = jax.random.split(key)
@@ -161,7 +177,25 @@ def begin(config: PlayConfig, base: SoraConfig, networks: Networks, ids: Any, ma
     velocity = velocity_of(config.dit, {"params": networks.dit}, text, ExtraInputs(actions=actions))
     latent = SAMPLERS["euler"](velocity, jax.random.normal(now, shape), schedule(BEGIN_STEPS, 3.0))
     still = jnp.broadcast_to(latent[:, -1:], latent[:, 1:].shape)
-    return State(still, actions[:, 1:], text, later)
+    if not config.dit.attended_frames:
+        return State(still, actions[:, 1:], text, later)
+    noise_key, later = jax.random.split(later)
+    return CachedState(still[:, -1:], seen(config, networks, text, still, actions[:, 1:], noise_key), text, later)
+
+
+def seen(
+    config: PlayConfig,
+    networks: Networks,
+    text: Any,
+    latent: Float[Array, "b t h w c"],
+    actions: Int[Array, "b t"],
+    key: Array,
+    past: Any = None,
+) -> Any:
+    """The cache after frames, which are noised a little, as those before the next one are in training."""
+    time = jnp.full(latent.shape[:2], config.context_time)
+    noised = interpolate(latent, jax.random.normal(key, latent.shape), time)
+    return remember(config.dit, {"params": networks.dit}, noised, time, text, actions, past)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -183,6 +217,21 @@ def following(
     latent = SAMPLERS["euler"](of_last, start, schedule(config.steps, 1.0))
     after = State(jnp.concatenate([state.latent[:, 1:], latent], 1), actions[:, 1:], state.text, key)
     return after, shown(base, networks.vae, latent)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def following_cached(
+    config: PlayConfig, base: SoraConfig, networks: Networks, state: CachedState, action: Int[Array, " b"]
+) -> tuple[CachedState, UInt8[Array, "b h w 3"]]:
+    """The same where keys and values of the frames before are in the state: the next frame is generated, and read once
+    more as one that is known."""
+    key, noise_key, context_key = jax.random.split(state.key, 3)
+    actions = ExtraInputs(actions=action[:, None])
+    velocity = velocity_of(config.dit, {"params": networks.dit}, state.text, actions, past=state.past)
+    start = jax.random.normal(noise_key, state.latent.shape)
+    latent = SAMPLERS["euler"](velocity, start, schedule(config.steps, 1.0))
+    past = seen(config, networks, state.text, latent, action[:, None], context_key, state.past)
+    return CachedState(latent, past, state.text, key), shown(base, networks.vae, latent)
 
 
 @partial(jax.jit, static_argnums=0)

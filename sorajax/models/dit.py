@@ -37,6 +37,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from sorajax.devices.sharding import shard
 from sorajax.models.attention import attend
+from sorajax.models.frame_cache import KeysValues, frames_bias, joined
 from sorajax.models.layers import LayerNorm, Linear, Module, RMSNorm, standardize
 from sorajax.models.quantized import dequantized
 from sorajax.models.spacetime import Patch, Rope, patchify, rope, rope_angles, rotate, unpatchify
@@ -86,6 +87,9 @@ class DiTConfig:
     """That embedding is of `time - until`, not of `until`."""
     actions: int = 0
     """Number of actions of which each latent frame has one; 0: the transformer reads no actions."""
+    attended_frames: int = 0
+    """Each latent frame attends to itself and the frames before it, so many in all, see `models.frame_cache`; 0: to all
+    frames of the clip."""
 
     def __post_init__(self):
         if self.width % self.heads or (self.width // self.heads) % 2:
@@ -151,13 +155,6 @@ def gated(x: Float[Array, "b s d"], gate: Float[Array, "b t 1 d"]) -> Float[Arra
     return (frames * gate).reshape(x.shape)
 
 
-class KeysValues(NamedTuple):
-    """Keys, RMS-normalised, and values of an attention, split into heads."""
-
-    keys: Float[Array, "*depth b m n k"]
-    values: Float[Array, "*depth b m n k"]
-
-
 class TextCache(NamedTuple):
     """All that the transformer reads of text and image tokens; it is the same at every evaluation of a clip. Keys and
     values of all blocks are stacked, or in one entry for each block, as the parameters are."""
@@ -196,23 +193,28 @@ class Attention(Module):
         source: Float[Array, "b m d"] | KeysValues,
         turn: Rope | None,
         image: Float[Array, "b i d"] | KeysValues | None = None,
-    ):
+        past: KeysValues | None = None,
+        bias: Float[Array, "1 1 s m"] | None = None,
+    ) -> tuple[Float[Array, "b s d"], KeysValues]:
+        """The result, and the keys and values of the source. past: those of tokens before x. bias: of the scores."""
         config = self.config
         dense = partial(Linear, config.width, dtype=config.dtype)
         heads = partial(rearrange, pattern="b s (n k) -> b s n k", n=config.heads)
         q = heads(RMSNorm(config.epsilon, name="norm_q")(dense(name="q")(x)))
-        k, v = source if isinstance(source, KeysValues) else keys_and_values(config, source)
+        own = source if isinstance(source, KeysValues) else keys_and_values(config, source)
+        k, v = own if past is None else joined(past, own)
         if turn is not None:
-            q, k = rotate(q, turn), rotate(k, turn)
+            q_turn = turn if past is None else Rope(*(part[-q.shape[1] :] for part in turn))
+            q, k = rotate(q, q_turn), rotate(k, turn)
         is_self = turn is not None  # self-attention, whose tokens the mesh may shard
         q = shard(q, ("data", "fsdp"), "seq", "tensor", None)
         k, v = (shard(a, ("data", "fsdp"), "seq", "tensor", None) for a in (k, v))
         if not is_self:  # each device computes keys and values of a part of the text, and gathers the others
             k, v = (shard(a, ("data", "fsdp"), None, "tensor", None) for a in (k, v))
-        mixed = attend(q, k, v, spread=is_self)
+        mixed = attend(q, k, v, bias, spread=is_self and not config.attended_frames)
         if image is not None:
             mixed = mixed + ImageAttention(config, name="image")(q, image)
-        return dense(name="out")(mixed.reshape(*x.shape[:2], config.width))
+        return dense(name="out")(mixed.reshape(*x.shape[:2], config.width)), own
 
 
 class ImageAttention(Module):
@@ -265,22 +267,26 @@ class Block(Module):
         turn: Rope,
         image: Any,
         reads_until: Bool[Array, ""] | None = None,
-    ):
-        """modulation: of `time`, and of `until` where the block may read that instead."""
+        past: KeysValues | None = None,
+        bias: Float[Array, "1 1 s m"] | None = None,
+    ) -> tuple[Float[Array, "b s d"], KeysValues | None]:
+        """The tokens after the block, and where there is a past, keys and values of its self-attention. modulation: of
+        `time`, and of `until` where the block may read that instead."""
         config = self.config
         table = self.param("modulation", nn.initializers.normal(config.width**-0.5), (6, config.width))
         chosen = modulation[0] if reads_until is None else jnp.where(reads_until, modulation[1], modulation[0])
         m = Modulation(*jnp.moveaxis(table + chosen, 2, 0)[:, :, :, None])
 
         h = modulate(x, m.shift_attention, m.scale_attention, config.epsilon).astype(config.dtype)
-        x = x + gated(Attention(config, name="self_attention")(h, h, turn), m.gate_attention).astype(x.dtype)
+        mixed, own = Attention(config, name="self_attention")(h, h, turn, None, past, bias)
+        x = x + gated(mixed, m.gate_attention).astype(x.dtype)
 
         h = LayerNorm(config.epsilon, dtype=jnp.float32, name="norm_cross")(x).astype(config.dtype)
-        x = x + Attention(config, name="cross_attention")(h, text, None, image)
+        x = x + Attention(config, name="cross_attention")(h, text, None, image)[0]
 
         h = modulate(x, m.shift_feed_forward, m.scale_feed_forward, config.epsilon).astype(config.dtype)
         x = x + gated(FeedForward(config, name="feed_forward")(h), m.gate_feed_forward).astype(x.dtype)
-        return shard(x, ("data", "fsdp"), "seq", None), None
+        return shard(x, ("data", "fsdp"), "seq", None), None if past is None else own
 
 
 def embedded(config: DiTConfig, context: Float[Array, "b m e"], image: Float[Array, "b i e"] | None):
@@ -316,8 +322,10 @@ class DiT(Module):
         image: Float[Array, "b i e"] | None = None,
         until: Float[Array, "b t"] | None = None,
         actions: Int[Array, "b t"] | None = None,
-    ) -> Float[Array, "b t h w c"]:
-        """The velocity (noise - data) at latents `x`, float32.
+        past: Any = None,
+    ) -> Any:
+        """The velocity (noise - data) at latents `x` [b t h w c], float32; with `past`, it and the keys and values of
+        these frames.
 
         time: diffusion time of each latent frame (1 = noise, 0 = data).
         context: text embeddings, zero beyond the prompt's length and not masked; or, for several
@@ -327,6 +335,7 @@ class DiT(Module):
         image: tokens of the first frame, exactly where `config.image_width` is above 0; ValueError otherwise.
         until: of a flow map, the time of each latent frame until which the velocity is averaged; None: `time`.
         actions: of a model with `config.actions`, the action that led to each latent frame; None: the first one.
+        past: of a model with `config.attended_frames`, keys and values of the frames before x.
         """
         config = self.config
         cached = isinstance(context, TextCache)
@@ -334,7 +343,9 @@ class DiT(Module):
             check_image(config, image)
         dense = partial(Linear, dtype=config.dtype)
         t, h, w = (size // p for size, p in zip(x.shape[1:4], config.patch, strict=True))
-        positions = jnp.arange(t, dtype=jnp.float32) if positions is None else positions
+        before = 0 if past is None else jax.tree.leaves(past)[0].shape[-3] // (h * w)
+        bias = frames_bias(before, t, h * w, config.attended_frames)
+        positions = jnp.arange(before + t, dtype=jnp.float32) if positions is None else positions
         turn = rope(rope_angles(positions, h, w, config.head_width))
 
         times = time[None] if until is None or not config.until_blocks else jnp.stack([time, until])
@@ -365,7 +376,7 @@ class DiT(Module):
 
         tokens = dense(config.width, name="patch_in")(patchify(x, config.patch).astype(config.dtype))
         tokens = shard(tokens, ("data", "fsdp"), "seq", None)
-        tokens = self._blocks(cached)(tokens, modulations, text, turn, image, reads_until)
+        tokens, own = self._blocks(cached)(tokens, modulations, text, turn, image, reads_until, past, bias)
 
         table = self.param("modulation_out", nn.initializers.normal(config.width**-0.5), (2, config.width))
         shift, scale = jnp.moveaxis(table + e[-1][:, :, None], 2, 0)[:, :, :, None]
@@ -373,7 +384,8 @@ class DiT(Module):
         patches = Linear(  # in float32: a negligible cost, and the velocity is not rounded
             math.prod(config.patch) * config.out_channels, name="patch_out", kernel_init=nn.initializers.zeros
         )(tokens)
-        return unpatchify(patches, (t, h, w), config.patch)
+        velocity = unpatchify(patches, (t, h, w), config.patch)
+        return velocity if past is None else (velocity, own)
 
     def _blocks(self, cached: bool):
         """All blocks as one function: a scan over weights with a leading `depth` axis, or a chain of blocks. cached:
@@ -385,12 +397,17 @@ class DiT(Module):
         if not self.config.stacked:
             blocks = [block(self.config, name=f"block_{layer}") for layer in range(self.config.depth)]
 
-            def chain(x: Array, modulation: Any, text: Any, turn: Rope, image: Any, reads_until: Any) -> Array:
+            def chain(
+                x: Array, modulation: Any, text: Any, turn: Rope, image: Any, reads_until: Any, past: Any, bias: Any
+            ):
+                added = []
                 for layer, block in enumerate(blocks):
+                    before = None if past is None else past[layer]
                     own = [each[layer] if cached and each is not None else each for each in (text, image)]
                     late = None if reads_until is None else reads_until[layer]
-                    x = block(x, modulation, own[0], turn, own[1], late)[0]
-                return x
+                    x, new = block(x, modulation, own[0], turn, own[1], late, before, bias)
+                    added.append(new)
+                return x, tuple(added)
 
             return chain
         each = 0 if cached else nn.broadcast
@@ -398,8 +415,8 @@ class DiT(Module):
             block,
             variable_axes={"params": 0, "adapters": 0},
             split_rngs={"params": True},
-            in_axes=(nn.broadcast, each, nn.broadcast, each, 0),
+            in_axes=(nn.broadcast, each, nn.broadcast, each, 0, 0, nn.broadcast),
             length=self.config.depth,
             unroll=min(self.config.unroll, self.config.depth),
         )
-        return lambda x, *more: scanned(self.config, name="blocks")(x, *more)[0]
+        return lambda x, *more: scanned(self.config, name="blocks")(x, *more)

@@ -21,7 +21,8 @@ class PlayConfig:
     fps: float = 8.0
     """Frames, and actions, per second."""
     window: int = 9
-    """Frames that the transformer sees: the next one, and those before it."""
+    """Frames that the transformer sees: the next one, and those before it. Of one that is causal by frame
+    (`dit.attended_frames`), those of a training step."""
     context_time: float = 0.05
     """The diffusion time of the frames before: they are noised a little, so that errors do not add up."""
     steps: int = 2
@@ -32,3 +33,7 @@ class PlayConfig:
             raise ValueError("the transformer reads no actions: set dit.actions to 1 or more")
         if self.window < 2:
             raise ValueError(f"window {self.window} is not allowed: use 2 or more frames")
+        if self.dit.attended_frames == 1 or self.dit.attended_frames > self.window:
+            raise ValueError(
+                f"attended_frames {self.dit.attended_frames} is not allowed: use 2 to the window, {self.window}, or 0"
+            )

@@ -10,7 +10,8 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from sorajax.devices.sharding import shard
-from sorajax.models.dit import DiTConfig, KeysValues, TextCache, check_image, embedded, keys_and_values, pool_text
+from sorajax.models.dit import DiTConfig, TextCache, check_image, embedded, keys_and_values, pool_text
+from sorajax.models.frame_cache import KeysValues
 from sorajax.models.layers import Module
 from sorajax.models.quantized import dequantized
 

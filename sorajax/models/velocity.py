@@ -7,11 +7,13 @@ latent at `until`. What wraps a velocity passes the second time on where there i
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sorajax.diffusion.fixed_frames import Velocity
 from sorajax.models.dit import DiT, DiTConfig, TextCache
+from sorajax.models.frame_cache import empty_cache, last_tokens
 from sorajax.models.text_cache import TextReader
 
 
@@ -34,6 +36,7 @@ def velocity_of(
     context: Float[Array, "b m e"] | TextCache,
     extra: ExtraInputs = ExtraInputs(),  # noqa: B008 (a value)
     positions: Float[Array, " t"] | None = None,
+    past: Any = None,
 ) -> Velocity:
     """The function (latents [b t h w c], times [b t], times until [b t]) -> velocity, conditioned on text.
 
@@ -43,15 +46,38 @@ def velocity_of(
     context: text embeddings, which every evaluation reads anew; or the result of `read_once`, for many evaluations.
     extra: inputs for one copy of the clips; where x holds several copies (for guidance), they are repeated.
     positions: temporal positions of the latent frames, see `DiT`; None: 0, 1, 2, ...
+    past: of a model that is causal by frame, the frames before these, a result of `remember`.
     """
 
     def velocity(x: Float[Array, "b t h w c"], time: Float[Array, "b t"], until: Any = None) -> Any:
         image, channels, actions = (None if one is None else repeated(one, len(x)) for one in extra)
         x = x if channels is None else jnp.concatenate([x, channels.astype(x.dtype)], -1)
         image = None if image is None or isinstance(context, TextCache) else image.astype(jnp.float32)
-        return DiT(config).apply(variables, x, time, context, positions, image, until, actions)
+        found: Any = DiT(config).apply(variables, x, time, context, positions, image, until, actions, past)
+        return found if past is None else found[0]
 
     return velocity
+
+
+def remember(
+    config: DiTConfig,
+    variables: Mapping[str, Any],
+    x: Float[Array, "b t h w c"],
+    time: Float[Array, "b t"],
+    context: TextCache,
+    actions: Int[Array, "b t"] | None = None,
+    past: Any = None,
+) -> Any:
+    """Keys and values of these frames and of those before them, as many as a later frame attends to."""
+    if not config.attended_frames:
+        raise ValueError("attended_frames is 0, all frames attend to each other: a cache needs 2 or more")
+    _, rows, columns = config.patch
+    tokens = x.shape[2] // rows * (x.shape[3] // columns)
+    if past is None:
+        past = empty_cache(config.heads, config.head_width, config.depth, len(x), config.stacked, config.dtype)
+    found: Any = DiT(config).apply(variables, x, time, context, None, None, None, actions, past)
+    both = jax.tree.map(lambda *pair: jnp.concatenate(pair, -3), past, found[1])
+    return last_tokens(both, (config.attended_frames - 1) * tokens)
 
 
 def read_once(

@@ -24,10 +24,10 @@ DIT = DiTConfig(
 )
 
 
-def play_model(folder, base):
+def play_model(folder, base, dit=DIT):
     """The folder of a tiny model to play, random in every leaf, with the autoencoder of the model in `base`."""
-    config = PlayConfig(DIT, base=str(base), size=(16, 16), window=4)
+    config = PlayConfig(dit, base=str(base), size=(16, 16), window=4)
     rng = np.random.default_rng(0)
-    shapes = jax.eval_shape(partial(init_dit, DIT), jax.random.key(0))
+    shapes = jax.eval_shape(partial(init_dit, dit), jax.random.key(0))
     params = jax.tree.map(lambda leaf: rng.normal(0, 0.3, leaf.shape).astype(np.float32), shapes)
     return export_model(folder, {"dit": params}, config)
