@@ -62,7 +62,8 @@ def example_clips(data: WorldData | VideoData, seen: Any, count: int, seed: int)
         chosen = np.arange(seed * count, (seed + 1) * count) % len(seen)
         return clips(WorldBatch(pixels=seen[chosen]))
     bucket = dataclasses.replace(data.buckets[0], batch_size=count, crop=0)
-    return clips(scene_maker(data)(bucket, np.random.default_rng((data.seed, 2**32 - 1, seed))))
+    made: Array = jax.jit(clips)(scene_maker(data)(bucket, np.random.default_rng((data.seed, 2**32 - 1, seed))))
+    return made
 
 
 def frame_rows(video: Float[np.ndarray, "b t h w 3"]) -> UInt8[np.ndarray, "y x 3"]:
