@@ -30,6 +30,7 @@ class Counter(Bar):
     """In place of a bar: counts the evaluations that are computed."""
 
     count = 0
+    least = 0.0
 
     @property
     def visible(self) -> bool:

@@ -36,10 +36,6 @@ from sorajax.sampling.progress import Bar
 from sorajax.sampling.prompts import Prompts
 from sorajax.sampling.settings import Settings
 
-REPORTED = 1e12
-"""Operations of a sampling from which on the progress bar shows its steps. A program that reports its steps cannot be
-stored on disk (`devices.executables`), and what takes fewer operations is over in seconds."""
-
 
 class Denoiser:
     """A model's transformer and the inputs that condition it."""
@@ -106,7 +102,7 @@ class Denoiser:
         """The sampler's state after one transformer's evaluations, a program that is compiled once for these shapes."""
         config = replace(self.config, dit=replace(self.config.dit, unroll=1))  # a loop compiles sooner, runs as fast
         params = self.params[part]
-        reports = self.bar.reports and operations(config, params, conditions, settings.guided) >= REPORTED
+        reports = self.bar.reports and operations(config, params, conditions, settings.guided) >= self.bar.least
         watch = self.bar.watch if reports else None
         sampler = SAMPLERS[settings.sampler]
         function = partial(

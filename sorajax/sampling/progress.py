@@ -2,7 +2,7 @@
 
 A wrapper of the velocity reports the time of each evaluation. The bar has the schedule, and turns that time into the
 number of finished steps. A report is a host callback; it is compiled only if stderr is a terminal and sampling takes
-long (`denoiser.REPORTED`), because programs with callbacks are not stored on disk.
+long (`Bar.least`), because programs with callbacks are not stored on disk.
 """
 
 import sys
@@ -33,6 +33,10 @@ def reporting(velocity: Velocity, report: Callable[[Float[np.ndarray, ""]], None
 
 class Bar:
     """A bar on stderr with finished steps and remaining time, over one or several samplings in turn."""
+
+    least = 1e12
+    """Operations of a sampling from which on its steps are reported: what takes fewer is over in seconds, and a program
+    that reports is compiled in each process (`devices.executables`)."""
 
     def __init__(self, spans_hosts: bool = False) -> None:
         """spans_hosts: several processes sample each clip together, so all compile the reports if process 0 does."""

@@ -41,6 +41,8 @@ Report = Callable[[float], None]
 class Steps(Bar):
     """Reports each denoising step instead of drawing a bar."""
 
+    least = 0.0
+
     def __init__(self) -> None:
         super().__init__()
         self.report_share: Report | None = None
