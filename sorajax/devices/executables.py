@@ -52,18 +52,20 @@ def executable(
     options: Options,
     mesh: Mesh | None,
     trace: Callable[[], tuple[jax.stages.Traced, jax.stages.Lowered]],
+    compiled: Callable[[jax.stages.Lowered], jax.stages.Compiled],
 ) -> Callable:
     """The program of a function for arguments of these shapes, read from disk or compiled and stored there.
 
-    options: of the compiler. mesh: active while the function is traced. trace: traces and lowers the function."""
+    options: of the compiler. mesh: active while the function is traced. trace: traces and lowers the function, in this
+    thread, whose settings of jax count. compiled: compiles it, with these options."""
     folder = store()
     if folder is None:
-        return trace()[1].compile(dict(options))
+        return compiled(trace()[1])
     try:
         devices = devices_of(arguments, mesh)
         inputs = static_inputs(function, arguments, options, mesh, devices)
     except Unknown:
-        return trace()[1].compile(dict(options))
+        return compiled(trace()[1])
     if (found := get(folder / f"{inputs}.inputs")) is not None:
         program = load(folder / f"{found[0]}.executable", arguments, found[1], devices)
         if program is not None:
@@ -74,7 +76,7 @@ def executable(
     program = load(folder / f"{name}.executable", arguments, output, devices)
     if program is None:
         with compiling_anew():
-            program = lowered.compile(dict(options))
+            program = compiled(lowered)
         if not put(folder / f"{name}.executable", serialised(program)):
             return program
     put(folder / f"{inputs}.inputs", (name, output))  # a structure cannot be pickled, but an example of it can

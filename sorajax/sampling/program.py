@@ -200,7 +200,12 @@ def trace_and_lower(
 def compile_function(function: Callable, *arguments: Any, placement: Placement = ONE_DEVICE) -> Callable:
     """Compiles a function for arguments of these shapes; on CPU without the optimisations that cost more time than they
     save. Raises ValueError where the parameters among the arguments do not fit the model's config."""
-    return interruptible(partial(lower(function, placement, *arguments).compile, compiler_options()))
+    return compiled(lower(function, placement, *arguments))
+
+
+def compiled(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
+    """Compiles a lowered function."""
+    return interruptible(partial(lowered.compile, compiler_options()))
 
 
 def compiler_options() -> dict[str, Any]:
@@ -222,7 +227,7 @@ class Programs:
         if kind not in self.compiled:
             trace = partial(trace_and_lower, function, self.placement, *arguments)
             inputs = function, arguments, compiler_options(), self.placement.mesh
-            self.compiled[kind] = interruptible(partial(executable, *inputs, trace))
+            self.compiled[kind] = executable(*inputs, trace, compiled)
         return interruptible(lambda: jax.block_until_ready(self.compiled[kind](*arguments)))
 
 

@@ -40,7 +40,10 @@ def run(function=velocity_target, arguments=VALUES, options=(), placement=ONE_DE
         traced.append(function)
         return trace_and_lower(function, placement, *arguments)
 
-    program = executable(function, arguments, dict(options), placement.mesh, trace)
+    def compiled(lowered):
+        return lowered.compile(dict(options))
+
+    program = executable(function, arguments, dict(options), placement.mesh, trace, compiled)
     return bool(traced), jax.tree.map(np.asarray, program(*arguments))
 
 
