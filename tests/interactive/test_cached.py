@@ -16,6 +16,7 @@ from sorajax.world.actions import JUMPS, TO_LEFT, TO_RIGHT
 from tests.interactive.worlds import DIT, play_model
 
 PROMPTS = ["a red ball on a grey floor", "a blue box"]
+pytestmark = pytest.mark.slow
 ACTIONS = [(TO_RIGHT, 0), (JUMPS, TO_LEFT), (0, 0), (TO_LEFT, JUMPS), (0, TO_RIGHT)]
 
 
@@ -49,7 +50,6 @@ def without_cache(world, state, actions):
     return latents
 
 
-@pytest.mark.slow
 def test_a_cached_play_equals_one_without_cache(world):
     session = world.begin(PROMPTS, seed=4)
     assert isinstance(session.state, CachedState)

@@ -29,15 +29,15 @@ def folder(tiny_model, tmp_path_factory):
     return play_model(tmp_path_factory.mktemp("play"), tiny_model)
 
 
-@pytest.fixture
-def client(folder, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def client(folder, tmp_path_factory):
     """A client of a server with a tiny world, where a thread plays in place of a process."""
-    monkeypatch.setitem(logs.SETTINGS, "quiet", True)
-    monkeypatch.setattr(plays, "LONGEST", 1.0)
+    logs.SETTINGS["quiet"] = True
+    tmp_path = tmp_path_factory.mktemp("serve")
     options = ServeOptions(data=tmp_path, play=str(folder), max_plays=1, allow_host=("testserver",))
     app = application(Service(options, open_database(tmp_path, None), content_of(options)))
     own = app.app.state.plays
-    monkeypatch.setattr(own, "open_pool", lambda: ThreadPoolExecutor(1, initializer=prepare, initargs=(own.setting(),)))
+    own.open_pool = lambda: ThreadPoolExecutor(1, initializer=prepare, initargs=(own.setting(),))
     yield TestClient(app)
     own.close()
 
@@ -50,7 +50,8 @@ def wrong(socket):
     return socket.receive_json()["error"]["message"]
 
 
-def test_a_play_is_steered_and_kept_as_a_clip(client, tmp_path):
+def test_a_play_is_steered_and_kept_as_a_clip(client, tmp_path, monkeypatch):
+    monkeypatch.setattr(plays, "LONGEST", 1.0)
     with client.websocket_connect("/v1/play") as socket:
         socket.send_json({"prompt": PROMPT, "seed": 3})
         begun = socket.receive_json()
