@@ -21,7 +21,6 @@ from sorajax.models.vae import VAEConfig
 from sorajax.models.vision import VisionConfig
 from sorajax.sampling.memory import sampling_programs
 from sorajax.sampling.pipeline import Pipeline
-from sorajax.sampling.program import lower
 from sorajax.sampling.request import Request
 from tests.cases import slow_after
 from tests.conftest import TINY, tiny_tokenizer
@@ -178,17 +177,13 @@ def test_a_plan_lowers_what_the_pipeline_compiles(kind, axes, monkeypatch):
     model, config = pipeline.__wrapped__(kind, placement), MODELS[kind]
     lowered = []
 
-    class Lowered:
+    def recorded(function, arguments, options, mesh, trace, compiled):
         """Is not compiled, and returns zeros."""
+        _, program = trace()
+        lowered.append(program.as_text())
+        return lambda *_: jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), program.out_info)
 
-        def __init__(self, function, placement, *arguments):
-            self.shapes = jax.eval_shape(function, *arguments)
-            lowered.append(lower(function, placement, *arguments).as_text())
-
-        def compile(self, _):
-            return lambda *_: jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), self.shapes)
-
-    monkeypatch.setattr("sorajax.sampling.program.lower", Lowered)
+    monkeypatch.setattr("sorajax.sampling.program.executable", recorded)
     settings = model.plan(Request(("a red ball",)))
     latents = sampled(model, 1, PICTURE if kind == "channels" else None, 4.0)
     model.codec.decode(latents, 32, 64)
