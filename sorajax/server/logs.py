@@ -1,8 +1,10 @@
 """Logs: one JSON object a line, on stderr. Prompts are left out unless the operator asks for them."""
 
 import json
+import logging
 import sys
 import threading
+import traceback
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,3 +22,19 @@ def log(event: str, level: str = "info", **values: Any) -> None:
     with LOCK:
         sys.stderr.write(json.dumps(line | values, default=str) + "\n")  # one write: a worker writes there, too
         sys.stderr.flush()
+
+
+class LibraryLines(logging.Handler):
+    """Writes what libraries log as such lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        values = {"library": record.name, "message": record.getMessage()}
+        if record.exc_info:
+            values["error"] = "".join(traceback.format_exception(*record.exc_info))[-4000:]
+        log("library", level=record.levelname.lower(), **values)
+
+
+def take_over() -> None:
+    """From now on libraries log JSON, too: warnings and errors."""
+    logging.getLogger().handlers = [LibraryLines(logging.WARNING)]
+    logging.captureWarnings(True)

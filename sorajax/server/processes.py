@@ -87,6 +87,7 @@ def run_server(options: ServeOptions, arguments: Sequence[str], program: Sequenc
             with database.begin() as connection:
                 connection.execute(delete(WORKERS))
         listener = listen(options.host, options.port)
+        logs.take_over()
         server = uvicorn.Server(uvicorn_config(service))
         for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn ends by them, then raises them again
             signal.signal(number, lambda *_: None)
@@ -201,6 +202,7 @@ def run_worker(options: ServeOptions) -> int:
     elif options.database is None:
         raise BadRequest("--worker needs --database postgresql://...: SQLite is for one machine")
     logs.SETTINGS["prompts"] = options.log_prompts
+    logs.take_over()
     begun = time.monotonic()
     os.nice(NICENESS)  # before jax starts the threads that compute: each thread has its own
     try:

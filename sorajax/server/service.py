@@ -99,10 +99,11 @@ class Service:
     def start(self) -> None:
         """Begins the upkeep, and imports what the first request needs."""
         threading.Thread(target=self._keep_up, daemon=True).start()
-        threading.Thread(target=self._import, daemon=True).start()
+        threading.Thread(target=self.import_specs, daemon=True).start()
 
-    def _import(self) -> None:
-        from sorajax.server import specs  # takes seconds: it imports jax
+    def import_specs(self) -> None:
+        """Imports what turns a request into a job; it takes seconds, as it imports jax."""
+        from sorajax.server import specs
 
         assert specs
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 def made(data, *options):
     """The video of a request, made by the program with these options on eight devices."""
     data.mkdir()
-    program = Program("sorajax.serve", data, *options)
+    program = Program("sorajax.serve", data, *options, devices=8)
     http = program.http
     while http.get("/readyz").status_code != 200:
         assert program.process.poll() is None

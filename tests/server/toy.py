@@ -12,6 +12,7 @@ from sorajax.server.content import Content
 from sorajax.server.jobs import Jobs, Result
 from sorajax.server.options import parse
 from sorajax.server.processes import content_of, open_database, run_server
+from sorajax.server.service import Service
 from sorajax.server.workers import Worker, end_with_parent, stop_by_signals
 
 STEPS, STEP = 5, float(os.environ.get("TOY_STEP", "0.01"))
@@ -53,6 +54,7 @@ def job(prompt: str, **more) -> dict:
 
 def main(arguments: list[str]) -> int:
     options = parse(arguments)
+    Service.import_specs = lambda self: None  # the database has the jobs, and jax is not needed
     if not options.worker:
         return run_server(options, arguments, (sys.executable, "-m", "tests.server.toy"))
     if parent := int(os.environ.get("SORAJAX_SERVE_PARENT", "0")):
