@@ -125,11 +125,12 @@ class Engine:
         """windows: folder of the windows of unfinished films. previews: where videos are shown while they are sampled;
         None shows none."""
         self.pipeline, self.content, self.windows, self.limits = pipeline, content, windows, limits
-        self.steps, self.previews = Steps(), previews
+        self.previews = previews
         if previews is not None:
             self.colours = colour_map(pipeline.codec, windows.parent)
-            self.steps.show = self._show
         self.shown: list[str] = []
+        # The pipeline's compiled programs report to the steps that they were compiled with.
+        self.steps = pipeline.bar if isinstance(pipeline.bar, Steps) else Steps()
         pipeline.bar = pipeline.denoiser.bar = self.steps
 
     @property
@@ -153,7 +154,7 @@ class Engine:
             settings = [job.spec["request"] for job in jobs]
             prompts, seeds = (tuple(one["prompts"][0] for one in settings), tuple(one["seed"] for one in settings))
             request = replace(request, prompts=prompts, seed=0, seeds=seeds)
-        self.shown = [job.id for job in jobs]
+        self.shown, self.steps.show = [job.id for job in jobs], None if self.previews is None else self._show
         showing = nullcontext() if self.previews is None else self.previews.during(self.shown)
         with (
             showing,

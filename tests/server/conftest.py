@@ -97,7 +97,7 @@ def tiny_engine(pipeline):
     return engine
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(tiny_engine, tmp_path_factory):
     options = ServeOptions(data=tmp_path_factory.mktemp("serve"))
     with running(options, tiny_engine) as one:

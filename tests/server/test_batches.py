@@ -10,7 +10,7 @@ from sorajax.server import logs
 from sorajax.server.content import Content
 from sorajax.server.decoding import Limits
 from sorajax.server.engine import Engine
-from sorajax.server.jobs import Jobs
+from sorajax.server.jobs import Job, Jobs
 from sorajax.server.processes import open_database
 from sorajax.server.workers import Worker
 from tests.server.toy import job
@@ -88,6 +88,17 @@ def test_a_queue_of_mixed_shapes_compiles_each_program_once(jobs, engine, compil
     assert work(jobs, engine, batch=2) == [2] * 7
     assert len(compilations) == compiled
     assert len(engine.pipeline.codec.programs.compiled) == programs
+
+
+def test_engines_of_one_pipeline_report_their_steps_in_turn(pipeline, tmp_path):
+    """The second one samples with the program that the first has compiled."""
+    request = {"prompts": ["a red ball bounces"], "seed": 0, "frames": 5, "steps": 2}
+    one, shares = Job("video_1", "text", "a red ball", "", {"request": request, "inputs": [], "options": {}}), []
+    for name in ("first", "second"):
+        engine = Engine(pipeline, Content(tmp_path / name / "content"), tmp_path / name / "windows", Limits())
+        shares.append([])
+        assert [job for job, _ in engine.run([one], shares[-1].append)] == [one]
+    assert set(shares[0]) == set(shares[1]) != set()
 
 
 @pytest.mark.slow
