@@ -16,6 +16,7 @@ from sorajax.server.studio.previews import Previews
 from sorajax.tasks.table import TASKS
 from tests.cases import slow_after
 from tests.server.conftest import PROMPT, running
+from tests.server.toy import job
 
 MOST_BYTES = 300_000
 SCRIPTS = sorted(FOLDER.rglob("*.js"))
@@ -129,6 +130,12 @@ def test_the_queue_is_in_the_order_of_sampling_and_is_sorted(idle):
     answer = idle.http.post("/v1/queue", json={"ids": [names[0], "video_none"]})
     assert (answer.status_code, answer.json()["error"]["param"]) == (404, "ids")
     assert idle.http.post("/v1/queue", json={"ids": []}).status_code == 400
+
+
+def test_a_long_queue_is_sorted_whole(idle):
+    names = [idle.service.jobs.add(job(str(number)))["id"] for number in range(120)]
+    entries = idle.http.post("/v1/queue", json={"ids": names[::-1]}).json()["data"]
+    assert [entry["id"] for entry in entries] == names[::-1]
 
 
 REQUESTS = (

@@ -23,13 +23,12 @@ from sorajax.server.videos import as_owner
 
 router = APIRouter(prefix="/v1/queue", tags=["studio"])
 MOST = 1000  # jobs
-HIGHEST = 100  # priority, as in fields.COMMON
 SURE = 10  # percent of progress from which the elapsed time says more than earlier videos
 Name = Annotated[str, Field(max_length=100)]
 Order = fields(
     "OrderQueue",
     "The order of queued videos: each runs before those after it.",
-    ids=(list[Name], Field(min_length=1, max_length=HIGHEST, description="ids of queued videos, the next one first")),
+    ids=(list[Name], Field(min_length=1, max_length=MOST, description="ids of queued videos, the next one first")),
 )
 
 

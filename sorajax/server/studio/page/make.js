@@ -130,7 +130,7 @@ export function make(box, { query }) {
     delete form.change;
     keep();
     showChange();
-    if (order.includes(name)) await send("POST", "v1/queue", { ids: order.slice(0, 100) });
+    if (order.includes(name)) await send("POST", "v1/queue", { ids: order.slice(0, 1000) });
     await store.remove(old).finish();
     tell(t("changed"));
   }

@@ -33,7 +33,7 @@ export function queue(box) {
     announce(t("queue.moved", { place: ids.indexOf(id) + 1 }));
     sorting = true;
     try {
-      store.queue = (await send("POST", "v1/queue", { ids: ids.slice(0, 100) })).data;
+      store.queue = (await send("POST", "v1/queue", { ids: ids.slice(0, 1000) })).data;
     } catch (failure) {
       tell(failure.message);
     } finally {
