@@ -26,6 +26,7 @@ PROMPTS = (
     ("a red ball bounces on a navy floor", "64x64", "film"),
 )
 DESKTOP, PHONE = (1280, 860), (390, 844)
+SHEET, GAP = 300, 8  # pixels: height of a screenshot in the sheet of all views, and between two
 
 
 def make(http: httpx.Client, **fields: Any) -> str:
@@ -112,9 +113,33 @@ def main(address: str) -> None:
         shoot("queue", "#/queue")
         shoot("play", "#/play?prompt=a+red+ball+on+a+grey+floor&world=true", steer)
         shoot("phone", "#/make?prompt=a+blue+star+spins+on+a+beige+floor", size=PHONE, theme="dark")
+        edit = f"#/make?task=edit&prompt=a+blue+star+on+a+grey+floor&inputs={names[0]}"
+        views = ("#/make", edit, f"#/board?{scenes}", "#/gallery", f"#/video/{names[6]}")
+        views += (f"#/compare/{names[0]}/{names[6]}", "#/queue")
+        rows = []
+        for view in views:
+            row = []
+            for size, theme in ((DESKTOP, "light"), (DESKTOP, "dark"), (PHONE, "light"), (PHONE, "dark")):
+                shoot("views", view, size=size, theme=theme)
+                row.append(Image.open(OUT / "views.webp").convert("RGB"))
+            rows.append(row)
+        sheet(rows).save(OUT / "views.webp", "webp", quality=75, method=6)
         browser.close()
     for entry in http.get("/v1/queue").json()["data"]:
         http.post(f"/v1/videos/{entry['id']}/cancel")
+
+
+def sheet(rows: list[list[Image.Image]]) -> Image.Image:
+    """Screenshots in rows, at one height."""
+    small = [[one.resize((round(one.width * SHEET / one.height), SHEET), Image.LANCZOS) for one in row] for row in rows]
+    width = sum(one.width + GAP for one in small[0]) - GAP
+    whole = Image.new("RGB", (width, len(small) * (SHEET + GAP) - GAP), "white")
+    for number, row in enumerate(small):
+        x = 0
+        for one in row:
+            whole.paste(one, (x, number * (SHEET + GAP)))
+            x += one.width + GAP
+    return whole
 
 
 def save(data: bytes, path: Path) -> None:
