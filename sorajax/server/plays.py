@@ -70,6 +70,7 @@ class Plays:
         self.options = options
         self.going: set[str] = set()
         self.pool: Executor | None = None
+        self.opening = asyncio.Lock()
 
     def open_pool(self) -> Executor:
         """Starts the process."""
@@ -106,9 +107,8 @@ class Plays:
         """Runs a function of `players` in the process. Raises ApiError for what is asked wrongly, or is lost."""
         from sorajax.server import players
 
-        if self.pool is None:
-            self.pool = await run_in_threadpool(self.open_pool)
-        pool = self.pool
+        async with self.opening:
+            pool = self.pool = self.pool or await run_in_threadpool(self.open_pool)
         try:
             return await asyncio.get_running_loop().run_in_executor(pool, getattr(players, work), *arguments)
         except BrokenExecutor as error:
