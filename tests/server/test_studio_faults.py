@@ -65,6 +65,18 @@ def test_a_refused_request_is_told_beside_the_form(studio, page):
     assert page.evaluate("document.activeElement.dataset.name") == "steps"
 
 
+def test_a_refused_play_is_told_beside_the_form(studio, page):
+    visit(page, studio, "#/play?prompt=a+red+cat&world=true")
+    page.get_by_role("button", name="Begin").click()
+    until(page, "document.querySelector('[role=alert]').innerText.includes('names no object')")
+    page.get_by_text("Say what you want to steer, and begin.").wait_for()
+    assert page.get_by_role("button", name="Keep as clip").is_disabled()
+    page.get_by_label("Prompt").fill("a red ball")
+    page.get_by_role("button", name="Begin").click()
+    page.wait_for_selector(".play-rate[data-frames]", timeout=120_000)
+    assert page.get_by_role("alert").count() == 0
+
+
 def test_a_full_queue_takes_what_fits(waiting, page):
     visit(page, waiting)
     page.get_by_label("Prompt").fill(PROMPT)

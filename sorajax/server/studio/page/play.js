@@ -78,7 +78,7 @@ export function play(box, { values }) {
       if (typeof data === "string") heard(JSON.parse(data));
       else last = last.then(() => show(data));
     };
-    mine.onclose = () => mine === socket && over(world ? t("play.over") : t("error.network"));
+    mine.onclose = () => mine === socket && over(t(world ? "play.over" : error.hidden ? "error.network" : "play.about"));
     stopper.disabled = false;
     canvas.focus();
   }
