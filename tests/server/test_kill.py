@@ -89,7 +89,7 @@ def check_served(http):
 
 def times_of_windows(data, name):
     """When each window of a film was stored."""
-    return {path.name: path.stat().st_mtime_ns for path in (data / "windows" / name).glob("*.npy")}
+    return {path.name: path.stat().st_mtime_ns for path in (data / "windows" / name).glob("[!.]*.npy")}
 
 
 @pytest.fixture(autouse=True)
