@@ -73,19 +73,19 @@ def play(options: PlayOptions) -> None:
     from sorajax.interactive.session import open_player
 
     player = attempt(lambda: open_player(options.world))
-    play = attempt(lambda: begin(player, options.world, options.prompt, options.seed))
+    recording = attempt(lambda: begin(player, options.world, options.prompt, options.seed))
     begun = time.monotonic()
     if actions is None:
         with raw_terminal():
-            for action in shown(typed_actions(player.fps), play.frames):
-                play.step(action)
+            for action in shown(typed_actions(player.fps), recording.frames):
+                recording.step(action)
     else:
         for action in actions:
-            play.step(action)
-    rate = (len(play.frames) - 1) / max(time.monotonic() - begun, 1e-6)
-    print(f"{len(play.frames)} frames, {rate:.1f} frames/s")
+            recording.step(action)
+    rate = (len(recording.frames) - 1) / max(time.monotonic() - begun, 1e-6)
+    print(f"{len(recording.frames)} frames, {rate:.1f} frames/s")
     if record is not None:
-        print(attempt(lambda: play.video(safety).save(record, options.overwrite)))
+        print(attempt(lambda: recording.video(safety).save(record, options.overwrite)))
 
 
 def shown(actions: Iterator[int], frames: list[np.ndarray]) -> Iterator[int]:

@@ -37,9 +37,9 @@ def frames_bias(before: int, now: int, tokens: int, attended: int) -> Float[Arra
     return jnp.repeat(jnp.repeat(bias, tokens, 0), tokens, 1)[None, None]
 
 
-def joined(past: KeysValues, own: KeysValues) -> KeysValues:
-    """Past frames and those after them."""
-    return KeysValues(*(jnp.concatenate(pair, -3) for pair in zip(past, own, strict=True)))
+def joined(past: Any, own: Any) -> Any:
+    """Keys and values of past frames and those after them, of one block or of all."""
+    return jax.tree.map(lambda *pair: jnp.concatenate(pair, -3), past, own)
 
 
 def empty_cache(heads: int, head_width: int, depth: int, b: int, stacked: bool, dtype: str) -> Any:

@@ -7,13 +7,12 @@ latent at `until`. What wraps a velocity passes the second time on where there i
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sorajax.diffusion.fixed_frames import Velocity
 from sorajax.models.dit import DiT, DiTConfig, TextCache
-from sorajax.models.frame_cache import empty_cache, last_tokens
+from sorajax.models.frame_cache import empty_cache, joined, last_tokens
 from sorajax.models.text_cache import TextReader
 
 
@@ -76,8 +75,7 @@ def remember(
     if past is None:
         past = empty_cache(config.heads, config.head_width, config.depth, len(x), config.stacked, config.dtype)
     found: Any = DiT(config).apply(variables, x, time, context, None, None, None, actions, past)
-    both = jax.tree.map(lambda *pair: jnp.concatenate(pair, -3), past, found[1])
-    return last_tokens(both, (config.attended_frames - 1) * tokens)
+    return last_tokens(joined(past, found[1]), (config.attended_frames - 1) * tokens)
 
 
 def read_once(

@@ -1,27 +1,17 @@
 """A tiny random model to play, shared by the tests of what is played."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
 import numpy as np
 
-from sorajax.models.dit import DiTConfig
 from sorajax.models.folder import export_model
 from sorajax.models.play import PlayConfig
 from sorajax.models.sora import init_dit
+from tests.conftest import TINY
 
-DIT = DiTConfig(
-    width=16,
-    hidden=32,
-    depth=1,
-    heads=2,
-    in_channels=4,
-    out_channels=4,
-    text_width=8,
-    frequencies=8,
-    remat="none",
-    actions=4,
-)
+DIT = replace(TINY.dit, depth=1, actions=4)
 
 
 def play_model(folder, base, dit=DIT):

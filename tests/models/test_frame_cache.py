@@ -8,25 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sorajax.models.dit import DiT, DiTConfig
+from sorajax.models.dit import DiT
 from sorajax.models.play import PlayConfig
 from sorajax.models.sora import init_dit
 from sorajax.models.velocity import ExtraInputs, read_once, remember, velocity_of
+from tests.conftest import TINY
 
 FRAMES, ATTENDED = 8, 3
-CAUSAL = DiTConfig(
-    width=16,
-    hidden=32,
-    depth=2,
-    heads=2,
-    in_channels=4,
-    out_channels=4,
-    text_width=8,
-    frequencies=8,
-    remat="none",
-    actions=4,
-    attended_frames=ATTENDED,
-)
+CAUSAL = replace(TINY.dit, actions=4, attended_frames=ATTENDED)
 
 
 def random_inputs(config):
