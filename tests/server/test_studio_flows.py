@@ -328,3 +328,24 @@ def test_a_play_becomes_a_clip_that_is_extended(studio, page, tmp_path, touch):
     until(page, "location.hash.startsWith('#/play?')")
     answer = studio.http.post("/v1/videos", json={"prompt": PROMPT, "extend": {"id": name}, "seconds": 1, "steps": 2})
     assert float(studio.finished(answer)["seconds"]) > clip.seconds
+
+
+def test_a_frame_that_is_decoded_after_its_play_ended_is_left_out(studio, page):
+    page.add_init_script(
+        "const decode = createImageBitmap;"
+        "window.decoding = 0;"
+        "window.createImageBitmap = async (data) => {"
+        "  window.decoding++;"
+        "  await new Promise((done) => setTimeout(done, 300));"
+        "  return decode(data).finally(() => window.decoding--);"
+        "};"
+    )
+    visit(page, studio, "#/play?prompt=a+red+ball+on+a+grey+floor&world=true&seed=2")
+    page.get_by_role("button", name="Begin").click()
+    page.wait_for_selector(".play-rate[data-frames]", timeout=120_000)
+    until(page, "window.decoding > 0")
+    shown = page.evaluate(
+        "document.querySelector('.play button.plain').click(), document.querySelector('.play-rate').dataset.frames"
+    )
+    until(page, "window.decoding === 0")
+    assert page.locator(".play-rate").get_attribute("data-frames") == shown

@@ -74,9 +74,10 @@ export function play(box, { values }) {
     mine.onopen = () => mine.send(JSON.stringify({ ...settings, ...(apiKey() ? { key: apiKey() } : {}) }));
     let last = Promise.resolve();
     mine.onmessage = ({ data }) => {
+      const begun = world;
       if (mine !== socket) return;
       if (typeof data === "string") heard(JSON.parse(data));
-      else last = last.then(() => show(data));
+      else last = last.then(() => show(data, begun, mine));
     };
     mine.onclose = () => mine === socket && over(t(world ? "play.over" : error.hidden ? "error.network" : "play.about"));
     stopper.disabled = false;
@@ -116,8 +117,10 @@ export function play(box, { values }) {
     waiting++;
   }
 
-  async function show(data) {
+  /** Draws a frame of the play that `begun` describes, unless another play has begun while it was decoded. */
+  async function show(data, begun, mine) {
     const picture = await createImageBitmap(data);
+    if (mine !== socket) return picture.close();
     ink.drawImage(picture, 0, 0);
     picture.close();
     waiting = Math.max(0, waiting - 1);
@@ -125,7 +128,7 @@ export function play(box, { values }) {
     const now = performance.now();
     arrivals = [...arrivals.filter((time) => now - time < 2000), now];
     const shown = arrivals.length > 1 ? ((arrivals.length - 1) * 1000) / (now - arrivals[0]) : 0;
-    rate.textContent = t("play.rate", { n: shown.toFixed(1), time: length(count / world.fps), most: length(world.seconds) });
+    rate.textContent = t("play.rate", { n: shown.toFixed(1), time: length(count / begun.fps), most: length(begun.seconds) });
     rate.dataset.frames = count;
   }
 
