@@ -5,8 +5,9 @@ scenes), written in this order. Every frame is encoded by itself, so that latent
 """
 
 from collections.abc import Callable
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.struct
 import jax
@@ -24,12 +25,14 @@ LATENTS, PLAYS = "plays.npy", "plays.npz"
 
 @flax.struct.dataclass
 class PlayBatch:
-    """A batch of windows: latents [b t h w c], the action [b t] that led to each frame, and tokens of prompts [b m]."""
+    """A batch of windows: latents [b t h w c], the action [b t] that led to each frame, and tokens of prompts [b m].
+    `context` [b t h w c] is what a model sees of known frames: those that it generated itself, or the latents."""
 
     latent: Any
     actions: Any
     ids: Any
     mask: Any
+    context: Any
     bucket: Bucket = flax.struct.field(pytree_node=False, default=Bucket(9))
 
     @property
@@ -87,25 +90,65 @@ def write_plays(
     write_atomically(directory / PLAYS, lambda path: np.savez(path, actions=actions, **scene._asdict()))
 
 
-def play_maker(directory: Path, encode: Tokenize, dropout: float) -> Callable[[Bucket, np.random.Generator], PlayBatch]:
-    """Makes batches of random windows, as long as the bucket's, with newly written prompts; `encode` is a tokenizer's.
-    Raises FileNotFoundError where nothing was encoded."""
+class Plays(NamedTuple):
+    """What a folder holds: latents [clips t h w c], actions [clips t], and scenes."""
+
+    latent: Any
+    actions: np.ndarray
+    scene: Scene
+
+
+def read_plays(directory: Path) -> Plays:
+    """The plays of a folder, latents memory-mapped. Raises FileNotFoundError where nothing was encoded."""
     if not (directory / PLAYS).exists():
         raise FileNotFoundError(f"{directory} holds no encoded plays: add --encoded 3000 to make them first")
-    rows = np.load(directory / LATENTS, mmap_mode="r")
     with np.load(directory / PLAYS) as file:
-        actions = file["actions"]
-        scenes = Scene(**{name: file[name] for name in Scene._fields})
+        scene = Scene(**{name: file[name] for name in Scene._fields})
+        return Plays(np.load(directory / LATENTS, mmap_mode="r"), file["actions"], scene)
+
+
+def write_own(path: Path, plays: Plays, go_on: Callable[[Plays], Any], say: Callable[[str], None] = print) -> None:
+    """Writes the same clips as a model goes on with them, unless the file is there. `go_on` maps some clips to latents
+    [n t h w c]."""
+    if path.exists():
+        return
+    size = 32
+
+    def write(target: Path) -> None:
+        rows = np.lib.format.open_memmap(target, mode="w+", dtype=np.float16, shape=plays.latent.shape)
+        for start in range(0, len(rows), size):
+            part = slice(start, start + size)
+            rows[part] = go_on(jax.tree.map(itemgetter(part), plays))
+            if start // size % 5 == 0:
+                say(f"{start}/{len(rows)} clips played on")
+        rows.flush()
+
+    write_atomically(path, write)
+
+
+def play_maker(
+    directory: Path, encode: Tokenize, dropout: float, own: Path | None = None, own_share: float = 0.0
+) -> Callable[[Bucket, np.random.Generator], PlayBatch]:
+    """Makes batches of random windows, as long as the bucket's, with newly written prompts; `encode` is a tokenizer's.
+    A share of them have frames of `own` (`write_own`) for context. Raises FileNotFoundError where nothing was encoded.
+    """
+    plays = read_plays(directory)
+    others = None if own is None else np.load(own, mmap_mode="r")
 
     def make(bucket: Bucket, rng: np.random.Generator) -> PlayBatch:
         b, t = bucket.batch_size, bucket.frames
-        chosen = np.sort(rng.integers(0, len(rows), b))
-        first = rng.integers(0, rows.shape[1] - t + 1, b)
-        scene = jax.tree.map(lambda leaf: leaf[chosen], scenes)
+        chosen = np.sort(rng.integers(0, len(plays.latent), b))
+        first = rng.integers(0, plays.latent.shape[1] - t + 1, b)
+        scene = jax.tree.map(lambda leaf: leaf[chosen], plays.scene)
         ids, mask = encode(play_prompts(scene, rng))
         kept = rng.random(b) >= dropout
-        latent = np.stack([rows[row, begin : begin + t] for row, begin in zip(chosen, first, strict=True)])
-        keys = np.stack([actions[row, begin : begin + t] for row, begin in zip(chosen, first, strict=True)])
-        return PlayBatch(latent, keys, ids * kept[:, None], mask & kept[:, None], bucket)
+        windows = [(row, slice(begin, begin + t)) for row, begin in zip(chosen, first, strict=True)]
+        latent = np.stack([plays.latent[window] for window in windows])
+        keys = np.stack([plays.actions[window] for window in windows])
+        context = latent
+        if others is not None:
+            use = (rng.random(b) < own_share)[:, None, None, None, None]
+            context = np.where(use, np.stack([others[window] for window in windows]), latent)
+        return PlayBatch(latent, keys, ids * kept[:, None], mask & kept[:, None], context, bucket)
 
     return make

@@ -125,9 +125,7 @@ class LearnedSession:
         """One action for each play."""
         world = self.world
         chosen = checked(actions, len(self.frame))
-        state: Any = self.state
-        step = following_cached if isinstance(state, CachedState) else following
-        self.state, frame = step(world.config, world.base, world.networks, state, chosen)
+        self.state, frame = following(world.config, world.base, world.networks, self.state, chosen)
         self.frame = np.asarray(frame)
         return self.frame
 
@@ -177,10 +175,22 @@ def begin(
     velocity = velocity_of(config.dit, {"params": networks.dit}, text, ExtraInputs(actions=actions))
     latent = SAMPLERS["euler"](velocity, jax.random.normal(now, shape), schedule(BEGIN_STEPS, 3.0))
     still = jnp.broadcast_to(latent[:, -1:], latent[:, 1:].shape)
+    return after(config, networks, text, still, actions[:, 1:], later)
+
+
+def after(
+    config: PlayConfig,
+    networks: Networks,
+    text: Any,
+    latent: Float[Array, "b t h w c"],
+    actions: Int[Array, "b t"],
+    key: Array,
+) -> State | CachedState:
+    """The state of plays in which these frames, one less than the window's, were seen."""
     if not config.dit.attended_frames:
-        return State(still, actions[:, 1:], text, later)
-    noise_key, later = jax.random.split(later)
-    return CachedState(still[:, -1:], seen(config, networks, text, still, actions[:, 1:], noise_key), text, later)
+        return State(latent, actions, text, key)
+    noise_key, later = jax.random.split(key)
+    return CachedState(latent[:, -1:], seen(config, networks, text, latent, actions, noise_key), text, later)
 
 
 def seen(
@@ -200,38 +210,64 @@ def seen(
 
 @partial(jax.jit, static_argnums=(0, 1))
 def following(
-    config: PlayConfig, base: SoraConfig, networks: Networks, state: State, action: Int[Array, " b"]
-) -> tuple[State, UInt8[Array, "b h w 3"]]:
+    config: PlayConfig, base: SoraConfig, networks: Networks, state: State | CachedState, action: Int[Array, " b"]
+) -> tuple[State | CachedState, UInt8[Array, "b h w 3"]]:
     """The state and the frame one action later."""
+    later = advanced_state(config, networks, state, action)
+    return later, shown(base, networks.vae, later.latent[:, -1:])
+
+
+def advanced_state(
+    config: PlayConfig, networks: Networks, state: State | CachedState, action: Int[Array, " b"]
+) -> State | CachedState:
+    """The state one action later. Where it holds keys and values of the frames before, the next frame is generated, and
+    read once more as one that is known; otherwise all frames of the window are read in each evaluation."""
     key, noise_key, context_key = jax.random.split(state.key, 3)
+    start = jax.random.normal(noise_key, state.latent[:, :1].shape)
+    times = schedule(config.steps, 1.0)
+    params = {"params": networks.dit}
+    if isinstance(state, CachedState):
+        extra = ExtraInputs(actions=action[:, None])
+        velocity = velocity_of(config.dit, params, state.text, extra, past=state.past)
+        latent = SAMPLERS["euler"](velocity, start, times)
+        past = seen(config, networks, state.text, latent, action[:, None], context_key, state.past)
+        return CachedState(latent, past, state.text, key)
     actions = jnp.concatenate([state.actions, action[:, None]], 1)
-    velocity = velocity_of(config.dit, {"params": networks.dit}, state.text, ExtraInputs(actions=actions))
-    noise = jax.random.normal(context_key, state.latent.shape)
-    context = interpolate(state.latent, noise, jnp.full(state.latent.shape[:2], config.context_time))
+    velocity = velocity_of(config.dit, params, state.text, ExtraInputs(actions=actions))
+    known = jnp.full(state.latent.shape[:2], config.context_time)
+    context = interpolate(state.latent, jax.random.normal(context_key, state.latent.shape), known)
 
     def of_last(x: Array, time: Array) -> Any:
-        times = jnp.concatenate([jnp.full(context.shape[:2], config.context_time), time], 1)
-        return velocity(jnp.concatenate([context, x], 1), times)[:, -1:]
+        return velocity(jnp.concatenate([context, x], 1), jnp.concatenate([known, time], 1))[:, -1:]
 
-    start = jax.random.normal(noise_key, state.latent[:, :1].shape)
-    latent = SAMPLERS["euler"](of_last, start, schedule(config.steps, 1.0))
-    after = State(jnp.concatenate([state.latent[:, 1:], latent], 1), actions[:, 1:], state.text, key)
-    return after, shown(base, networks.vae, latent)
+    latent = SAMPLERS["euler"](of_last, start, times)
+    return State(jnp.concatenate([state.latent[:, 1:], latent], 1), actions[:, 1:], state.text, key)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def following_cached(
-    config: PlayConfig, base: SoraConfig, networks: Networks, state: CachedState, action: Int[Array, " b"]
-) -> tuple[CachedState, UInt8[Array, "b h w 3"]]:
-    """The same where keys and values of the frames before are in the state: the next frame is generated, and read once
-    more as one that is known."""
-    key, noise_key, context_key = jax.random.split(state.key, 3)
-    actions = ExtraInputs(actions=action[:, None])
-    velocity = velocity_of(config.dit, {"params": networks.dit}, state.text, actions, past=state.past)
-    start = jax.random.normal(noise_key, state.latent.shape)
-    latent = SAMPLERS["euler"](velocity, start, schedule(config.steps, 1.0))
-    past = seen(config, networks, state.text, latent, action[:, None], context_key, state.past)
-    return CachedState(latent, past, state.text, key), shown(base, networks.vae, latent)
+def played_on(
+    config: PlayConfig,
+    base: SoraConfig,
+    networks: Networks,
+    ids: Any,
+    mask: Any,
+    latent: Float[Array, "b t h w c"],
+    actions: Int[Array, "b t"],
+    key: Array,
+) -> Float[Array, "b t h w c"]:
+    """Latents of the same plays as the model goes on with them: the first frames, one less than the window's, are those
+    of `latent`, and each other one is generated from the frames before it, which are then its own."""
+    known = config.window - 1
+    context: Any = TextEncoder(base.text).apply({"params": networks.text}, ids, mask)
+    text = read_once(config.dit, {"params": networks.dit}, context, None)
+    state = after(config, networks, text, latent[:, :known], actions[:, :known], key)
+
+    def step(state: Any, action: Array) -> tuple[Any, Array]:
+        later = advanced_state(config, networks, state, action)
+        return later, later.latent[:, -1]
+
+    _, own = jax.lax.scan(step, state, actions[:, known:].T)
+    return jnp.concatenate([latent[:, :known], jnp.moveaxis(own, 0, 1)], 1)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -10,7 +10,7 @@ import pytest
 
 from sorajax.diffusion.flow import interpolate, schedule
 from sorajax.diffusion.samplers import SAMPLERS
-from sorajax.interactive.session import CachedState, following_cached, open_player, shown
+from sorajax.interactive.session import CachedState, following, open_player, shown
 from sorajax.models.velocity import ExtraInputs, velocity_of
 from sorajax.world.actions import JUMPS, TO_LEFT, TO_RIGHT
 from tests.interactive.worlds import DIT, play_model
@@ -74,14 +74,14 @@ def test_time_and_memory_of_a_frame_stay_the_same_over_200_frames(world):
     session = world.begin(PROMPTS, seed=1)
     seconds, memory = [], set()
     session.step(ACTIONS[0])
-    programs = following_cached._cache_size()
+    programs = following._cache_size()
     for number in range(200):
         begun = time.perf_counter()
         session.step(ACTIONS[number % len(ACTIONS)])
         seconds.append(time.perf_counter() - begun)
         if number % 50 == 49:
             memory.add(sum(leaf.nbytes for leaf in jax.tree.leaves(session.state)))
-    assert following_cached._cache_size() == programs
+    assert following._cache_size() == programs
     assert len(memory) == 1
     assert np.median(seconds[150:]) < 2 * np.median(seconds[:50])
     assert shown._cache_size() < 5

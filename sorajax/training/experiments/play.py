@@ -6,10 +6,13 @@ from pathlib import Path
 
 import grain
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from sorajax.data.buckets import Bucket
 from sorajax.data.loader import batches
-from sorajax.data.plays import PlayBatch, play_maker, write_plays
+from sorajax.data.plays import PlayBatch, Plays, play_maker, read_plays, write_own, write_plays
+from sorajax.interactive.session import LearnedWorld, open_player, played_on
 from sorajax.models.folder import BUNDLED, SmallStorage, load_model
 from sorajax.models.play import PlayConfig
 from sorajax.models.sora import SoraConfig
@@ -17,6 +20,7 @@ from sorajax.models.text import Tokenizer
 from sorajax.training.autoencoder import encoder, load_vae
 from sorajax.training.loop import LoopConfig
 from sorajax.training.objectives.play import PlayObjective, PlayStage
+from sorajax.world.actions import play_prompts
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,11 @@ class PlayTraining:
     """Plays to encode into it before training starts; 0 takes those that are there."""
     play_frames: int = 33
     """Frames of each; a step sees windows of them."""
+    own: Path | None = None
+    """Folder of a model trained before, which first goes on with the encoded plays by itself. Its frames are then the
+    context of windows, so that the model learns to undo its own errors."""
+    own_share: float = 0.75
+    """Share of the windows with such a context."""
     batch_size: int = 32
     dropout: float = 0.1
     """Probability that a prompt is replaced by the empty one."""
@@ -48,7 +57,8 @@ class PlayTraining:
         stage = PlayStage(params["text"], self.model, config.text, self.objective, self.storage)
         if self.encoded:
             self._write(self.plays, self.encoded, self.seed)
-        make = play_maker(self.plays, Tokenizer(source, config.text.tokens).encode, self.dropout)
+        own = None if self.own is None else self._own(self.own, directory / "own.npy")
+        make = play_maker(self.plays, Tokenizer(source, config.text.tokens).encode, self.dropout, own, self.own_share)
         return stage, batches(make, (self.bucket,), self.seed, prefetch=4)
 
     @property
@@ -70,6 +80,25 @@ class PlayTraining:
         make = play_maker(folder, Tokenizer(source, config.text.tokens).encode, 0.0)
         found = iter(batches(make, (self.bucket,), self.seed + 1, prefetch=1))
         return [next(found) for _ in range(self.validation)]
+
+    def _own(self, model: Path, path: Path) -> Path:
+        world = open_player(str(model))
+        if not isinstance(world, LearnedWorld):
+            raise ValueError(f"own {model} is not allowed: name the folder of a trained model to play")
+        if world.config.window != self.model.window:
+            raise ValueError(
+                f"own {model} has a window of {world.config.window} frames, this training one of {self.model.window}: "
+                "use the same"
+            )
+        rng, key = np.random.default_rng(self.seed), jax.random.key(self.seed)
+
+        def go_on(plays: Plays) -> jax.Array:
+            ids, mask = world.tokenizer.encode(play_prompts(plays.scene, rng))
+            latent, now = jnp.asarray(plays.latent, jnp.float32), jax.random.fold_in(key, rng.integers(2**31))
+            return played_on(world.config, world.base, world.networks, ids, mask, latent, plays.actions, now)
+
+        write_own(path, read_plays(self.plays), go_on)
+        return path
 
     def _write(self, folder: Path, count: int, seed: int) -> None:
         vae, params = load_vae(self.base)

@@ -6,6 +6,10 @@ The first frames of a window are known: they are noised to a small time, uniform
 and do not count (Valevski et al. 2024, section 3.2.1: without such noise errors add up over a long play). In half of
 the windows one frame is generated, as in play; in the others several, or all, each with a time of its own (Chen et al.
 2024, Diffusion Forcing).
+
+Known frames may be ones that the model generated before (`PlayBatch.context`), the data are always true. The world
+follows from the actions, so the true next frame stays the right answer, and the model learns to undo its own errors
+(Ross et al. 2011, DAgger).
 """
 
 from dataclasses import dataclass
@@ -72,7 +76,7 @@ class PlayStage(Stage):
         level = logit_normal(time_key, (b, t), objective.time_mean, objective.time_std)
         context = objective.context_noise * jax.random.uniform(context_key, (b, 1))
         time = jnp.where(generated, level, context)
-        error = self.error(params, batch, time, noise_key)
+        error = self.error(params, batch, generated, time, noise_key)
         counts = generated.astype(jnp.float32)
         loss = jnp.sum(error * counts) / jnp.sum(counts)
         return loss, {"loss_by_time": by_time(error * counts, counts, time)}
@@ -81,17 +85,21 @@ class PlayStage(Stage):
         """The loss of the last frame at times spread evenly over the batch, with the context as it is in play."""
         b, t = batch.latent.shape[:2]
         level = (jnp.arange(b)[:, None] + 0.5) / b
-        time = jnp.where(jnp.arange(t)[None] == t - 1, level, self.config.context_time)
-        return {"loss": jnp.mean(self.error(params, batch, time, key)[:, -1])}
+        last = jnp.broadcast_to(jnp.arange(t) == t - 1, (b, t))
+        time = jnp.where(last, level, self.config.context_time)
+        return {"loss": jnp.mean(self.error(params, batch, last, time, key)[:, -1])}
 
-    def error(self, params: Any, batch: PlayBatch, time: Float[Array, "b t"], key: jax.Array) -> Any:
-        """The mean squared error of the velocity of each frame, [b t]."""
+    def error(
+        self, params: Any, batch: PlayBatch, generated: Bool[Array, "b t"], time: Float[Array, "b t"], key: jax.Array
+    ) -> Any:
+        """The mean squared error of the velocity of each frame, [b t]; that of known frames says nothing."""
         context: Any = TextEncoder(self.reader).apply({"params": self.text}, batch.ids, batch.mask)
         data = batch.latent.astype(jnp.float32)
         noise = jax.random.normal(key, data.shape)
         extra = ExtraInputs(actions=batch.actions)
         velocity = velocity_of(self.config.dit, {"params": params["dit"]}, context, extra)
-        found = velocity(interpolate(data, noise, time), time)
+        seen = jnp.where(generated[:, :, None, None, None], data, batch.context.astype(jnp.float32))
+        found = velocity(interpolate(seen, noise, time), time)
         return jnp.mean(jnp.square(found - velocity_target(data, noise)), axis=(2, 3, 4))
 
     def tokens(self, batch: PlayBatch) -> float:

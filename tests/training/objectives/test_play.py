@@ -33,7 +33,7 @@ def batch_of(actions):
     latent[:, -1] = np.where(np.array(actions) == 1, -1.0, 1.0)[:, None, None, None]
     keys = np.zeros((b, 4), np.int32)
     keys[:, -1] = actions
-    return PlayBatch(latent, keys, np.ones((b, 12), np.int32), np.ones((b, 12), bool))
+    return PlayBatch(latent, keys, np.ones((b, 12), np.int32), np.ones((b, 12), bool), latent)
 
 
 def test_new_actions_change_nothing(stage):
