@@ -8,6 +8,9 @@ detailed caption means the defaults of what it does not say; a short one leaves 
   those that never do; the captioner reads each through the autoencoder's encoder
 - decoded: the same as `seen`, decoded by the autoencoder and read again
 - generated: clips of the model for canonical prompts; their truth is what the reader reads there, not the prompt
+
+The part `sampling` says what expansion does to accuracy: the model makes a clip of a short prompt and, from the same
+noise, one of its expansion. A clip is right where it has all that the short prompt says.
 """
 
 from collections.abc import Callable, Sequence
@@ -50,7 +53,7 @@ def measure(options: Captions) -> Measured:
     if "held_out" in options.parts:
         other, unseen = rendered(options.num, options.seed, "held_out")
         results["held_out"] = judged(captioner, unseen, list(map(facts, attributes(other))))
-    pipeline = load(options.model) if {"decoded", "generated"} & set(options.parts) else None
+    pipeline = load(options.model) if {"decoded", "generated", "sampling"} & set(options.parts) else None
     if pipeline is not None and "decoded" in options.parts:
         again = [pipeline.codec.decode(captioner.latents([clip]), *clip.shape[1:3])[0] for clip in clips]
         results["decoded"] = judged(captioner, again, list(map(facts, attributes(scene))))
@@ -58,10 +61,13 @@ def measure(options: Captions) -> Measured:
         made = generated(pipeline, options.generated, options.seed)
         readings = [read(clip, 8.0) for clip in made]
         results["generated"] = judged(captioner, made, [facts_of(reading) for reading in readings])
-    tables = {"captions": captions_table(results)}
+    tables = {"captions": captions_table(results)} if results else {}
     if "expansion" in options.parts:
         results["expansion"] = expanded(Expander(captioner.writer), options.num, options.seed)
         tables["expansion"] = expansion_table(results["expansion"])
+    if pipeline is not None and "sampling" in options.parts:
+        results["sampling"] = sampled(pipeline, Expander(captioner.writer), options.num, options.seed)
+        tables["expansion-clips"] = sampling_table(results["sampling"])
     if "score" in options.parts:
         results["score"] = retrieved(clips, scene, options.seed)
         tables["retrieval"] = retrieval_table(results["score"])
@@ -160,6 +166,19 @@ def expanded(expand: Callable[[str, int], str], num: int, seed: int) -> dict[str
     return {"prompts": num, "expanded": len(lengthened), "kept": kept}
 
 
+def sampled(pipeline: Any, expand: Callable[[str, int], str], num: int, seed: int) -> dict[str, dict[str, Any]]:
+    """For short prompts and for their expansions, counts of attributes of the short prompt that the model's clips have,
+    and of clips that have all."""
+    rng = np.random.default_rng([seed, 36])
+    prompts = captions(sample_scenes(rng, num, "train"), rng, "short")
+    expansions = [expand(prompt, seed + number) for number, prompt in enumerate(prompts)]
+    found = {}
+    for name, texts in (("as typed", prompts), ("expanded", expansions)):
+        clips = (pipeline(text, seed=seed + number)[0] for number, text in enumerate(texts))
+        found[name] = summary("short", prompts, [facts_of(read(clip.frames, clip.fps)) for clip in clips])
+    return found
+
+
 def retrieved(clips: Sequence[Frames], scene: Scene, seed: int) -> dict[str, dict[str, int]]:
     """How often the caption of a clip has the highest score among `RETRIEVED`."""
     score, rng = open_score(), np.random.default_rng([seed, 35])
@@ -204,6 +223,15 @@ def expansion_table(counts: dict[str, int]) -> str:
         ["expansions that keep every attribute", percent(counts["kept"], counts["expanded"]), "100%"],
     ]
     return markdown.table(["expander", "measured", "bar"], rows)
+
+
+def sampling_table(results: dict[str, dict[str, Any]]) -> str:
+    """Clips of short prompts and of their expansions."""
+    rows = [
+        [name, percent(counts["right"], counts["stated"]), percent(counts["whole"], counts["captions"])]
+        for name, counts in results.items()
+    ]
+    return markdown.table(["short prompts", "attributes right", "whole prompt right"], rows)
 
 
 def retrieval_table(results: dict[str, dict[str, int]]) -> str:

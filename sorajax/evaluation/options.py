@@ -13,7 +13,8 @@ from sorajax.files import Address, as_path
 
 Together = Annotated[DistributedConfig, tyro.conf.arg(name="")]
 SPLITS = ("seen", "held_out", "camera", "style", "relation", "event", "shots")
-CAPTIONED = ("seen", "held_out", "decoded", "generated", "expansion", "score")
+CAPTION_CLIPS = ("seen", "held_out", "decoded", "generated")
+CAPTIONED = (*CAPTION_CLIPS, "expansion", "sampling", "score")
 CORE = {"seen", "held_out"}
 """Splits of one object, one shot and a static camera."""
 
@@ -220,7 +221,7 @@ class Captions:
     model: str = "world"
     """The model that makes the generated clips, and whose decoder is used, as in `sorajax.sample`."""
     num: int = 256
-    """Rendered clips, and prompts to expand."""
+    """Rendered clips, and prompts to expand and to sample."""
     generated: int = 64
     """Clips that the model makes."""
     parts: tuple[str, ...] = CAPTIONED
@@ -236,8 +237,9 @@ class Captions:
 
     @property
     def tables(self) -> tuple[str, ...]:
-        names = {"expansion": "expansion", "score": "retrieval"}
-        return ("captions", *(table for part, table in names.items() if part in self.parts))
+        names = {"expansion": "expansion", "sampling": "expansion-clips", "score": "retrieval"}
+        captions = ("captions",) if set(CAPTION_CLIPS) & set(self.parts) else ()
+        return captions + tuple(table for part, table in names.items() if part in self.parts)
 
 
 @dataclass(frozen=True)

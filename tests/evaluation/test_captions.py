@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from sorajax.evaluation.captions import summary, swapped
+from sorajax.evaluation.captions import sampled, summary, swapped
+from sorajax.media.video import Video
 from sorajax.world.captions import captions, describe
+from sorajax.world.draw import render
 from sorajax.world.grammar import facts
 from sorajax.world.scenes import WorldMix, attributes, sample_scenes
 
@@ -38,3 +40,17 @@ def test_a_wrong_word_lowers_precision_and_recall_by_one():
 def test_no_words_are_no_right_caption():
     counts = summary("short", ["a dog"], TRUTHS[:1])
     assert counts["right"] == counts["stated"] == counts["whole"] == 0
+
+
+def test_clips_of_prompts_and_of_expansions_are_judged_by_what_was_typed():
+    scene = sample_scenes(np.random.default_rng([0, 36]), 4, "train")
+    clips = np.round((np.asarray(render(scene, 17, 64, 64)[0]) + 1) * 127.5).astype(np.uint8)
+
+    def pipeline(prompt, seed):
+        number = 3 - seed if prompt.endswith("!") else seed
+        return [Video(clips[number], 8.0)]
+
+    found = sampled(pipeline, lambda prompt, seed: f"{prompt}!", 4, 0)
+    assert found["as typed"]["whole"] == found["as typed"]["captions"] == 4
+    assert found["as typed"]["right"] == found["as typed"]["stated"] == found["expanded"]["stated"]
+    assert found["expanded"]["whole"] < 4
