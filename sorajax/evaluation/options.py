@@ -110,7 +110,7 @@ class Tasks:
     """Measures every task of a model in the world."""
 
     model: str = "world"
-    """`world`, the embedded model, or the folder of a training run or an exported model."""
+    """`world` or `world-fast`, the bundled models, or the folder of a training run or an exported model."""
     num: int = 8
     """Clips per row."""
     rows: tuple[str, ...] = ()
@@ -127,12 +127,13 @@ class Tasks:
     """A file for the figures; an existing one is replaced."""
     markdown: tuple[Path, ...] = ()
     """Pages for the table, which replaces the text between the lines `<!-- measured: tasks -->` and
-    `<!-- end: tasks -->`; with --rows the name has the rows too, e.g. `tasks-extend`."""
+    `<!-- end: tasks -->`, or tasks-fast of `world-fast`; with --rows the name has the rows too, e.g. `tasks-extend`."""
     together: Together = DistributedConfig()
 
     @property
     def tables(self) -> tuple[str, ...]:
-        return ("-".join(("tasks", *self.rows)).replace(" ", "-"),)
+        name = "tasks-fast" if self.model == "world-fast" else "tasks"
+        return ("-".join((name, *self.rows)).replace(" ", "-"),)
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,7 @@ def test_the_printed_command_has_every_option_that_changes_figures(start, option
 
 def test_some_rows_or_splits_never_replace_the_whole_table():
     assert Tasks().tables == ("tasks",)
+    assert Tasks("world-fast").tables == ("tasks-fast",)
     assert Tasks(rows=("extend", "cut to")).tables == ("tasks-extend-cut-to",)
     assert World(splits=("seen",)).tables == ()
     assert World(splits=("seen", "held_out")).tables == ("world", "world-short")
