@@ -5,6 +5,7 @@ import math
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -231,8 +232,10 @@ def stored(content: Content, video: Video | Film, path: Path) -> Result:
     chosen = sorted({round(index * (count - 1) / (SPRITES - 1)) for index in range(SPRITES)})
     film = isinstance(video, Film)  # its frames are not in memory
     frames = [frame_at(path, index, fps) if film else video.frames[index] for index in chosen]
-    thumbnail, sheet = (content.put(one, one.suffix) for one in write_previews(path, frames))
-    return Result(content.put(path, ".mp4"), thumbnail, sheet, count / fps, f"{width}x{height}")
+    files = (path, *write_previews(path, frames))
+    with ThreadPoolExecutor(len(files)) as pool:  # each waits for the disk
+        file, thumbnail, sheet = pool.map(lambda one: content.put(one, one.suffix), files)
+    return Result(file, thumbnail, sheet, count / fps, f"{width}x{height}")
 
 
 def metadata_of(job: Job) -> dict[str, Any]:
