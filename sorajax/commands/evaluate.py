@@ -4,6 +4,7 @@
     python -m sorajax.evaluate reconstruction --model world
     python -m sorajax.evaluate reconstruction --model runs/videos_vae --folder videos
     python -m sorajax.evaluate instrument
+    python -m sorajax.evaluate spread --model world-fast
     python -m sorajax.evaluate tasks --model world
     python -m sorajax.evaluate caching --model world
     python -m sorajax.evaluate safety --markdown docs/safety.md
@@ -16,12 +17,12 @@
 without a transformer too, and with --folder measures it on your own videos. `instrument` measures the reader's accuracy
 on rendered clips, an upper bound for the others. `tasks` measures every task (stills, extensions, edits, storyboards, a
 minute of film); `--rows extend edit` measures some. `caching` measures what --cache of sorajax.sample saves and costs;
-with --calibrate it prepares a model for `--cache mag`. `safety` measures the filter of prompts, and the time of its
-parts. `captions` measures the captioner, the expander of prompts and the score; `score` says how well a clip and a
-prompt agree. `play` measures worlds that one acts in. Each prints a table, the others with 95% intervals, and with
---json writes {split: {attribute: {accuracy, low, high, num}}} or its own figures. With --markdown each writes its
-tables into pages, and below each table the conditions of its figures: command, settings, commit, weights, hardware and
-date.
+with --calibrate it prepares a model for `--cache mag`. `spread` measures how varied clips of one prompt are, beside the
+world's own. `safety` measures the filter of prompts, and the time of its parts. `captions` measures the captioner, the
+expander of prompts and the score; `score` says how well a clip and a prompt agree. `play` measures worlds that one acts
+in. Each prints a table, the others with 95% intervals, and with --json writes {split: {attribute: {accuracy, low, high,
+num}}} or its own figures. With --markdown each writes its tables into pages, and below each table the conditions of its
+figures: command, settings, commit, weights, hardware and date.
 
 Several processes (--coordinator, or a cluster that JAX detects) share out the clips of `world` and the rows of `tasks`;
 with --mesh they make each clip together. Process 0 prints and writes.
@@ -49,12 +50,13 @@ from sorajax.evaluation.markdown import Measured, command_line, commit, small_li
 from sorajax.evaluation.options import (
     Caching,
     Captions,
-    Common,
     Instrument,
+    Measurement,
     Play,
     Reconstruction,
     Safety,
     Score,
+    Spread,
     Tasks,
     World,
     check,
@@ -82,6 +84,7 @@ SUBCOMMANDS = {
     "captions": Subcommand(Captions, "sorajax.evaluation.captions", "measure"),
     "play": Subcommand(Play, "sorajax.evaluation.play", "measure"),
     "score": Subcommand(Score, "sorajax.evaluation.scoring", "measure"),
+    "spread": Subcommand(Spread, "sorajax.evaluation.spread", "measure"),
     "tasks": Subcommand(Tasks, "sorajax.evaluation.asking", "measure"),
 }
 COMMAND: Any = reduce(or_, (Annotated[row.options, tyro.conf.subcommand(name)] for name, row in SUBCOMMANDS.items()))
@@ -120,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def check_hosts(options: Common | Tasks | Caching | Safety | Captions | Score | Play) -> None:
+def check_hosts(options: Measurement) -> None:
     """Raises ValueError, before anything is measured, if processes have other code, weights or options."""
     from sorajax.devices import fingerprint
     from sorajax.devices.exchange import check_same
@@ -132,9 +135,7 @@ def check_hosts(options: Common | Tasks | Caching | Safety | Captions | Score | 
     check_same({"code": fingerprint.code(), "weights": weights, "options": repr(options)})
 
 
-def write(
-    start: str, options: Common | Tasks | Caching | Safety | Captions | Score | Play, measured: Measured, source: str
-) -> None:
+def write(start: str, options: Measurement, measured: Measured, source: str) -> None:
     """Writes the figures to --json and the tables to --markdown, and prints their paths."""
     if options.json:
         with whole_file(as_path(options.json)) as temporary:

@@ -137,6 +137,32 @@ class Tasks:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """Measures how varied a model's clips of one prompt are, beside the world's own."""
+
+    model: str = "world"
+    """`world` or `world-fast`, the bundled models, or the folder of a training run or an exported model."""
+    prompts: int = 12
+    """Prompts in canonical words, and prompts that leave colour and background open."""
+    num: int = 24
+    """Clips of each prompt, 3 or more."""
+    seed: int = 0
+    """Seed of the prompts and of the noise, 0 or more."""
+    mesh: str | None = None
+    """How several devices split the work, as in `sorajax.sample`; by default chosen for one clip."""
+    json: Path | None = None
+    """A file for the figures; an existing one is replaced."""
+    markdown: tuple[Path, ...] = ()
+    """Pages for the table, which replaces the text between the lines `<!-- measured: spread -->` and
+    `<!-- end: spread -->`, or spread-fast of `world-fast`."""
+    together: Together = DistributedConfig()
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        return ("spread-fast" if self.model == "world-fast" else "spread",)
+
+
+@dataclass(frozen=True)
 class Caching:
     """Measures step caching: evaluations saved, and PSNR against the clip without a cache."""
 
@@ -290,7 +316,10 @@ class Play:
         return ("play",)
 
 
-def check(options: Common | Tasks | Caching | Safety | Captions | Score | Play) -> None:
+Measurement = Common | Tasks | Spread | Caching | Safety | Captions | Score | Play
+
+
+def check(options: Measurement) -> None:
     """Raises BadRequest for options that are wrong, before anything is loaded."""
     if options.num < 1:
         raise BadRequest(f"--num {options.num} is not allowed: use at least 1, e.g. 256")
@@ -302,6 +331,8 @@ def check(options: Common | Tasks | Caching | Safety | Captions | Score | Play) 
     for part in getattr(options, "parts", ()):
         if part not in CAPTIONED:
             raise BadRequest(f"--parts {part} is unknown: choose from {', '.join(CAPTIONED)}")
+    if isinstance(options, Spread) and (options.num < 3 or options.prompts < 1):
+        raise BadRequest(f"--num {options.num} clips of --prompts {options.prompts} have no spread: use 3 of 1 or more")
     if isinstance(options, Reconstruction) and options.fps <= 0:
         raise BadRequest(f"--fps {options.fps:g} is not allowed: it must be positive, e.g. 8")
     folder = as_path(options.json).parent if options.json else None
