@@ -10,6 +10,7 @@
     python -m sorajax.evaluate safety --markdown docs/safety.md
     python -m sorajax.evaluate captions --markdown docs/evaluations.md
     python -m sorajax.evaluate play --worlds true play
+    python -m sorajax.evaluate agent --seeds 5
     python -m sorajax.evaluate score clip.mp4 "a red ball bounces"
     python -m sorajax.evaluate world --num 128 --markdown README.md docs/benchmarks.md
 
@@ -20,9 +21,10 @@ minute of film); `--rows extend edit` measures some. `caching` measures what --c
 with --calibrate it prepares a model for `--cache mag`. `spread` measures how varied clips of one prompt are, beside the
 world's own. `safety` measures the filter of prompts, and the time of its parts. `captions` measures the captioner, the
 expander of prompts and the score; `score` says how well a clip and a prompt agree. `play` measures worlds that one acts
-in. Each prints a table, the others with 95% intervals, and with --json writes {split: {attribute: {accuracy, low, high,
-num}}} or its own figures. With --markdown each writes its tables into pages, and below each table the conditions of its
-figures: command, settings, commit, weights, hardware and date.
+in, `agent` a policy that was trained in one of them. Each prints a table, the others with 95% intervals, and with
+--json writes {split: {attribute: {accuracy, low, high, num}}} or its own figures. With --markdown each writes its
+tables into pages, and below each table the conditions of its figures: command, settings, commit, weights, hardware and
+date.
 
 Several processes (--coordinator, or a cluster that JAX detects) share out the clips of `world` and the rows of `tasks`;
 with --mesh they make each clip together. Process 0 prints and writes.
@@ -48,10 +50,11 @@ from sorajax.devices.distributed import exit_if_one_of_several, join
 from sorajax.errors import BadRequest, Note
 from sorajax.evaluation.markdown import Measured, command_line, commit, small_line, write_pages
 from sorajax.evaluation.options import (
+    Agent,
     Caching,
     Captions,
     Instrument,
-    Measurement,
+    Options,
     Play,
     Reconstruction,
     Safety,
@@ -83,6 +86,7 @@ SUBCOMMANDS = {
     "safety": Subcommand(Safety, "sorajax.evaluation.safety", "measure"),
     "captions": Subcommand(Captions, "sorajax.evaluation.captions", "measure"),
     "play": Subcommand(Play, "sorajax.evaluation.play", "measure"),
+    "agent": Subcommand(Agent, "sorajax.evaluation.agent", "measure"),
     "score": Subcommand(Score, "sorajax.evaluation.scoring", "measure"),
     "spread": Subcommand(Spread, "sorajax.evaluation.spread", "measure"),
     "tasks": Subcommand(Tasks, "sorajax.evaluation.asking", "measure"),
@@ -123,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def check_hosts(options: Measurement) -> None:
+def check_hosts(options: Options) -> None:
     """Raises ValueError, before anything is measured, if processes have other code, weights or options."""
     from sorajax.devices import fingerprint
     from sorajax.devices.exchange import check_same
@@ -135,7 +139,7 @@ def check_hosts(options: Measurement) -> None:
     check_same({"code": fingerprint.code(), "weights": weights, "options": repr(options)})
 
 
-def write(start: str, options: Measurement, measured: Measured, source: str) -> None:
+def write(start: str, options: Options, measured: Measured, source: str) -> None:
     """Writes the figures to --json and the tables to --markdown, and prints their paths."""
     if options.json:
         with whole_file(as_path(options.json)) as temporary:

@@ -316,15 +316,44 @@ class Play:
         return ("play",)
 
 
-Measurement = Common | Tasks | Spread | Caching | Safety | Captions | Score | Play
+@dataclass(frozen=True)
+class Agent:
+    """Trains policies in a learned world and in the simulator, and scores them in the simulator."""
+
+    worlds: tuple[str, ...] = ("play",)
+    """`play`, the bundled model, or folders of runs of configs/play_dit.py."""
+    seeds: int = 5
+    """Policies that are trained in each world."""
+    frames: int = 4_800
+    """Frames of its world that each is trained on."""
+    num: int = 256
+    """Episodes in which each policy is scored."""
+    seed: int = 0
+    """The first seed, 0 or more."""
+    json: Path | None = None
+    """A file for the figures; an existing one is replaced."""
+    together: Together = DistributedConfig()
+    markdown: tuple[Path, ...] = ()
+    """Pages for the table, which replaces the text between the lines `<!-- measured: agent -->` and
+    `<!-- end: agent -->`."""
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        return ("agent",)
 
 
-def check(options: Measurement) -> None:
+Options = Common | Tasks | Spread | Caching | Safety | Captions | Score | Play | Agent
+
+
+def check(options: Options) -> None:
     """Raises BadRequest for options that are wrong, before anything is loaded."""
     if options.num < 1:
         raise BadRequest(f"--num {options.num} is not allowed: use at least 1, e.g. 256")
     if options.seed < 0:
         raise BadRequest(f"--seed {options.seed} is not allowed: use 0 or more")
+    for name in ("seeds", "frames"):
+        if getattr(options, name, 1) < 1:
+            raise BadRequest(f"--{name} {getattr(options, name)} is not allowed: use at least 1")
     for split in getattr(options, "splits", ()):
         if split not in SPLITS:
             raise BadRequest(f"--splits {split} is unknown: choose from {', '.join(SPLITS)}")

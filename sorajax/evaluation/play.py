@@ -41,9 +41,8 @@ from sorajax.world.actions import (
 )
 from sorajax.world.physics import GRAVITY
 from sorajax.world.reader.instrument import read
+from sorajax.world.reader.places import places
 
-BRIGHT = 145
-"""Every object has a channel above it, no background, dots and floor line included."""
 TOLERANCE = 0.03  # units: two pixels at 64x64
 LATEST = 4
 TIMED = 60
@@ -83,18 +82,6 @@ def random_plays(player: Player, num: int, frames: int, seed: int) -> Played:
     for step in range(1, frames):
         seen.append(session.step(actions[:, step].tolist()))
     return Played(np.stack(seen, 1), actions, prompts)
-
-
-def places(frames: UInt8[np.ndarray, "t h w 3"]) -> Float[np.ndarray, "t xy"]:
-    """Where the object is, in units; not a number where nothing is bright."""
-    _, height, width, _ = frames.shape
-    unit = min(height, width)
-    bright = np.maximum(frames.max(-1).astype(np.float32) - BRIGHT, 0)
-    total = bright.sum((1, 2))
-    x = (np.arange(width) + 0.5 - width / 2) / unit
-    y = (np.arange(height) + 0.5 - height / 2) / unit
-    with np.errstate(invalid="ignore"):
-        return np.stack([(bright.sum(1) @ x) / total, (bright.sum(2) @ y) / total], -1)
 
 
 def judged(played: Played, fps: float) -> dict[str, Any]:
