@@ -5,15 +5,17 @@ from typing import Any
 
 import pytest
 
+from sorajax.evaluation.benchmark_options import Benchmark
 from sorajax.evaluation.markdown import MARK, OPEN, blocks, fingerprint, weights_of
 from sorajax.evaluation.options import (
-    Benchmark,
+    Agent,
     Caching,
     Captions,
     Instrument,
     Play,
     Reconstruction,
     Safety,
+    Spread,
     Tasks,
     World,
 )
@@ -34,6 +36,8 @@ MARKS = Safety(part=("watermark", "alarms")).tables
 def known(name: str, block: str = "") -> bool:
     """Whether a command writes a table of this name."""
     words = name.split("-")
+    if words[:2] == ["tasks", "fast"]:
+        return name in Tasks("world-fast", rows=tuple(words[2:])).tables
     if words[0] == "tasks":
         return name in Tasks(rows=tuple(words[1:])).tables
     if words[0] == "plan":  # as `sorajax.plan --markdown` names it; its text is what is printed
@@ -43,7 +47,7 @@ def known(name: str, block: str = "") -> bool:
     if words[0] == "caching":
         return name in Caching(steps=int(words[1]) if len(words) > 1 else None).tables
     commands: list[Any] = [World(), World(model="world-fast"), Reconstruction(), Instrument(), Safety(), Captions()]
-    commands += [Play()]
+    commands += [Play(), Agent(), Spread(), Spread("world-fast")]
     commands += [Benchmark(program) for program in ("clip", "films", "serve", EXPERIMENTS[0])]
     commands += [Benchmark(EXPERIMENTS[0], remat=True)]
     return any(name in command.tables for command in commands)
@@ -57,9 +61,9 @@ def expected(name: str) -> str:
         return "none"
     if name in Captions().tables:
         return fingerprint(LANGUAGE)
-    if name.startswith("world-fast"):
+    if name.startswith(("world-fast", "tasks-fast", "spread-fast")):
         return fingerprint(WORLD_FAST)
-    if name == "play":
+    if name in ("play", "agent"):
         return fingerprint(PLAY)
     return "random" if name.split("-")[0] in ("reference", "remat", "streamed") else fingerprint(WORLD)
 

@@ -46,9 +46,9 @@ from sorajax.devices.compilation import compiling_anew
 from sorajax.devices.profiling import check_profile, tracing
 from sorajax.errors import BadRequest
 from sorajax.evaluation import comparison, experiment, reference, shell
+from sorajax.evaluation.benchmark_options import Benchmark
 from sorajax.evaluation.cases import NAMED
 from sorajax.evaluation.markdown import Measured, check_pages, command_line, commit, small_line, write_pages
-from sorajax.evaluation.options import Benchmark
 from sorajax.evaluation.proof.command import prove
 from sorajax.files import whole_file
 from sorajax.sampling.request import MOST_SECONDS

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from sorajax.evaluation import markdown, opening, reference
+from sorajax.evaluation.benchmark_options import Benchmark
 from sorajax.evaluation.markdown import RANDOM_WEIGHTS, Measured
-from sorajax.evaluation.options import Benchmark
 
 OPENING = "opening"
 

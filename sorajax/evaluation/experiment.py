@@ -21,9 +21,9 @@ from sorajax.devices.placement import ONE_DEVICE, Placement
 from sorajax.devices.sharding import make_mesh
 from sorajax.errors import BadRequest
 from sorajax.evaluation import markdown
+from sorajax.evaluation.benchmark_options import Benchmark
 from sorajax.evaluation.cases import Case, experiment_in, make_case, with_remat
 from sorajax.evaluation.markdown import RANDOM_WEIGHTS, Measured
-from sorajax.evaluation.options import Benchmark
 from sorajax.evaluation.programs import decoding, denoising_step, encoding, training_step
 from sorajax.evaluation.speed import Figures, normal, peak_memory, random_parameters, resident
 from sorajax.models.dit import DiTConfig

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sorajax.evaluation import markdown
+from sorajax.evaluation.benchmark_options import Benchmark
 from sorajax.evaluation.markdown import Measured, sampling_text
-from sorajax.evaluation.options import Benchmark
 from sorajax.models.folder import WORLD, load_model
 from sorajax.models.sora import SoraConfig
 from sorajax.sampling.request import Request

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from sorajax.evaluation import markdown
+from sorajax.evaluation.benchmark_options import Benchmark
 from sorajax.evaluation.markdown import Measured
-from sorajax.evaluation.options import Benchmark
 from sorajax.evaluation.shell import PROMPT, run_sample, settings
 from sorajax.models.folder import WORLD
 

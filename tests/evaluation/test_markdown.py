@@ -8,6 +8,7 @@ import pytest
 from sorajax import __version__
 from sorajax.errors import BadRequest
 from sorajax.evaluation import asking, markdown
+from sorajax.evaluation.benchmark_options import Benchmark
 from sorajax.evaluation.markdown import (
     Measured,
     blocks,
@@ -17,7 +18,7 @@ from sorajax.evaluation.markdown import (
     weights_of,
     write_pages,
 )
-from sorajax.evaluation.options import Benchmark, Reconstruction, Tasks, World
+from sorajax.evaluation.options import Reconstruction, Tasks, World
 from sorajax.evaluation.tasks import Figure
 
 PAGE = "a\n<!-- measured: one -->\nold\n<!-- end: one -->\nb\n<!-- measured: two -->\nkept\n<!-- end: two -->\n"
