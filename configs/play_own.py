@@ -1,0 +1,30 @@
+"""A model to play learns to undo its own errors: it first goes on with the encoded plays, and then sees its own frames.
+
+    python -m sorajax.train configs/play_own.py
+
+docs/play.md says what is learned. A second run, with `--own` and `--loop.start` naming the first one's directory, sees the
+frames of the better model.
+
+Hardware: 2 CPU cores, which other programs shared.
+Time: PLACEHOLDER.
+Result: PLACEHOLDER.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from sorajax.training.experiments import load_experiment
+
+TRAINED = Path("runs/play_dit")
+FIRST = load_experiment(Path(__file__).with_name("play_dit.py"))
+
+config = replace(
+    FIRST,
+    own=TRAINED,
+    loop=replace(
+        FIRST.loop,
+        start=TRAINED,
+        steps=1_100,
+        optimizer=replace(FIRST.loop.optimizer, learning_rate=1.5e-3, decay=0.8),
+    ),
+)
