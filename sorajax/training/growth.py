@@ -35,8 +35,10 @@ def deeper(params: Any, depth: int) -> Any:
     source = np.arange(depth) * before // depth
     copied = np.r_[False, source[1:] == source[:-1]]
     for name, leaf in blocks.items():
-        grown = jnp.asarray(leaf)[source]
-        flat[name] = grown.at[copied].set(0) if any(part in name for part in OUTPUTS) else grown
+        grown = np.asarray(leaf)[source]
+        if any(part in name for part in OUTPUTS):
+            grown[copied] = 0
+        flat[name] = grown
     return unflatten_dict(flat, sep="/")
 
 

@@ -55,14 +55,14 @@ def test_the_score_moves_a_clip_towards_its_caption(params):
     stage = ScoreStage(
         words=params, captioner=CONFIG, config=ScoreConfig(width=16, queries=2, values=4), noise=0.0, shift=0
     )
-    towers, one = stage.init(KEY), batch()
-    step = jax.jit(jax.value_and_grad(lambda towers: stage.loss(towers, one, KEY)[0]))
-    losses = []
-    for _ in range(60):
-        loss, gradient = step(towers)
-        losses.append(float(loss))
-        towers = jax.tree.map(lambda leaf, change: leaf - 0.05 * change, towers, gradient)
+    towers, one = jax.jit(stage.init)(KEY), batch()
+
+    def step(towers, _):
+        loss, gradient = jax.value_and_grad(lambda towers: stage.loss(towers, one, KEY)[0])(towers)
+        return jax.tree.map(lambda leaf, change: leaf - 0.05 * change, towers, gradient), loss
+
+    towers, losses = jax.jit(lambda towers: jax.lax.scan(step, towers, length=60))(towers)
     assert losses[-1] < 0.8 * losses[0]
-    logits = stage.logits(towers, one.latent, one.ids)
+    logits = np.asarray(jax.jit(stage.logits)(towers, one.latent, one.ids))
     own = np.eye(4, dtype=bool)
     assert np.mean(logits[own]) > np.mean(logits[~own])
