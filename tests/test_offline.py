@@ -26,6 +26,7 @@ def asked(monkeypatch):
     return asked
 
 
+@pytest.mark.slow
 def test_the_imports_of_a_training_are_recorded():
     found = offline.imported(["tests/configs/toy.py", "--loop.preview-every", "1"])
     assert {"grain", "jax", "flax", "tensorboardx", "pillow", "tyro", "cattrs", "orbax-checkpoint"} <= found

@@ -1,15 +1,7 @@
-"""Where an uploaded file came from. It is read in a process of its own, with limits of memory and time.
+"""Where an uploaded file came from."""
 
-python -m sorajax.server.provenance FILE LIMITS < KEY
-"""
-
-import json
-import subprocess
-import sys
-import tempfile
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -17,10 +9,10 @@ from fastapi.responses import JSONResponse
 
 from sorajax.errors import BadRequest
 from sorajax.server.bodies import read_body
-from sorajax.server.decoding import GRACE, Limits, limit_process, suffix_of
 from sorajax.server.describe import body_of
 from sorajax.server.failures import invalid
 from sorajax.server.fields import ProvenanceCheck
+from sorajax.server.inspection import inspected
 from sorajax.server.service import Service
 from sorajax.server.videos import as_owner
 
@@ -47,24 +39,6 @@ async def check(request: Request) -> Response:
     return JSONResponse(await as_owner(request, work))
 
 
-def inspected(content: bytes, limits: Limits, key: str) -> dict[str, Any]:
-    """The detector's report on a file. key: the watermark's. Raises BadRequest where the limits do not suffice."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"file{suffix_of(content[:16])}"
-        path.write_bytes(content)
-        command = [sys.executable, "-m", "sorajax.server.provenance", str(path), json.dumps(limits.processor_seconds)]
-        command += [json.dumps(limits.memory)]
-        try:
-            seconds = limits.processor_seconds + GRACE
-            done = subprocess.run(command, input=key, capture_output=True, text=True, timeout=seconds)
-            found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        except (subprocess.TimeoutExpired, IndexError, ValueError) as error:
-            raise BadRequest("the file takes too much memory or time to read, or is damaged") from error
-    if found["state"] == "unreadable":
-        raise BadRequest("the file cannot be read: it is damaged, or of another format")
-    return found
-
-
 def answer(report: dict[str, Any]) -> dict[str, Any]:
     """A report as the API shows it. The published client knows no watermark but another's, so that it is a field."""
     c2pa = {
@@ -85,15 +59,3 @@ def as_utc(moment: str) -> str | None:
         return datetime.fromisoformat(moment).astimezone(UTC).isoformat().replace("+00:00", "Z")
     except ValueError:
         return None
-
-
-def main(path: str, processor_seconds: str, memory: str) -> None:
-    """The process that reads a file."""
-    limit_process(int(memory), int(processor_seconds))
-    from sorajax.safety.detector import inspect
-
-    print(json.dumps(inspect(Path(path), key=sys.stdin.read()).as_json()))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

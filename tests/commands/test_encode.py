@@ -11,6 +11,7 @@ from sorajax.commands.encode import main
 from sorajax.data.buckets import Bucket
 from sorajax.data.contexts import Contexts
 from sorajax.data.videos.clips import VideoData, latent_clips
+from tests.cases import slow_after
 from tests.data.videos.films import film, moving
 
 WORLD = str(Path(sorajax.__file__).parent / "assets" / "world")
@@ -26,10 +27,12 @@ def videos(tmp_path_factory):
     return folder
 
 
-def test_videos_are_encoded_to_latents_and_captions_once(videos, tmp_path, capfd):
+@pytest.mark.parametrize("videos_per_part", slow_after(1, ["8", "3"]))
+def test_videos_are_encoded_to_latents_and_captions_once(videos, tmp_path, capfd, videos_per_part):
+    """By one worker, or by several, of a part each."""
     out = tmp_path / "mine"
     said = [str(videos), "--out", str(out), "--buckets", "5x32x32", "--batch", "2", "--most-broken", "0.3"]
-    said += ["--videos-per-part", "3", "--vae", WORLD, "--text", WORLD]
+    said += ["--videos-per-part", videos_per_part, "--vae", WORLD, "--text", WORLD]
     assert main(said) == 0
     printed, logged = capfd.readouterr()
     assert "WARNING" not in logged  # of Beam and its workers

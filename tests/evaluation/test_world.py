@@ -33,9 +33,9 @@ def clips(num, mix, seed=0, size=(64, 64), frames=17):
     return attributes(scene), np.round((video + 1) * 127.5).astype(np.uint8)
 
 
-@pytest.fixture(scope="module", params=slow_after(1, [16, 32]))
+@pytest.fixture(scope="module", params=slow_after(1, [8, 32]))
 def truth(request):
-    """Accuracies over all splits on renders: some 50 or 100 clips."""
+    """Accuracies over all splits on renders: some 25 or 100 clips."""
     return evaluate_truth(num=request.param, seed=1, splits=tuple(GROUPS))
 
 

@@ -17,14 +17,14 @@ from sorajax.commands.sample import main
 from sorajax.diffusion.samplers import SAMPLERS
 from sorajax.errors import BadRequest, Note
 from sorajax.models.conditioning import Replacement
-from sorajax.models.folder import export_model
+from sorajax.models.folder import export_model, load_model
+from sorajax.models.sora import SoraConfig
 from sorajax.pretrained.lora import TARGETS, init_adapters, save_lora
 from sorajax.pretrained.open import adapters_of
 from sorajax.pretrained.presets import PRESETS, preset_of, with_preset
 from sorajax.sampling.program import expert_ranges
 from sorajax.sampling.request import Request
 from tests.conftest import TINY, tiny_tokenizer
-from tests.weights import init
 
 WAN = replace(
     TINY,
@@ -85,10 +85,10 @@ def test_metadata_say_a_preset_and_come_before_the_name(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory):
+def models(tiny_model, tmp_path_factory):
     """Folders of a single model and of a pair, and an adapter of both in a file of any name."""
     folder = tmp_path_factory.mktemp("models")
-    params = init(WAN, jax.random.key(0))
+    _, params, _ = load_model(tiny_model, SoraConfig)
     one = export_model(folder / "Wan2.1-tiny", params, WAN, tiny_tokenizer())
     pair = export_model(folder / "Wan2.2-tiny", {**params, "dit_low": params["dit"]}, PAIR, tiny_tokenizer())
     adapters = init_adapters(params["dit"], 2, TARGETS, jax.random.key(1))

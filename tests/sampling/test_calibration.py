@@ -23,10 +23,10 @@ from sorajax.tasks import animate
 REQUEST = Request("a red ball", steps=8)
 
 
-@pytest.fixture
-def folder(tiny_model, tmp_path):
+@pytest.fixture(scope="module")
+def folder(tiny_model, tmp_path_factory):
     """A copy of the tiny model, calibrated."""
-    folder = tmp_path / "model"
+    folder = tmp_path_factory.mktemp("calibrated") / "model"
     shutil.copytree(tiny_model, folder)
     pipeline = sorajax.load(folder)
     with pytest.raises(BadRequest, match="is not calibrated for --cache mag: run python"):
@@ -59,7 +59,8 @@ def test_fixed_frames_stay_fixed_with_a_cache(folder):
         assert not np.array_equal(made.frames, whole.frames)
 
 
-def test_the_calibration_of_another_model_is_refused(folder):
+def test_the_calibration_of_another_model_is_refused(folder, tmp_path):
+    folder = shutil.copytree(folder, tmp_path / "model")
     weights = folder / "model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
