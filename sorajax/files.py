@@ -69,6 +69,8 @@ def as_path(path: str | Path) -> Path:
 @contextmanager
 def storage(address: Address) -> Iterator[tuple[Any, str]]:
     """The file system of an address, and the path there. Raises OSError, on one line, for every failure."""
+    if os.environ.get("STORAGE_EMULATOR_HOST"):  # gcsfs asks what a bucket is by gRPC, and emulators never answer
+        os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     try:
         import fsspec
 

@@ -1,5 +1,6 @@
 """Files are written whole or not at all, here and at addresses; memory:// is fsspec's storage in this process."""
 
+import os
 import pickle
 import uuid
 from importlib.util import find_spec
@@ -73,6 +74,15 @@ def test_a_folder_is_copied_once_and_again_where_it_changes(bucket, monkeypatch)
     assert (local / "part/weights").stat().st_mtime_ns == before[local / "part/weights"]
     assert fetched(bucket / "model/config.json").read_text() == "new"
     assert fetched(local) is local
+
+
+def test_an_emulator_is_not_asked_by_grpc(bucket, monkeypatch):
+    """gcsfs reads the variable where it is imported."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://localhost:9023")
+    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "set, so that it is restored")
+    monkeypatch.delenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT")
+    assert not bucket.exists()
+    assert os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] == "false"
 
 
 def test_what_cannot_be_reached_is_one_line(bucket):

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -25,16 +25,25 @@ from sorajax.devices.sharding import path_name
 from sorajax.errors import one_line
 from sorajax.files import Address, as_path
 from sorajax.training.former import present_name
+from sorajax.training.remote import RemoteSteps
 
 STORAGES = ("gs", "s3")
-"""Schemes of addresses at which Orbax writes checkpoints."""
+"""Schemes of addresses at which Orbax writes checkpoints; at others `RemoteSteps` does."""
+
+
+def is_remote(directory: Path) -> TypeGuard[Address]:
+    """Whether this is an address at which Orbax does not write itself."""
+    return isinstance(directory, Address) and str(directory).partition(":")[0] not in STORAGES
 
 
 def check_directory(directory: Path) -> None:
-    """Raises ValueError for an address at which no checkpoints can be written."""
-    if isinstance(directory, Address) and str(directory).partition(":")[0] not in STORAGES:
-        known = " and ".join(f"{name}://" for name in STORAGES)
-        raise ValueError(f"--directory {directory}: checkpoints are written to folders, {known}; name one of them")
+    """Raises ValueError for an address at which several processes together cannot write checkpoints."""
+    if is_remote(directory) and jax.process_count() > 1:
+        known = " or ".join(f"{name}://" for name in STORAGES)
+        raise ValueError(
+            f"--directory {directory}: {jax.process_count()} processes write checkpoints to a folder that all see, or "
+            f"to {known}; name one of them"
+        )
 
 
 def changes(old: dict[str, Any], new: dict[str, Any]) -> str:
@@ -74,6 +83,7 @@ class Checkpoints:
     def __init__(self, directory: str | Path, keep: int = 2, read_only: bool = False):
         logging.getLogger("absl").setLevel(logging.ERROR)
         self.directory = as_path(directory).absolute()
+        self.remote = RemoteSteps(self.directory) if is_remote(self.directory) else None
         best = preservation_policy.BestN(get_metric_fn=lambda metrics: metrics["loss"], reverse=True, n=1)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=preservation_policy.AnyPreservationPolicy([preservation_policy.LatestN(keep), best]),
@@ -84,9 +94,8 @@ class Checkpoints:
             read_only=read_only,
         )
         # epath, Orbax's own path, knows what an address is
-        self.manager = ocp.CheckpointManager(
-            str(self.directory), options=options, item_names=("state", "averages", "meta")
-        )
+        folder = str(self.remote.folder if self.remote else self.directory)
+        self.manager = ocp.CheckpointManager(folder, options=options, item_names=("state", "averages", "meta"))
         self.unusable: list[int] = []
 
     def save(
@@ -115,7 +124,11 @@ class Checkpoints:
             meta["averages"] = {name: _named(fingerprints(tree)) for name, tree in averages.items()}
         composite = ocp.args.Composite(**items, meta=ocp.args.JsonSave(meta))
         with self._writing():
+            if self.remote:
+                self.remote.wait()
             self.manager.save(step, args=composite, metrics={"loss": float(metric)}, force=True)
+            if self.remote:
+                self.remote.publish_after(self.manager.wait_until_finished)
 
     def steps(self) -> list[int]:
         """All steps on disk, oldest first."""
@@ -161,11 +174,17 @@ class Checkpoints:
         """Returns when everything is on disk."""
         with self._writing():
             self.manager.wait_until_finished()
+            if self.remote:
+                self.remote.wait()
 
     def close(self) -> None:
         """Waits, then frees the threads."""
         with self._writing():
+            if self.remote:
+                self.remote.wait()
             self.manager.close()
+            if self.remote:
+                self.remote.close()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -1,12 +1,10 @@
-"""Training with its directory and inputs at addresses: memory:// is fsspec's storage in this process. Orbax does not
-know it, so its steps go to a local folder here."""
+"""Training with its directory and inputs at addresses: memory:// is fsspec's storage in this process."""
 
 import uuid
 from dataclasses import replace
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
 
 from sorajax.commands.train import main
@@ -16,7 +14,6 @@ from sorajax.files import as_path, write_atomically
 from sorajax.models.folder import load_model
 from sorajax.models.sora import SoraConfig
 from sorajax.pretrained.hub import resolve_model
-from sorajax.training import checkpoint
 from sorajax.training.experiments import load_experiment, with_local_inputs
 from tests import CONFIGS
 from tests.training.toy import on_devices
@@ -37,13 +34,6 @@ def put(address, text):
 @pytest.mark.slow
 def test_a_run_at_an_address_is_that_of_a_folder(bucket, tiny_model, tmp_path, monkeypatch, capsys):
     on_devices(monkeypatch, 1)
-    manager = ocp.CheckpointManager
-
-    def steps(directory, **options):
-        return manager(directory.replace(str(bucket), str(tmp_path / "steps")), **options)
-
-    monkeypatch.setattr(ocp, "CheckpointManager", steps)
-    monkeypatch.setattr(checkpoint, "STORAGES", ("memory",))
     monkeypatch.chdir(tmp_path)
     for path in tiny_model.iterdir():
         content = path.read_bytes()
@@ -54,7 +44,7 @@ def test_a_run_at_an_address_is_that_of_a_folder(bucket, tiny_model, tmp_path, m
         assert main([DIT, *map(str, words)]) == 0
     assert f"resumed {bucket}/run at step 2" in capsys.readouterr().out
     run = bucket / "run"
-    for name in ("previews/00000002.png", "tokenizer.json", "model/config.json"):
+    for name in ("previews/00000002.png", "tokenizer.json", "model/config.json", "checkpoints/4/_CHECKPOINT_METADATA"):
         assert (run / name).is_file()
     assert (run / "events").is_dir()
     here, there = (load_model(resolve_model(folder), SoraConfig) for folder in ("run", run))
@@ -65,10 +55,11 @@ def test_a_run_at_an_address_is_that_of_a_folder(bucket, tiny_model, tmp_path, m
     assert f"{run} holds a run" in capsys.readouterr().err
 
 
-def test_a_directory_where_no_checkpoint_can_be_is_one_line(bucket, capsys):
+def test_a_directory_where_processes_cannot_write_checkpoints_is_one_line(bucket, capsys, monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
     assert main([str(CONFIGS / "toy.py"), "--directory", str(bucket / "run")]) == 1
     error = capsys.readouterr().err
-    assert f"--directory {bucket}/run: checkpoints are written to folders, gs:// and s3://" in error
+    assert f"--directory {bucket}/run: 2 processes write checkpoints to a folder that all see, or to gs://" in error
     assert error.count("\n") == 1
 
 
