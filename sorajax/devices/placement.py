@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
 from sorajax.devices.sharding import (
     axes_text,
     check_divides,
+    frames_spec,
     make_mesh,
     put,
     replicated,
@@ -64,6 +65,17 @@ class Placement:
             return values
         where = replicated(self.mesh)
         return jax.tree.map(lambda value: put(value, where), values)
+
+    def frame_shardings(self, frames: Any) -> Any:
+        """How frames and latents [b t h w c] are split on the mesh, see `shard_frames`."""
+        assert self.mesh is not None
+        mesh = self.mesh
+        with self.active():
+            return jax.tree.map(lambda x: NamedSharding(mesh, frames_spec(x.shape)), frames)
+
+    def split(self, frames: Any) -> Any:
+        """Puts frames and latents [b t h w c] on the mesh; on one device, they are returned as they are."""
+        return frames if self.mesh is None else jax.tree.map(put, frames, self.frame_shardings(frames))
 
     @property
     def spans_hosts(self) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from sorajax.devices.sharding import to_host
-from sorajax.models.vae import VAE, Cache, VAEConfig
+from sorajax.models.vae import Cache, Part, Stream, VAEConfig, next_pixels
 
 TILE, OVERLAP = 320, 96  # pixels
 UNTILED_PIXELS = 2**18
@@ -42,8 +42,8 @@ def ramp(start: int, tile: int, length: int, overlap: int) -> Float[np.ndarray, 
 
 @partial(jax.jit, static_argnums=1)
 def decode_part(params: Any, config: VAEConfig, latent: Any, cache: Cache) -> Any:
-    """Frames and the next cache of one part of a tile's latents."""
-    return VAE(config).apply({"params": params}, latent, cache, method="decode_part")
+    """Pixels and the next cache of one part of a tile's latents."""
+    return next_pixels(config, params, latent, cache)
 
 
 def decode_tiles(
@@ -53,11 +53,12 @@ def decode_tiles(
     caches: dict[Place, Cache],
     tile: int = TILE,
     overlap: int = OVERLAP,
+    part: Part = decode_part,
 ) -> tuple[UInt8[np.ndarray, "b t2 y x 3"], dict[Place, Cache]]:
     """The next latent frames of a stream -> (frames, caches of all tiles, in host memory).
 
     `caches` are those of the previous call; `{}` starts a stream. `tile` and `overlap` are in pixels, multiples of the
-    autoencoder's stride.
+    autoencoder's stride. part: decodes one latent frame of a tile.
     """
     time, rows, columns = config.stride
     b, t, h, w, _ = latent.shape
@@ -74,11 +75,10 @@ def decode_tiles(
             weight = ramp(top * rows, high * rows, h * rows, overlap)[:, None, None] * horizontal[None, :, None]
             region = np.s_[top * rows : (top + high) * rows, first * columns : (first + wide) * columns]
             weights[region] += weight
-            part, cache, done = latent[:, :, top : top + high, first : first + wide], caches.get(offset, {}), 0
-            for number in range(t):
-                decoded, cache = decode_part(params, config, part[:, number : number + 1], cache)
-                pixels = to_host(decoded)
+            inside, done = latent[:, :, top : top + high, first : first + wide], 0
+            stream = Stream(params, config, inside, caches.get(offset, {}), part)
+            for pixels in stream.frames([*range(t)]):
                 total[:, done : done + pixels.shape[1]][(slice(None), slice(None), *region)] += pixels * weight
                 done += pixels.shape[1]
-            new_caches[offset] = jax.tree.map(to_host, cache)
+            new_caches[offset] = jax.tree.map(to_host, stream.cache)
     return np.round((total / weights + 1.0) * 127.5).astype(np.uint8), new_caches

@@ -14,7 +14,7 @@ higher compression, whose shortcuts are those of DC-AE (Chen et al. 2024, sectio
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -25,12 +25,14 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Array, Float, UInt8
 
-from sorajax.devices.sharding import BATCH, other_axes, shard, to_host
+from sorajax.devices.sharding import BATCH, other_axes, shard, shard_frames, to_host
 from sorajax.models.attention import attend
 from sorajax.models.layers import ChannelNorm, Dense, Module, convolve
 
 Cache = Mapping[str, Any]
 SAME = ((1, 1), (1, 1))
+CHUNK = 4
+"""Latent frames of a small clip that are decoded together."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -360,28 +362,64 @@ def stream_decode(params, config: VAEConfig, latent: Float[Array, "b t h w c"]) 
     return jnp.concatenate([first, rearrange(later, "n b t y x c -> b (n t) y x c")], 1)
 
 
-@partial(jax.jit, static_argnums=1)
-def decode_to_bytes(params, config: VAEConfig, latent: Float[Array, "b t h w c"], cache: Cache):
-    """The next latent frames of a stream -> (uint8 frames [b t y x 3], cache); the first call takes a single one."""
+def next_pixels(config: VAEConfig, params: Any, latent: Float[Array, "b t h w c"], cache: Cache):
+    """The next latent frames of a stream -> (pixels in [-1, 1], cache); `{}` starts the video. On several devices the
+    cache is split as frames are."""
     video, cache = VAE(config).apply({"params": params}, latent, cache, method="decode_part")
+    return video, jax.tree.map(shard_frames, cache)
+
+
+def next_frames(config: VAEConfig, params: Any, latent: Float[Array, "b t h w c"], cache: Cache):
+    """As `next_pixels`, in uint8."""
+    video, cache = next_pixels(config, params, latent, cache)
     return jnp.round((video + 1.0) * 127.5).astype(jnp.uint8), cache
 
 
+@partial(jax.jit, static_argnums=1)
+def decode_to_bytes(params, config: VAEConfig, latent: Float[Array, "b t h w c"], cache: Cache):
+    """The next latent frames of a stream -> (uint8 frames [b t y x 3], cache)."""
+    return next_frames(config, params, latent, cache)
+
+
+Part = Callable[[Any, VAEConfig, Any, Any], tuple[Any, Any]]
+"""(parameters, config, the next latent frames, cache) -> (their frames, cache), a compiled program."""
+
+
 def decode_singly(
-    params: Any, config: VAEConfig, latent: Float[Array, "b t h w c"], cache: Cache
+    params: Any, config: VAEConfig, latent: Float[Array, "b t h w c"], cache: Cache, part: Part = decode_to_bytes
 ) -> tuple[UInt8[np.ndarray, "b t2 y x 3"], Cache]:
     """As `decode_to_bytes`, one latent frame at a time: less memory, for large frames."""
-    parts = []
-    for number in range(latent.shape[1]):
-        frames, cache = decode_to_bytes(params, config, latent[:, number : number + 1], cache)
-        parts.append(to_host(frames))
-    return np.concatenate(parts, 1), cache
+    stream = Stream(params, config, latent, cache, part)
+    return np.concatenate(list(stream.frames([*range(latent.shape[1])])), 1), stream.cache
 
 
-def decode_chunks(params, config: VAEConfig, latent: Float[Array, "b t h w c"], chunk: int = 4) -> Iterator[np.ndarray]:
+def decode_chunks(
+    params, config: VAEConfig, latent: Float[Array, "b t h w c"], chunk: int = CHUNK, part: Part = decode_to_bytes
+) -> Iterator[np.ndarray]:
     """Yields uint8 frames [b t y x 3], chunk by chunk of latent frames; memory does not grow with the length."""
-    cache: Cache = {}
-    starts = [0, *range(1, latent.shape[1], chunk)]
-    for start, stop in zip(starts, [*starts[1:], latent.shape[1]], strict=True):
-        frames, cache = decode_to_bytes(params, config, latent[:, start:stop], cache)
-        yield to_host(frames)
+    return Stream(params, config, latent, {}, part).frames([0, *range(1, latent.shape[1], chunk)])
+
+
+@dataclasses.dataclass
+class Stream:
+    """Latent frames that are decoded part by part; the cache of the last part."""
+
+    params: Any
+    config: VAEConfig
+    latent: Float[Array, "b t h w c"]
+    cache: Cache
+    part: Part = decode_to_bytes
+
+    def frames(self, starts: list[int]) -> Iterator[np.ndarray]:
+        """Yields the frames of each part, which begins at the next start. They are copied to the host while the device
+        decodes the next part."""
+        before = None
+        for start, stop in zip(starts, [*starts[1:], self.latent.shape[1]], strict=True):
+            frames, self.cache = self.part(self.params, self.config, self.latent[:, start:stop], self.cache)
+            if frames.is_fully_addressable:
+                frames.copy_to_host_async()
+            if before is not None:
+                yield to_host(before)
+            before = frames
+        if before is not None:
+            yield to_host(before)

@@ -15,7 +15,7 @@ from sorajax.diffusion.looped import Cycle
 from sorajax.media.video import Frames
 from sorajax.models.sora import SoraConfig
 from sorajax.models.tiles import UNTILED_PIXELS, decode_tiles
-from sorajax.models.vae import decode_chunks, decode_singly, decode_to_bytes
+from sorajax.models.vae import decode_chunks, decode_singly, decode_to_bytes, next_frames, next_pixels
 from sorajax.sampling.memory import in_tiles
 from sorajax.sampling.program import MAX_WHOLE_PIXELS, Programs, decode_whole, encode_frames, interruptible
 
@@ -50,13 +50,12 @@ class Codec:
             turn = cycle.size * self.config.vae.stride[0]
             return self.decode(cycle.unrolled(latents), height, width)[:, -turn:]
         params, config, crop = self.params["vae"], self.config.vae, np.s_[:, :, :height, :width]
-        decode = self.decoder(latents.shape)
-        if decode is not decode_to_bytes:
-            return to_host(self._decode_part(decode, latents, {})[0])[crop]
+        if self.decoder(latents.shape) is not decode_to_bytes:
+            return self._decode_part(latents, {})[0][crop]
         if latents.shape[0] * latents.shape[1] * config.stride[0] * height * width > MAX_WHOLE_PIXELS:
-            with self.programs.placement.active():
-                parts = decode_chunks(params, config, self.programs.placement.replicate(latents))
-                return np.concatenate([part[crop] for part in parts], 1)
+            latents, part = self.programs.placement.replicate(latents), self.programs.part("decoder", next_frames)
+            parts = decode_chunks(params, config, latents, part=part)
+            return interruptible(lambda: np.concatenate([frames[crop] for frames in parts], 1))
         frames = self.programs(("decoder", latents.shape), partial(decode_whole, config), params, latents)
         return to_host(frames)[crop]
 
@@ -65,18 +64,21 @@ class Codec:
     ) -> tuple[Frames, Any]:
         """Decodes the next latents of a stream. Returns their frames and the decoder's cache; the cache `{}` begins a
         stream."""
-        frames, cache = self._decode_part(self.decoder((1, *latents.shape)), latents[None], cache)
-        return to_host(frames)[0, :, :height, :width], cache
+        frames, cache = self._decode_part(latents[None], cache)
+        return frames[0, :, :height, :width], cache
 
-    def _decode_part(self, decode: Callable, latents: Float[Any, "b t h w c"], cache: Any) -> tuple[Any, Any]:
+    def _decode_part(self, latents: Float[Any, "b t h w c"], cache: Any) -> tuple[Any, Any]:
         """Decodes a part of a stream on the mesh. Returns its frames and the decoder's cache."""
-        params, placement = self.params["vae"], self.programs.placement
-
-        def work() -> tuple[Any, Any]:
-            with placement.active():
-                return decode(params, self.config.vae, placement.replicate(latents), cache)
-
-        return interruptible(work)
+        params, config, decode = self.params["vae"], self.config.vae, self.decoder(latents.shape)
+        latents = self.programs.placement.replicate(latents)
+        if decode is decode_tiles:
+            tile = self.programs.part("decoder, a tile", next_pixels)
+            return interruptible(lambda: decode_tiles(params, config, latents, cache, part=tile))
+        part = self.programs.part("decoder", next_frames)
+        if decode is decode_singly:
+            return interruptible(lambda: decode_singly(params, config, latents, cache, part))
+        frames, cache = interruptible(lambda: part(params, config, latents, cache))
+        return to_host(frames), cache
 
     def decoder(self, shape: tuple[int, ...]) -> Callable:
         """The function that decodes a part of a stream, latents of shape [b t h w c], within this machine's memory."""

@@ -9,18 +9,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding
 from jaxtyping import Float
 
 from sorajax.devices.placement import Placement
 from sorajax.devices.residency import WEIGHTS_SHARE, Parts
-from sorajax.devices.sharding import frames_spec, replicated
+from sorajax.devices.sharding import replicated
 from sorajax.diffusion.caching import EasyCache
 from sorajax.diffusion.samplers import SAMPLERS
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextConfig
 from sorajax.models.tiles import OVERLAP, TILE, UNTILED_PIXELS, tile_starts
-from sorajax.models.vae import VAE, VAEConfig
+from sorajax.models.vae import CHUNK, VAE, VAEConfig, next_frames, next_pixels
 from sorajax.models.vision import VisionConfig
 from sorajax.sampling.conditions import abstract_conditions
 from sorajax.sampling.program import (
@@ -64,8 +63,7 @@ class PlannedProgram(NamedTuple):
             return lower(self.function, placement, *self.arguments, platforms=platforms)
         cache = others.pop() if self.streams else None
         whole = jax.tree.map(lambda _: replicated(mesh), others)
-        with placement.active():
-            split = jax.tree.map(lambda x: NamedSharding(mesh, frames_spec(x.shape)), cache)
+        split = placement.frame_shardings(cache)
         arguments = [weights, *others, *([cache] if self.streams else [])]
         shardings = [placement.shardings(weights), *whole, *([split] if self.streams else [])]
         placed = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), arguments, shardings)
@@ -194,7 +192,8 @@ def encoder_program(config: VAEConfig, weights: Any, shape: tuple[int, ...]) -> 
 
 
 def decoder_program(config: VAEConfig, weights: Any, shape: Sequence[int], tiled: bool) -> PlannedProgram:
-    """The decoder: of a short clip in one call, of others for one latent frame after the first, or a tile of it."""
+    """The decoder: of a short clip in one call, of others for the latent frames after the first that are decoded
+    together, or a tile of one."""
     time, *strides = config.stride
     frame = math.prod(shape[1:3]) * math.prod(strides)
     if frame <= UNTILED_PIXELS and shape[0] * time * frame <= MAX_WHOLE_PIXELS:
@@ -205,14 +204,16 @@ def decoder_program(config: VAEConfig, weights: Any, shape: Sequence[int], tiled
         len(tile_starts(size, side, max(1, side - OVERLAP // stride)))
         for size, side, stride in zip(sizes, tile, strides)
     ]
-    decode = partial(VAE(config).apply, method="decode_part")
-    latent, params = array(1, 1, *tile, shape[3]), {"params": weights}
-    _, cache = jax.eval_shape(decode, params, latent, {})
-    pixels = time * math.prod(side * stride for side, stride in zip(tile, strides))
+    decode = partial(next_pixels if tiled else next_frames, config)
+    together = min(CHUNK, shape[0] - 1) if frame <= UNTILED_PIXELS else 1  # as the codec does
+    _, cache = jax.eval_shape(decode, weights, array(1, 1, *tile, shape[3]), {})
+    latent = array(1, together, *tile, shape[3])
+    pixels = together * time * math.prod(side * stride for side, stride in zip(tile, strides))
     widest = pixels * config.multipliers[0] * (config.decoder_base or config.base) * jnp.dtype(config.dtype).itemsize
     planned = nbytes(weights) + 2 * nbytes(cache) + 4 * widest + 8 * math.prod(tile) ** 2
     name = "decoder, a tile" if tiled else "decoder"
-    return PlannedProgram(name, decode, (params, latent, cache), planned, math.prod(tiles) * shape[0], 0.0, True)
+    calls = math.prod(tiles) * (1 + -(-(shape[0] - 1) // together))
+    return PlannedProgram(name, decode, (weights, latent, cache), planned, calls, 0.0, True)
 
 
 def whole_decoder_program(config: VAEConfig, weights: Any, shape: Sequence[int]) -> PlannedProgram:

@@ -24,7 +24,7 @@ from sorajax.diffusion.samplers import Sampler, State
 from sorajax.models.dit import TextCache
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextConfig, TextEncoder
-from sorajax.models.vae import VAE, VAEConfig, stream_encode
+from sorajax.models.vae import VAE, Part, VAEConfig, stream_encode
 from sorajax.models.velocity import read_once, velocity_of
 from sorajax.models.vision import Vision, VisionConfig
 from sorajax.sampling.conditions import Conditions
@@ -224,11 +224,26 @@ class Programs:
         """Runs the function, compiled at the first call of its kind. `kind` must contain all that the program depends
         on, the shapes of its arguments included. Every device gets all arguments but the weights, which are placed."""
         arguments = (weights, *self.placement.replicate(arguments))
+        program = self.of(kind, function, arguments)
+        return interruptible(lambda: jax.block_until_ready(program(*arguments)))
+
+    def part(self, name: str, function: Callable) -> Part:
+        """Decodes a part of a stream by the program of `function`, e.g. `models.vae.next_frames`; does not wait for it.
+        Every device gets the latents; the cache is split as frames are."""
+
+        def decode(params: Any, config: VAEConfig, latents: Any, cache: Any) -> tuple[Any, Any]:
+            arguments = params, self.placement.replicate(latents), self.placement.split(cache)
+            return self.of((name, latents.shape, bool(cache)), partial(function, config), arguments)(*arguments)
+
+        return decode
+
+    def of(self, kind: Hashable, function: Callable, arguments: tuple[Any, ...]) -> Callable:
+        """The compiled program of a kind."""
         if kind not in self.compiled:
             trace = partial(trace_and_lower, function, self.placement, *arguments)
             inputs = function, arguments, compiler_options(), self.placement.mesh
             self.compiled[kind] = executable(*inputs, trace, compiled)
-        return interruptible(lambda: jax.block_until_ready(self.compiled[kind](*arguments)))
+        return self.compiled[kind]
 
 
 def interruptible(work: Callable[[], Result]) -> Result:

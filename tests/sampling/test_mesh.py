@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import cache, partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -17,7 +18,7 @@ from sorajax.models.conditioning import ConditioningFrames, MaskChannels, Replac
 from sorajax.models.dit import DiTConfig
 from sorajax.models.sora import SoraConfig, init_vision
 from sorajax.models.text import Tokenizer
-from sorajax.models.vae import VAEConfig
+from sorajax.models.vae import VAEConfig, next_pixels
 from sorajax.models.vision import VisionConfig
 from sorajax.sampling.memory import sampling_programs
 from sorajax.sampling.pipeline import Pipeline
@@ -122,9 +123,17 @@ def test_each_of_eight_devices_decodes_an_eighth(clips):
     one, eight = (pipeline("clocks", placement) for placement in (ONE_DEVICE, Placement(make_mesh("data=2,seq=4"))))
     latents = np.random.default_rng(0).normal(size=(clips, 3, 16, 32, 4)).astype(np.float32)
     frames, split_frames = (model.codec.decode(latents, 32, 64) for model in (one, eight))
-    assert np.abs(split_frames.astype(int) - frames).max() <= 1
+    assert np.abs(split_frames.astype(int) - frames).max() <= 1  # rounded at the half
     assert frames.std() > 10
     assert "decoder" in check_work(one, eight)
+    pixels, split_pixels = (decoded(model, latents) for model in (one, eight))
+    assert np.abs(split_pixels - pixels).max() < 1e-4
+
+
+def decoded(model: Pipeline, latents: np.ndarray) -> np.ndarray:
+    """The decoder's float32 pixels, before they become uint8."""
+    placement, part = model.params.placement, model.codec.programs.part("pixels", next_pixels)
+    return np.asarray(part(model.params["vae"], CLOCKS.vae, placement.replicate(latents), {})[0])
 
 
 def test_the_mesh_divides_the_clip():
@@ -175,15 +184,7 @@ def test_a_model_is_loaded_onto_all_devices(tiny_model, monkeypatch):
 def test_a_plan_lowers_what_the_pipeline_compiles(kind, axes, monkeypatch):
     placement = Placement(make_mesh(axes)) if axes else ONE_DEVICE
     model, config = pipeline.__wrapped__(kind, placement), MODELS[kind]
-    lowered = []
-
-    def recorded(function, arguments, options, mesh, trace, compiled):
-        """Is not compiled, and returns zeros."""
-        _, program = trace()
-        lowered.append(program.as_text())
-        return lambda *_: jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), program.out_info)
-
-    monkeypatch.setattr("sorajax.sampling.program.executable", recorded)
+    lowered = texts_of_programs(monkeypatch)
     settings = model.plan(Request(("a red ball",)))
     latents = sampled(model, 1, PICTURE if kind == "channels" else None, 4.0)
     model.codec.decode(latents, 32, 64)
@@ -195,3 +196,47 @@ def test_a_plan_lowers_what_the_pipeline_compiles(kind, axes, monkeypatch):
     assert [stage.name for stage in stages] == [name for number, name in enumerate(names) if number not in absent]
     for stage in stages:
         assert stage.lower(placement).as_text() in lowered, stage.name
+
+
+def texts_of_programs(monkeypatch) -> list[str]:
+    """The lowered text of each program of the pipeline from now on; they are not compiled, and return zeros."""
+    lowered = []
+
+    def recorded(function, arguments, options, mesh, trace, compiled):
+        _, program = trace()
+        lowered.append(program.as_text())
+        return lambda *_: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), program.out_info)
+
+    monkeypatch.setattr("sorajax.sampling.program.executable", recorded)
+    return lowered
+
+
+@pytest.mark.parametrize(
+    ("untiled", "memory", "name", "axes"),
+    slow_after(
+        2,
+        [
+            (2**18, 2**40, "decoder", "data=2,seq=4"),
+            (0, 1, "decoder, a tile", ""),
+            (0, 2**40, "decoder", "data=2,seq=4"),
+            (0, 1, "decoder, a tile", "data=2,seq=4"),
+            (2**18, 2**40, "decoder", ""),
+        ],
+    ),
+)
+def test_a_plan_lowers_the_decoder_of_a_stream(untiled, memory, name, axes, monkeypatch):
+    """In chunks of small frames, frame by frame of large ones, and in tiles where memory is small."""
+    placement, devices = Placement(make_mesh(axes)) if axes else ONE_DEVICE, 8 if axes else 1
+    for module in ("codec", "memory"):
+        monkeypatch.setattr(f"sorajax.sampling.{module}.UNTILED_PIXELS", untiled)
+        monkeypatch.setattr(f"sorajax.sampling.{module}.MAX_WHOLE_PIXELS", 0)
+    monkeypatch.setattr("sorajax.sampling.codec.memory_of_devices", lambda: memory * jax.local_device_count())
+    lowered = texts_of_programs(monkeypatch)
+    model = pipeline.__wrapped__("clocks", placement)
+    latents = np.zeros((1, 6, 16, 32, 4), np.float32)
+    model.codec.decode(latents, 32, 64)
+    weights = {part: jax.eval_shape(lambda x: x, value) for part, value in model.params.items()}
+    stage = sampling_programs(CLOCKS, weights, latents.shape[1:], 2, memory, devices)[-1]
+    assert stage.name == name
+    assert stage.calls == (3 if untiled else 6)
+    assert stage.lower(placement).as_text() in lowered
