@@ -17,18 +17,16 @@ LENGTH = 20
 
 
 class Reaching:
-    """A batch of plays with tasks. `progress` says what is reached, `frame` shows it with the marks."""
+    """A batch of plays, with tasks where prompts state them: in others there is nothing to reach. `progress` says what
+    is reached, `frame` shows it with the marks."""
 
     def __init__(self, player: Player, prompts: Sequence[str], seed: int = 0):
-        """Raises ValueError for a prompt that states no task."""
-        tasks = [reaching.parse_task(prompt) for prompt in prompts]
-        if (missing := [prompt for prompt, task in zip(prompts, tasks, strict=True) if task is None]) != []:
-            raise ValueError(f"the prompt {missing[0]!r} states no task: write it as in {reaching.EXAMPLE!r}")
-        known = [task for task in tasks if task is not None]
-        self.session = player.begin([scene for scene, _ in known], seed)
+        """Raises ValueError for a task that is unknown."""
+        tasks = [reaching.parse_task(prompt) or (prompt, 0) for prompt in prompts]
+        self.session = player.begin([scene for scene, _ in tasks], seed)
         self.place = places(self.session.frame)
         self.change = np.zeros_like(self.place)
-        self.progress = reaching.begin(np.array([side for _, side in known]), self.place)
+        self.progress = reaching.begin(np.array([side for _, side in tasks]), self.place)
 
     @property
     def frame(self) -> UInt8[np.ndarray, "b h w 3"]:

@@ -24,7 +24,8 @@ MARK = (255, 255, 255)
 
 
 class Progress(NamedTuple):
-    """The task of each play: its side, -1 or 1, the height at which the object rested, and what is reached."""
+    """The task of each play: its side, -1 or 1, or 0 where there is no task; the height at which the object rested, and
+    what is reached."""
 
     side: Int[np.ndarray, " b"]
     rest: Float[np.ndarray, " b"]
@@ -49,8 +50,8 @@ def parse_task(prompt: str) -> tuple[str, int] | None:
 
 
 def begin(sides: Int[np.ndarray, " b"], place: Float[np.ndarray, "b xy"]) -> Progress:
-    """Tasks that begin with the object resting at `place`."""
-    return Progress(sides, place[:, 1], np.full(len(sides), NONE))
+    """Tasks that begin with the object resting at `place`; side 0 is none, with nothing to reach."""
+    return Progress(sides, place[:, 1], np.where(sides == 0, DONE, NONE))
 
 
 def follow(

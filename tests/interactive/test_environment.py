@@ -8,7 +8,7 @@ gymnasium = pytest.importorskip("gymnasium")
 from gymnasium.utils.env_checker import check_env  # noqa: E402
 
 from sorajax.interactive.environment import WorldEnv, register  # noqa: E402
-from sorajax.world.actions import TO_RIGHT  # noqa: E402
+from sorajax.world.actions import JUMPS, TO_RIGHT  # noqa: E402
 from tests.interactive.worlds import play_model  # noqa: E402
 
 
@@ -64,3 +64,29 @@ def test_a_seed_repeats_an_episode():
     first, again, other = (world.reset(seed=seed)[0] for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert np.abs(first.astype(int) - other).max() > 0
+
+
+def test_a_task_in_the_prompt_is_rewarded():
+    """In one play and in several that go on together: right, until the side is reached, then up."""
+    prompt = "a large red ball on a grey floor: reach the right side, then a height"
+    world = gymnasium.make("sorajax/TrueWorld-v0", prompt=prompt)
+    first, info = world.reset(seed=1)
+    assert info["prompt"] == prompt
+    assert (first[:, -2:] == 255).all()
+    rewards = [world.step(TO_RIGHT)[1] for _ in range(12)] + [world.step(JUMPS)[1] for _ in range(6)]
+    assert rewards[:12] == [0] * 12
+    assert sum(rewards) == 1
+    worlds = gymnasium.make_vec("sorajax/TrueReach-v0", 4, vectorization_mode="vector_entry_point", prompt=prompt)
+    worlds.reset(seed=1)
+    paid = [worlds.step(np.full(4, action))[1] for action in [TO_RIGHT] * 12 + [JUMPS] * 6]
+    assert np.sum(paid, 0).tolist() == [1] * 4
+    with pytest.raises(ValueError, match="is unknown: write it as in"):
+        WorldEnv(prompt="a red ball: fly")
+
+
+def test_episodes_with_a_task_draw_one():
+    world = gymnasium.make("sorajax/TrueReach-v0")
+    assert ": reach the " in world.reset(seed=1)[1]["prompt"]
+    check_env(world.unwrapped, skip_render_check=True)
+    ends = [world.step(0)[3] for _ in range(20)]
+    assert ends == [False] * 19 + [True]
