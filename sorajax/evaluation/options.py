@@ -352,8 +352,9 @@ def check(options: Options) -> None:
     if options.seed < 0:
         raise BadRequest(f"--seed {options.seed} is not allowed: use 0 or more")
     for name in ("seeds", "frames"):
-        if getattr(options, name, 1) < 1:
-            raise BadRequest(f"--{name} {getattr(options, name)} is not allowed: use at least 1")
+        value = getattr(options, name, None)
+        if value is not None and value < 1:
+            raise BadRequest(f"--{name} {value} is not allowed: use at least 1")
     for split in getattr(options, "splits", ()):
         if split not in SPLITS:
             raise BadRequest(f"--splits {split} is unknown: choose from {', '.join(SPLITS)}")

@@ -15,6 +15,7 @@ from sorajax.evaluation.markdown import blocks, weights_of
     ("arguments", "line"),
     [
         (["world", "--num", "0"], "--num 0 is not allowed: use at least 1, e.g. 256"),
+        (["agent", "--seeds", "0"], "--seeds 0 is not allowed: use at least 1"),
         (["world", "--seed", "-1"], "--seed -1 is not allowed: use 0 or more"),
         (["instrument", "--splits", "unseen"], "--splits unseen is unknown: choose from seen, held_out"),
         (["world", "--json", "/nowhere/at/all.json"], "--json /nowhere/at/all.json: the folder does not exist"),
