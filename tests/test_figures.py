@@ -13,6 +13,7 @@ from sorajax.evaluation.options import (
     Captions,
     Instrument,
     Play,
+    Readers,
     Reconstruction,
     Safety,
     Spread,
@@ -46,6 +47,10 @@ def known(name: str, block: str = "") -> bool:
         return name in Benchmark("reference", part=tuple(words[1:])).tables  # type: ignore[arg-type]
     if words[0] == "caching":
         return name in Caching(steps=int(words[1]) if len(words) > 1 else None).tables
+    if "readers" in words:
+        width, height, frames = map(int, words[-1].split("x")) if "x" in words[-1] else (64, 64, 17)
+        models = ("world", "world-fast")
+        return any(name in Readers(model=model, size=(width, height), frames=frames).tables for model in models)
     commands: list[Any] = [World(), World(model="world-fast"), Reconstruction(), Instrument(), Safety(), Captions()]
     commands += [Play(), Agent(), Spread(), Spread("world-fast")]
     commands += [Benchmark(program) for program in ("clip", "films", "serve", EXPERIMENTS[0])]
@@ -133,6 +138,9 @@ def test_tables_that_differ_are_found():
         "reconstruction-short", "| PSNR | 32.8 dB |"
     )
     assert not known("worlds")
+    assert known("world-readers")
+    assert known("world-fast-readers-96x96x33")
+    assert not known("world-fast-readers-64x64x17")
     assert not known("tasks-two words")
 
 

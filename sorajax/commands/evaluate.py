@@ -5,6 +5,7 @@
     python -m sorajax.evaluate reconstruction --model runs/videos_vae --folder videos
     python -m sorajax.evaluate instrument
     python -m sorajax.evaluate spread --model world-fast
+    python -m sorajax.evaluate readers --model world-fast
     python -m sorajax.evaluate tasks --model world
     python -m sorajax.evaluate caching --model world
     python -m sorajax.evaluate safety --markdown docs/safety.md
@@ -16,15 +17,15 @@
 
 `world` samples clips of prompts and reads them back. `reconstruction` measures the autoencoder; it takes an autoencoder
 without a transformer too, and with --folder measures it on your own videos. `instrument` measures the reader's accuracy
-on rendered clips, an upper bound for the others. `tasks` measures every task (stills, extensions, edits, storyboards, a
-minute of film); `--rows extend edit` measures some. `caching` measures what --cache of sorajax.sample saves and costs;
-with --calibrate it prepares a model for `--cache mag`. `spread` measures how varied clips of one prompt are, beside the
-world's own. `safety` measures the filter of prompts, and the time of its parts. `captions` measures the captioner, the
-expander of prompts and the score; `score` says how well a clip and a prompt agree. `play` measures worlds that one acts
-in, `agent` a policy that was trained in one of them. Each prints a table, the others with 95% intervals, and with
---json writes {split: {attribute: {accuracy, low, high, num}}} or its own figures. With --markdown each writes its
-tables into pages, and below each table the conditions of its figures: command, settings, commit, weights, hardware and
-date.
+on rendered clips, an upper bound for the others. `readers` has a second reader, of another method, read the same clips,
+and prints how often both agree. `tasks` measures every task (stills, extensions, edits, storyboards, a minute of film);
+`--rows extend edit` measures some. `caching` measures what --cache of sorajax.sample saves and costs; with --calibrate
+it prepares a model for `--cache mag`. `spread` measures how varied clips of one prompt are, beside the world's own.
+`safety` measures the filter of prompts, and the time of its parts. `captions` measures the captioner, the expander of
+prompts and the score; `score` says how well a clip and a prompt agree. `play` measures worlds that one acts in, `agent`
+a policy that was trained in one of them. Each prints a table, the others with 95% intervals, and with --json writes
+{split: {attribute: {accuracy, low, high, num}}} or its own figures. With --markdown each writes its tables into pages,
+and below each table the conditions of its figures: command, settings, commit, weights, hardware and date.
 
 Several processes (--coordinator, or a cluster that JAX detects) share out the clips of `world` and the rows of `tasks`;
 with --mesh they make each clip together. Process 0 prints and writes.
@@ -56,6 +57,7 @@ from sorajax.evaluation.options import (
     Instrument,
     Options,
     Play,
+    Readers,
     Reconstruction,
     Safety,
     Score,
@@ -82,6 +84,7 @@ SUBCOMMANDS = {
     "world": Subcommand(World, "sorajax.evaluation.world", "measure"),
     "reconstruction": Subcommand(Reconstruction, "sorajax.evaluation.reconstruction", "measure"),
     "instrument": Subcommand(Instrument, "sorajax.evaluation.world", "measure_truth"),
+    "readers": Subcommand(Readers, "sorajax.evaluation.readers", "measure"),
     "caching": Subcommand(Caching, "sorajax.evaluation.caching", "measure"),
     "safety": Subcommand(Safety, "sorajax.evaluation.safety", "measure"),
     "captions": Subcommand(Captions, "sorajax.evaluation.captions", "measure"),

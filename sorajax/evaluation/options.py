@@ -73,6 +73,23 @@ class World(Common):
 
 
 @dataclass(frozen=True)
+class Readers(World):
+    """Samples clips of a model, of one object each, and compares what two readers say of them."""
+
+    num: int = 128
+    """Clips for each split."""
+    splits: tuple[str, ...] = ("seen", "held_out")
+    """Splits to measure: seen, held_out or both, whose clips the second reader can read."""
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        name = "world-fast" if self.model == "world-fast" else "world"
+        is_default = (self.size, self.frames) == (World.size, World.frames)
+        shape = "" if is_default else f"-{self.size[0]}x{self.size[1]}x{self.frames}"
+        return (f"{name}-readers{shape}",)
+
+
+@dataclass(frozen=True)
 class Reconstruction(Common):
     """Measures PSNR, SSIM and flicker of the autoencoder on unseen clips, and the reader's accuracy on its output."""
 
@@ -358,6 +375,8 @@ def check(options: Options) -> None:
     for split in getattr(options, "splits", ()):
         if split not in SPLITS:
             raise BadRequest(f"--splits {split} is unknown: choose from {', '.join(SPLITS)}")
+        if isinstance(options, Readers) and split not in CORE:
+            raise BadRequest(f"--splits {split} has clips that the second reader cannot read: use seen and held_out")
     for part in getattr(options, "parts", ()):
         if part not in CAPTIONED:
             raise BadRequest(f"--parts {part} is unknown: choose from {', '.join(CAPTIONED)}")

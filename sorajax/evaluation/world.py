@@ -15,6 +15,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -37,6 +38,7 @@ from sorajax.world.scenes import CORE, Scene, Split, WorldMix, attributes, sampl
 Clip = UInt8[np.ndarray, "t h w 3"]
 Generate = Callable[[list[str]], Iterable[Clip | None]]
 """Prompts -> their clips, in order; None for a clip that another process makes."""
+Found = TypeVar("Found")
 Results = dict[str, dict[str, dict[str, float]]]
 
 BARS = {"colour": 95, "background": 95, "shape": 85, "motion": 85}
@@ -124,8 +126,8 @@ def evaluate_world(
     return results
 
 
-def of_all_processes(scores: list[dict[str, Score] | None]) -> list[dict[str, Score] | None]:
-    """The scores of all clips, from the processes that made them."""
+def of_all_processes(scores: list[Found | None]) -> list[Found | None]:
+    """What was found of all clips, from the processes that made them."""
     return [next((found for found in each if found is not None), None) for each in zip(*gather_objects(scores))]
 
 
@@ -162,8 +164,16 @@ def table(results: Results) -> str:
     return "\n".join(lines)
 
 
-def measure(options: World) -> Measured:
-    """Samples clips of a model, reads them back and prints the accuracies."""
+class Sampling(NamedTuple):
+    """A model's clips for prompts, their rate, and the settings in words."""
+
+    generate: Generate
+    fps: float
+    settings: str
+
+
+def sampling(options: World) -> Sampling:
+    """Opens a model to sample clips with these options."""
     pipeline = load(options.model, mesh=options.mesh)
     batch = options.batch or (1 if jax.default_backend() == "cpu" else 8)
 
@@ -192,10 +202,16 @@ def measure(options: World) -> Measured:
             for video in pipeline.stream(one, pipeline.plan(one), batch):
                 yield video.frames
 
-    results = evaluate_world(generate, options.num, options.seed, options.splits, pipeline.config.fps)
-    print(table(results))
     plan = pipeline.plan(request(["a red ball"], options.seed))
     settings = f"num {options.num}, seed {options.seed}, {sampling_text(plan)}"
+    return Sampling(generate, pipeline.config.fps, settings)
+
+
+def measure(options: World) -> Measured:
+    """Samples clips of a model, reads them back and prints the accuracies."""
+    generate, fps, settings = sampling(options)
+    results = evaluate_world(generate, options.num, options.seed, options.splits, fps)
+    print(table(results))
     return Measured(results, tables(results, options.tables), settings, markdown.folder_of(options.model))
 
 
