@@ -1,19 +1,15 @@
 """Evaluates a model in the world.
 
     python -m sorajax.evaluate world --model world --num 256 --json scores.json
-    python -m sorajax.evaluate reconstruction --model world
     python -m sorajax.evaluate reconstruction --model runs/videos_vae --folder videos
-    python -m sorajax.evaluate instrument
     python -m sorajax.evaluate spread --model world-fast
     python -m sorajax.evaluate readers --model world-fast
     python -m sorajax.evaluate tasks --model world
     python -m sorajax.evaluate caching --model world
-    python -m sorajax.evaluate safety --markdown docs/safety.md
-    python -m sorajax.evaluate captions --markdown docs/evaluations.md
+    python -m sorajax.evaluate captions --markdown docs/captions.md
     python -m sorajax.evaluate play --worlds true play
     python -m sorajax.evaluate agent --seeds 5
     python -m sorajax.evaluate score clip.mp4 "a red ball bounces"
-    python -m sorajax.evaluate world --num 128 --markdown README.md docs/benchmarks.md
 
 `world` samples clips of prompts and reads them back. `reconstruction` measures the autoencoder; it takes an autoencoder
 without a transformer too, and with --folder measures it on your own videos. `instrument` measures the reader's accuracy

@@ -21,7 +21,7 @@ from sorajax.world.actions import ACTIONS, play_prompts, steered_scenes
 from sorajax.world.reaching import parse_task
 
 EPISODE = 480  # frames: a minute
-ENVIRONMENTS = {
+ENVIRONMENTS: dict[str, dict[str, Any]] = {
     "World-v0": {"model": "play"},
     "TrueWorld-v0": {"model": "true"},
     "Reach-v0": {"model": "play", "task": True},

@@ -34,6 +34,7 @@ from sorajax.world.scenes import Scene
 
 Frame = UInt8[np.ndarray, "b h w 3"]
 BEGIN_STEPS = 12  # evaluations for the first frames of a play
+SETTLED = 12  # frames before a play begins: a jump has ended by then, and a model undoes errors of its first frames
 
 
 class Session(Protocol):
@@ -164,18 +165,26 @@ def checked(actions: Sequence[int], b: int) -> Int[np.ndarray, " b"]:
 def begin(
     config: PlayConfig, base: SoraConfig, networks: Networks, ids: Any, mask: Any, key: Array
 ) -> State | CachedState:
-    """The state of plays [b] that begin: a window of frames that are generated at once, with no action; the last of
-    them is then seen for a whole window."""
+    """The state of plays [b] that begin: a window of frames is generated at once, with no action, and the model goes on
+    from it for `SETTLED` frames in which nothing is done. The last of them is then seen for a whole window."""
     context: Any = TextEncoder(base.text).apply({"params": networks.text}, ids, mask)
     text = read_once(config.dit, {"params": networks.dit}, context, None)
-    now, later = jax.random.split(key)
+    now, first, later = jax.random.split(key, 3)
     b, (height, width) = len(ids), config.size
     shape = (b, config.window, *base.vae.latent_shape(1, height, width)[1:])
-    actions = jnp.zeros((b, config.window), jnp.int32)
-    velocity = velocity_of(config.dit, {"params": networks.dit}, text, ExtraInputs(actions=actions))
+    nothing = jnp.zeros((b, config.window), jnp.int32)
+    velocity = velocity_of(config.dit, {"params": networks.dit}, text, ExtraInputs(actions=nothing))
     latent = SAMPLERS["euler"](velocity, jax.random.normal(now, shape), schedule(BEGIN_STEPS, 3.0))
-    still = jnp.broadcast_to(latent[:, -1:], latent[:, 1:].shape)
-    return after(config, networks, text, still, actions[:, 1:], later)
+
+    def still(latent: Array, key: Array) -> State | CachedState:
+        frames = jnp.broadcast_to(latent[:, -1:], (b, config.window - 1, *latent.shape[2:]))
+        return after(config, networks, text, frames, nothing[:, 1:], key)
+
+    def wait(state: State | CachedState, _: None) -> tuple[State | CachedState, None]:
+        return advanced_state(config, networks, state, nothing[:, 0]), None
+
+    settled, _ = jax.lax.scan(wait, still(latent, first), None, length=SETTLED)
+    return still(settled.latent, later)
 
 
 def after(

@@ -30,7 +30,7 @@ def without_cache(world, state, actions):
     """The latents of a play that reads every frame from the beginning anew for each evaluation."""
     config, params = world.config, {"params": world.networks.dit}
     still = jnp.broadcast_to(state.latent, (2, config.window - 1, *state.latent.shape[2:]))
-    first_key = jax.random.split(jax.random.split(jax.random.key(4))[1])[0]
+    first_key = jax.random.split(jax.random.split(jax.random.key(4), 3)[2])[0]
     level = config.context_time
     known = interpolate(still, jax.random.normal(first_key, still.shape), jnp.full(still.shape[:2], level))
     done, key, latents = jnp.zeros(still.shape[:2], jnp.int32), state.key, []
