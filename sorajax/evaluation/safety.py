@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -22,6 +22,7 @@ from sorajax.safety.prompts import CATEGORIES, category_of
 from sorajax.world.captions import corpus
 
 Line = tuple[str, str, str]
+Rates = dict[str, tuple[int, int]]
 HARMLESS = "ok"
 CLIP = (17, 64, 64, 3)
 
@@ -37,38 +38,41 @@ def measure(options: Safety) -> Measured:
 
 
 def filters(options: Safety) -> Measured:
-    """Reads the list, filters it and captions of the world, and times the parts."""
-    lines = read_lines(options.list)
+    """Reads the lists, filters them and captions of the world, and times the parts."""
+    lists = {path.stem: read_lines(path) for path in options.list}
+    lines = [line for one in lists.values() for line in one]
     captions = corpus(np.random.default_rng(options.seed), options.num)
     alarms = sum(category_of(text) is not None for text in captions)
-    by_language = {name: rates([one for one in lines if one[0] == name]) for name in unique(lines, 0)}
-    by_category = {name: rates([one for one in lines if one[1] == name]) for name in CATEGORIES}
     milliseconds = times([text for _, _, text in lines])
-    tables = {
-        "safety-languages": table(
-            ("language", "recall", "false alarms"),
-            [(name, share(*found["recall"]), share(*found["alarms"])) for name, found in by_language.items()],
-        ),
-        "safety-categories": table(
-            ("category", "recall"), [(CATEGORIES[name], share(*found["recall"])) for name, found in by_category.items()]
-        ),
-        "safety-times": table(
-            ("part", "measured", "bar"),
-            [
-                ("false alarms of the prompt filter on captions of the world", share(alarms, len(captions)), "-"),
-                ("the prompt filter, per prompt", f"{milliseconds['prompt']:.2f} ms", "at most 5 ms"),
-                ("signing an mp4 of 17 frames of 64x64", f"{milliseconds['sign']:.1f} ms", "at most 50 ms"),
-                ("the frame filter, per frame", f"{milliseconds['frame']:.0f} ms", "-"),
-            ],
-        ),
-    }
-    figures: dict[str, Any] = {"languages": by_language, "categories": by_category, "milliseconds": milliseconds}
-    figures["world"] = [alarms, len(captions)]
+    figures, tables = rates_of(lists, "safety")
+    tables["safety-times"] = table(
+        ("part", "measured", "bar"),
+        [
+            ("false alarms of the prompt filter on captions of the world", share(alarms, len(captions)), "-"),
+            ("the prompt filter, per prompt", f"{milliseconds['prompt']:.2f} ms", "at most 5 ms"),
+            ("signing an mp4 of 17 frames of 64x64", f"{milliseconds['sign']:.1f} ms", "at most 50 ms"),
+            ("the frame filter, per frame", f"{milliseconds['frame']:.0f} ms", "-"),
+        ],
+    )
+    figures |= {"milliseconds": milliseconds, "world": [alarms, len(captions)]}
     return Measured(figures, tables, f"{len(lines)} lines, {len(captions)} captions, seed {options.seed}")
+
+
+def first(options: Safety) -> Measured:
+    """Filters lists in tables of their own, which later runs of the other parts leave as they are."""
+    figures: dict[str, Any] = {"languages": {}, "categories": {}}
+    tables: dict[str, str] = {}
+    for path, name in zip(options.list, options.first_tables, strict=True):
+        found, written = rates_of({path.stem: read_lines(path)}, name)
+        tables |= written
+        for kind, by_list in found.items():
+            figures[kind] |= by_list
+    return Measured(figures, tables, f"{sum(len(read_lines(path)) for path in options.list)} lines")
 
 
 PARTS: dict[str, Callable[[Safety], Measured]] = {
     "filters": filters,
+    "first": first,
     "watermark": watermark.measure,
     "alarms": watermark.measure_alarms,
 }
@@ -87,17 +91,59 @@ def read_lines(path: Path) -> list[Line]:
     return [(row[0], row[1], row[2]) for row in rows]
 
 
-def unique(lines: Sequence[Line], column: int) -> list[str]:
-    """The values of a column, in order."""
-    return list(dict.fromkeys(line[column] for line in lines))
+def rates_of(lists: Mapping[str, Sequence[Line]], name: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """Recall and false alarms of lists by language and by category: as figures, and as tables whose names begin so."""
+    languages = {stem: by_language(lines) for stem, lines in lists.items()}
+    categories = {stem: by_category(lines) for stem, lines in lists.items()}
+    titles = {code: code for found in languages.values() for code in found}
+    return {"languages": languages, "categories": categories}, {
+        f"{name}-languages": rate_table("language", titles, languages),
+        f"{name}-categories": rate_table("category", CATEGORIES, categories),
+    }
 
 
-def rates(lines: Sequence[Line]) -> dict[str, tuple[int, int]]:
-    """Of the lines to refuse how many are refused, and of the harmless ones how many: each with their number."""
-    found = [(kind != HARMLESS, category_of(text) is not None) for _, kind, text in lines]
-    recall = [refused for harmful, refused in found if harmful]
-    alarms = [refused for harmful, refused in found if not harmful]
-    return {"recall": (sum(recall), len(recall)), "alarms": (sum(alarms), len(alarms))}
+def rate_table(title: str, rows: Mapping[str, str], found: Mapping[str, Mapping[str, Rates]]) -> str:
+    """Recall and false alarms of each list, a row for each language or category."""
+    header = [f"{stem}: {rate}" for stem in found for rate in ("recall", "false alarms")]
+    none: Rates = {"recall": (0, 0), "alarms": (0, 0)}
+    pairs = {key: [one.get(key, none) for one in found.values()] for key in rows}
+    return table(
+        (title, *header),
+        [
+            (name, *(share(*rates[rate]) for rates in pairs[key] for rate in ("recall", "alarms")))
+            for key, name in rows.items()
+        ],
+    )
+
+
+def by_language(lines: Sequence[Line]) -> dict[str, Rates]:
+    """By language, how many lines to refuse are refused, and how many harmless ones: each with their number."""
+    found: dict[str, Rates] = {}
+    for code in dict.fromkeys(language for language, _, _ in lines):
+        refused = [(kind, category_of(text) is not None) for language, kind, text in lines if language == code]
+        found[code] = {
+            "recall": counted(caught for kind, caught in refused if kind != HARMLESS),
+            "alarms": counted(caught for kind, caught in refused if kind == HARMLESS),
+        }
+    return found
+
+
+def by_category(lines: Sequence[Line]) -> dict[str, Rates]:
+    """By category, how many of its lines are refused, and how many harmless lines are refused as it."""
+    found = [(kind, category_of(text)) for _, kind, text in lines]
+    return {
+        name: {
+            "recall": counted(category is not None for kind, category in found if kind == name),
+            "alarms": counted(category == name for kind, category in found if kind == HARMLESS),
+        }
+        for name in CATEGORIES
+    }
+
+
+def counted(found: Iterable[bool]) -> tuple[int, int]:
+    """How many are true, and how many there are."""
+    values = list(found)
+    return sum(values), len(values)
 
 
 def share(count: int, total: int) -> str:

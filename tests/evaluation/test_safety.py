@@ -6,7 +6,7 @@ import pytest
 from sorajax.errors import BadRequest
 from sorajax.evaluation import watermark
 from sorajax.evaluation.options import Safety
-from sorajax.evaluation.safety import measure, read_lines
+from sorajax.evaluation.safety import measure, rates_of, read_lines
 from sorajax.media.video import Video
 from sorajax.safety.watermark import WEIGHTS
 
@@ -15,13 +15,26 @@ LIST = "# a comment\nen\thate\tnazi propaganda\nen\thate\ta red ball\nen\tok\ta 
 
 def test_errors_are_counted_by_language_and_category(tmp_path):
     (tmp_path / "list.tsv").write_text(LIST)
-    found = measure(Safety(part=("filters",), num=20, list=tmp_path / "list.tsv")).figures
-    assert found["languages"] == {
+    found = measure(Safety(part=("filters",), num=20, list=(tmp_path / "list.tsv",))).figures
+    assert found["languages"]["list"] == {
         "en": {"recall": (1, 2), "alarms": (0, 1)},
         "de": {"recall": (0, 0), "alarms": (1, 1)},
     }
-    assert found["categories"]["hate"]["recall"] == (1, 2)
+    assert found["categories"]["list"]["hate"] == {"recall": (1, 2), "alarms": (0, 2)}
+    assert found["categories"]["list"]["minors"] == {"recall": (0, 0), "alarms": (1, 2)}
     assert found["world"] == [0, 20]
+
+
+def test_each_list_has_columns_and_at_its_first_run_tables(tmp_path):
+    (tmp_path / "list.tsv").write_text(LIST)
+    (tmp_path / "its_own.tsv").write_text("fr\tok\tun ballon rouge\n")
+    options = Safety(part=("first",), list=(tmp_path / "list.tsv", tmp_path / "its_own.tsv"))
+    found = measure(options)
+    assert set(found.tables) == set(options.tables)
+    assert "| fr | 0.0% (0 of 0) | 0.0% (0 of 1) |" in found.tables["safety-first-its-own-languages"]
+    _, both = rates_of({"a": read_lines(tmp_path / "list.tsv"), "b": read_lines(tmp_path / "its_own.tsv")}, "name")
+    assert "| language | a: recall | a: false alarms | b: recall | b: false alarms |" in both["name-languages"]
+    assert "| fr | 0.0% (0 of 0) | 0.0% (0 of 0) | 0.0% (0 of 0) | 0.0% (0 of 1) |" in both["name-languages"]
 
 
 def test_marks_and_false_alarms_are_counted(tmp_path, monkeypatch):
