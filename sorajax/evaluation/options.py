@@ -228,7 +228,7 @@ class Safety:
     and on films, and the time of each part."""
 
     part: tuple[Literal["filters", "first", "watermark", "alarms"], ...] = ("filters", "watermark", "alarms")
-    """What is measured: the filters, lists at their first run (in tables named after them), how often the watermark is
+    """What is measured: the filters, lists at their first run (in tables of its own), how often the watermark is
     read, and how often where none is."""
     num: int = 10_000
     """Captions of the world, and clips without a watermark."""
@@ -236,7 +236,9 @@ class Safety:
     """Clips of the world of each size that are marked and changed; of 832x480 a third as many."""
     films: Path | None = None
     """A folder of films, whose windows are marked and changed, too: every third, at 832x480 every ninth."""
-    list: tuple[Path, ...] = (Path("tests/safety/prompts.tsv"), Path("tests/safety/prompts_apart.tsv"))
+    list: tuple[Path, ...] = tuple(
+        Path("tests/safety") / f"{name}.tsv" for name in ("prompts", "prompts_apart", "prompts_fresh")
+    )
     """Lines of LANGUAGE, CATEGORY (or ok) and TEXT, between tabs; those of a checkout by default."""
     seed: int = 0
     """Seed of the captions, 0 or more."""
@@ -248,15 +250,10 @@ class Safety:
     `<!-- end: NAME -->`."""
 
     @property
-    def first_tables(self) -> tuple[str, ...]:
-        """How the names of the tables of each list's first run begin."""
-        return tuple(f"safety-first-{path.stem.replace('_', '-')}" for path in self.list)
-
-    @property
     def tables(self) -> tuple[str, ...]:
         names = {
             "filters": ("safety-languages", "safety-categories", "safety-times"),
-            "first": tuple(f"{name}-{kind}" for name in self.first_tables for kind in ("languages", "categories")),
+            "first": ("safety-first-languages", "safety-first-categories"),
             "watermark": ("safety-watermark", "safety-marks"),
             "alarms": ("safety-alarms",),
         }

@@ -6,7 +6,7 @@ import pytest
 from sorajax.errors import BadRequest
 from sorajax.evaluation import watermark
 from sorajax.evaluation.options import Safety
-from sorajax.evaluation.safety import measure, rates_of, read_lines
+from sorajax.evaluation.safety import measure, read_lines
 from sorajax.media.video import Video
 from sorajax.safety.watermark import WEIGHTS
 
@@ -30,11 +30,10 @@ def test_each_list_has_columns_and_at_its_first_run_tables(tmp_path):
     (tmp_path / "its_own.tsv").write_text("fr\tok\tun ballon rouge\n")
     options = Safety(part=("first",), list=(tmp_path / "list.tsv", tmp_path / "its_own.tsv"))
     found = measure(options)
-    assert set(found.tables) == set(options.tables)
-    assert "| fr | 0.0% (0 of 0) | 0.0% (0 of 1) |" in found.tables["safety-first-its-own-languages"]
-    _, both = rates_of({"a": read_lines(tmp_path / "list.tsv"), "b": read_lines(tmp_path / "its_own.tsv")}, "name")
-    assert "| language | a: recall | a: false alarms | b: recall | b: false alarms |" in both["name-languages"]
-    assert "| fr | 0.0% (0 of 0) | 0.0% (0 of 0) | 0.0% (0 of 0) | 0.0% (0 of 1) |" in both["name-languages"]
+    assert tuple(found.tables) == options.tables
+    text = found.tables["safety-first-languages"]
+    assert "| language | list: recall | list: false alarms | its_own: recall | its_own: false alarms |" in text
+    assert "| fr | 0.0% (0 of 0) | 0.0% (0 of 0) | 0.0% (0 of 0) | 0.0% (0 of 1) |" in text
 
 
 def test_marks_and_false_alarms_are_counted(tmp_path, monkeypatch):
