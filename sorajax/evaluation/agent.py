@@ -44,7 +44,7 @@ def measure(options: Agent) -> Measured:
         figures["random keys that are held"].append(scored(true, partial(pressed, keys), options.num, seed, config))
         for name, player in players.items():
             figures[name].append(one_training(player, true, config, options.num, seed))
-            print(f"seed {seed}, trained in {name}: return {figures[name][-1]['return']:.3f} in the simulator")
+            print(f"seed {seed}, trained in {name}: return {figures[name][-1]['return']:.3f} in the simulator", flush=True)
     text = table(figures)
     print(text)
     weights = [PLAY if name == "play" else Path(name) for name in players if name != TRUTH]

@@ -26,6 +26,9 @@ from sorajax.world.actions import ACTIONS
 
 Act = Callable[[Float[np.ndarray, "b f"], int], Int[np.ndarray, " b"]]
 """(features, frame of the episode) -> actions."""
+MIRRORED = np.array([-1 if name in ("x", "change of x", "side") else 1 for name in FEATURES], np.float32)
+MIRROR = np.array([ACTIONS.index({"left": "right", "right": "left"}.get(name, name)) for name in ACTIONS])
+"""What left and right become in a mirror: the world has no handedness, so that each frame counts twice."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +36,9 @@ class PolicyConfig:
     """The network, and how it is trained."""
 
     width: int = 64
-    plays: int = 16
+    plays: int = 8
     """Episodes that go on together, for one update."""
-    frames: int = 4_800
+    frames: int = 2_560
     """Frames of the world in all."""
     learning_rate: float = 3e-3
     epochs: int = 12
@@ -125,7 +128,7 @@ def train(player: Player, config: PolicyConfig, seed: int) -> tuple[Any, list[fl
 
 def optimizer_of(config: PolicyConfig) -> optax.GradientTransformation:
     """Adam with gradients of at most unit norm; the rate falls to zero."""
-    steps = config.updates * config.epochs * (config.plays * LENGTH // config.batch)
+    steps = config.updates * config.epochs * (2 * config.plays * LENGTH // config.batch)
     rate = optax.linear_schedule(config.learning_rate, 0.0, max(1, steps))
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
 
@@ -154,10 +157,11 @@ def likeliest(config: PolicyConfig, params: Any, features: Any, frame: int) -> I
 
 
 def frames_of(config: PolicyConfig, params: Any, episode: Episode) -> Frames:
-    """The frames of episodes with advantages (of mean 0 and variance 1) and the value's targets."""
+    """The frames of episodes and their mirror images, with advantages (of mean 0 and variance 1) and the value's
+    targets."""
     t, b = episode.actions.shape
     flat = episode.features.reshape(t * b, -1)
-    logs, value = (np.asarray(leaf) for leaf in evaluated(config, params, flat))
+    value = np.asarray(evaluated(config, params, flat)[1])
     value = np.concatenate([value.reshape(t, b), np.zeros((1, b), np.float32)])  # an episode ends with its length
     error = episode.rewards + config.discount * value[1:] - value[:-1]
     advantage = np.zeros_like(error)
@@ -166,8 +170,10 @@ def frames_of(config: PolicyConfig, params: Any, episode: Episode) -> Frames:
         advantage[n] = error[n] + config.discount * config.trace * later
     targets = (advantage + value[:-1]).reshape(-1)
     scaled = (advantage - advantage.mean()) / (advantage.std() + 1e-6)
-    actions = episode.actions.reshape(-1)
-    return Frames(flat, actions, logs[np.arange(t * b), actions], scaled.reshape(-1), targets)
+    features = np.concatenate([flat, flat * MIRRORED])
+    actions = np.concatenate([episode.actions.reshape(-1), MIRROR[episode.actions.reshape(-1)]])
+    logs = np.asarray(evaluated(config, params, features)[0])[np.arange(2 * t * b), actions]
+    return Frames(features, actions, logs, np.tile(scaled.reshape(-1), 2), np.tile(targets, 2))
 
 
 @partial(jax.jit, static_argnums=0)

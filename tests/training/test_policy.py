@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from sorajax.interactive.reaching import Reaching
 from sorajax.interactive.session import TrueWorld
-from sorajax.training.policy import Episode, PolicyConfig, evaluated, frames_of, play, returns, train
+from sorajax.training.policy import MIRROR, MIRRORED, Episode, PolicyConfig, evaluated, frames_of, play, returns, train
 
 CONFIG = PolicyConfig(width=8, plays=4, frames=160, epochs=1, batch=20)
 
@@ -36,11 +37,25 @@ def test_advantages_with_trace_1_are_returns_less_values(trained):
     config = replace(CONFIG, trace=1.0)
     frames = frames_of(config, trained[0], episode)
     later = np.stack([returns(episode.rewards[n:], config.discount) for n in range(5)])
-    np.testing.assert_allclose(frames.targets.reshape(5, 3), later, rtol=1e-4)
+    np.testing.assert_allclose(frames.targets[:15].reshape(5, 3), later, rtol=1e-4)
     logs, value = evaluated(config, trained[0], frames.features)
-    expected = later.reshape(-1) - np.asarray(value)
-    np.testing.assert_allclose(frames.advantages, (expected - expected.mean()) / expected.std(), atol=1e-3)
-    np.testing.assert_allclose(frames.logs, np.asarray(logs)[np.arange(15), frames.actions], atol=1e-6)
+    expected = later.reshape(-1) - np.asarray(value)[:15]
+    np.testing.assert_allclose(frames.advantages[:15], (expected - expected.mean()) / expected.std(), atol=1e-3)
+    np.testing.assert_allclose(frames.logs, np.asarray(logs)[np.arange(30), frames.actions], atol=1e-6)
+
+
+def test_a_frame_counts_twice_once_in_a_mirror():
+    """The features of a play to the left are those of one to the right, mirrored, and left is right there."""
+    seen = []
+    for side, action in (("left", 1), ("right", 2)):
+        plays = Reaching(TrueWorld(), [f"a red ball on a grey floor: reach the {side} side, then a height"], seed=0)
+        before = plays.place[0, 0]
+        plays.step([action])
+        plays.place[0, 0] -= before  # as if it had begun in the middle
+        seen.append(plays.features()[0])
+        assert MIRROR[action] == 3 - action
+    np.testing.assert_allclose(seen[0] * MIRRORED, seen[1], atol=0.05)
+    assert MIRROR[[0, 3]].tolist() == [0, 3]
 
 
 @pytest.mark.slow
