@@ -20,7 +20,7 @@ from sorajax.evaluation.options import Agent
 from sorajax.interactive.reaching import LENGTH
 from sorajax.interactive.session import Player, TrueWorld, open_player
 from sorajax.models.folder import PLAY
-from sorajax.training.policy import Act, Episode, PolicyConfig, likeliest, play, returns, train
+from sorajax.training.policy import Act, Episode, PolicyConfig, begin, likeliest, play, returns, train
 from sorajax.world.actions import ACTIONS, held_keys
 from sorajax.world.reaching import AT_SIDE, DONE
 
@@ -44,7 +44,9 @@ def measure(options: Agent) -> Measured:
         figures["random keys that are held"].append(scored(true, partial(pressed, keys), options.num, seed, config))
         for name, player in players.items():
             figures[name].append(one_training(player, true, config, options.num, seed))
-            print(f"seed {seed}, trained in {name}: return {figures[name][-1]['return']:.3f} in the simulator", flush=True)
+            print(
+                f"seed {seed}, trained in {name}: return {figures[name][-1]['return']:.3f} in the simulator", flush=True
+            )
     text = table(figures)
     print(text)
     weights = [PLAY if name == "play" else Path(name) for name in players if name != TRUTH]
@@ -69,7 +71,7 @@ def one_training(player: Player, true: Player, config: PolicyConfig, num: int, s
 
 def scored(true: Player, act: Act, num: int, seed: int, config: PolicyConfig) -> dict[str, float]:
     """The mean return of `num` episodes, and the shares in which the side and then the height were reached."""
-    episode: Episode = play(true, act, num, 1_000_000 + seed)
+    episode: Episode = play(begin(true, num, 1_000_000 + seed), act)
     return {
         "return": float(returns(episode.rewards, config.discount).mean()),
         "side": float(np.mean(episode.stage >= AT_SIDE)),

@@ -345,7 +345,7 @@ class Agent:
     """`play`, the bundled model, or folders of runs of configs/play_dit.py."""
     seeds: int = 5
     """Policies that are trained in each world."""
-    frames: int = 2_560
+    frames: int = 3_200
     """Frames of its world that each is trained on."""
     num: int = 256
     """Episodes in which each policy is scored."""

@@ -28,6 +28,10 @@ class Reaching:
         self.change = np.zeros_like(self.place)
         self.progress = reaching.begin(np.array([side for _, side in tasks]), self.place)
 
+    def set_sides(self, sides: Int[np.ndarray, " b"]) -> None:
+        """New tasks, with the sides -1 or 1, for plays that go on from where they are."""
+        self.progress = reaching.Progress(sides, self.progress.rest, np.zeros_like(self.progress.stage))
+
     @property
     def frame(self) -> UInt8[np.ndarray, "b h w 3"]:
         """What is seen, with the marks."""
@@ -59,8 +63,3 @@ def random_tasks(rng: np.random.Generator, num: int) -> list[str]:
         reaching.task_prompt(scene, side)
         for scene, side in zip(play_prompts(steered_scenes(rng, num)), sides, strict=True)
     ]
-
-
-def stages(reached: Int[np.ndarray, " b"]) -> tuple[float, float]:
-    """Shares of plays in which the side was reached, and then the height."""
-    return float(np.mean(reached >= reaching.AT_SIDE)), float(np.mean(reached == reaching.DONE))

@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, Int
 from sorajax.interactive.reaching import FEATURES, LENGTH, Reaching, random_tasks
 from sorajax.interactive.session import Player
 from sorajax.world.actions import ACTIONS
+from sorajax.world.reaching import SIDES
 
 Act = Callable[[Float[np.ndarray, "b f"], int], Int[np.ndarray, " b"]]
 """(features, frame of the episode) -> actions."""
@@ -38,7 +39,9 @@ class PolicyConfig:
     width: int = 64
     plays: int = 8
     """Episodes that go on together, for one update."""
-    frames: int = 2_560
+    episodes: int = 4
+    """Episodes of each play, one after the other from where it is: beginning a play costs as much as an episode."""
+    frames: int = 3_200
     """Frames of the world in all."""
     learning_rate: float = 3e-3
     epochs: int = 12
@@ -89,9 +92,13 @@ class Episode(NamedTuple):
     """What was reached at the end."""
 
 
-def play(player: Player, act: Act, num: int, seed: int) -> Episode:
-    """Episodes of random tasks."""
-    plays = Reaching(player, random_tasks(np.random.default_rng(seed), num), seed)
+def begin(player: Player, num: int, seed: int) -> Reaching:
+    """Plays with random tasks."""
+    return Reaching(player, random_tasks(np.random.default_rng(seed), num), seed)
+
+
+def play(plays: Reaching, act: Act) -> Episode:
+    """An episode of each play."""
     seen, done, paid = list[Any](), list[Any](), list[Any]()
     for frame in range(LENGTH):
         seen.append(plays.features())
@@ -113,8 +120,11 @@ def train(player: Player, config: PolicyConfig, seed: int) -> tuple[Any, list[fl
     optimizer = optimizer_of(config)
     state, history = optimizer.init(params), list[float]()
     for number in range(config.updates):
-        act = partial(drawn, config, params, jax.random.fold_in(key, number))
-        episode = play(player, act, config.plays, int(rng.integers(2**31)))
+        if number % config.episodes == 0:
+            plays = begin(player, config.plays, int(rng.integers(2**31)))
+        else:
+            plays.set_sides(rng.choice(list(SIDES.values()), config.plays))
+        episode = play(plays, partial(drawn, config, params, jax.random.fold_in(key, number)))
         history.append(float(returns(episode.rewards, config.discount).mean()))
         frames = frames_of(config, params, episode)
         for _ in range(config.epochs):
@@ -140,15 +150,9 @@ def evaluated(config: PolicyConfig, params: Any, features: Float[Array, "b f"]) 
     return jax.nn.log_softmax(logits), value
 
 
-@partial(jax.jit, static_argnums=0)
-def sampled(config: PolicyConfig, params: Any, key: Array, features: Any, frame: Any) -> Any:
-    """Actions drawn from the policy."""
-    return jax.random.categorical(jax.random.fold_in(key, frame), evaluated(config, params, features)[0])
-
-
 def drawn(config: PolicyConfig, params: Any, key: Array, features: Any, frame: int) -> Int[np.ndarray, " b"]:
-    """Actions drawn from the policy, as an array."""
-    return np.asarray(sampled(config, params, key, features, frame))
+    """Actions drawn from the policy."""
+    return np.asarray(jax.random.categorical(jax.random.fold_in(key, frame), evaluated(config, params, features)[0]))
 
 
 def likeliest(config: PolicyConfig, params: Any, features: Any, frame: int) -> Int[np.ndarray, " b"]:

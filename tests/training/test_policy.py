@@ -7,9 +7,20 @@ import pytest
 
 from sorajax.interactive.reaching import Reaching
 from sorajax.interactive.session import TrueWorld
-from sorajax.training.policy import MIRROR, MIRRORED, Episode, PolicyConfig, evaluated, frames_of, play, returns, train
+from sorajax.training.policy import (
+    MIRROR,
+    MIRRORED,
+    Episode,
+    PolicyConfig,
+    begin,
+    evaluated,
+    frames_of,
+    play,
+    returns,
+    train,
+)
 
-CONFIG = PolicyConfig(width=8, plays=4, frames=160, epochs=1, batch=20)
+CONFIG = PolicyConfig(width=8, plays=4, episodes=2, frames=160, epochs=1, batch=20)
 
 
 @pytest.fixture(scope="module")
@@ -70,4 +81,4 @@ def test_a_player_who_knows_the_task_has_the_whole_reward():
         side, at_side = features[:, 4], features[:, 5]
         return np.where(at_side == 1, 3, np.where(side < 0, 1, 2))
 
-    assert play(TrueWorld(), act, 16, seed=1).rewards.sum(0).tolist() == [1] * 16
+    assert play(begin(TrueWorld(), 16, seed=1), act).rewards.sum(0).tolist() == [1] * 16
