@@ -164,7 +164,8 @@ class Run:
         self.data, self.config, self.directory, self.mesh = data, config, directory, mesh
         self.experiment, self.checkpoints, self.reporter = experiment, checkpoints, reporter
         steps = None if config.minutes else config.steps
-        self.optimizer, self.rates = make_optimizer(config.optimizer, steps), schedule(config.optimizer, steps)
+        self.optimizer = make_optimizer(config.optimizer, steps)
+        self.rates = jax.jit(schedule(config.optimizer, steps))
         self.init_key, self.step_key, self.preview_key = jax.random.split(jax.random.key(config.seed), 3)
 
         # Shapes without arrays, and where each array goes; no unsharded state ever exists.

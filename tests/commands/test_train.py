@@ -30,11 +30,18 @@ def _one_device():
 
 
 @pytest.fixture(scope="module")
-def vae(tmp_path_factory):
+def trained_vae(tmp_path_factory):
     """A training directory of a tiny autoencoder."""
     directory = tmp_path_factory.mktemp("vae")
     assert main([VAE, "--directory", str(directory)]) == 0
     return directory
+
+
+@pytest.fixture(scope="module")
+def vae(tmp_path_factory):
+    """The same autoencoder, untrained."""
+    config = load_experiment(VAE).model
+    return export_model(tmp_path_factory.mktemp("vae"), {"vae": init_vae(config, jax.random.key(0))}, config)
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +54,13 @@ def dit(vae, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_an_autoencoder_is_trained_exported_and_its_latent_statistics_measured(vae):
-    config, params, tokenizer = load_model(vae, VAEConfig)
+def test_an_autoencoder_is_trained_exported_and_its_latent_statistics_measured(trained_vae):
+    config, params, tokenizer = load_model(trained_vae, VAEConfig)
     assert len(config.mean) == len(config.std) == 4
     assert min(config.std) > 0
     assert set(params) == {"vae"}
     assert tokenizer is None
-    assert (vae / "previews" / "00000002.png").exists()
+    assert (trained_vae / "previews" / "00000002.png").exists()
 
 
 def test_a_training_directory_holds_the_whole_model(dit):

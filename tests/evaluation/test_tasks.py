@@ -115,14 +115,8 @@ def test_images_and_negative_prompts_are_measured():
 
     assert [figure.value for figure in tasks.image(truth, 4, 4, FPS).values()] == [100, 100, 100]
 
-    red, blue = (
-        next(
-            rendered.clip
-            for rendered in rendered_clips(32, 5)
-            if tasks.object_words(rendered.words)["colour"] == colour
-        )
-        for colour in ("red", "blue")
-    )
+    by_colour = {tasks.object_words(rendered.words)["colour"]: rendered.clip for rendered in rendered_clips(32, 5)}
+    red, blue = by_colour["red"], by_colour["blue"]
 
     def turns_away(task, prompt, seed, negative=""):
         return blue if "red" in negative else red

@@ -14,17 +14,17 @@ from sorajax.models.vae import VAE, VAEConfig, decode_chunks, stream_decode, str
 SMALL = VAEConfig(base=4, multipliers=(1, 2, 2), strides=((2, 2), (2, 2)), residual_blocks=1, latent_channels=3)
 CONFIGS = {
     "stride 4x4": SMALL,
-    "pixel patches, time alone": replace(SMALL, strides=((2, 2), (2, 1)), pixel_patch=2),
-    "normalised": replace(SMALL, mean=(0.1, 0.2, 0.3), std=(0.5, 1.0, 2.0)),
+    "pixel patches, time alone, normalised": replace(
+        SMALL, strides=((2, 2), (2, 1)), pixel_patch=2, mean=(0.1, 0.2, 0.3), std=(0.5, 1.0, 2.0)
+    ),
 }
 
 
 @pytest.fixture(scope="module", params=CONFIGS)
 def model(request):
     config = CONFIGS[request.param]
-    params = jax.jit(partial(init_vae, config))(jax.random.key(0))
-    video = jnp.tanh(jax.random.normal(jax.random.key(1), (2, 9, 16, 24, 3)))
-    return config, params, video
+    video = np.random.default_rng(1).uniform(-1, 1, (2, 9, 16, 24, 3)).astype(np.float32)
+    return config, init_vae(config, jax.random.key(0)), video
 
 
 @cache
@@ -46,17 +46,17 @@ def test_latent_shapes_follow_from_the_config(model):
 
 def test_the_encoder_never_sees_the_future(model):
     config, params, video = model
-    latent = use(config, params, video, "encode")
-    later = use(config, params, video.at[:, 5:].set(0.0), "encode")
+    latent = np.asarray(use(config, params, video, "encode"))
+    later = np.asarray(use(config, params, video * (np.arange(9) < 5)[:, None, None, None], "encode"))
     np.testing.assert_allclose(latent[:, :2], later[:, :2], atol=1e-5)
     assert np.abs(latent[:, 2] - later[:, 2]).max() > 1e-3
 
 
 def test_the_decoder_never_sees_the_future(model):
     config, params, video = model
-    latent = use(config, params, video, "encode")
-    pixels = use(config, params, latent, "decode")
-    later = use(config, params, latent.at[:, 2:].set(0.0), "decode")
+    latent = np.asarray(use(config, params, video, "encode"))
+    pixels = np.asarray(use(config, params, latent, "decode"))
+    later = np.asarray(use(config, params, latent * (np.arange(3) < 2)[:, None, None, None], "decode"))
     np.testing.assert_allclose(pixels[:, :5], later[:, :5], atol=1e-5)
     assert np.abs(pixels[:, 5:] - later[:, 5:]).max() > 1e-3
 

@@ -24,14 +24,17 @@ def walk(steps=1024, size=6):
 
 def averaged(trajectory, sigma):
     """The average at every update."""
-    gamma = posthoc.exponent(sigma)
+    return np.asarray(moved(trajectory, posthoc.exponent(sigma)))
 
+
+@jax.jit
+def moved(trajectory, gamma):
     def step(average, given):
         average = posthoc.moved(average, *given, gamma)
         return average, average
 
     counts = jnp.arange(1, len(trajectory) + 1)
-    return np.asarray(jax.lax.scan(step, jnp.zeros(trajectory.shape[1]), (jnp.asarray(trajectory), counts))[1])
+    return jax.lax.scan(step, jnp.zeros(trajectory.shape[1]), (trajectory, counts))[1]
 
 
 @pytest.fixture(scope="module")

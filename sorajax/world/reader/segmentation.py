@@ -8,6 +8,7 @@ colours, connected components, and for the camera a correlation with the backgro
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+import jax
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
@@ -24,7 +25,7 @@ VISIBLE = 30  # least distance (sRGB) of an object's pixels from the backdrop
 
 def _palette(rgb, glows: bool) -> Float[np.ndarray, "style n c"]:
     rgb = np.broadcast_to(np.asarray(rgb, np.float32), (len(STYLES), *np.shape(rgb)))
-    return np.asarray(develop(rgb, np.arange(len(STYLES)), glows))
+    return np.asarray(jax.jit(develop, static_argnums=2)(rgb, np.arange(len(STYLES)), glows))
 
 
 @lru_cache
@@ -98,7 +99,7 @@ def camera_paths(frames: int, height: int, width: int, fps: float):
         pans += [-travel, travel, 0 * times, 0 * times]
         zooms += [0 * times + 1, 0 * times + 1, ZOOM**progress, ZOOM ** (1 - progress)]
     pan, zoom = np.stack(pans).astype(np.float32), np.stack(zooms).astype(np.float32)
-    light = np.asarray(backdrop(pan, zoom, height, width))
+    light = np.asarray(jax.jit(backdrop, static_argnums=(2, 3))(pan, zoom, height, width))
     return np.array(kinds), pan, zoom, light, np.square(light)
 
 
