@@ -7,11 +7,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 # Eight virtual devices for what is sharded, and LLVM unoptimised: compiling takes longer than running here. Of jaxlib's
-# two code generators the one that later versions lack compiles in two thirds of the time.
+# two code generators the one that later versions lack compiles in two thirds of the time, and large programs in another
+# quarter less where LLVM gets them as one module.
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
-    + " --xla_cpu_use_fusion_emitters=false" * version("jaxlib").startswith("0.10."),
+    + " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    * version("jaxlib").startswith("0.10."),
 )
 # What one test process has compiled serves the next, and small programs are many.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "sorajax-tests-compiled"))

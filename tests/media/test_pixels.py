@@ -177,7 +177,10 @@ def test_a_tone_map_is_made_once_a_thread(monkeypatch):
     for frame in frames[3:]:
         with pytest.raises(ValueError, match="32 rows"):
             next(decoding.to_standard([frame]))
-    assert made == [64, 48, 32, 32]
+    assert next(decoding.to_standard([wider := of_light(0.5, 1)])) is wider  # BT.2020 without HDR
+    assert made == [64, 48, 32, 32, 64]
+    assert next(decoding.to_standard([standard := of_light(0.5, 1, 1, 1)])) is standard
+    assert len(made) == 5
 
 
 @pytest.mark.parametrize(("size", "standard"), [((720, 64), "ITU709"), ((64, 1280), "ITU709"), ((480, 64), "ITU601")])
@@ -195,6 +198,7 @@ def test_untagged_videos_use_bt601_or_bt709_by_size(tmp_path, size, standard, ta
         assert np.abs(clip.astype(int) - colour[0, 0]).max() <= 3
 
 
+@pytest.mark.slow
 def test_bt2020_without_hdr_keeps_its_colours(tmp_path):
     """Grey is grey on every version of PyAV, and its wider red is the reddest there is."""
     path = track(tmp_path / "a.mkv", [of_light(0.5, 1)], "ffv1", "yuv420p10le")

@@ -20,23 +20,25 @@ from sorajax.models.attention import attend, splash
 from sorajax.models.softmax import plain
 
 SCALE = 0.3
+attended = jax.jit(attend, static_argnums=4)
+BIAS = np.random.default_rng(1).standard_normal((1, 3, 5, 7), np.float32)
 
 
 def random(b, s, m, n, k, dtype=jnp.float32):
     """Queries of length s, keys and values of length m, and the weights of a loss."""
-    keys = jax.random.split(jax.random.key(0), 4)
-    return [jax.random.normal(key, (b, size, n, k), dtype) for key, size in zip(keys, (s, m, m, s))]
+    rng = np.random.default_rng(0)
+    return [rng.standard_normal((b, size, n, k), np.float32).astype(dtype) for size in (s, m, m, s)]
 
 
 def values_and_gradients(function, q, k, v, weights):
     """What attention gives, and the gradients of a weighted sum of it."""
 
     def loss(q, k, v):
-        attended = function(q, k, v)
-        return jnp.sum(attended.astype(jnp.float32) * weights), attended
+        found = function(q, k, v)
+        return jnp.sum(found.astype(jnp.float32) * weights), found
 
-    gradients, attended = jax.jit(jax.grad(loss, (0, 1, 2), has_aux=True))(q, k, v)
-    return attended, *gradients
+    gradients, found = jax.jit(jax.grad(loss, (0, 1, 2), has_aux=True))(q, k, v)
+    return found, *gradients
 
 
 def assert_same(found, expected, tolerance=2e-5):
@@ -54,24 +56,22 @@ def by_hand(q, k, v, scale, bias=0.0):
 
 def test_attention_is_a_softmax_over_keys():
     q, k, v, _ = random(2, 5, 7, 3, 4)
-    bias = jax.random.normal(jax.random.key(1), (1, 3, 5, 7))
-    np.testing.assert_allclose(attend(q, k, v), by_hand(q, k, v, 0.5), atol=1e-5)
-    np.testing.assert_allclose(attend(q, k, v, bias, 1.0), by_hand(q, k, v, 1.0, np.asarray(bias)), atol=1e-5)
+    np.testing.assert_allclose(attended(q, k, v), by_hand(q, k, v, 0.5), atol=1e-5)
+    np.testing.assert_allclose(attended(q, k, v, BIAS, 1.0), by_hand(q, k, v, 1.0, BIAS), atol=1e-5)
 
 
 def test_a_constant_added_to_a_querys_scores_changes_nothing():
     q, k, v, _ = random(2, 5, 7, 3, 4)
-    bias = jax.random.normal(jax.random.key(1), (1, 3, 5, 7))
-    np.testing.assert_allclose(attend(q, k + 2.0, v), attend(q, k, v), atol=1e-5)
-    np.testing.assert_allclose(attend(q, k, v, bias + 3.0), attend(q, k, v, bias), atol=1e-5)
+    np.testing.assert_allclose(attended(q, k + 2, v), attended(q, k, v), atol=1e-5)
+    np.testing.assert_allclose(attended(q, k, v, BIAS + 3), attended(q, k, v, BIAS), atol=1e-5)
 
 
 def test_keys_have_no_order_and_can_be_masked():
     q, k, v, _ = random(2, 5, 7, 3, 4)
     order = np.random.default_rng(0).permutation(7)
-    np.testing.assert_allclose(attend(q, k[:, order], v[:, order]), attend(q, k, v), atol=1e-5)
-    hidden = jnp.where(jnp.arange(7) < 4, 0.0, -1e9) * jnp.ones((1, 3, 5, 1))
-    np.testing.assert_allclose(attend(q, k, v, hidden), attend(q, k[:, :4], v[:, :4]), atol=1e-5)
+    np.testing.assert_allclose(attended(q, k[:, order], v[:, order]), attended(q, k, v), atol=1e-5)
+    hidden = np.where(np.arange(7) < 4, 0, -1e9).astype(np.float32) * np.ones((1, 3, 5, 1), np.float32)
+    np.testing.assert_allclose(attended(q, k, v, hidden), attended(q, k[:, :4], v[:, :4]), atol=1e-5)
 
 
 def test_scores_in_half_precision_are_unbiased():
@@ -85,7 +85,7 @@ def test_scores_in_half_precision_are_unbiased():
 @pytest.mark.parametrize("limit", [1, 300, 800], ids=["a query each", "uneven blocks", "two blocks"])
 def test_blocked_equals_whole(monkeypatch, limit, biased):
     *qkv, weights = random(2, 11, 7, 3, 4)
-    bias = jax.random.normal(jax.random.key(1), (1, 3, 11, 7)) if biased else None
+    bias = np.random.default_rng(1).standard_normal((1, 3, 11, 7), np.float32) if biased else None
     whole = values_and_gradients(lambda *a: attend(*a, bias=bias), *qkv, weights)
     monkeypatch.setattr(softmax, "SCORES_LIMIT", limit)
     assert_same(values_and_gradients(lambda *a: attend(*a, bias=bias), *qkv, weights), whole)
