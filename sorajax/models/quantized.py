@@ -7,7 +7,7 @@ multiplies int8 kernels by int8 inputs, which are quantized where they are compu
     x W = (s_x s_w) * (x_8 W_8),    x_8 = round(x / s_x),    s_x = max |x| / 127 of a token      (int32 sums)
 """
 
-from functools import partial
+from functools import cache, partial
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -34,12 +34,17 @@ def quantized_leaf(name: str, leaf: Any, bits: Bits) -> Any:
     """
     if not isinstance(leaf, jax.Array | np.ndarray) or not is_quantized_leaf(name, leaf.ndim):
         return leaf
+    return jax.block_until_ready(_quantizer(bits)(leaf))
+
+
+@cache
+def _quantizer(bits: Bits) -> Any:
+    """One function for all kernels, so that those of one shape share a program."""
     try:
         import qwix
     except ImportError as error:
         raise ValueError('8-bit weights need the library qwix: pip install "sorajax[quantized]"') from error
-    quantize_array = jax.jit(lambda x: qwix.quantize(x, TYPES[bits], channelwise_axes=(0, 2), scale_dtype=jnp.float32))
-    return jax.block_until_ready(quantize_array(leaf))
+    return jax.jit(lambda x: qwix.quantize(x, TYPES[bits], channelwise_axes=(0, 2), scale_dtype=jnp.float32))
 
 
 def quantize(params: Any, bits: Bits) -> Any:

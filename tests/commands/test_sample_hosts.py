@@ -18,6 +18,7 @@ from sorajax.devices.distributed import HEARTBEAT, Processes
 from sorajax.media.video import Video
 from sorajax.sampling.request import Request
 from tests import ROOT
+from tests.children import xla_flags
 
 PROMPTS = ("a red ball", "a blue box falls", "the grey floor")
 NAMES = ("a-red-ball.webp", "a-blue-box-falls.webp", "the-grey-floor.webp")
@@ -30,7 +31,7 @@ def launched(module, *commands):
         found.bind(("localhost", 0))
         port = found.getsockname()[1]
     environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0",
+        "XLA_FLAGS": xla_flags(4),
         "JAX_PLATFORMS": "cpu",
         "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
         "JAX_NUM_PROCESSES": str(len(commands)),

@@ -72,10 +72,10 @@ import jax, jax.numpy as jnp
 from sorajax.devices.compilation import keep_freed_memory
 if sys.argv[1] == "kept":
     keep_freed_memory()
-x = jnp.ones((1536, 1536))
+x = jnp.ones((1024, 1024))
 gradient = jax.jit(jax.grad(lambda x: jnp.sum(jnp.tanh(x @ x) @ jnp.tanh(x @ x))))
 faults = []
-for _ in range(30):
+for _ in range(20):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     gradient(x).block_until_ready()
     faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)

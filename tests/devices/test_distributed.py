@@ -14,6 +14,7 @@ import pytest
 from sorajax.commands.train import main
 from sorajax.devices.distributed import HEARTBEAT, DistributedConfig
 from tests import ROOT
+from tests.children import xla_flags
 
 STEPS, SAVE = 60, 20
 
@@ -22,10 +23,7 @@ def launched(directory, *more):
     with socket.socket() as found:
         found.bind(("localhost", 0))
         port = found.getsockname()[1]
-    environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0",
-        "JAX_PLATFORMS": "cpu",
-    }
+    environment = os.environ | {"XLA_FLAGS": xla_flags(4), "JAX_PLATFORMS": "cpu"}
     command = [
         sys.executable,
         "-m",

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import random
-import re
 import signal
 import socket
 import subprocess
@@ -22,6 +21,7 @@ from sorajax.server.jobs import Jobs
 from sorajax.server.migrations import prepare
 from tests import ROOT
 from tests.cases import slow_after
+from tests.children import xla_flags
 from tests.server.toy import job
 
 PROMPT = "a red ball bounces"
@@ -37,11 +37,10 @@ class Program:
     def __init__(self, module, data, *options, devices=1, **environment):
         command = [sys.executable, "-m", module, "--data", str(data), "--port", "0", *options]
         self.log = (data / "log").open("ab")
-        flags = re.sub(r"(device_count)=\d+", rf"\1={devices}", os.environ["XLA_FLAGS"])
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env={**os.environ, "XLA_FLAGS": flags, **environment},
+            env={**os.environ, "XLA_FLAGS": xla_flags(devices), **environment},
             stdout=subprocess.PIPE,
             stderr=self.log,
             text=True,
@@ -156,9 +155,9 @@ def test_sigterm_lets_the_job_in_progress_end_and_keeps_the_others(tmp_path, dra
 def test_the_real_program_survives_random_kills(tmp_path):
     """The bundled model, 2 steps. The first kill comes when a film has its first window, which the next start keeps
     (that the film is the same, tests/server/test_film.py says); of the others, half come soon after a start, and half
-    while a video is sampled. The environment variable SORAJAX_KILLS says how many; 4 where it is not set."""
-    kills = int(os.environ.get("SORAJAX_KILLS", "4"))
-    rng, count = random.Random(kills), kills + 6
+    while a video is sampled. The environment variable SORAJAX_KILLS says how many; 3 where it is not set."""
+    kills = int(os.environ.get("SORAJAX_KILLS", "3"))
+    rng, count = random.Random(kills), kills + 4
     program = Program("sorajax.serve", tmp_path)
     while program.http.get("/readyz").status_code != 200:
         time.sleep(0.1)

@@ -15,13 +15,14 @@ import time
 import pytest
 
 from tests import ROOT
+from tests.children import xla_flags
 
 KILLS = int(os.environ.get("SORAJAX_KILLS", "3"))
-STEPS = 400
+STEPS = 100 + 60 * KILLS
 
 
-def start(directory, *more, **how):
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+def start(directory, save_every=7, **how):
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": xla_flags()}
     command = [
         sys.executable,
         "-m",
@@ -33,8 +34,7 @@ def start(directory, *more, **how):
         "--loop.steps",
         str(STEPS),
         "--loop.save-every",
-        "7",
-        *more,
+        str(save_every),
     ]
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **how
@@ -54,7 +54,7 @@ def steps_of(directory):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     directory = tmp_path_factory.mktemp("whole")
-    process = start(directory)
+    process = start(directory, STEPS)
     output = process.communicate(timeout=300)[0]
     assert process.returncode == 0, output
     return fingerprints(directory)
@@ -73,7 +73,7 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_parameters(whole, tmp_pat
         process.send_signal(signal.SIGKILL)
         process.communicate()
     assert max(steps_of(tmp_path)) < STEPS, "the run ended before it was killed: give it more steps"
-    process = start(tmp_path)
+    process = start(tmp_path, STEPS)
     output = process.communicate(timeout=300)[0]
     assert "resumed" in output
     assert fingerprints(tmp_path) == whole
@@ -95,7 +95,7 @@ def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint_whole(whole, t
     assert len(told) == 1, output  # threads of TensorStore may print after it
     assert f"the last whole one is step {kept[-1]}; make room and continue with --resume" in told[0]
     assert set(steps_of(tmp_path)) >= set(kept[-1:])
-    process = start(tmp_path)
+    process = start(tmp_path, STEPS)
     output = process.communicate(timeout=300)[0]
     assert f"resumed {tmp_path} at step" in output
     assert fingerprints(tmp_path) == whole

@@ -13,6 +13,7 @@ import pytest
 from sorajax.devices.sharding import make_mesh
 from sorajax.training.loop import DivergedError, fit
 from sorajax.training.optimizer import OptimizerConfig
+from tests.children import xla_flags
 from tests.training.toy import BUCKETS, WIDTH, Clocked, toy, toy_batches, toy_loop
 
 
@@ -129,7 +130,7 @@ fit(toy(), toy_batches(), toy_loop(10**7, report_seconds=0.2), sys.argv[1])
 
 def test_sigterm_saves_and_exits_cleanly(tmp_path):
     root = Path(__file__).parents[2]
-    environment = os.environ | {"PYTHONPATH": str(root), "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {"PYTHONPATH": str(root), "XLA_FLAGS": xla_flags(), "JAX_PLATFORMS": "cpu"}
     process = subprocess.Popen(
         [sys.executable, "-c", ENDLESS, str(tmp_path)], stdout=subprocess.PIPE, text=True, env=environment
     )
