@@ -1,6 +1,5 @@
 """Files that appear whole or not at all, here or at an address that fsspec reads, e.g. gs://bucket/clips."""
 
-import hashlib
 import os
 import re
 import shutil
@@ -82,29 +81,6 @@ def storage(address: Address) -> Iterator[tuple[Any, str]]:
             f"{address} cannot be reached ({one_line(error)}): check the address and the login, and install the "
             "package that fsspec needs for it, e.g. gcsfs for gs:// or s3fs for s3://"
         ) from error
-
-
-def fetched(path: Path) -> Path:
-    """A copy of a file or folder at an address, in the user's cache folder; a local path itself. Files that have not
-    changed since the last call are not read again. Raises FileNotFoundError."""
-    if not isinstance(path, Address):
-        return path
-    place = cache_folder() / "sorajax" / "fetched" / hashlib.sha256(str(path).encode()).hexdigest()[:16]
-    local, versions = place / path.name, place / "versions"
-    with storage(path) as (files, name):
-        found = files.find(name, detail=True)
-        if not found:
-            raise FileNotFoundError(f"{path} does not exist")
-        for each, info in found.items():
-            below = each[len(name) :].strip("/")
-            copy, mark = (folder / below if below else folder for folder in (local, versions))
-            if copy.is_file() and mark.is_file() and mark.read_text() == repr(sorted(info.items())):
-                continue
-            for folder in (copy.parent, mark.parent):
-                folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(copy, lambda temporary, each=each: files.get_file(each, str(temporary)))
-            write_atomically(mark, lambda temporary, info=info: temporary.write_text(repr(sorted(info.items()))))
-    return local
 
 
 def remove_folder(path: Path) -> None:

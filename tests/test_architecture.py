@@ -14,6 +14,7 @@ SOURCE = ROOT / "sorajax"
 ROOMS = (
     "errors",
     "files",
+    "copies",
     "devices",
     "media",
     "diffusion",
@@ -32,7 +33,7 @@ ROOMS = (
     "commands",
 )
 """In import order."""
-SHORT = {"errors": 60, "files": 205}
+SHORT = {"errors": 60, "files": 205, "copies": 120}
 """Files at the root that are rooms by themselves, and their most lines; all others are doors."""
 DOOR, LONGEST = 40, 450
 OBJECTIVE = 150

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sorajax.files import Address, as_path, fetched, remove_folder, whole_file, write_atomically
+from sorajax.files import Address, as_path, remove_folder, whole_file, write_atomically
 
 
 @pytest.fixture
@@ -60,22 +60,6 @@ def test_a_file_appears_whole_or_not_at_all(bucket):
     assert not path.exists()
 
 
-def test_a_folder_is_copied_once_and_again_where_it_changes(bucket, monkeypatch):
-    for name in ("model/config.json", "model/part/weights"):
-        write_atomically(bucket / name, lambda path, name=name: path.write_text(name))
-    local = fetched(bucket / "model")
-    assert local.name == "model"
-    assert {path.relative_to(local).as_posix() for path in local.rglob("*")} == {"config.json", "part", "part/weights"}
-    assert (local / "part/weights").read_text() == "model/part/weights"
-    before = {path: path.stat().st_mtime_ns for path in local.rglob("*") if path.is_file()}
-    write_atomically(bucket / "model/config.json", lambda path: path.write_text("new"))
-    assert fetched(bucket / "model") == local
-    assert (local / "config.json").read_text() == "new"
-    assert (local / "part/weights").stat().st_mtime_ns == before[local / "part/weights"]
-    assert fetched(bucket / "model/config.json").read_text() == "new"
-    assert fetched(local) is local
-
-
 def test_an_emulator_is_not_asked_by_grpc(bucket, monkeypatch):
     """gcsfs reads the variable where it is imported."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://localhost:9023")
@@ -86,8 +70,6 @@ def test_an_emulator_is_not_asked_by_grpc(bucket, monkeypatch):
 
 
 def test_what_cannot_be_reached_is_one_line(bucket):
-    with pytest.raises(FileNotFoundError, match="does not exist"):
-        fetched(bucket / "nothing")
     with pytest.raises(OSError, match=r"none://bucket/a cannot be reached \(Protocol not known: none\): check"):
         as_path("none://bucket/a").exists()
     if find_spec("gcsfs") is None:

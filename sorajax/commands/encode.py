@@ -9,9 +9,10 @@
 
 VIDEOS is a folder (with the caption of each video beside it in STEM.txt or STEM.json), a .csv, .tsv, .jsonl or .parquet
 with columns path, caption, start and end, a WebDataset .tar, or tfds:NAME:SPLIT@FOLDER. `sorajax.train` reads the
-folder OUT as --data.folder. Several processes (--coordinator, or a cluster that JAX detects) share the encoding, and
-process 0 prepares. After an interruption at any moment, the same command continues. OUT/report.json counts
-accepted and rejected clips; OUT/clips/*.json give the reason for each clip, and name each broken file.
+folder OUT as --data.folder; both may be addresses, e.g. gs://bucket/mine. Several processes (--coordinator, or a
+cluster that JAX detects) share the encoding, and process 0 prepares. After an interruption at any moment, the same
+command continues. OUT/report.json counts accepted and rejected clips; OUT/clips/*.json give the reason for each clip,
+and name each broken file.
 With --captioner each clip has a short and a detailed caption beside its own one, in OUT/captions (docs/captions.md).
 
 Needs the extra `data` (Apache Beam, PySceneDetect). Exit codes: 0 done, 1 failed, 2 the request is invalid, 130
@@ -27,18 +28,21 @@ import tyro
 
 from sorajax.commands.captioners import NamedCaptioner, is_address, remote_captioner, trained_captioner
 from sorajax.commands.failures import complain
+from sorajax.copies import WorkingCopy, fetched
 from sorajax.data.buckets import Bucket
 from sorajax.data.videos.captioning import caption_clips, report_captions, written_captions
 from sorajax.data.videos.filters import Filters
 from sorajax.data.videos.preparation import Preparation, prepare
 from sorajax.devices.distributed import (
     DistributedConfig,
+    Processes,
     barrier,
     exit_if_one_of_several,
     join,
     print_any_name,
 )
 from sorajax.errors import BadRequest
+from sorajax.files import Address, as_path
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Options:
     videos: tyro.conf.Positional[str]
     """A folder, manifest, tar or TFDS dataset."""
     out: Path
-    """The folder for clips and latents."""
+    """The folder for clips and latents, or an address, whose files are copied from and to a folder of the cache."""
     vae: Path | None = None
     """The autoencoder that encodes the clips: an exported one, its training directory, or a whole model. None leaves
     the clips as pixels."""
@@ -90,6 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             most_broken=options.most_broken,
         )
         remote = remote_captioner_of(options)
+        if options.beam and isinstance(as_path(options.out), Address):
+            raise BadRequest(f"--beam with --out {as_path(options.out)}: name a folder that all workers see")
     except SystemExit as exit:  # tyro has said what is wrong, or shown the help
         return int(exit.code or 0)
     except ValueError as error:
@@ -101,22 +107,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         captioner = remote
         if options.captioner is not None and remote is None:
             captioner = trained_captioner(options.captioner)
-        if processes.index == 0:
-            if options.text is not None and captioner is None:
-                check(options.videos, options.out)
-            prepare(options.videos, options.out, settings, [f"--{option}" for option in options.beam])
-        if processes.count > 1:
-            barrier(f"prepared {options.out}")
-        if options.vae is not None:
-            encode(options.out, options.vae)
-        if captioner is not None:
-            caption_clips(options.out, captioner.caption, captioner.made_by, captioner.parallel)
-            if processes.count > 1:
-                barrier(f"captioned {options.out}")
-        if processes.index == 0:
-            report_captions(options.out)
-        if options.text is not None:
-            encode_text(options.out, options.text)
+        out = WorkingCopy(as_path(options.out))
+        try:
+            make(options, settings, captioner, out, processes)
+        finally:  # an interruption leaves what is there
+            out.publish()
         if processes.count > 1:
             barrier(f"encoded {options.out}")
     except (ValueError, OSError, RuntimeError) as error:
@@ -125,8 +120,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return complain("interrupted: run the same command again to continue", 130)
     if processes.index == 0:
-        print(f"train on it with --data.folder {options.out}")
+        print(f"train on it with --data.folder {as_path(options.out)}")
     return 0
+
+
+def make(
+    options: Options, settings: Preparation, captioner: NamedCaptioner | None, out: WorkingCopy, processes: Processes
+) -> None:
+    """Prepares, encodes and captions. Several processes publish what they write before others read it."""
+
+    def together(done: str) -> None:
+        if processes.count > 1:
+            out.publish()
+            barrier(f"{done} {options.out}")
+            out.update()
+
+    if processes.index == 0:
+        out.update()
+        videos = options.videos
+        if isinstance(as_path(videos), Address):
+            videos = str(fetched(as_path(videos)))
+        if options.text is not None and captioner is None:
+            check(videos, out.folder)
+        prepare(videos, out.folder, settings, [f"--{option}" for option in options.beam])
+    together("prepared")
+    if options.vae is not None:
+        encode(out.folder, options.vae)
+    if captioner is not None:
+        caption_clips(out.folder, captioner.caption, captioner.made_by, captioner.parallel)
+        together("captioned")
+    if processes.index == 0:
+        report_captions(out.folder)
+    if options.text is not None:
+        encode_text(out.folder, options.text)
 
 
 def check_hosts(options: Options) -> None:

@@ -116,7 +116,7 @@ def train(config: Any, directory: Path, resume: bool = False, profile: Path | No
     from sorajax.devices.compilation import enable_compilation_cache
     from sorajax.models.folder import to_json
     from sorajax.training.checkpoint import check_directory
-    from sorajax.training.experiments import Experiment, check_mesh, with_local_inputs
+    from sorajax.training.experiments import Experiment, check_mesh, publish_latents, with_local_inputs
     from sorajax.training.loop import fit
     from sorajax.training.step import method
 
@@ -127,7 +127,10 @@ def train(config: Any, directory: Path, resume: bool = False, profile: Path | No
     there = directory.exists()
     directory.mkdir(parents=True, exist_ok=True)
     try:
-        stage, batches = here.build(directory)
+        try:
+            stage, batches = here.build(directory)
+        finally:
+            publish_latents(config)
         held_out = method(here, Experiment.held_out)(stage, directory) if config.loop.validate_every else ()
         return fit(stage, batches, here.loop, directory, resume, None, to_json(config), held_out, profile)
     except BaseException as error:

@@ -15,9 +15,10 @@ from sorajax.commands.arguments import Arguments
 from sorajax.commands.failures import Failure, attempt
 from sorajax.commands.inputs import files_of, task_of
 from sorajax.commands.outputs import OutputStores, check_same, windows_folder
+from sorajax.copies import fetched
 from sorajax.devices.distributed import Processes, join
 from sorajax.errors import Note, note
-from sorajax.files import as_path, fetched, remove_folder, whole_file
+from sorajax.files import as_path, remove_folder, whole_file
 from sorajax.media.video import Film, Video, Videos, sidecar
 from sorajax.sampling.request import Request
 

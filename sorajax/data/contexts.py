@@ -16,9 +16,10 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from sorajax.copies import fetched
 from sorajax.data.records import Records, write_records
 from sorajax.devices.distributed import barrier, print_once
-from sorajax.files import fetched, write_atomically
+from sorajax.files import write_atomically
 
 TEXT = "text"
 CAPTIONS_PER_PART = 1024

@@ -16,7 +16,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from sorajax.files import Address, as_path, fetched, whole_file
+from sorajax.copies import fetched
+from sorajax.files import Address, as_path, whole_file
 from sorajax.media.formats import FILMS, PICTURES, WRITERS
 from sorajax.media.frames import Frames
 from sorajax.media.image_reader import read_pillow

@@ -5,7 +5,8 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from sorajax.files import Address, as_path, fetched
+from sorajax.copies import fetched
+from sorajax.files import Address, as_path
 from sorajax.pretrained.peft import CONFIG, WEIGHTS
 from sorajax.pretrained.wan_folder import check_described
 

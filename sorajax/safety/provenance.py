@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sorajax import __version__
+from sorajax.copies import fetched
 from sorajax.errors import BadRequest, note
-from sorajax.files import fetched
 from sorajax.safety.certificates import Credentials
 from sorajax.safety.watermark import ALGORITHM
 

@@ -1,6 +1,8 @@
 """The command line that prepares and encodes videos, with Apache Beam's own workers."""
 
 import json
+import shutil
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +10,11 @@ import pytest
 
 import sorajax
 from sorajax.commands.encode import main
+from sorajax.copies import fetched
 from sorajax.data.buckets import Bucket
 from sorajax.data.contexts import Contexts
 from sorajax.data.videos.clips import VideoData, latent_clips
+from sorajax.files import as_path, storage, write_atomically
 from tests.cases import slow_after
 from tests.data.videos.films import film, moving
 
@@ -53,6 +57,43 @@ def test_videos_are_encoded_to_latents_and_captions_once(videos, tmp_path, capfd
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.arrayrecord")}
     assert main(said) == 0
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.arrayrecord")} == before
+
+
+@pytest.mark.slow
+def test_videos_and_latents_may_be_at_addresses(videos, tmp_path, capfd, monkeypatch):
+    """Where the cache is empty, as on another machine, what is at the address is continued."""
+    bucket = as_path(f"memory://{uuid.uuid4()}")
+    for path in videos.iterdir():
+        write_atomically(bucket / "videos" / path.name, lambda file, path=path: file.write_bytes(path.read_bytes()))
+    said = [
+        str(bucket / "videos"),
+        "--out",
+        str(bucket / "mine"),
+        "--buckets",
+        "5x32x32",
+        "--batch",
+        "2",
+        "--vae",
+        WORLD,
+    ]
+    said += ["--most-broken", "0.3", "--text", WORLD]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "one"))
+    assert main(said) == 0
+    assert f"train on it with --data.folder {bucket / 'mine'}" in capfd.readouterr().out
+    report = json.loads((bucket / "mine/report.json").read_text())
+    folder = fetched(bucket / "mine")
+    made_by = next((folder / "latents").iterdir()).name
+    data = VideoData(folder=folder, buckets=(Bucket(5, 32, 32),), held_out=0.0)
+    (clips,) = latent_clips(data, made_by)[0].values()
+    assert len(clips) == report["clips"] > 0
+    with storage(bucket) as (files, name):
+        files.rm(f"{name}/mine/latents/{made_by}/00000.json")  # as if it had ended before
+    shutil.rmtree(folder.parent)
+    assert main(said) == 0
+    printed = capfd.readouterr().out
+    assert "part 1 of 1 encoded" in printed
+    assert "captions" not in printed, "they are there"
+    assert (bucket / f"mine/latents/{made_by}/00000.json").is_file()
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,8 @@ def test_a_run_at_an_address_is_that_of_a_folder(bucket, tiny_model, tmp_path, m
     for path in tiny_model.iterdir():
         content = path.read_bytes()
         write_atomically(bucket / "vae" / path.name, lambda file, content=content: file.write_bytes(content))
-    here = ["--vae", tiny_model, "--directory", "run", "--loop.steps", "4"]
-    there = ["--vae", bucket / "vae", "--directory", bucket / "run"]
+    here = ["--vae", tiny_model, "--directory", "run", "--loop.steps", "4", "--latents", "latents", "--encoded", "8"]
+    there = ["--vae", bucket / "vae", "--directory", bucket / "run", "--latents", bucket / "latents", "--encoded", "8"]
     for words in (here, [*there, "--loop.steps", "2"], [*there, "--loop.steps", "4", "--resume"]):
         assert main([DIT, *map(str, words)]) == 0
     assert f"resumed {bucket}/run at step 2" in capsys.readouterr().out
@@ -47,6 +47,7 @@ def test_a_run_at_an_address_is_that_of_a_folder(bucket, tiny_model, tmp_path, m
     for name in ("previews/00000002.png", "tokenizer.json", "model/config.json", "checkpoints/4/_CHECKPOINT_METADATA"):
         assert (run / name).is_file()
     assert (run / "events").is_dir()
+    assert (bucket / "latents/latents.json").is_file()
     here, there = (load_model(resolve_model(folder), SoraConfig) for folder in ("run", run))
     assert (here[0], here[2]) == (there[0], there[2])
     jax.tree.map(np.testing.assert_array_equal, here[1], there[1])
@@ -63,7 +64,7 @@ def test_a_directory_where_processes_cannot_write_checkpoints_is_one_line(bucket
     assert error.count("\n") == 1
 
 
-def test_models_and_videos_at_addresses_are_copied(bucket):
+def test_models_and_videos_at_addresses_are_copied(bucket, monkeypatch):
     for name in ("vae/model/config.json", "vae/checkpoints/large", "one/a.mp4", "two/b.mp4"):
         put(bucket / name, name)
     data = VideoData(folder=bucket / "one", more=(Source(bucket / "two", 2.0),))
@@ -75,7 +76,8 @@ def test_models_and_videos_at_addresses_are_copied(bucket):
     ] * 2
     assert here.data.more[0].weight == 2.0
     assert with_local_inputs(here) == here
-    with pytest.raises(ValueError, match="name a folder that all hosts see"):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(ValueError, match="2 processes need a folder that all hosts see"):
         with_local_inputs(replace(config, latents=bucket / "latents"))
 
 

@@ -9,12 +9,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
+import jax
 from jax.sharding import Mesh
 
+from sorajax.copies import WorkingCopy, fetched
 from sorajax.data.buckets import stem
 from sorajax.data.videos.clips import VideoData
 from sorajax.devices.sharding import make_mesh
-from sorajax.files import Address, as_path, fetched
+from sorajax.files import Address, as_path
 from sorajax.pretrained.hub import resolve_model
 from sorajax.training.loop import Batches, LoopConfig
 from sorajax.training.step import Stage, method
@@ -74,8 +76,12 @@ def with_local_inputs(experiment: Any) -> Any:
     def local(name: str, path: Path, data: bool = False) -> Path:
         if not isinstance(as_path(path), Address):
             return path
+        if name == "latents" and (count := jax.process_count()) > 1:
+            raise ValueError(f"--latents {as_path(path)}: {count} processes need a folder that all hosts see")
         if name == "latents":
-            raise ValueError(f"--latents {as_path(path)} is an address: name a folder that all hosts see")
+            copy = WorkingCopy(as_path(path))
+            copy.update()
+            return copy.folder
         return fetched(as_path(path)) if data else resolve_model(path)
 
     named = {name: as_path(str(one)) for name, one in vars(experiment).items() if isinstance(one, Path | Address)}
@@ -88,6 +94,13 @@ def with_local_inputs(experiment: Any) -> Any:
         folder, *more = (dataclasses.replace(one, folder=local("data", one.folder, True)) for one in videos.sources)
         changed["data"] = dataclasses.replace(videos, folder=folder.folder, more=tuple(more))
     return dataclasses.replace(experiment, **changed)
+
+
+def publish_latents(experiment: Any) -> None:
+    """Writes latents to the address that the experiment names for them, if it does."""
+    latents = getattr(experiment, "latents", None)
+    if latents is not None:
+        WorkingCopy(as_path(latents)).publish()
 
 
 def check_mesh(experiment: Experiment) -> None:
