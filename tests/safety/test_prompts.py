@@ -1,6 +1,7 @@
 """The filter reads ten languages and common tricks, leaves film talk alone, and is quick."""
 
 import json
+import re
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -13,27 +14,35 @@ from sorajax.errors import BadRequest, Refused
 from sorajax.media.video import Video
 from sorajax.safety.finishing import Safety
 from sorajax.safety.policy import LOG, Policy
-from sorajax.safety.prompts import CATEGORIES, category_of, lists
+from sorajax.safety.prompts import CATEGORIES, TOPICS, category_of
+from sorajax.safety.words import indices
 from tests import ROOT
 
-ROWS = [
-    line.split("\t")
-    for line in (ROOT / "tests" / "safety" / "prompts.tsv").read_text().splitlines()
-    if not line.startswith("#")
-]
+LISTS = {
+    name: [
+        line.split("\t")
+        for line in (ROOT / "tests" / "safety" / f"{name}.tsv").read_text().splitlines()
+        if not line.startswith("#")
+    ]
+    for name in ("prompts", "prompts_apart")
+}
+ROWS = [row for rows in LISTS.values() for row in rows]
 LANGUAGES = sorted({row[0] for row in ROWS})
 
 
-def test_the_list_has_both_kinds_of_every_language():
-    assert len(ROWS) >= 600
-    assert len(LANGUAGES) == 10
-    assert sum(kind == "ok" for _, kind, _ in ROWS) == len(ROWS) / 2
-    assert {kind for _, kind, _ in ROWS} == {"ok", *CATEGORIES}
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_has_both_kinds_of_every_language(name):
+    rows = LISTS[name]
+    assert len(rows) >= 600
+    assert len({row[0] for row in rows}) == 10
+    assert sum(kind == "ok" for _, kind, _ in rows) == len(rows) / 2
+    assert {kind for _, kind, _ in rows} == {"ok", *CATEGORIES}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_recall_and_false_alarms(language):
-    rows = [(kind, category_of(text)) for own, kind, text in ROWS if own == language]
+@pytest.mark.parametrize("name", LISTS)
+def test_recall_and_false_alarms(name, language):
+    rows = [(kind, category_of(text)) for own, kind, text in LISTS[name] if own == language]
     caught = [found is not None for kind, found in rows if kind != "ok"]
     alarms = [found is not None for kind, found in rows if kind == "ok"]
     assert np.mean(caught) >= 0.98
@@ -41,12 +50,44 @@ def test_recall_and_false_alarms(language):
 
 
 def test_each_list_compiles_and_is_used():
-    assert set(lists()) == {"ignored", "sexualised", "minor", "group", "contempt", *CATEGORIES}
+    entries = [entry for index in indices() for heads in index for own in heads.values() for entry in own]
+    for entry in entries:
+        for part in (entry.first, *entry.others):
+            re.compile(part.expression)
+            assert part.plain or part.expression
+    contexts = {name for topic, _, context in TOPICS for name in (topic, context)}
+    assert {entry.list for entry in entries} == {
+        "ignored",
+        "sexualised",
+        "minor",
+        "group",
+        "contempt",
+        *contexts,
+        *CATEGORIES,
+    }
 
 
 @pytest.mark.parametrize(
     "text",
-    ["p0rn", "P O R N", "p.o.r.n", "pоrn", "pornnnn", "po\u200brn", "ｐｏｒｎ", "pörn", "$ex scene", "pаrty pоrn"],
+    [
+        "p0rn",
+        "P O R N",
+        "p.o.r.n",
+        "pоrn",
+        "pornnnn",
+        "po\u200brn",
+        "ｐｏｒｎ",
+        "pörn",
+        "$ex scene",
+        "pаrty pоrn",
+        "p*rn",
+        "п0рно",
+        "пopно",
+        "سـكـس",
+        "पो र्न",
+        "色 情",
+        "情趣內衣",
+    ],
 )
 def test_spelling_tricks_are_undone(text):
     assert category_of(text) == "sexual"
@@ -57,6 +98,36 @@ def test_digits_and_letters_alone_are_harmless(text):
     assert category_of(text) is None
 
 
+@pytest.mark.parametrize(
+    "text", ["put in a box", "por no decir", "il ne gère pas", "до сих пор не ясно", "5*4", "a * b"]
+)
+def test_neighbours_are_no_word(text):
+    assert category_of(text) is None
+
+
+@pytest.mark.parametrize(
+    ("harmless", "refused"),
+    [
+        ("a nude in marble", "a nude in bed"),
+        ("suicide prevention poster", "suicide"),
+        ("news report on a mass shooting", "a mass shooting"),
+        ("museum about the nazi era", "nazi propaganda"),
+    ],
+)
+def test_topics_are_harmless_in_their_context(harmless, refused):
+    assert category_of(harmless) is None
+    assert category_of(refused) is not None
+
+
+def test_art_is_no_excuse_for_other_words():
+    assert category_of("pornography in a museum") == "sexual"
+    assert category_of("a nude child, marble") == "minors"
+
+
+def test_an_arabic_word_may_have_an_article():
+    assert {category_of(f"{before}باتمان") for before in ("", "ال", "و", "بال", "لل")} == {"third_party"}
+
+
 def test_a_minor_counts_with_sexual_words_only():
     assert category_of("a child laughs") is None
     assert category_of("a sexy dance") is None
@@ -64,9 +135,12 @@ def test_a_minor_counts_with_sexual_words_only():
 
 
 def test_a_prompt_takes_less_than_5_ms():
-    lists()
+    indices()
     times = []
-    for _, _, text in ROWS:
+    for _, _, text in [
+        *ROWS,
+        *[("en", "ok", "a wide shot of a quiet harbour at dawn, gulls above the masts; " * 8)] * 3,
+    ]:
         begun = time.process_time()
         category_of.__wrapped__(text)
         times.append(time.process_time() - begun)
