@@ -227,9 +227,9 @@ class Safety:
     """Measures the prompt filter on lists of lines and on captions of the world, the watermark on clips of the world
     and on films, and the time of each part."""
 
-    part: tuple[Literal["filters", "first", "watermark", "alarms"], ...] = ("filters", "watermark", "alarms")
-    """What is measured: the filters, lists at their first run (in tables of its own), how often the watermark is
-    read, and how often where none is."""
+    part: tuple[Literal["filters", "first", "later", "watermark", "alarms"], ...] = ("filters", "watermark", "alarms")
+    """What is measured: the filters; in tables of their own, lists before the filter was changed and lists that were
+    written later; how often the watermark is read, and how often where none is."""
     num: int = 10_000
     """Captions of the world, and clips without a watermark."""
     clips: int = 100
@@ -254,6 +254,7 @@ class Safety:
         names = {
             "filters": ("safety-languages", "safety-categories", "safety-times"),
             "first": ("safety-first-languages", "safety-first-categories"),
+            "later": ("safety-later-languages", "safety-later-categories"),
             "watermark": ("safety-watermark", "safety-marks"),
             "alarms": ("safety-alarms",),
         }

@@ -4,6 +4,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -58,16 +59,17 @@ def filters(options: Safety) -> Measured:
     return Measured(figures, tables, f"{len(lines)} lines, {len(captions)} captions, seed {options.seed}")
 
 
-def first(options: Safety) -> Measured:
-    """Filters lists at their first run, in tables of its own that the other parts leave as they are."""
+def apart(name: str, options: Safety) -> Measured:
+    """Filters lists in tables of their own, whose names begin so, that the other parts leave as they are."""
     lists = {path.stem: read_lines(path) for path in options.list}
-    figures, tables = rates_of(lists, "safety-first")
+    figures, tables = rates_of(lists, name)
     return Measured(figures, tables, f"{sum(map(len, lists.values()))} lines")
 
 
 PARTS: dict[str, Callable[[Safety], Measured]] = {
     "filters": filters,
-    "first": first,
+    "first": partial(apart, "safety-first"),
+    "later": partial(apart, "safety-later"),
     "watermark": watermark.measure,
     "alarms": watermark.measure_alarms,
 }
