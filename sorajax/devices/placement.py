@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -46,6 +46,18 @@ class Placement:
         if self.mesh is not None and not self.chosen:
             check_divides(self.mesh, "seq", "tokens", tokens)
             check_divides(self.mesh, "tensor", "heads", heads)
+
+    def for_batch(self, size: int, tokens: int) -> "Placement":
+        """The placement for a batch that `data` does not divide, e.g. one clip without guidance: where the mesh was not
+        asked for, the devices of `data` split the clip's tokens, too. Every device keeps its part of the parameters."""
+        if self.mesh is None or not self.chosen:
+            return self
+        data, seq = self.mesh.shape["data"], self.mesh.shape["seq"]
+        if size % data == 0 or tokens % (data * seq):
+            return self
+        sizes = dict(self.mesh.shape) | {"data": 1, "seq": data * seq}
+        grid = self.mesh.devices.reshape(tuple(sizes.values()))
+        return replace(self, mesh=Mesh(grid, self.mesh.axis_names, axis_types=self.mesh.axis_types))
 
     def shardings(self, weights: Any) -> Any:
         """The sharding of each parameter; None on one device."""

@@ -1,6 +1,7 @@
 """The transformer in use: it samples latents from settings and conditions. A model of two experts runs one after the
 other."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -121,7 +122,10 @@ class Denoiser:
             ranges,
             cache,
         )
-        return self.programs(kind, function, params, conditions, state)
+        batch, *shape = conditions.known.latent.shape[:4]
+        tokens = math.prod(shape) // math.prod(config.dit.patch)
+        placement = self.programs.placement.for_batch(batch * (2 if settings.guided else 1), tokens)
+        return self.programs(kind, function, params, conditions, state, placement=placement)
 
     def inputs(self, frames: ConditioningFrames | None, shape: tuple[int, ...]) -> tuple[FixedLatents, ExtraInputs]:
         """Fixed latents of shape [b t h w c] and the model's extra inputs. Raises BadRequest where the model cannot

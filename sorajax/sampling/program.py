@@ -220,11 +220,17 @@ class Programs:
         self.placement = placement
         self.compiled: dict[Hashable, Callable] = {}
 
-    def __call__(self, kind: Hashable, function: Callable, weights: Any, *arguments: Any) -> Any:
+    def __call__(
+        self, kind: Hashable, function: Callable, weights: Any, *arguments: Any, placement: Placement | None = None
+    ) -> Any:
         """Runs the function, compiled at the first call of its kind. `kind` must contain all that the program depends
-        on, the shapes of its arguments included. Every device gets all arguments but the weights, which are placed."""
-        arguments = (weights, *self.placement.replicate(arguments))
-        program = self.of(kind, function, arguments)
+        on, the shapes of its arguments included. Every device gets all arguments but the weights, which are placed.
+        placement: another one, with the same parts of the weights on each device."""
+        placement = placement or self.placement
+        if placement != self.placement:
+            weights = placement.place(weights)  # the same arrays, by the axes of another mesh
+        arguments = (weights, *placement.replicate(arguments))
+        program = self.of(kind, function, arguments, placement)
         return interruptible(lambda: jax.block_until_ready(program(*arguments)))
 
     def part(self, name: str, function: Callable) -> Part:
@@ -233,15 +239,16 @@ class Programs:
 
         def decode(params: Any, config: VAEConfig, latents: Any, cache: Any) -> tuple[Any, Any]:
             arguments = params, self.placement.replicate(latents), self.placement.split(cache)
-            return self.of((name, latents.shape, bool(cache)), partial(function, config), arguments)(*arguments)
+            kind = name, latents.shape, bool(cache)
+            return self.of(kind, partial(function, config), arguments, self.placement)(*arguments)
 
         return decode
 
-    def of(self, kind: Hashable, function: Callable, arguments: tuple[Any, ...]) -> Callable:
+    def of(self, kind: Hashable, function: Callable, arguments: tuple[Any, ...], placement: Placement) -> Callable:
         """The compiled program of a kind."""
         if kind not in self.compiled:
-            trace = partial(trace_and_lower, function, self.placement, *arguments)
-            inputs = function, arguments, compiler_options(), self.placement.mesh
+            trace = partial(trace_and_lower, function, placement, *arguments)
+            inputs = function, arguments, compiler_options(), placement.mesh
             self.compiled[kind] = executable(*inputs, trace, compiled)
         return self.compiled[kind]
 

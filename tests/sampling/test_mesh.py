@@ -104,6 +104,8 @@ FURTHER = pytest.mark.slow
         pytest.param("experts", 1, None, 4.0, "data=2,seq=4", marks=FURTHER),
         pytest.param("clocks", 1, None, 4.0, "data=2,seq=2,tensor=2", marks=FURTHER),
         pytest.param("clocks", 1, None, 1.0, "seq=8", marks=FURTHER),
+        pytest.param("clocks", 1, None, 1.0, "data=2,seq=4", marks=FURTHER),
+        pytest.param("channels", 1, PICTURE, 1.0, "data=2,seq=2,tensor=2", marks=FURTHER),
         pytest.param("clocks", 4, PICTURE, 4.0, "data=8", marks=FURTHER),
         pytest.param("replaced", 1, None, 4.0, "data=2,seq=4", marks=FURTHER),
         pytest.param("channels", 4, PICTURE, 4.0, "data=2,seq=4", marks=FURTHER),
@@ -146,6 +148,24 @@ def test_the_mesh_divides_the_clip():
     assert axes(True, 6, 4) == "data=2,seq=2,tensor=2"
     assert axes(True, 5, 7) == "data=8"
     assert choose_placement(None, True, 384, 4, {}, 100, jax.devices()[:1]) == ONE_DEVICE
+
+
+def test_a_chosen_mesh_splits_tokens_where_a_batch_does_not_divide():
+    chosen, asked = (Placement(make_mesh("data=2,seq=2,tensor=2"), chosen=chosen) for chosen in (True, False))
+    other = chosen.for_batch(3, 16)
+    assert axes_text(other.mesh.shape) == "seq=4,tensor=2"
+    assert list(other.mesh.devices.flat) == list(chosen.mesh.devices.flat)
+    kernel = {"q": {"kernel": jax.ShapeDtypeStruct((16, 32), np.float32)}}
+    for split in (True, False):
+        before, after = (
+            replace(one, split_weights=split).shardings(kernel)["q"]["kernel"].devices_indices_map((16, 32))
+            for one in (chosen, other)
+        )
+        assert before == after
+    assert chosen.for_batch(2, 16) is chosen
+    assert chosen.for_batch(1, 6) is chosen
+    assert asked.for_batch(1, 16) is asked
+    assert ONE_DEVICE.for_batch(1, 16) is ONE_DEVICE
 
 
 def test_weights_are_sharded_where_one_device_has_too_little_memory():
