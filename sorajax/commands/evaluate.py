@@ -19,9 +19,10 @@ and prints how often both agree. `tasks` measures every task (stills, extensions
 it prepares a model for `--cache mag`. `spread` measures how varied clips of one prompt are, beside the world's own.
 `safety` measures the filter of prompts, and the time of its parts. `captions` measures the captioner, the expander of
 prompts and the score; `score` says how well a clip and a prompt agree. `play` measures worlds that one acts in, `agent`
-a policy that was trained in one of them. Each prints a table, the others with 95% intervals, and with --json writes
-{split: {attribute: {accuracy, low, high, num}}} or its own figures. With --markdown each writes its tables into pages,
-and below each table the conditions of its figures: command, settings, commit, weights, hardware and date.
+a policy that was trained in one of them, `craftax` models of somebody else's game. Each prints a table, the others with
+95% intervals, and with --json writes {split: {attribute: {accuracy, low, high, num}}} or its own figures. With
+--markdown each writes its tables into pages, and below each table the conditions of its figures: command, settings,
+commit, weights, hardware and date.
 
 Several processes (--coordinator, or a cluster that JAX detects) share out the clips of `world` and the rows of `tasks`;
 with --mesh they make each clip together. Process 0 prints and writes.
@@ -50,6 +51,7 @@ from sorajax.evaluation.options import (
     Agent,
     Caching,
     Captions,
+    Craftax,
     Instrument,
     Options,
     Play,
@@ -85,6 +87,7 @@ SUBCOMMANDS = {
     "safety": Subcommand(Safety, "sorajax.evaluation.safety", "measure"),
     "captions": Subcommand(Captions, "sorajax.evaluation.captions", "measure"),
     "play": Subcommand(Play, "sorajax.evaluation.play", "measure"),
+    "craftax": Subcommand(Craftax, "sorajax.evaluation.craftax", "measure"),
     "agent": Subcommand(Agent, "sorajax.evaluation.agent", "measure"),
     "score": Subcommand(Score, "sorajax.evaluation.scoring", "measure"),
     "spread": Subcommand(Spread, "sorajax.evaluation.spread", "measure"),

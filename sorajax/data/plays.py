@@ -1,7 +1,8 @@
 """Encoded clips of the world as somebody plays it: latents of single frames, the actions, and the scenes for prompts.
 
 A folder holds `plays.npy` (float16 latents [clips t h w c], memory-mapped) and `plays.npz` (actions [clips t] and the
-scenes), written in this order. Every frame is encoded by itself, so that latents have the clips' rate.
+scenes), written in this order. Every frame is encoded by itself, so that latents have the clips' rate. That of a game
+that was recorded (`craftax.py`) has `frames.npy` too (uint8 [clips t h w 3]), and prompts in place of scenes.
 """
 
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from sorajax.files import write_atomically
 from sorajax.world.actions import held_keys, play_prompts, render_actions, steered_scenes
 from sorajax.world.scenes import Scene, Split
 
-LATENTS, PLAYS = "plays.npy", "plays.npz"
+LATENTS, PLAYS, FRAMES = "plays.npy", "plays.npz", "frames.npy"
 
 
 @flax.struct.dataclass
@@ -91,20 +92,51 @@ def write_plays(
 
 
 class Plays(NamedTuple):
-    """What a folder holds: latents [clips t h w c], actions [clips t], and scenes."""
+    """What a folder holds: latents [clips t h w c], actions [clips t], and scenes; of a recorded game, prompts [clips]
+    in their place."""
 
     latent: Any
     actions: np.ndarray
-    scene: Scene
+    scene: Scene | np.ndarray
 
 
-def read_plays(directory: Path) -> Plays:
-    """The plays of a folder, latents memory-mapped. Raises FileNotFoundError where nothing was encoded."""
-    if not (directory / PLAYS).exists():
+def read_plays(directory: Path, part: slice = slice(None)) -> Plays:
+    """The plays of a folder or a part of them, latents memory-mapped. Raises FileNotFoundError where nothing was
+    encoded."""
+    if not ((directory / PLAYS).exists() and (directory / LATENTS).exists()):
         raise FileNotFoundError(f"{directory} holds no encoded plays: add --encoded 3000 to make them first")
     with np.load(directory / PLAYS) as file:
-        scene = Scene(**{name: file[name] for name in Scene._fields})
-        return Plays(np.load(directory / LATENTS, mmap_mode="r"), file["actions"], scene)
+        recorded = "prompts" in file
+        scene = file["prompts"] if recorded else Scene(**{name: file[name] for name in Scene._fields})
+        plays = Plays(np.load(directory / LATENTS, mmap_mode="r"), file["actions"], scene)
+    return jax.tree.map(itemgetter(part), plays)
+
+
+def prompts_of(scene: Scene | np.ndarray, rng: np.random.Generator) -> list[str]:
+    """Newly written prompts of scenes, or those of a recorded game."""
+    return play_prompts(scene, rng) if isinstance(scene, Scene) else scene.tolist()
+
+
+def encode_frames(
+    directory: Path, encode: Callable[[jax.Array], jax.Array], say: Callable[[str], None] = print
+) -> None:
+    """Encodes the frames of a recorded game, in place of what was encoded before. `encode` maps frames [n h w 3] in
+    [-1, 1] to latents [n h w c]."""
+    frames, step = np.load(directory / FRAMES, mmap_mode="r"), jax.jit(encode)
+
+    def write(path: Path) -> None:
+        rows: Any = None
+        for number, clip in enumerate(frames):
+            latent = np.asarray(step(clip.astype(np.float32) / 127.5 - 1))
+            if rows is None:
+                shape = (len(frames), *latent.shape)
+                rows = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+            rows[number] = latent
+            if number % 200 == 0:
+                say(f"{number}/{len(frames)} clips encoded")
+        rows.flush()
+
+    write_atomically(directory / LATENTS, write)
 
 
 def write_own(path: Path, plays: Plays, go_on: Callable[[Plays], Any], say: Callable[[str], None] = print) -> None:
@@ -127,20 +159,26 @@ def write_own(path: Path, plays: Plays, go_on: Callable[[Plays], Any], say: Call
 
 
 def play_maker(
-    directory: Path, encode: Tokenize, dropout: float, own: Path | None = None, own_share: float = 0.0
+    directory: Path,
+    encode: Tokenize,
+    dropout: float,
+    own: Path | None = None,
+    own_share: float = 0.0,
+    part: slice = slice(None),
 ) -> Callable[[Bucket, np.random.Generator], PlayBatch]:
-    """Makes batches of random windows, as long as the bucket's, with newly written prompts; `encode` is a tokenizer's.
-    A share of them have frames of `own` (`write_own`) for context. Raises FileNotFoundError where nothing was encoded.
+    """Makes batches of random windows of a part of the clips, as long as the bucket's, with newly written prompts;
+    `encode` is a tokenizer's. A share of them have frames of `own` (`write_own`) for context. Raises FileNotFoundError
+    where nothing was encoded.
     """
-    plays = read_plays(directory)
-    others = None if own is None else np.load(own, mmap_mode="r")
+    plays = read_plays(directory, part)
+    others = None if own is None else np.load(own, mmap_mode="r")[part]
 
     def make(bucket: Bucket, rng: np.random.Generator) -> PlayBatch:
         b, t = bucket.batch_size, bucket.frames
         chosen = np.sort(rng.integers(0, len(plays.latent), b))
         first = rng.integers(0, plays.latent.shape[1] - t + 1, b)
         scene = jax.tree.map(lambda leaf: leaf[chosen], plays.scene)
-        ids, mask = encode(play_prompts(scene, rng))
+        ids, mask = encode(prompts_of(scene, rng))
         kept = rng.random(b) >= dropout
         windows = [(row, slice(begin, begin + t)) for row, begin in zip(chosen, first, strict=True)]
         latent = np.stack([plays.latent[window] for window in windows])

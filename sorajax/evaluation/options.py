@@ -364,7 +364,31 @@ class Agent:
         return ("agent",)
 
 
-Options = Common | Tasks | Spread | Caching | Safety | Captions | Score | Play | Agent
+@dataclass(frozen=True)
+class Craftax:
+    """Measures models of Craftax-Classic, and autoencoders, against the game. Needs the extra `craftax`."""
+
+    models: tuple[str, ...] = ()
+    """Folders of runs of configs/play_dit.py on a recorded game."""
+    vaes: tuple[str, ...] = ("world",)
+    """Autoencoders: `world`, the one in the package, and folders of runs of configs/play_vae.py."""
+    num: int = 256
+    """Clips, each of whose last frame is made."""
+    seed: int = 1
+    """Seed of the games, 0 or more; recordings have 0."""
+    json: Path | None = None
+    """A file for the figures; an existing one is replaced."""
+    together: Together = DistributedConfig()
+    markdown: tuple[Path, ...] = ()
+    """Pages for the table, which replaces the text between the lines `<!-- measured: craftax -->` and
+    `<!-- end: craftax -->`."""
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        return ("craftax",)
+
+
+Options = Common | Tasks | Spread | Caching | Safety | Captions | Score | Play | Agent | Craftax
 
 
 def check(options: Options) -> None:

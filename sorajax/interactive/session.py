@@ -10,7 +10,7 @@ their keys and values, so its memory does not grow; it is saved to a file and re
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -27,7 +27,7 @@ from sorajax.models.folder import BUNDLED, PLAY, load_model
 from sorajax.models.play import PlayConfig
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import TextEncoder, Tokenizer
-from sorajax.models.vae import VAE
+from sorajax.models.vae import VAE, VAEConfig
 from sorajax.models.velocity import ExtraInputs, read_once, remember, velocity_of
 from sorajax.world.actions import ACTIONS, Body, Limits, advance, at_rest, limits_of, render_state, scene_of
 from sorajax.world.scenes import Scene
@@ -125,7 +125,7 @@ class LearnedSession:
     def step(self, actions: Sequence[int]) -> Frame:
         """One action for each play."""
         world = self.world
-        chosen = checked(actions, len(self.frame))
+        chosen = checked(actions, len(self.frame), world.config.dit.actions)
         self.state, frame = following(world.config, world.base, world.networks, self.state, chosen)
         self.frame = np.asarray(frame)
         return self.frame
@@ -151,13 +151,14 @@ class LearnedSession:
         self.frame = np.asarray(shown(self.world.base, self.world.networks.vae, self.state.latent[:, -1:]))
 
 
-def checked(actions: Sequence[int], b: int) -> Int[np.ndarray, " b"]:
-    """The actions as an array. Raises ValueError where there are not `b`, or one is none."""
+def checked(actions: Sequence[int], b: int, count: int = len(ACTIONS)) -> Int[np.ndarray, " b"]:
+    """The actions as an array. Raises ValueError where there are not `b`, or one is none of the `count` that exist."""
     chosen = np.asarray(actions, np.int32)
     if chosen.shape != (b,):
         raise ValueError(f"{chosen.size} actions are not allowed: give one for each of the {b} plays")
-    if wrong := [int(action) for action in chosen if not 0 <= action < len(ACTIONS)]:
-        raise ValueError(f"action {wrong[0]} is not allowed: use 0 to {len(ACTIONS) - 1}, {', '.join(ACTIONS)}")
+    if wrong := [int(action) for action in chosen if not 0 <= action < count]:
+        names = f", {', '.join(ACTIONS)}" if count == len(ACTIONS) else ""
+        raise ValueError(f"action {wrong[0]} is not allowed: use 0 to {count - 1}{names}")
     return chosen
 
 
@@ -333,5 +334,8 @@ def open_player(model: str = "play") -> Player:
     config, params, _ = load_model(PLAY if model == "play" else Path(model), PlayConfig)
     base, parts, tokenizer = load_model(BUNDLED.get(config.base, Path(config.base)), SoraConfig)
     assert tokenizer is not None
+    if config.autoencoder:
+        vae, own, _ = load_model(Path(config.autoencoder), VAEConfig)
+        base, parts = replace(base, vae=vae), {**parts, "vae": own["vae"]}
     networks = jax.tree.map(jnp.asarray, Networks(params["dit"], parts["text"], parts["vae"]))
     return LearnedWorld(config, base, networks, Tokenizer(tokenizer, base.text.tokens))

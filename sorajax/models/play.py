@@ -16,6 +16,8 @@ class PlayConfig:
     dit: DiTConfig
     base: str = "world"
     """Name or folder of the model whose text encoder, tokenizer and autoencoder are used."""
+    autoencoder: str = ""
+    """Folder of another autoencoder; "" is that of `base`."""
     size: tuple[int, int] = (64, 64)
     """Height and width of frames in pixels."""
     fps: float = 8.0

@@ -84,6 +84,16 @@ def export_vae(
     export_model(directory, {"vae": params}, config, None, storage)
 
 
+def frame_encoder(directory: Path) -> Callable[[jax.Array], jax.Array]:
+    """The autoencoder in a folder, as a function: frames [n h w 3] in [-1, 1] -> latents [n h w c], of each alone."""
+    encode = encoder(*load_vae(directory))
+
+    def frames(video: jax.Array) -> jax.Array:
+        return encode(video[:, None])[:, 0]
+
+    return frames
+
+
 def encoder(config: VAEConfig, params: Any) -> Callable[[Float[Array, "b t y x 3"]], Any]:
     """Clips in [-1, 1] -> normalised latents; large ones are encoded as a stream, in the memory of a few frames.
 

@@ -11,16 +11,15 @@ import numpy as np
 
 from sorajax.data.buckets import Bucket
 from sorajax.data.loader import batches
-from sorajax.data.plays import PlayBatch, Plays, play_maker, read_plays, write_own, write_plays
+from sorajax.data.plays import FRAMES, PlayBatch, Plays, play_maker, prompts_of, read_plays, write_own, write_plays
 from sorajax.interactive.session import LearnedWorld, open_player, played_on
 from sorajax.models.folder import BUNDLED, SmallStorage, load_model
 from sorajax.models.play import PlayConfig
 from sorajax.models.sora import SoraConfig
 from sorajax.models.text import Tokenizer
-from sorajax.training.autoencoder import encoder, load_vae
+from sorajax.training.autoencoder import frame_encoder
 from sorajax.training.loop import LoopConfig
 from sorajax.training.objectives.play import PlayObjective, PlayStage
-from sorajax.world.actions import play_prompts
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,10 @@ class PlayTraining:
         stage = PlayStage(params["text"], self.model, config.text, self.objective, self.storage)
         if self.encoded:
             self._write(self.plays, self.encoded, self.seed)
+        self._check()
         own = None if self.own is None else self._own(self.own, directory / "own.npy")
-        make = play_maker(self.plays, Tokenizer(source, config.text.tokens).encode, self.dropout, own, self.own_share)
+        encode = Tokenizer(source, config.text.tokens).encode
+        make = play_maker(self.plays, encode, self.dropout, own, self.own_share, slice(None, -self._last or None))
         return stage, batches(make, (self.bucket,), self.seed, prefetch=4)
 
     @property
@@ -72,14 +73,36 @@ class PlayTraining:
         return Bucket(self.model.window, *self.model.size, batch_size=self.batch_size)
 
     def held_out(self, stage: PlayStage, directory: Path) -> list[PlayBatch]:
-        """Batches for validation, of other players in other scenes."""
-        folder = directory / "held_out"
-        self._write(folder, self.validation * self.batch_size, self.seed + 1)
+        """Batches for validation, of other players in other scenes; of a recorded game the last clips."""
+        folder, count = directory / "held_out", self.validation * self.batch_size
+        if self._last:
+            folder = self.plays
+        else:
+            self._write(folder, count, self.seed + 1)
         config, _, source = load_model(self.base, SoraConfig)
         assert source is not None
-        make = play_maker(folder, Tokenizer(source, config.text.tokens).encode, 0.0)
+        make = play_maker(folder, Tokenizer(source, config.text.tokens).encode, 0.0, part=slice(-count, None))
         found = iter(batches(make, (self.bucket,), self.seed + 1, prefetch=1))
         return [next(found) for _ in range(self.validation)]
+
+    @property
+    def _last(self) -> int:
+        """Clips at the end of a recorded game that are for validation."""
+        return self.validation * self.batch_size if (self.plays / FRAMES).exists() else 0
+
+    def _check(self) -> None:
+        """Raises ValueError where the model cannot learn from the plays."""
+        actions = read_plays(self.plays).actions
+        if (count := int(actions.max()) + 1) > self.model.dit.actions:
+            raise ValueError(
+                f"{self.plays} has {count} actions and the model reads {self.model.dit.actions}: "
+                f"add --model.dit.actions {count}"
+            )
+        if len(actions) <= self._last:
+            raise ValueError(
+                f"{self.plays} has {len(actions)} clips, and {self._last} are for validation: record more, or add "
+                "--validation 0"
+            )
 
     def _own(self, model: Path, path: Path) -> Path:
         world = open_player(str(model))
@@ -93,7 +116,7 @@ class PlayTraining:
         rng, key = np.random.default_rng(self.seed), jax.random.key(self.seed)
 
         def go_on(plays: Plays) -> jax.Array:
-            ids, mask = world.tokenizer.encode(play_prompts(plays.scene, rng))
+            ids, mask = world.tokenizer.encode(prompts_of(plays.scene, rng))
             latent, now = jnp.asarray(plays.latent, jnp.float32), jax.random.fold_in(key, rng.integers(2**31))
             return played_on(world.config, world.base, world.networks, ids, mask, latent, plays.actions, now)
 
@@ -101,10 +124,5 @@ class PlayTraining:
         return path
 
     def _write(self, folder: Path, count: int, seed: int) -> None:
-        vae, params = load_vae(self.base)
-        encode = encoder(vae, params)
-
-        def frames(video: jax.Array) -> jax.Array:
-            return encode(video[:, None])[:, 0]
-
-        write_plays(folder, self.bucket, count, self.play_frames, frames, self.model.fps, seed, "all")
+        encode = frame_encoder(Path(self.model.autoencoder or self.base))
+        write_plays(folder, self.bucket, count, self.play_frames, encode, self.model.fps, seed, "all")
