@@ -3,9 +3,7 @@
     python -m sorajax.evaluate world --model world --num 256 --json scores.json
     python -m sorajax.evaluate reconstruction --model runs/videos_vae --folder videos
     python -m sorajax.evaluate spread --model world-fast
-    python -m sorajax.evaluate readers --model world-fast
     python -m sorajax.evaluate tasks --model world
-    python -m sorajax.evaluate caching --model world
     python -m sorajax.evaluate captions --markdown docs/captions.md
     python -m sorajax.evaluate play --worlds true play
     python -m sorajax.evaluate agent --seeds 5

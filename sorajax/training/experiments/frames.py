@@ -50,7 +50,8 @@ class FrameTraining:
     @property
     def bucket(self) -> Bucket:
         """The frames of a step, as clips of one."""
-        return Bucket(1, *self._clips().shape[2:4], batch_size=self.batch_size)
+        height, width = self._clips().shape[2:4]
+        return Bucket(1, height, width, batch_size=self.batch_size)
 
     def held_out(self, stage: VAEStage, directory: Path) -> list[WorldBatch]:
         """Batches of frames of the last clips."""
