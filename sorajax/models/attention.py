@@ -52,7 +52,7 @@ def attend(
         return plain(q, k, v, bias, scale)
     kernels = {"tpu": partial(splash, scale=scale)}
     if cudnn_supports(q) and cudnn_is_available():
-        kernels["cuda"] = partial(cudnn, scale=scale)
+        kernels["cuda"] = partial(over_mesh, partial(cudnn, scale=scale))
     return jax.lax.platform_dependent(q, k, v, default=partial(plain, bias=None, scale=scale), **kernels)
 
 
@@ -83,7 +83,7 @@ def cudnn_is_available() -> bool:
 def cudnn(
     q: Float[Array, "b s n k"], k: Float[Array, "b m n k"], v: Float[Array, "b m n k"], scale: float
 ) -> Float[Array, "b s n k"]:
-    """cuDNN's flash attention, whose partitioning rules shard batch and heads over the mesh."""
+    """cuDNN's flash attention on one device."""
     return jax.nn.dot_product_attention(q, k, v, scale=scale, implementation="cudnn")
 
 
@@ -96,10 +96,19 @@ def splash(
 ) -> Float[Array, "b s n k"]:
     """TPU splash attention, sharded over batch, queries and heads; `interpret` runs it on any platform.
 
-    The compiler cannot partition a Pallas kernel, so `shard_map` does over the current mesh. Each device holds all keys
-    of its clips and heads. A mesh axis that does not divide its dimension is not used: its devices repeat the work.
+    The compiler cannot partition a Pallas kernel, so `shard_map` does over the current mesh, see `over_mesh`.
     """
-    kernel = partial(_splash, scale=scale, interpret=interpret)
+    return over_mesh(partial(_splash, scale=scale, interpret=interpret), q, k, v)
+
+
+def over_mesh(
+    kernel: sequence.Kernel, q: Float[Array, "b s n k"], k: Float[Array, "b m n k"], v: Float[Array, "b m n k"]
+) -> Float[Array, "b s n k"]:
+    """A kernel for one device, on the current mesh: cuDNN's own rules refuse queries that are split where keys are not.
+
+    Each device holds all keys of its clips and heads. A mesh axis that does not divide its dimension is not used: its
+    devices repeat the work.
+    """
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
         return kernel(q, k, v)
