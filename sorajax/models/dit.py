@@ -92,6 +92,8 @@ class DiTConfig:
     frames of the clip."""
 
     def __post_init__(self):
+        if self.depth < 1:
+            raise ValueError(f"depth {self.depth} is not allowed: use 1 block or more")
         if self.width % self.heads or (self.width // self.heads) % 2:
             raise ValueError(
                 f"width {self.width} does not split into {self.heads} heads of even width: "

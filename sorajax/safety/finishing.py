@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from sorajax.errors import note
 from sorajax.media.video import Frames, Video
 from sorajax.safety import frames, prompts, provenance, watermark
 from sorajax.safety.certificates import credentials
@@ -68,8 +69,11 @@ class Safety:
         return watermark.identifier_of(metadata) if is_marked else None
 
     def file(self, path: Path, suffix: str, metadata: Mapping[str, Any]) -> None:
-        """Signs an encoded file, in place. Raises BadRequest if that fails."""
-        if self.policy.provenance and provenance.available():
+        """Signs an encoded file, in place; one of a format without a place for a manifest stays as it is, with a
+        `Note`. Raises BadRequest if that fails."""
+        if self.policy.provenance and suffix not in provenance.KINDS:
+            note(f"{suffix} files have no place for a manifest: this one is not signed")
+        elif self.policy.provenance and provenance.available():
             signer = credentials(self.policy.certificate, self.policy.key)
             provenance.sign(
                 path,

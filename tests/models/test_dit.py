@@ -154,3 +154,9 @@ def test_one_way_to_read_the_second_time():
         replace(CONFIG, until_gate=0.25, until_blocks=1)
     with pytest.raises(ValueError, match=r"until_gate 1.5 is not allowed: use 0 to 1"):
         replace(CONFIG, until_gate=1.5)
+
+
+@pytest.mark.parametrize("depth", [0, -1])
+def test_a_transformer_without_blocks_is_refused(depth):
+    with pytest.raises(ValueError, match=f"depth {depth} is not allowed"):
+        replace(CONFIG, depth=depth)

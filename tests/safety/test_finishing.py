@@ -3,8 +3,9 @@
 import pytest
 
 from sorajax import tasks
-from sorajax.errors import Refused
+from sorajax.errors import Note, Refused
 from sorajax.media.video import Video
+from sorajax.safety.finishing import Safety
 from sorajax.safety.policy import Policy
 from sorajax.safety.provenance import read_manifest
 from sorajax.sampling.loading import load
@@ -59,3 +60,11 @@ def test_every_prompt_is_checked(pipeline, tmp_path):
     ):
         with pytest.raises(Refused, match="hate"):
             work()
+
+
+def test_a_format_without_a_place_for_a_manifest_is_not_signed(tmp_path):
+    path = tmp_path / "clip.other"
+    path.write_bytes(b"encoded")
+    with pytest.warns(Note, match="have no place for a manifest: this one is not signed"):
+        Safety(Policy()).file(path, ".other", {})
+    assert path.read_bytes() == b"encoded"

@@ -12,6 +12,7 @@ import numpy as np
 from sorajax.data.buckets import Bucket
 from sorajax.data.loader import batches
 from sorajax.data.plays import FRAMES, PlayBatch, Plays, play_maker, prompts_of, read_plays, write_own, write_plays
+from sorajax.devices import fingerprint
 from sorajax.interactive.session import LearnedWorld, open_player, played_on
 from sorajax.models.folder import BUNDLED, SmallStorage, load_model
 from sorajax.models.play import PlayConfig
@@ -57,7 +58,7 @@ class PlayTraining:
         if self.encoded:
             self._write(self.plays, self.encoded, self.seed)
         self._check()
-        own = None if self.own is None else self._own(self.own, directory / "own.npy")
+        own = None if self.own is None else self._own(self.own, directory)
         encode = Tokenizer(source, config.text.tokens).encode
         make = play_maker(self.plays, encode, self.dropout, own, self.own_share, slice(None, -self._last or None))
         return stage, batches(make, (self.bucket,), self.seed, prefetch=4)
@@ -104,7 +105,8 @@ class PlayTraining:
                 "--validation 0"
             )
 
-    def _own(self, model: Path, path: Path) -> Path:
+    def _own(self, model: Path, directory: Path) -> Path:
+        path = directory / f"own-{fingerprint.files(model)[:12]}.npy"
         world = open_player(str(model))
         if not isinstance(world, LearnedWorld):
             raise ValueError(f"own {model} is not allowed: name the folder of a trained model to play")
