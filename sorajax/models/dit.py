@@ -92,7 +92,7 @@ class DiTConfig:
     frames of the clip."""
 
     def __post_init__(self):
-        if self.depth < 1:
+        if isinstance(self.depth, int) and self.depth < 1:  # of a config.json, types are checked after this
             raise ValueError(f"depth {self.depth} is not allowed: use 1 block or more")
         if self.width % self.heads or (self.width // self.heads) % 2:
             raise ValueError(

@@ -72,6 +72,11 @@ class Steps(Bar):
         if self.show is not None:
             self.show(latents)
 
+    def check(self) -> None:
+        """Raises what a report has raised: a program may end as if nothing had happened."""
+        if self.stopped is not None:
+            raise self.stopped
+
     def open(self, samplings: int, times: Float[np.ndarray, " steps+1"]) -> None:
         self.times, self.before, self.total = np.asarray(times), 0, max(1, samplings * (len(times) - 1))
 
@@ -99,8 +104,7 @@ class Steps(Bar):
             raise
         finally:
             self.report_share = None
-        if self.stopped is not None:
-            raise self.stopped
+        self.check()
 
 
 @dataclass(frozen=True)
@@ -169,7 +173,9 @@ class Engine:
             stores = FilmStores(self.windows / first.id) if film else None
             videos = task.run(self.pipeline, request, inputs, self._options(first, inputs), stores)
             for job, video in zip(jobs, videos, strict=True):
-                yield job, self._stored(job, video, Path(folder))
+                result = self._stored(job, video, Path(folder))
+                self.steps.check()
+                yield job, result
 
     def _bound(self) -> None:
         """Keeps memory and disk bounded, however many shapes are asked for and files are used."""

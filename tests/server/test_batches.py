@@ -12,7 +12,7 @@ from sorajax.server.decoding import Limits
 from sorajax.server.engine import Engine
 from sorajax.server.jobs import Job, Jobs
 from sorajax.server.processes import open_database
-from sorajax.server.workers import Worker
+from sorajax.server.workers import Cancelled, Worker
 from tests.server.toy import job
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -108,3 +108,19 @@ def test_programs_do_not_pile_up(jobs, engine, monkeypatch):
         add(jobs, "a red ball bounces", 0, steps)
     work(jobs, engine, batch=1)
     assert len(engine.pipeline.codec.programs.compiled) <= 2 + 3, "those of one job more"
+
+
+def test_a_job_that_was_stopped_is_not_completed_where_the_program_ends_as_if_nothing_had_happened(
+    jobs, engine, monkeypatch
+):
+    add(jobs, "a red ball", 1)
+    (found,) = jobs.claim("worker", 1)
+    stored = at_work.stored
+
+    def late(*arguments):
+        engine.steps.stopped = Cancelled()
+        return stored(*arguments)
+
+    monkeypatch.setattr(at_work, "stored", late)
+    with pytest.raises(Cancelled):
+        next(engine.run([found], lambda share: None))
