@@ -26,6 +26,7 @@ import tyro
 
 from sorajax.commands.captioners import NamedCaptioner, remote_captioner, trained_captioner
 from sorajax.commands.failures import Failure, attempt, complain, notes_printed
+from sorajax.commands.parsing import parse_options
 from sorajax.errors import BadRequest
 from sorajax.language import Caption, Captioner
 from sorajax.language.endpoint import EndpointError
@@ -58,10 +59,10 @@ class CaptionOptions:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
     try:
-        options = tyro.cli(CaptionOptions, prog="python -m sorajax.caption", description=__doc__, args=argv)
+        options = parse_options(CaptionOptions, "python -m sorajax.caption", argv, __doc__)
         with notes_printed():
             caption(options)
-    except SystemExit as exit:  # tyro has said what is wrong, or shown the help
+    except SystemExit as exit:  # tyro has shown the help
         return exit.code if isinstance(exit.code, int) else 1
     except KeyboardInterrupt:
         return complain("interrupted", 130)

@@ -19,6 +19,7 @@ import numpy as np
 import tyro
 
 from sorajax.commands.failures import Failure, attempt, complain, notes_printed
+from sorajax.commands.parsing import parse_options
 from sorajax.errors import BadRequest
 from sorajax.interactive.terminal import half_blocks, raw_terminal, scripted, typed_actions
 from sorajax.media.video import check_output
@@ -45,10 +46,10 @@ class PlayOptions:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
     try:
-        options = tyro.cli(PlayOptions, prog="python -m sorajax.play", description=__doc__, args=argv)
+        options = parse_options(PlayOptions, "python -m sorajax.play", argv, __doc__)
         with notes_printed():
             play(options)
-    except SystemExit as exit:  # tyro has said what is wrong, or shown the help
+    except SystemExit as exit:  # tyro has shown the help
         return exit.code if isinstance(exit.code, int) else 1
     except KeyboardInterrupt:
         return complain("interrupted", 130)

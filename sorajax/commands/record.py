@@ -17,6 +17,7 @@ from pathlib import Path
 import tyro
 
 from sorajax.commands.failures import complain
+from sorajax.commands.parsing import parse_options
 from sorajax.errors import BadRequest
 
 
@@ -40,10 +41,10 @@ class Options:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
     try:
-        options = tyro.cli(Options, prog="python -m sorajax.record", description=__doc__, args=argv)
+        options = parse_options(Options, "python -m sorajax.record", argv, __doc__)
         check(options)
         record(options)
-    except SystemExit as exit:  # tyro has said what is wrong, or shown the help
+    except SystemExit as exit:  # tyro has shown the help
         return exit.code if isinstance(exit.code, int) else 1
     except BadRequest as error:
         return complain(error, 2)

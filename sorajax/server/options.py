@@ -1,7 +1,6 @@
 """The options of `python -m sorajax.serve`."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -86,15 +85,8 @@ class ServeOptions:
     """Write prompts into the log."""
 
 
-def parse(arguments: Sequence[str], description: str | None = None) -> ServeOptions:
-    """The options of a command line. Raises BadRequest for a value out of range."""
-    options = tyro.cli(
-        ServeOptions,
-        prog="python -m sorajax.serve",
-        description=description,
-        args=list(arguments),
-        config=(tyro.conf.DisallowNone, tyro.conf.FlagCreatePairsOff),
-    )
+def check(options: ServeOptions) -> None:
+    """Raises BadRequest for a value out of range."""
     if not 0 <= options.port <= 65535:
         raise BadRequest(f"--port {options.port} is not allowed: use 0 to 65535, e.g. 8000")
     check_preset(options.preset)
@@ -109,7 +101,6 @@ def parse(arguments: Sequence[str], description: str | None = None) -> ServeOpti
         raise BadRequest(f"--play {options.play} does not exist: give the folder of a training run, or leave it out")
     if options.max_plays < 0:
         raise BadRequest(f"--max-plays {options.max_plays} is not allowed: it must be 0 or more")
-    return options
 
 
 @dataclass(frozen=True)
