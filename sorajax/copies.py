@@ -14,7 +14,7 @@ def fetched(path: Path) -> Path:
         return path
     copy = WorkingCopy(path)
     if not copy.update():
-        raise FileNotFoundError(f"{path} does not exist")
+        raise FileNotFoundError(f"{path} does not exist: check the address, and that this machine may read it")
     return copy.folder
 
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from difflib import get_close_matches
-from typing import Any, NoReturn
+from typing import Any
 
 import tyro
 
@@ -52,23 +52,23 @@ def parse_options(
     own). Raises BadRequest on one line; SystemExit with code 0 after help was printed."""
     words = sys.argv[1:] if arguments is None else list(arguments)
 
-    def cli(words: Sequence[str]) -> Any:
+    def cli(words: Sequence[str], description: str | None = None) -> Any:
         return tyro.cli(kind, prog=prog, description=description, args=words, config=config, default=default)
 
     printed = io.StringIO()
     try:
         with redirect_stderr(printed):
-            options = cli(words)
+            options = cli(words, description)
     except SystemExit as exit:
         if not exit.code:
             raise
-        refuse(cli, prog, words)
+        raise mistake(cli, prog, words) from None
     print(printed.getvalue(), end="", file=sys.stderr)
     return options
 
 
-def refuse(cli: Any, prog: str, words: Sequence[str]) -> NoReturn:
-    """Raises BadRequest for the words that tyro did not accept."""
+def mistake(cli: Any, prog: str, words: Sequence[str]) -> BadRequest:
+    """The error for words that tyro did not accept."""
     said = sections(printed_by(cli, words))
     subcommand = words[:1] if words and not words[0].startswith("-") else []  # it has options of its own
     help_text = printed_by(cli, [*subcommand, "--help"])
@@ -78,11 +78,11 @@ def refuse(cli: Any, prog: str, words: Sequence[str]) -> NoReturn:
     if known and (unknown := [name for name in named if name not in known]):
         longer = sorted(name for name in known if name.startswith(unknown[0]))
         near = [*longer, *get_close_matches(unknown[0], sorted(known), n=1)]
-        raise BadRequest(f"{unknown[0]} is not an option: {f'did you mean {near[0]}? ' if near else ''}{remedy}")
+        return BadRequest(f"{unknown[0]} is not an option: {f'did you mean {near[0]}? ' if near else ''}{remedy}")
     text = " ".join(said[0]) if said else "the command line is wrong"
     if not reworded(text) and (own := OWN.fullmatch(text)):
-        raise BadRequest(own[1])
-    raise BadRequest(f"{message(text, said)}; {remedy}")
+        return BadRequest(own[1])
+    return BadRequest(f"{message(text, said)}; {remedy}")
 
 
 def message(text: str, said: Sequence[Sequence[str]]) -> str:
@@ -143,6 +143,5 @@ def sections(box: str) -> list[list[str]]:
 
 
 def options_in(help_text: str) -> set[str]:
-    """The options that a help text lists, each at the beginning of a line of a box; boxes stand side by side."""
-    lines = [line.strip(FRAME) for line in re.split("[\n│|]", help_text)]
-    return {name for line in lines if line.startswith("-") for name in re.findall(r"--[\w.-]+", line)}
+    """The options that a help text names."""
+    return {name.rstrip(".-") for name in re.findall(r"(?<!\S)--\w[\w.-]*", help_text)}

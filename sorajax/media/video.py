@@ -87,8 +87,8 @@ class Video:
         """
         path = as_path(path)
         if not path.is_file():
-            what = "is a folder: give a video or picture file" if path.is_dir() else "does not exist"
-            raise FileNotFoundError(f"{path} {what}")
+            what = "is a folder" if path.is_dir() else "does not exist"
+            raise FileNotFoundError(f"{path} {what}: give the path of a video or picture file")
         if not 0 <= start < end:
             raise ValueError(f"{path}: {start:g} to {end:g} s is no interval: start at 0 or later and end after that")
         if path.suffix.lower() not in (*FILMS, *PICTURES):

@@ -84,7 +84,7 @@ def inspect(path: Path, anchors: bytes = b"", key: str = watermark.KEY) -> Repor
     """The report on a file. anchors: PEM certificates that are trusted. key: the watermark's."""
     path = path.expanduser()
     if not path.is_file():
-        return Report(State.UNREADABLE, words=(f"{path} is no file.",))
+        return Report(State.UNREADABLE, words=(f"{path} is no file: give the path of a picture or video.",))
     try:
         store, broken = read_manifest(path, anchors), ""
     except ValueError as error:
