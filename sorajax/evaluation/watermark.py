@@ -145,11 +145,11 @@ def measure(options: Safety) -> Measured:
     marks = [
         ("lowest PSNR of a marked clip", f"{lowest:.2f} dB", "at least 42 dB"),
         ("marking 17 frames of 64x64", f"{milliseconds:.1f} ms", "at most 20 ms"),
-        ("readings of another identifier", str(wrong), "-"),
+        ("wrong identifiers read", str(wrong), "-"),
     ]
     tables = {
         "safety-watermark": table(("after", *found, "bar from 256x256 on"), rows),
-        "safety-marks": table(("of the mark", "measured", "bar"), marks),
+        "safety-marks": table(("watermark", "measured", "bar"), marks),
     }
     figures = {"watermark": found, "embedding_milliseconds": milliseconds}
     return Measured(figures, tables, f"{clips} marked clips, seed {options.seed}", watermark.WEIGHTS)
@@ -165,15 +165,15 @@ def cell(found: dict[str, Any], change: str) -> str:
 
 def measure_alarms(options: Safety) -> Measured:
     """How often a mark is read where none is: in clips of the world, and in the films' windows."""
-    kinds = {"of the world": world(options.num, PLAIN, options.seed)}
+    kinds = {"clips of the world": world(options.num, PLAIN, options.seed)}
     if options.films is not None:
-        kinds["of films"] = windows(options.films, PLAIN)
+        kinds["windows of films"] = windows(options.films, PLAIN)
     rows, figures = [], {}
     for name, clips in kinds.items():
         alarms = [bool(watermark.read(frames)) for frames in clips]
         figures[name] = [sum(alarms), len(alarms)]
         rows.append((name, f"{sum(alarms)} of {len(alarms)}", "0"))
-    rows.append(("by the code, at most", f"{watermark.ATTEMPTS / 2**CHECK:.1e} of a clip", "1e-6"))
+    rows.append(("bound by the checksum", f"{watermark.ATTEMPTS / 2**CHECK:.1e} of a clip", "1e-6"))
     tables = {"safety-alarms": table(("clips without a watermark", "read as marked", "bar"), rows)}
     return Measured({"alarms": figures}, tables, f"clips of {PLAIN[2]}x{PLAIN[1]}", watermark.WEIGHTS)
 
