@@ -1,4 +1,4 @@
-"""A model of the world that one acts in: 64x64, 8 frames and actions per second, left, right, jump and nothing.
+"""An interactive model of the world: 64x64, 8 frames and actions per second, left, right, jump and nothing.
 
     python -m sorajax.train configs/play_dit.py --encoded 1600
 

@@ -16,8 +16,8 @@ and prints how often both agree. `tasks` measures every task (stills, extensions
 `--rows extend edit` measures some. `caching` measures what --cache of sorajax.sample saves and costs; with --calibrate
 it prepares a model for `--cache mag`. `spread` measures how varied clips of one prompt are, beside the world's own.
 `safety` measures the filter of prompts, and the time of its parts. `captions` measures the captioner, the expander of
-prompts and the score; `score` says how well a clip and a prompt agree. `play` measures worlds that one acts in, `agent`
-a policy that was trained in one of them, `craftax` models of somebody else's game. Each prints a table, the others with
+prompts and the score; `score` says how well a clip and a prompt agree. `play` measures interactive worlds, `agent` a
+policy that was trained in one of them, `craftax` models of somebody else's game. Each prints a table, the others with
 95% intervals, and with --json writes {split: {attribute: {accuracy, low, high, num}}} or its own figures. With
 --markdown each writes its tables into pages, and below each table the conditions of its figures: command, settings,
 commit, weights, hardware and date.

@@ -1,4 +1,4 @@
-"""Command lines become options; a mistake in one is a single line.
+"""Parses command lines into options; a mistake is reported on one line.
 
 tyro explains a mistake in a box of several lines. Here the line names what was typed, what is allowed or the nearest
 option, and the command whose help lists the rest.
@@ -21,9 +21,9 @@ WIDE = "10000"
 """Columns of the terminal for tyro's text that is read here, so that nothing is wrapped."""
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 FRAME, RULE = "│|╭╮╰╯+ ", frozenset("─-")
-"""What tyro draws a box of, and the line between its sections."""
+"""The characters of tyro's boxes, and those of the line between two sections."""
 OWN = re.compile(r"Error parsing [^:]*: (?!no type matching )(.*)")
-"""A check in a config, whose message is one of ours."""
+"""The message of a config's own check."""
 CHOICE = re.compile(r"invalid choice '(.*)' for argument '(.*)'\. Expected one of \((.*)\)\.")
 TYPED = r"Error parsing (\S+): no type matching (?:\{None\}\|)?%s could be instantiated from \['(.*?)'\]\..*"
 WORDINGS = (
@@ -107,7 +107,7 @@ def reworded(text: str) -> str:
 
 
 def printed_by(cli: Any, words: Sequence[str]) -> str:
-    """What tyro prints for a command line that it ends at, as wide lines."""
+    """What tyro prints before it exits, without line wrapping."""
     printed = io.StringIO()
     try:
         with wide(), redirect_stdout(printed), redirect_stderr(printed):

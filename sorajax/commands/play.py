@@ -28,7 +28,7 @@ from sorajax.safety.finishing import Safety
 
 @dataclass(frozen=True)
 class PlayOptions:
-    """What to play, and where it is kept."""
+    """What to play, and where the recording goes."""
 
     prompt: tyro.conf.Positional[str]
     """The steered object and the floor, e.g. "a red ball on a grey floor"."""
@@ -37,7 +37,7 @@ class PlayOptions:
     keys: str | None = None
     """Actions in place of a keyboard: l, r, j and . for nothing, one letter a frame."""
     record: Path | None = None
-    """A file for what was played: mp4, gif or webp."""
+    """A file for the recording: mp4, gif or webp."""
     overwrite: bool = False
     """Replace the file of --record where it exists."""
     seed: int = 0

@@ -1,5 +1,4 @@
-"""Records plays of a game that somebody else wrote, Craftax-Classic, which configs/play_vae.py and configs/play_dit.py
-train on.
+"""Records plays of the game Craftax-Classic, on which configs/play_vae.py and configs/play_dit.py train.
 
     python -m sorajax.record latents/craftax                        1600 clips of 33 frames, and their latents
     python -m sorajax.record latents/craftax --vae runs/play_vae    encodes them anew, by another autoencoder

@@ -84,7 +84,7 @@ def check_hosts(arguments: Arguments, request: Request, processes: Processes) ->
 
 
 def check_finished(work: Work, processes: Processes) -> None:
-    """Raises BadRequest where a finished file is of another request; leaves the others as they are."""
+    """Raises BadRequest where a finished file belongs to another request; leaves the others as they are."""
     if processes.index:
         return
     videos = work.some(work.finished, resume=True)

@@ -1,4 +1,4 @@
-"""Where the parameters of a model in use are: on one device, or on the mesh that samples."""
+"""How the parameters of a model in use are placed: on one device, or on the mesh for sampling."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -20,7 +20,7 @@ from sorajax.devices.sharding import (
 )
 
 REPLICATED_SHARE = 0.4
-"""Of one device's memory: parameters that take more of it are split over all devices, not copied to each."""
+"""Share of one device's memory up to which parameters are copied to each device; larger ones are sharded over all."""
 
 
 @dataclass(frozen=True)

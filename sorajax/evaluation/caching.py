@@ -1,4 +1,4 @@
-"""What step caching saves and changes: evaluations that are left out, and PSNR against the clip without a cache."""
+"""Cost and error of step caching: skipped evaluations, and PSNR against the clip without a cache."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -27,7 +27,7 @@ PROMPT = "a red ball bounces on a grey floor"
 
 
 class Counter(Bar):
-    """In place of a bar: counts the evaluations that are computed."""
+    """Counts the computed evaluations, in place of a progress bar."""
 
     count = 0
     least = 0.0

@@ -74,7 +74,7 @@ class World(Common):
 
 @dataclass(frozen=True)
 class Readers(World):
-    """Samples clips of a model, of one object each, and compares what two readers say of them."""
+    """Samples a model's clips of one object each, and compares two readers on them."""
 
     num: int = 128
     """Clips for each split."""
@@ -316,7 +316,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Play:
-    """Measures worlds that one acts in: whether actions have their effects, and what lasts."""
+    """Measures interactive worlds: whether actions have their effects, and how long the world stays consistent."""
 
     worlds: tuple[str, ...] = ("true", "play")
     """`play`, the bundled model; the folder of a run of configs/play_dit.py; or `true`, the simulator."""
@@ -373,7 +373,7 @@ class Craftax:
     vaes: tuple[str, ...] = ("world",)
     """Autoencoders: `world`, the one in the package, and folders of runs of configs/play_vae.py."""
     num: int = 256
-    """Clips, each of whose last frame is made."""
+    """Clips; the last frame of each is predicted."""
     seed: int = 1
     """Seed of the games, 0 or more; recordings have 0."""
     json: Path | None = None

@@ -1,4 +1,4 @@
-"""The lists of `words.toml`, and which of them have words in a text.
+"""The lists of `words.toml`, and the search for their words in a text.
 
 An entry is found by its first letters, so that the time of a search hardly depends on the number of entries. Most are
 plain words or beginnings of words; the regular expressions among them are compiled where their first letters appear.

@@ -1,4 +1,4 @@
-"""Measures a server of the embedded model, from outside: it is started as a program, and asked over HTTP."""
+"""Measures a server of the embedded model from outside: it is started as a program, and receives requests over HTTP."""
 
 import statistics
 import subprocess

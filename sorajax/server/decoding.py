@@ -1,5 +1,5 @@
-"""Decoding users' files, in a process of its own with limits of memory and time: a file made to harm ends that process,
-and nothing else.
+"""Decodes users' files in a separate process with limits on memory and time: a malicious file can only end that
+process.
 
     python -m sorajax.server.decoding FILE OUT LIMITS        (OUT: a .npy file for the frames, or - to check the file)
 """
@@ -26,7 +26,8 @@ SIGNATURES = (
     (0, b"\x1a\x45\xdf\xa3", ".webm"),
     (8, b"AVI ", ".avi"),
 )
-"""(offset, bytes, suffix) of the formats that are read. Others are not: a playlist names further files."""
+"""(offset, bytes, suffix) of the accepted formats. Others are refused: a playlist, for instance, names further
+files."""
 GRACE = 20.0  # seconds beyond the limit: the process starts, imports and writes
 
 

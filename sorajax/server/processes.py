@@ -1,4 +1,4 @@
-"""The processes of a server: one answers requests, and one, which it starts, samples.
+"""The processes of a server: one answers requests and starts another, which samples.
 
 Sampling in a process of its own leaves the answers quick. If it dies it is started again, and its jobs are queued
 again.

@@ -1,4 +1,4 @@
-"""From a request's fields to a job: its task, its request, and what is known of the video before it is made.
+"""From a request's fields to a job: its task, its settings, and the properties of the video before it is made.
 
 Mistakes are found here, before a job is queued, as far as the model's config shows them. What a worker finds later
 ends the job with an error.
@@ -39,7 +39,7 @@ AREAS = 4  # a video has at most so many times the pixels of the model's largest
 
 @dataclass(frozen=True)
 class Served:
-    """What is served: the model's name and config, and limits and policy of the operator."""
+    """The served model's name and config, with the operator's limits and policy."""
 
     name: str
     config: SoraConfig

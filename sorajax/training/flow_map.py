@@ -48,7 +48,7 @@ class Inputs(NamedTuple):
 
 
 class MeanVelocities(NamedTuple):
-    """What a step learns."""
+    """The mean velocities that a step learns."""
 
     targets: Targets
     inputs: Inputs

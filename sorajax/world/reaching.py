@@ -1,4 +1,4 @@
-"""A task in a world that one acts in, which a prompt states: reach a marked side, then a height.
+"""A task in the interactive world, stated by a prompt: reach a marked side, then a height.
 
     a red ball on a grey floor: reach the left side, then a height
 

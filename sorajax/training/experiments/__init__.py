@@ -1,5 +1,5 @@
-"""An experiment composes model, data, objective, loop and export. This file says what one must have, reads the file of
-one, and checks its mesh."""
+"""An experiment composes model, data, objective, loop and export. This file defines its protocol, reads experiment
+files, and checks meshes."""
 
 import dataclasses
 import sys
@@ -97,7 +97,7 @@ def with_local_inputs(experiment: Any) -> Any:
 
 
 def publish_latents(experiment: Any) -> None:
-    """Writes latents to the address that the experiment names for them, if it does."""
+    """Copies latents to the address that the experiment names for them, if any."""
     latents = getattr(experiment, "latents", None)
     if latents is not None:
         WorkingCopy(as_path(latents)).publish()
