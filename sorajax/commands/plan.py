@@ -30,7 +30,7 @@ from typing import TextIO
 
 from sorajax.commands.failures import complain
 from sorajax.commands.parsing import parse_options
-from sorajax.evaluation.options import Sampling
+from sorajax.evaluation.plan_options import Sampling
 
 QUIET = {
     "JAX_PLATFORMS": "cpu",
