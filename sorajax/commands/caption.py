@@ -10,8 +10,8 @@ other video needs a large model: --endpoint is any server of OpenAI's chat compl
 ones), with its key, if it needs one, in the environment (SORAJAX_ENDPOINT_KEY). Its answers are kept, so the same
 command continues after an interruption (docs/captions.md).
 
-Exit codes: 0 done, 1 a file or model cannot be read, 2 an option is wrong, 130 interrupted. A file without a caption is
-named, and the others go on.
+Exit codes: 0 done, 1 a file or model cannot be read, 2 an option is wrong, 130 interrupted. A file that fails is
+named, and the others are still captioned.
 """
 
 import json
@@ -87,8 +87,8 @@ def captioner_of(options: CaptionOptions) -> NamedCaptioner:
 
 
 def caption(options: CaptionOptions) -> None:
-    """Prints the caption of each file, in order; with one file without its name. A file without a caption is named, and
-    the others go on. Raises Failure at the end if there was one."""
+    """Prints the caption of each file, in order; with one file without its name. A file that fails is named, and the
+    others are still captioned. Raises Failure at the end if there was one."""
     captioner = captioner_of(options)
     described = partial(described_or_failure, captioner=captioner.caption, seed=options.seed)
     failed, pool = 0, ThreadPoolExecutor(captioner.parallel)

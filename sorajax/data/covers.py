@@ -31,7 +31,7 @@ class CoverData:
     world: float = 0.5
     """Share of batches of the world; half of the others are pictures where there is a folder."""
     pictures: Path | None = None
-    """A folder of pictures of one's own."""
+    """A folder of the user's own pictures."""
     split: Split = "train"
     seed: int = 0
     threads: int = 1

@@ -44,7 +44,7 @@ class Counter(Bar):
 
 
 def measure(options: Caching) -> Measured:
-    """Calibrates the model if that is asked for, samples clips with and without a cache, and prints the table."""
+    """Calibrates the model if requested, samples clips with and without a cache, and prints the table."""
     width, height = parse_size(options.size) if options.size else (None, None)
     pipeline = load(options.model, options.dtype, options.lora)
     texts = options.prompts or tuple(prompts("seen", options.num, options.seed)[2])

@@ -155,7 +155,7 @@ class Tasks:
 
 @dataclass(frozen=True)
 class Spread:
-    """Measures how varied a model's clips of one prompt are, beside the world's own."""
+    """Measures the diversity of a model's clips of one prompt, relative to the world's own."""
 
     model: str = "world"
     """`world` or `world-fast`, the bundled models, or the folder of a training run or an exported model."""
@@ -228,8 +228,8 @@ class Safety:
     and on films, and the time of each part."""
 
     part: tuple[Literal["filters", "first", "later", "watermark", "alarms"], ...] = ("filters", "watermark", "alarms")
-    """What is measured: the filters; in tables of their own, lists before the filter was changed and lists that were
-    written later; how often the watermark is read, and how often where none is."""
+    """Parts to measure: the filters; lists before the filter was changed, and lists that were written later, in tables
+    of their own; readings of the watermark; and its false alarms."""
     num: int = 10_000
     """Captions of the world, and clips without a watermark."""
     clips: int = 100

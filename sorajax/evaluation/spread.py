@@ -59,7 +59,7 @@ def canonical(num: int, clips: int, seed: int) -> Prompts:
 
 
 def values_of(scene: Scene, row: int) -> list[int]:
-    """What the places of an object and its speeds depend on: motion, size and pace."""
+    """The attributes that an object's places and speeds depend on: motion, size and pace."""
     return [int(scene.motion[row, 0, 0]), int(scene.size[row, 0]), int(scene.pace[row, 0, 0])]
 
 
@@ -137,7 +137,7 @@ def moves(reading: Reading, wish: dict[str, str]) -> bool:
 
 
 def starts(readings: Sequence[Reading]) -> list[Any]:
-    """Where the object is when it is first seen, in units."""
+    """The object's first visible position, in units."""
     things = (reading.things[0][0] for reading in readings)
     return [thing.track.centre[np.flatnonzero(thing.track.trusted)[0]] for thing in things if thing.track.trusted.any()]
 

@@ -62,7 +62,7 @@ class WordsConfig:
 
 
 class Memory(NamedTuple):
-    """What the decoder reads: the encoder's tokens, and which of them are real."""
+    """The decoder's input: the encoder's tokens, and a mask of those that are not padding."""
 
     tokens: Float[Array, "b s d"]
     mask: Bool[Array, "b s"]

@@ -28,7 +28,7 @@ MAX_NAME_BYTES = 220
 
 
 class Finishing(Protocol):
-    """What is done to each file of a video; `safety.finishing` marks, checks and signs it.
+    """Finishes each file of a video; `safety.finishing` checks, marks and signs it.
 
     frames: takes the frames part by part and returns those to encode. file: changes the encoded file before it is
     renamed; the suffix is that of its name. metadata: what `described` returns. What either raises is raised by `save`,

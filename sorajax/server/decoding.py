@@ -33,8 +33,8 @@ GRACE = 20.0  # seconds beyond the limit: the process starts, imports and writes
 
 @dataclass(frozen=True)
 class Limits:
-    """Of an uploaded file. bytes; pixels of a frame; frames; seconds of a clip; memory in bytes and processor_seconds
-    of the process that decodes it."""
+    """Limits on an uploaded file. bytes; pixels of a frame; frames; seconds of a clip; memory in bytes and
+    processor_seconds of the process that decodes it."""
 
     bytes: int = 100 * 2**20
     pixels: int = 16 * 2**20
@@ -69,7 +69,7 @@ def suffix_of(head: bytes) -> str:
 
 
 def check_file(path: Path, limits: Limits) -> Found:
-    """What is in a file. Raises BadRequest for one that cannot be decoded within the limits."""
+    """The content of a file. Raises BadRequest for one that cannot be decoded within the limits."""
     return run(path, "-", limits)
 
 

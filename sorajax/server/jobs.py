@@ -30,7 +30,7 @@ DAY = 86400.0
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker samples.
+    """A job as a worker samples it.
 
     spec, as JSON values: "request", the fields of `Request`; "inputs", a list of {"content", "own"}, files of the
     content store, which are our own or a user's; "scenes" of a storyboard, whose "image" is such an entry; "options" of

@@ -136,7 +136,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def webhooks_of(options: ServeOptions, database: Database) -> Webhooks | None:
-    """The webhooks, if they are asked for. Raises BadRequest without a secret."""
+    """The webhooks, if an address is set. Raises BadRequest without a secret."""
     if options.webhook is None:
         return None
     if not options.webhook.startswith(("http://", "https://")):

@@ -1,4 +1,4 @@
-"""Where an uploaded file came from."""
+"""Provenance of an uploaded file."""
 
 import time
 from datetime import UTC, datetime

@@ -230,7 +230,7 @@ def length_of(
 
 
 def shape_of(request: Request, settings: Settings, task: Task) -> str:
-    """What two jobs must share to be sampled together: all but prompt and seed."""
+    """The key of jobs that can be sampled together: all but prompt and seed."""
     shared = replace(request, prompts=("a",), seed=0)
     return f"{task.name} {settings.frames} {sorted((k, str(v)) for k, v in as_json(shared).items())}"
 

@@ -53,7 +53,7 @@ class AdversarialConfig:
 
 
 def hinge(real: Float[Array, "..."], made: Float[Array, "..."]) -> Float[Array, ""]:
-    """The critic's loss: 0 where it answers at least 1 to all that is real and at most -1 to all that is made."""
+    """The critic's loss: 0 where its answer is at least 1 for all real clips and at most -1 for all reconstructions."""
     return jnp.mean(jax.nn.relu(1 - real)) + jnp.mean(jax.nn.relu(1 + made))
 
 

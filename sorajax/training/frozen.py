@@ -25,7 +25,7 @@ from sorajax.pretrained.wan_folder import is_open_model, open_model
 
 @dataclass(frozen=True)
 class FrozenText:
-    """A trained text encoder; its parameters are read when they are asked for."""
+    """A trained text encoder; its parameters are read on first use."""
 
     config: TextConfig
     tokenizer: str

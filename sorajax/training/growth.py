@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from sorajax.models.spacetime import Patch
 
 OUTPUTS = ("self_attention/out/", "cross_attention/out/", "feed_forward/down/")
-"""What a block adds to its tokens; a block where these are zero changes nothing, and learns."""
+"""The outputs that a block adds to its tokens; with these at zero, a new block is the identity and still learns."""
 GROUPS = {"encoder": {"qkv": 3}, "decoder": {"qkv": 3, "time": 2}}
 """Ends of layers' names -> the groups into which their outputs are split."""
 

@@ -221,7 +221,7 @@ class Run:
         return create(self.init_key)
 
     def all(self) -> TrainState:
-        """Every step that is left, or until the time is up, or somebody asks to stop."""
+        """Runs the remaining steps, until the time is up or a signal asks to stop."""
         first, clock = self.step, self.clock
         replicated = NamedSharding(self.mesh, P())
         update = make_update(self.optimizer, self.config.optimizer)

@@ -128,7 +128,7 @@ class Meter:
 
 
 class EventFiles:
-    """Event files at an address, as tensorboardX opens them: each is written anew as a whole when it is flushed."""
+    """Event files at an address, as tensorboardX opens them: each is rewritten as a whole when it is flushed."""
 
     def __init__(self, path: str):
         self.path, self.events = as_path(path), bytearray()

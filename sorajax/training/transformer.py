@@ -36,7 +36,7 @@ class TransformerFolder:
 
     @property
     def frozen_text(self) -> bool:
-        """Whether the text encoder is used as it is."""
+        """Whether the text encoder is frozen."""
         return TEXT in dict(self.external_parts)
 
     @property

@@ -56,7 +56,7 @@ class Body(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """Where the centre of the object can be: from `left` to `right`, and at `ground` while it rests."""
+    """Range of the object's centre: from `left` to `right`, and at `ground` while it rests."""
 
     left: Float[Array, " b"]
     right: Float[Array, " b"]

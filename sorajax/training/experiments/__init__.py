@@ -128,7 +128,7 @@ def executed(path: Path) -> ModuleType:
 
 
 def _line_of(error: Exception, path: Path) -> str:
-    """Where in a file an error arose, as a clause; empty where it did not arise there."""
+    """The line of a file in which an error arose, as a clause; empty where it arose elsewhere."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     line = error.lineno if isinstance(error, SyntaxError) else next(reversed(lines), None)
     return f", line {line}" if line else ""

@@ -224,7 +224,7 @@ class FlowTraining(FlowRun):
         return [next(found) for _ in range(self.validation)]
 
     def _frozen(self) -> FrozenText | None:
-        """The text encoder that is used as it is, where there is one."""
+        """The frozen text encoder, if there is one."""
         if self.frozen_text is None:
             return None
         if isinstance(self.data, WorldData):

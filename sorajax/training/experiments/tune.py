@@ -37,7 +37,7 @@ class TuneTraining(FlowRun):
     dtype: Dtype = "bfloat16"
     """Type in which the transformer multiplies; parameters, their average and the optimizer's state stay float32."""
     remat: Literal["none", "dots", "full"] = "full"
-    """What the backward pass recomputes of each block (rematerialisation)."""
+    """The parts of each block that the backward pass recomputes (rematerialisation)."""
     storage: Storage = "bfloat16"
     """Type of the exported weights."""
     _: KW_ONLY

@@ -49,7 +49,7 @@ class VAETraining:
         return dataclasses.replace(stage, config=config, encoder=params["encoder"]), batches
 
     def _built(self, directory: Path) -> tuple[VAEStage, grain.IterDataset]:
-        """Those of a whole autoencoder."""
+        """The stage and batches of a whole autoencoder."""
         for bucket in self.data.buckets:
             self.model.latent_shape(bucket.frames, bucket.crop or bucket.height, bucket.crop or bucket.width)
         if not isinstance(self.data, VideoData):
