@@ -103,6 +103,7 @@ def test_an_unfilled_gap_is_detected():
     assert not row["monotone motion"].met
 
 
+@pytest.mark.slow
 def test_images_and_negative_prompts_are_measured():
     drawn = iter(rendered_clips(4, 4))  # in the order in which they are asked for
 
