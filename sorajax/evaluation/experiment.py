@@ -28,7 +28,8 @@ from sorajax.evaluation.programs import decoding, denoising_step, encoding, trai
 from sorajax.evaluation.speed import Figures, normal, peak_memory, random_parameters, resident
 from sorajax.models.dit import DiTConfig
 from sorajax.models.sora import init_vae
-from sorajax.models.vae import VAEConfig, decode_chunks
+from sorajax.models.stream import decode_chunks
+from sorajax.models.vae import VAEConfig
 
 STREAMED = (33, 481)
 """Frames of the short and the long clip whose memory in decoding is compared."""

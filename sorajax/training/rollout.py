@@ -12,6 +12,7 @@ from sorajax.data.worlds import WorldBatch
 from sorajax.diffusion.fixed_frames import FixedLatents, Latent
 from sorajax.diffusion.flow import shift_time
 from sorajax.diffusion.samplers import SAMPLERS
+from sorajax.models.stream import to_bytes
 from sorajax.models.vae import VAE
 from sorajax.models.velocity import ExtraInputs
 from sorajax.sampling.conditions import Conditions
@@ -79,7 +80,7 @@ class Rollout:
 
         def decode(latents: Latent) -> Any:
             video: Any = VAE(config).apply({"params": self.flow.vae}, latents, method="decode")
-            return jnp.round((video + 1.0) * 127.5).astype(jnp.uint8)
+            return to_bytes(video)
 
         frames = jax.lax.map(decode, latents.reshape(-1, chunk, *latents.shape[1:]))
         return self.judge.scores(
