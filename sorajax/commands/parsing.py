@@ -25,11 +25,11 @@ FRAME, RULE = "│|╭╮╰╯+ ", frozenset("─-")
 OWN = re.compile(r"Error parsing [^:]*: (?!no type matching )(.*)")
 """The message of a config's own check."""
 CHOICE = re.compile(r"invalid choice '(.*)' for argument '(.*)'\. Expected one of \((.*)\)\.")
-TYPED = r"Error parsing (\S+): no type matching (?:\{None\}\|)?%s could be instantiated from \['(.*?)'\]\..*"
+TYPED = r"Error parsing (\S+): no type matching (?:\{None\}\|)?\{?%s\}? could be instantiated from \['(.*?)'\]\..*"
 WORDINGS = (
     (TYPED % "INT", r"\1 \2 is not a whole number"),
     (TYPED % "FLOAT", r"\1 \2 is not a number"),
-    (TYPED % "(?:.*)", r"\1 \2 is not allowed"),
+    (TYPED % "(.*?)", r"\1 \3 is not allowed: it takes \2"),
     (r"Error parsing (\S+): invalid literal for int\(\) with base 10: '(.*)'", r"\1 \2 is not a whole number"),
     (r"Error parsing (\S+): could not convert string to float: '(.*)'", r"\1 \2 is not a number"),
     (r"Missing value for argument '(-.*)'\. Expected 1 values\.", r"\1 has no value"),
@@ -103,7 +103,8 @@ def reworded(text: str) -> str:
     if found := CHOICE.fullmatch(text):
         allowed = sorted(set(re.findall(r"'([^']*)'", found[3])) - {"None"})
         return f"{found[2]} {found[1]} is not allowed: use {', '.join(allowed)}"
-    return next((found.expand(words) for pattern, words in WORDINGS if (found := re.fullmatch(pattern, text))), "")
+    ours = (found.expand(words) for pattern, words in WORDINGS if (found := re.fullmatch(pattern, text)))
+    return next(ours, "").replace("', '", " ")
 
 
 def printed_by(cli: Any, words: Sequence[str]) -> str:

@@ -40,6 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(__doc__)
         return 0 if arguments else 2
+    if arguments[0].startswith("-"):
+        place = "name the experiment's file before its options, e.g. configs/world_dit.py"
+        return complain(f"{arguments[0]} is no experiment: {place}; see `python -m sorajax.train --help`", 2)
     try:
         name, (config, directory, resume, profile, together) = arguments[0], parse(arguments[0], arguments[1:])
         check_profile(profile)

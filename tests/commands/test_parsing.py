@@ -74,6 +74,7 @@ class Options:
     scale: float = 1.0
     kind: Literal["fast", "slow"] = "fast"
     size: tuple[int, int] = (1, 1)
+    span: tuple[float, float] | None = None
     wide: bool = False
     model: Inner = Inner()
 
@@ -86,6 +87,7 @@ class Options:
         ("clip --out x --kind quick", "--kind quick is not allowed: use fast, slow; see `tool --help`"),
         ("clip --out", "--out has no value; see `tool --help`"),
         ("clip --out x --size 3", "--size needs 2 values; see `tool --help`"),
+        ("clip --out x --span 3", "--span 3 is not allowed: it takes FLOAT FLOAT; see `tool --help`"),
         ("clip other --out x", "other is not expected here; see `tool --help`"),
         ("", 'missing: "A clip", --out STR; see `tool --help`'),
         ("clip --out x --steps_ 2 --sclae 3", "--steps- is not an option: did you mean --steps? see `tool --help`"),

@@ -100,6 +100,7 @@ def test_a_run_starts_from_the_weights_of_another(dit, tmp_path, capsys):
     ("arguments", "code", "said"),
     [
         (["configs/no_such.py"], 2, "is no experiment file"),
+        (["--dirctory", "runs/a"], 2, "--dirctory is no experiment: name the experiment's file before its options"),
         ([DIT, "--model.dept", "24"], 2, "--model.depth"),
         ([DIT, "--loop.steps", "0"], 2, "it must be 1 or more"),
         ([DIT, "--vae", "no/such/folder"], 1, "no/such/folder does not exist"),
