@@ -1,4 +1,4 @@
-"""Says what fits, before renting. `python -m sorajax.plan --help` is the manual.
+"""Plans memory and time on other machines. `python -m sorajax.plan --help` is the manual.
 
 The code is in `sorajax.commands.plan`.
 """

@@ -1,4 +1,4 @@
-"""The former place of `sorajax.sampling.request`, kept for one version."""
+"""The former location of `sorajax.sampling.request`, kept for one version."""
 
 import warnings
 

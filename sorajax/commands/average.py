@@ -8,8 +8,8 @@
 With --sigma, RUN is a training directory with a folder `averages/`. The result is a model folder: the run's model with
 other weights (Karras et al. 2024, EDM2, section 3). The best width is found by evaluating several.
 
-Several runs or exported models are averaged directly. If they began from the same weights, or one was trained on from
-another, the average is often better than each model (Wortsman et al. 2022, "Model soups", section 3).
+Several runs or exported models are averaged directly. If they started from the same weights, or one continued the
+training of another, the average is often better than each model (Wortsman et al. 2022, "Model soups", section 3).
 
 Exit codes: 0 done; 1 failed, with one line on stderr; 2 the command line is wrong.
 """

@@ -20,10 +20,10 @@ that run at the same time distort all figures and comparisons, so the load is pr
 torch.compile, against ours with the same weights: calls alternate on the CPU, after a check that results agree. With
 `--part opening` it times how long weights take to open: the reference's loader, ours, and ours from converted files.
 
-`clip` and `films` run `python -m sorajax.sample` in processes of their own, and `serve` a server (needs the extra
-`serve`): how soon a request is answered while a film is sampled and 50 clients poll, clips of a queue beside those of
-`sorajax.sample --num`, and memory over many jobs. --markdown writes tables into pages, and
-below each the conditions of its figures.
+`clip` and `films` run `python -m sorajax.sample` in separate processes. `serve` runs a server (needs the extra `serve`)
+and measures the latency of requests while a film is sampled and 50 clients poll, the throughput on a queue relative to
+`sorajax.sample --num`, and memory over many jobs. --markdown writes tables into pages, and below each the conditions of
+its figures.
 
 Exit codes: 0 done, 1 failed, 2 the request is invalid, 130 interrupted.
 """

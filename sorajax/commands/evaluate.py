@@ -11,19 +11,19 @@
 
 `world` samples clips of prompts and reads them back. `reconstruction` measures the autoencoder; it takes an autoencoder
 without a transformer too, and with --folder measures it on your own videos. `instrument` measures the reader's accuracy
-on rendered clips, an upper bound for the others. `readers` has a second reader, of another method, read the same clips,
-and prints how often both agree. `tasks` measures every task (stills, extensions, edits, storyboards, a minute of film);
-`--rows extend edit` measures some. `caching` measures what --cache of sorajax.sample saves and costs; with --calibrate
-it prepares a model for `--cache mag`. `spread` measures how varied clips of one prompt are, beside the world's own.
-`safety` measures the filter of prompts, and the time of its parts. `captions` measures the captioner, the expander of
-prompts and the score; `score` says how well a clip and a prompt agree. `play` measures interactive worlds, `agent` a
-policy that was trained in one of them, `craftax` models of somebody else's game. Each prints a table, the others with
-95% intervals, and with --json writes {split: {attribute: {accuracy, low, high, num}}} or its own figures. With
---markdown each writes its tables into pages, and below each table the conditions of its figures: command, settings,
-commit, weights, hardware and date.
+on rendered clips, an upper bound for the others. `readers` reads the same clips with a second reader, of another
+method, and prints how often both agree. `tasks` measures every task (stills, extensions, edits, storyboards, a minute
+of film); `--rows extend edit` measures some. `caching` measures savings and error of --cache of sorajax.sample; with
+--calibrate it prepares a model for `--cache mag`. `spread` measures the diversity of a prompt's clips, relative to the
+world's own. `safety` measures the filter of prompts, and the time of its parts. `captions` measures the captioner, the
+expander of prompts and the score; `score` says how well a clip and a prompt agree. `play` measures interactive worlds,
+`agent` a policy that was trained in one of them, `craftax` models of the game Craftax-Classic. Each prints a table,
+most with 95% intervals, and with --json writes {split: {attribute: {accuracy, low, high, num}}} or its own figures.
+With --markdown each writes its tables into pages, and below each table the conditions of its figures: command,
+settings, commit, weights, hardware and date.
 
-Several processes (--coordinator, or a cluster that JAX detects) share out the clips of `world` and the rows of `tasks`;
-with --mesh they make each clip together. Process 0 prints and writes.
+Several processes (--coordinator, or a cluster that JAX detects) distribute the clips of `world` and the rows of
+`tasks`; with --mesh they make each clip together. Process 0 prints and writes.
 
 Exit codes: 0 done, 1 a file or model failed, 2 the request is invalid, 130 interrupted.
 """

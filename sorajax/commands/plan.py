@@ -13,8 +13,8 @@ measurement. For a step that does not fit it prints the compiler's figure and me
 For a model (a folder of ours or of open weights, of which only configs are read, or the name of an open model) it plans
 the stages of sampling one clip with guidance: our own estimate for each, and the compiler's figure.
 
---markdown PAGE writes what is printed into a page, between the marks of this plan (the error names them where the page
-has none), with the command, commit and version of jax below it.
+--markdown PAGE writes the output into a page, between the marks of this plan (the error names them where the page has
+none), with the command, commit and version of jax below it.
 
 Exit codes: 0 everything fits, 1 something does not, 2 the request is invalid.
 """

@@ -3,8 +3,7 @@
     python -m sorajax.record latents/craftax                        1600 clips of 33 frames, and their latents
     python -m sorajax.record latents/craftax --vae runs/play_vae    encodes them anew, by another autoencoder
 
-A random player holds keys. The folder holds frames, actions, prompts and latents; what was recorded is not recorded
-again.
+A random player holds keys. The folder holds frames, actions, prompts and latents; existing recordings are kept.
 
 Needs the extra `craftax`. Exit codes: 0 done, 1 failed, 2 the request is invalid, 130 interrupted.
 """

@@ -1,7 +1,7 @@
 """From clips to files, in one process or in several.
 
-One process makes and writes all clips. Several share the clips out: each makes its own on its own devices, and process
-0 writes the files that they send. With --mesh all processes make each clip together, and process 0 writes it.
+One process makes and writes all clips. Several distribute the clips: each makes its share on its own devices, and
+process 0 writes the files that they send. With --mesh all processes make each clip together, and process 0 writes it.
 """
 
 import tempfile

@@ -1,7 +1,7 @@
 """Clips for training the watermark: scenes of the world, pictures with a moving camera, and drawn textures.
 
 Drawn textures are dead leaves (Lee, Mumford and Huang 2001): discs of all sizes that hide one another, each with noise
-of a spectrum 1 / |f|^a. They have the statistics of photographs, of which none are needed.
+of a spectrum 1 / |f|^a. They have the statistics of photographs, so no photographs are needed.
 """
 
 from dataclasses import dataclass, field

@@ -2,8 +2,8 @@
 
 The task is that of `world/reaching.py`. A policy reads the instrument's features of frames, in both worlds the same.
 For each seed one policy is trained in each world, on as many frames, and all are scored in the simulator, in the same
-episodes: the return is the sum of rewards, discounted by 0.95 a frame, so that what is done sooner counts more. Its
-ratio to the return of the policy trained in the simulator is taken by seed. 95% intervals are Student's, over seeds.
+episodes: the return is the sum of rewards, discounted by 0.95 per frame, so that earlier success counts more. Its ratio
+to the return of the policy trained in the simulator is taken by seed. 95% intervals are Student's, over seeds.
 """
 
 import time

@@ -2,14 +2,14 @@
 
 A caption is read by the world's grammar (`world.grammar`) and compared with the clip's attributes: its precision is the
 share of the attributes it states that are right, its recall the share of the clip's attributes that it states. A
-detailed caption means the defaults of what it does not say; a short one leaves that open. The clips:
+detailed caption implies the defaults of attributes that it omits; a short one leaves them open. The clips:
 
 - seen, held_out: rendered clips of the whole mix, of triples of colour, shape and motion that occur in training, and of
   those that never do; the captioner reads each through the autoencoder's encoder
 - decoded: the same as `seen`, decoded by the autoencoder and read again
 - generated: clips of the model for canonical prompts; their truth is what the reader reads there, not the prompt
 
-The part `sampling` says what expansion does to accuracy: the model makes a clip of a short prompt and, from the same
+The part `sampling` measures how expansion changes accuracy: the model makes a clip of a short prompt and, from the same
 noise, one of its expansion. A clip is right where it has all that the short prompt says.
 """
 

@@ -1,10 +1,10 @@
 """How well models know Craftax-Classic: the next frame, given the true frames before it and the true actions.
 
-Beside the PSNR, a reader says what the frame shows: for each tile of the map but the player's the block whose texture
-is nearest, and for each cell of the inventory the number whose picture is nearest. Textures and pictures are the
-game's own. A frame that is made counts as right in a tile or cell where the reader reads the same in the true frame;
-figures of changes count only tiles and cells that read otherwise in the frame before. A mob or the night changes what
-is read, in both frames alike.
+Besides the PSNR, a reader identifies the frame's content: for each tile of the map but the player's the block whose
+texture is nearest, and for each cell of the inventory the number whose picture is nearest. Textures and pictures are
+the game's own. A predicted frame is right in a tile or cell if the reader finds the same in the true frame; figures of
+changes count only tiles and cells that differ from the frame before. A mob or the night affects the readings of both
+frames alike.
 
 Rows: the frame before in place of the next one; the true next frame through an autoencoder, which is the most that a
 model with it can have; the models.

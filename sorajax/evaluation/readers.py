@@ -1,8 +1,8 @@
 """Compares two readers of different methods on the same clips: `instrument.read`, whose scores are in all tables and
 gave the reward of reinforcement learning, and `fitting.read_by_fitting`.
 
-A model that has learned to please the first reader, and not to do what prompts say, is less often right for the second.
-Both read rendered clips too: what they get wrong there is their own error.
+A model that has learned to please the first reader rather than to follow prompts is right less often by the second.
+Both also read rendered clips, on which their mistakes are their own.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,8 +1,8 @@
 """Diversity of a model's clips of one prompt, relative to the world's own.
 
-A prompt leaves much open, and training from a reward narrows what a model makes of it. Each prompt gets several clips,
-which differ in their noise, and the reader of the world (`instrument.read`) reads them; so does it rendered scenes that
-the prompt describes as well.
+A prompt leaves much open, and training from a reward reduces the diversity of a model's clips. Each prompt gets several
+clips, which differ in their noise, and the reader of the world (`instrument.read`) reads them; so does it rendered
+scenes that the prompt describes as well.
 
 - start, speed: canonical prompts. The standard deviation of the place in the first frame, and of the speed relative to
   the nominal one, over the clips of a prompt that have its motion and pace; the root mean square over prompts

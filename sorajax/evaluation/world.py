@@ -7,7 +7,7 @@ Each prompt is in canonical words (`captions.describe`). Its clip is sampled and
   shape and motion that occur in training, and those that never do
 - camera, style, relation, event, shots: prompts that add this part of the world, with triples of training
 
-What is scored, `world.reader.scores` says. `prompt` is the share of clips in which every word of the prompt is right; a
+`world.reader.scores` defines the scores. `prompt` is the share of clips in which every word of the prompt is right; a
 quantity's `error` is the median.
 """
 

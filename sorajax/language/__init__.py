@@ -1,6 +1,6 @@
 """Words for videos: captions of clips, longer prompts, and how well a prompt and a clip agree.
 
-What does so is trained: nothing here reads pixels by rules (`world.reader` is only for measuring).
+All of it is trained: nothing here reads pixels by rules (`world.reader` is only for measuring).
 """
 
 from typing import NamedTuple, Protocol

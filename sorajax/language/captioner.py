@@ -1,8 +1,8 @@
 """The captioner of the package: a video -> `Caption`, read through the autoencoder of its model.
 
-A clip is resized to a shorter side of 64 pixels and 8 frames a second, as those that the captioner was trained on. One
-of more than `LONGEST` frames is captioned shot by shot, each by its first frames, and the captions are joined as the
-world's own join two shots.
+A clip is resized to a shorter side of 64 pixels and 8 frames a second, like the clips that the captioner was trained
+on. A clip of more than `LONGEST` frames is captioned shot by shot, each by its first frames, and the captions are
+joined as the world's own join two shots.
 """
 
 import re

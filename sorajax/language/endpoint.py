@@ -2,13 +2,13 @@
 
     Endpoint.ask: question -> cached answer, or: request -> JSON -> checked fields -> cache
 
-An answer is a JSON object of the question's text fields; what is anything else is asked again, with another seed. The
-client waits between tries of a server that is busy or failing, as long as the server says or twice as long each time.
-Answers are files in a cache, named by a hash of everything that is sent (model, instruction, frames, seed), so that a
-command that was killed does not ask again.
+An answer is a JSON object of the question's text fields; after any other answer the question is repeated, with another
+seed. The client waits between tries of a server that is busy or failing, as long as the server says or twice as long
+each time. Answers are files in a cache, named by a hash of everything that is sent (model, instruction, frames, seed),
+so that a command that was killed does not repeat its questions.
 
-The key is read from the environment and sent to the server; it is in no field, message or file. OPENAI_API_KEY goes to
-OpenAI alone, SORAJAX_ENDPOINT_KEY to any server.
+The key is read from the environment and sent to the server; it is never in a field, message or file. OPENAI_API_KEY
+goes to OpenAI alone, SORAJAX_ENDPOINT_KEY to any server.
 """
 
 import hashlib

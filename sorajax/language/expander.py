@@ -1,7 +1,7 @@
 """The expander of prompts: from a short prompt of the world to a detailed one, by the captioner's network.
 
-The network draws several detailed prompts; the first that keeps all that was said is taken. What was said is read by
-the world's grammar (`world.grammar`), which only rejects: every word is the network's.
+The network draws several detailed prompts; the first one that keeps all that the short prompt states is returned. The
+world's grammar (`world.grammar`) checks this, and only rejects: every word is the network's.
 """
 
 from collections.abc import Mapping

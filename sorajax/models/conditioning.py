@@ -4,7 +4,7 @@
     MaskChannels   a mask and the latents of fixed frames are channels beside the noisy latents (Wan image-to-video)
     Replacement    one clock for all frames; fixed frames are replaced at every step (models of text alone)
 
-A model's config holds one of them, and whoever needs to know asks it: nothing else tells models apart.
+A model's config holds one of them, and all code calls this object: nothing else distinguishes models.
 """
 
 from collections.abc import Callable

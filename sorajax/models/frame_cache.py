@@ -4,9 +4,10 @@ With `DiTConfig.attended_frames` = n, frame i attends to frames i-n+1 to i, in e
 
     scores(i, j) = -inf   unless   0 <= i - j < n
 
-So what a frame's tokens are in any block depends on frames before it only, and their keys and values can be kept while
-a clip goes on: a frame costs its own tokens, however long the clip is. They are kept before the rotary embedding, which
-depends on differences of positions only: positions count from the oldest frame that is kept, and do not grow.
+So a frame's tokens in any block depend only on this frame and those before it, whose keys and values can be kept as a
+clip grows: the cost of a frame is that of its own tokens, however long the clip is. Keys are kept before the rotary
+embedding, which depends on differences of positions only: positions count from the oldest frame that is kept, and do
+not grow.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A transformer with its conditioning as a function `velocity(x, time)`; the only place that applies a transformer.
 
 A flow map is `velocity(x, time, until)`, the mean velocity between two times: `x + (until - time) * velocity` is the
-latent at `until`. What wraps a velocity passes the second time on where there is one.
+latent at `until`. Wrappers of a velocity pass on the second time, if there is one.
 """
 
 from collections.abc import Mapping

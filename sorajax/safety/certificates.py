@@ -1,7 +1,7 @@
 """The key and certificate that sign manifests: the operator's own, or ones that are made on first use.
 
-The certificate that is made here signs itself. A manifest that it signs is valid: changes of the file are found. It is
-not trusted: anybody can make such a certificate, so it does not prove who signed.
+The certificate that is made here is self-signed. A manifest signed with it is valid: changes of the file are detected.
+It is not trusted: anybody can make such a certificate, so it does not prove who signed.
 """
 
 import os

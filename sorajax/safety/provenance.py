@@ -1,9 +1,9 @@
 """Provenance: a signed C2PA manifest in each file (C2PA specification 2.2), written and read with c2pa-python.
 
-A manifest says that a trained algorithm made the clip, with which model, version, settings and time; given pictures and
+A manifest says that a trained algorithm made the clip, with which model, version, settings and time; input pictures and
 clips are its ingredients, with their own manifests. Its signature and hashes show later changes of the file.
 
-The prompt is not in the manifest: it stands in the file's own metadata, which the manifest's hash covers.
+The prompt is not in the manifest but in the file's own metadata, which the manifest's hash covers.
 """
 
 import json

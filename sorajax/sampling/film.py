@@ -6,7 +6,7 @@
 Overlap latents are never decoded and encoded again, so no detail is lost from window to window. The whole film is
 decoded as one stream, so windows leave no seam. The anchor, far away in time (`fixed_frames.anchored`), counters drift;
 after a cut it is the first latent of the new run. A model that was trained without anchors (`max_anchor_gap` 0) gets
-another first latent, which stands for a single frame: the film's frame before the overlap, encoded. A model that reads
+another first latent, which encodes a single frame: the film's frame before the overlap, encoded. A model that reads
 fixed frames as pixels gets the frames of the overlap too. Memory does not grow with the length, because frames are
 yielded as they are made; latents are small.
 """

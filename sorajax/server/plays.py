@@ -5,8 +5,9 @@
     -> {"action": "right"}                                                                <- the next frame
     -> {"keep": true}                                    <- {"type": "kept", "video": {...}}, a finished video
 
-A wrong message is answered with {"error": ...}, as elsewhere; so is what ends a play, before it is closed. Frames come
-at the world's rate at most. The worlds run in a process of their own, so a play keeps no other answer waiting.
+An invalid message is answered with {"error": ...}, as in the rest of the API; an error that ends a play is sent before
+the connection closes. Frames come at most at the world's rate. The worlds run in a separate process, so a play does not
+delay other answers.
 """
 
 import asyncio

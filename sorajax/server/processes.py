@@ -1,6 +1,6 @@
 """The processes of a server: one answers requests and starts another, which samples.
 
-Sampling in a process of its own leaves the answers quick. If it dies it is started again, and its jobs are queued
+Sampling runs in a separate process so that answers stay quick. If it dies, it is started again, and its jobs are queued
 again.
 """
 

@@ -1,7 +1,7 @@
 """From a request's fields to a job: its task, its settings, and the properties of the video before it is made.
 
-Mistakes are found here, before a job is queued, as far as the model's config shows them. What a worker finds later
-ends the job with an error.
+Mistakes are found here, before a job is queued, as far as the model's config shows them. A mistake that only the worker
+finds ends the job with an error.
 """
 
 import math

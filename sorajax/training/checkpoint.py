@@ -1,9 +1,9 @@
 """Checkpoints of a training run.
 
-They are Orbax steps: written asynchronously and atomically, the newest ones and the best one kept. Each
-carries the experiment's config and the position in the data as JSON, and one fingerprint per leaf, because array data
-that changed on disk is otherwise restored without a word. Restoring takes the newest step whose fingerprints agree, and
-any mesh: the target's shardings decide where the arrays go.
+They are Orbax steps: written asynchronously and atomically, the newest ones and the best one kept. Each carries the
+experiment's config and the position in the data as JSON, and one fingerprint per leaf, because array data that changed
+on disk would otherwise be restored silently. Restoring takes the newest step whose fingerprints agree, and any mesh:
+the target's shardings decide where the arrays go.
 """
 
 import logging

@@ -1,7 +1,8 @@
 """The progress of a run, by its steps or by a clock.
 
-A run of `minutes` does not know its steps beforehand. Its learning rate warms up and stays as in a run of steps, to the
-bit, and falls with the time that is left: at a share u of the time, with p = (u - (1 - decay)) / decay,
+The number of steps of a run of `minutes` is not known beforehand. Its learning rate warms up and stays constant as in a
+run of steps, to the bit, and decays with the remaining time: at a share u of the time, with p = (u - (1 - decay)) /
+decay,
 
     linear    rate = peak * (1 - (1 - final) p)
     cosine    rate = peak * (final + (1 - final) (1 + cos(pi p)) / 2)

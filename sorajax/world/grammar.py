@@ -1,8 +1,8 @@
 """Parses captions of the world, in any of the grammar's words: the inverse of `captions.captions`.
 
 A caption is read from left to right in phrases of `captions.py`, the longest first, each of which sets one attribute of
-the object, the shot or the clip that is being described. `stated` reads any caption of any register; what is not said
-is None. `prompts.attributes_of` is stricter and reads canonical prompts alone.
+the object, the shot or the clip that is being described. `stated` reads captions of any register; attributes that a
+caption omits are None. `prompts.attributes_of` is stricter and reads canonical prompts alone.
 """
 
 import re

@@ -1,6 +1,6 @@
 """Training low-rank adapters on a frozen transformer, with the loss of `objectives.flow`.
 
-Parameters are the adapters alone: so are the optimizer's state, the average and what is saved.
+Only the adapters are trained, averaged and saved.
 """
 
 from pathlib import Path

@@ -8,7 +8,7 @@ the windows one frame is generated, as in play; in the others several, or all, e
 2024, Diffusion Forcing).
 
 Known frames may be ones that the model generated before (`PlayBatch.context`), the data are always true. The world
-follows from the actions, so the true next frame stays the right answer, and the model learns to undo its own errors
+follows from the actions, so the true next frame stays the right answer, and the model learns to correct its own errors
 (Ross et al. 2011, DAgger).
 """
 

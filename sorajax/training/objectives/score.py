@@ -2,7 +2,7 @@
 
     loss = -mean over clips i of sum over prompts j of log sigmoid(z_ij logit_ij),  z = 1 for i = j, else -1
 
-Zhai et al. 2023, eq. 1. Each clip's caption is its prompt; the others of the batch are what it does not show.
+Zhai et al. 2023, eq. 1. Each clip's caption is its prompt; the batch's other captions are negatives.
 """
 
 from functools import partial

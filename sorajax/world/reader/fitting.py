@@ -4,7 +4,7 @@ equations to the pixels, and has no code in common with the first (`instrument.p
 With B the background, C the object's colour and m(place, radius, angle) the coverage of a shape, the world draws the
 frame B + m (C - B). Each word is the candidate with the least squared error, in this order:
 
-1. background: B over all frames; a pixel's error is limited, so that those of the object count little
+1. background: B over all frames; a pixel's error is limited, so that the object's pixels count little
 2. colour: C, with any coverage from 0 to 1 for each pixel; decided again once the shape is known
 3. shape: for each shape and frame, place, radius and angle by Levenberg-Marquardt, from the best of templates at all
    places (by FFT); the shape is that of the least error over all frames
