@@ -1,4 +1,4 @@
-"""The lists of `words.toml`, and which of them have words in a text.
+"""The lists of `words.toml` and `names.toml`, and which of them have words in a text.
 
 An entry is found by its first letters, so that the time of a search hardly depends on the number of entries. Most are
 plain words or beginnings of words; the regular expressions among them are compiled where their first letters appear.
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from sorajax.safety.spelling import cleaned
 
-WORDS = Path(__file__).parent / "words.toml"
+FILES = tuple(Path(__file__).parent / name for name in ("words.toml", "names.toml"))
 UNSPACED = ("zh", "ja")
 """Languages without spaces between words."""
 IGNORED = "ignored"
@@ -129,10 +129,11 @@ def beginnings(text: str) -> list[int]:
 def indices() -> tuple[Index, Index]:
     """The harmless uses, and all other lists."""
     found = Index({}, {}, {}), Index({}, {}, {})
-    for name, by_language in tomllib.loads(WORDS.read_text(encoding="utf-8")).items():
-        for language, entries in by_language.items():
-            for entry in entries:
-                add(found[name != IGNORED], name, language, cleaned(entry))
+    for path in FILES:
+        for name, by_language in tomllib.loads(path.read_text(encoding="utf-8")).items():
+            for language, entries in by_language.items():
+                for entry in entries:
+                    add(found[name != IGNORED], name, language, cleaned(entry))
     return found
 
 
