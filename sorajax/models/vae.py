@@ -14,7 +14,7 @@ higher compression, whose shortcuts are those of DC-AE (Chen et al. 2024, sectio
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -23,16 +23,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float
 
-from sorajax.devices.sharding import BATCH, other_axes, shard, shard_frames, to_host
+from sorajax.devices.sharding import BATCH, other_axes, shard
 from sorajax.models.attention import attend
 from sorajax.models.layers import ChannelNorm, Dense, Module, convolve
 
 Cache = Mapping[str, Any]
 SAME = ((1, 1), (1, 1))
-CHUNK = 4
-"""Latent frames of a small clip that are decoded together."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,38 +259,64 @@ class Encoder(Module):
 
 
 class Decoder(Module):
+    """The decoder, or some of its stages in a row: 0 is the input and the middle, then each level, the last the output.
+
+    All stages have their parameters and their part of the cache under the same names as in the whole.
+    """
+
     config: VAEConfig
+    first: int = 0
+    stop: int | None = None
+    """The first stage that is computed, and the first after them; None: all that follow."""
 
     @nn.compact
-    def __call__(self, z: Float[Array, "b t h w c"], cache: Cache):
-        """Raw latents -> (pixels, about [-1, 1], [b T H W 3], cache)."""
-        config = self.config
+    def __call__(self, x: Float[Array, "b t h w c"], cache: Cache):
+        """Raw latents -> (pixels, about [-1, 1], [b T H W 3], cache). Between stages x are features."""
+        levels = reversed(range(len(self.config.multipliers)))
+        stages: list[Callable] = [self.begin, *(partial(self.level, level) for level in levels), self.end]
         new: dict[str, Any] = {}
+        for stage in stages[self.first : self.stop]:
+            x = stage(x, cache, new)
+        return x, new
+
+    @nn.nowrap
+    def begin(self, z: Float[Array, "b t h w c"], cache: Cache, new: dict[str, Any]) -> Float[Array, "b t h w o"]:
+        """Latents -> features of the lowest resolution."""
+        config = self.config
         x = Dense(config.latent_channels, dtype=config.dtype, name="latent")(z.astype(config.dtype))
-        base = config.decoder_base or config.base
-        features = base * config.multipliers[-1]
+        features = (config.decoder_base or config.base) * config.multipliers[-1]
         x, new["conv_in"] = CausalConv(features, name="conv_in")(x, cache.get("conv_in"))
         x, new["middle"] = Middle(name="middle")(x, cache.get("middle", {}))
-        for level, multiplier in reversed(list(enumerate(config.multipliers))):
-            before = x
-            for block in range(config.residual_blocks + 1):
-                name = f"level{level}_block{block}"
-                x, new[name] = Residual(base * multiplier, name=name)(x, cache.get(name, {}))
-            if level > 0:
-                time, space = config.strides[level - 1]
-                if time == 2:
-                    name = f"level{level}_time"
-                    x, new[name] = TimeUp(name=name)(x, cache.get(name))
-                if space == 2:
-                    x = x.repeat(2, 2).repeat(2, 3)
-                    features = x.shape[-1] if config.shortcuts else x.shape[-1] // 2
-                    x = FrameConv(features, name=f"level{level}_space")(x)
-                if config.shortcuts:
-                    x = x + repeat_up(before, x.shape[-1], time, space, starts=not cache)
-        x = nn.silu(ChannelNorm(name="norm_out")(x))
-        q = config.pixel_patch
+        return x
+
+    @nn.nowrap
+    def level(
+        self, level: int, x: Float[Array, "b t h w c"], cache: Cache, new: dict[str, Any]
+    ) -> Float[Array, "b t2 h2 w2 o"]:
+        """Features of one level -> those of the next, of higher resolution."""
+        config, before = self.config, x
+        for block in range(config.residual_blocks + 1):
+            name = f"level{level}_block{block}"
+            features = (config.decoder_base or config.base) * config.multipliers[level]
+            x, new[name] = Residual(features, name=name)(x, cache.get(name, {}))
+        if level == 0:
+            return x
+        time, space = config.strides[level - 1]
+        if time == 2:
+            name = f"level{level}_time"
+            x, new[name] = TimeUp(name=name)(x, cache.get(name))
+        if space == 2:
+            x = x.repeat(2, 2).repeat(2, 3)
+            features = x.shape[-1] if config.shortcuts else x.shape[-1] // 2
+            x = FrameConv(features, name=f"level{level}_space")(x)
+        return x + repeat_up(before, x.shape[-1], time, space, starts=not cache) if config.shortcuts else x
+
+    @nn.nowrap
+    def end(self, x: Float[Array, "b t h w c"], cache: Cache, new: dict[str, Any]) -> Float[Array, "b t y x 3"]:
+        """Features of the highest resolution -> pixels."""
+        x, q = nn.silu(ChannelNorm(name="norm_out")(x)), self.config.pixel_patch
         x, new["conv_out"] = CausalConv(3 * q * q, name="conv_out")(x, cache.get("conv_out"))
-        return rearrange(x, "b t h w (c r q) -> b t (h q) (w r) c", q=q, r=q), new
+        return rearrange(x, "b t h w (c r q) -> b t (h q) (w r) c", q=q, r=q)
 
 
 class VAE(Module):
@@ -360,66 +384,3 @@ def stream_decode(params, config: VAEConfig, latent: Float[Array, "b t h w c"]) 
         lambda cache, z: part(z[:, None], cache)[::-1], cache, rearrange(latent[:, 1:], "b t h w c -> t b h w c")
     )
     return jnp.concatenate([first, rearrange(later, "n b t y x c -> b (n t) y x c")], 1)
-
-
-def next_pixels(config: VAEConfig, params: Any, latent: Float[Array, "b t h w c"], cache: Cache):
-    """The next latent frames of a stream -> (pixels in [-1, 1], cache); `{}` starts the video. On several devices the
-    cache is split as frames are."""
-    video, cache = VAE(config).apply({"params": params}, latent, cache, method="decode_part")
-    return video, jax.tree.map(shard_frames, cache)
-
-
-def next_frames(config: VAEConfig, params: Any, latent: Float[Array, "b t h w c"], cache: Cache):
-    """As `next_pixels`, in uint8."""
-    video, cache = next_pixels(config, params, latent, cache)
-    return jnp.round((video + 1.0) * 127.5).astype(jnp.uint8), cache
-
-
-@partial(jax.jit, static_argnums=1)
-def decode_to_bytes(params, config: VAEConfig, latent: Float[Array, "b t h w c"], cache: Cache):
-    """The next latent frames of a stream -> (uint8 frames [b t y x 3], cache)."""
-    return next_frames(config, params, latent, cache)
-
-
-Part = Callable[[Any, VAEConfig, Any, Any], tuple[Any, Any]]
-"""(parameters, config, the next latent frames, cache) -> (their frames, cache), a compiled program."""
-
-
-def decode_singly(
-    params: Any, config: VAEConfig, latent: Float[Array, "b t h w c"], cache: Cache, part: Part = decode_to_bytes
-) -> tuple[UInt8[np.ndarray, "b t2 y x 3"], Cache]:
-    """As `decode_to_bytes`, one latent frame at a time: less memory, for large frames."""
-    stream = Stream(params, config, latent, cache, part)
-    return np.concatenate(list(stream.frames([*range(latent.shape[1])])), 1), stream.cache
-
-
-def decode_chunks(
-    params, config: VAEConfig, latent: Float[Array, "b t h w c"], chunk: int = CHUNK, part: Part = decode_to_bytes
-) -> Iterator[np.ndarray]:
-    """Yields uint8 frames [b t y x 3], chunk by chunk of latent frames; memory does not grow with the length."""
-    return Stream(params, config, latent, {}, part).frames([0, *range(1, latent.shape[1], chunk)])
-
-
-@dataclasses.dataclass
-class Stream:
-    """Latent frames that are decoded part by part; the cache of the last part."""
-
-    params: Any
-    config: VAEConfig
-    latent: Float[Array, "b t h w c"]
-    cache: Cache
-    part: Part = decode_to_bytes
-
-    def frames(self, starts: list[int]) -> Iterator[np.ndarray]:
-        """Yields the frames of each part, which begins at the next start. They are copied to the host while the device
-        decodes the next part."""
-        before = None
-        for start, stop in zip(starts, [*starts[1:], self.latent.shape[1]], strict=True):
-            frames, self.cache = self.part(self.params, self.config, self.latent[:, start:stop], self.cache)
-            if frames.is_fully_addressable:
-                frames.copy_to_host_async()
-            if before is not None:
-                yield to_host(before)
-            before = frames
-        if before is not None:
-            yield to_host(before)

@@ -14,9 +14,9 @@ from sorajax.devices.sharding import to_host
 from sorajax.diffusion.looped import Cycle
 from sorajax.media.video import Frames
 from sorajax.models.sora import SoraConfig
-from sorajax.models.tiles import UNTILED_PIXELS, decode_tiles
-from sorajax.models.vae import decode_chunks, decode_singly, decode_to_bytes, next_frames, next_pixels
-from sorajax.sampling.memory import in_tiles
+from sorajax.models.stream import decode_chunks, decode_singly, decode_to_bytes, next_frames
+from sorajax.models.tiles import UNTILED_PIXELS, decode_tiles, next_features, next_tile
+from sorajax.sampling.memory import tile_side
 from sorajax.sampling.program import MAX_WHOLE_PIXELS, Programs, decode_whole, encode_frames, interruptible
 
 
@@ -51,7 +51,7 @@ class Codec:
             return self.decode(cycle.unrolled(latents), height, width)[:, -turn:]
         params, config, crop = self.params["vae"], self.config.vae, np.s_[:, :, :height, :width]
         if self.decoder(latents.shape) is not decode_to_bytes:
-            return self._decode_part(latents, {})[0][crop]
+            return self._decode_part(latents, {}, ends=True)[0][crop]
         if latents.shape[0] * latents.shape[1] * config.stride[0] * height * width > MAX_WHOLE_PIXELS:
             latents, part = self.programs.placement.replicate(latents), self.programs.part("decoder", next_frames)
             parts = decode_chunks(params, config, latents, part=part)
@@ -67,13 +67,17 @@ class Codec:
         frames, cache = self._decode_part(latents[None], cache)
         return frames[0, :, :height, :width], cache
 
-    def _decode_part(self, latents: Float[Any, "b t h w c"], cache: Any) -> tuple[Any, Any]:
-        """Decodes a part of a stream on the mesh. Returns its frames and the decoder's cache."""
+    def _decode_part(self, latents: Float[Any, "b t h w c"], cache: Any, ends: bool = False) -> tuple[Any, Any]:
+        """Decodes a part of a stream on the mesh. Returns its frames and the decoder's cache. ends: nothing follows."""
         params, config, decode = self.params["vae"], self.config.vae, self.decoder(latents.shape)
         latents = self.programs.placement.replicate(latents)
         if decode is decode_tiles:
-            tile = self.programs.part("decoder, a tile", next_pixels)
-            return interruptible(lambda: decode_tiles(params, config, latents, cache, part=tile))
+            side = self.tile_side(latents.shape)
+            parts = (
+                self.programs.part("decoder, features", next_features),
+                self.programs.part("decoder, a tile", next_tile),
+            )
+            return interruptible(lambda: decode_tiles(params, config, latents, cache, side, parts, ends))
         part = self.programs.part("decoder", next_frames)
         if decode is decode_singly:
             return interruptible(lambda: decode_singly(params, config, latents, cache, part))
@@ -82,10 +86,13 @@ class Codec:
 
     def decoder(self, shape: tuple[int, ...]) -> Callable:
         """The function that decodes a part of a stream, latents of shape [b t h w c], within this machine's memory."""
-        (_, rows, columns), (b, *latent) = self.config.vae.stride, shape
-        if latent[1] * rows * latent[2] * columns <= UNTILED_PIXELS:
+        _, rows, columns = self.config.vae.stride
+        if shape[2] * rows * shape[3] * columns <= UNTILED_PIXELS:
             return decode_to_bytes
+        return decode_tiles if self.tile_side(shape) else decode_singly
+
+    def tile_side(self, shape: tuple[int, ...]) -> int:
+        """The side of the tiles in which latents of shape [b t h w c] are decoded; 0: whole frames."""
         memory, mesh = memory_of_devices() / jax.local_device_count(), self.programs.placement.mesh
         devices = 1 if mesh is None else mesh.size
-        tiled = in_tiles(self.config.vae, self.params["vae"], latent, memory, b, devices)
-        return decode_tiles if tiled else decode_singly
+        return tile_side(self.config.vae, self.params["vae"], shape[1:], memory, shape[0], devices)

@@ -16,10 +16,12 @@ from sorajax.devices.residency import WEIGHTS_SHARE, Parts
 from sorajax.devices.sharding import replicated
 from sorajax.diffusion.caching import EasyCache
 from sorajax.diffusion.samplers import SAMPLERS
+from sorajax.models.softmax import SCORES_LIMIT
 from sorajax.models.sora import SoraConfig
+from sorajax.models.stream import CHUNK, next_frames
 from sorajax.models.text import TextConfig
-from sorajax.models.tiles import OVERLAP, TILE, UNTILED_PIXELS, tile_starts
-from sorajax.models.vae import CHUNK, VAE, VAEConfig, next_frames, next_pixels
+from sorajax.models.tiles import TILE, UNTILED_PIXELS, feature_stride, next_features, next_tile, reach, tile_starts
+from sorajax.models.vae import VAE, VAEConfig
 from sorajax.models.vision import VisionConfig
 from sorajax.sampling.conditions import abstract_conditions
 from sorajax.sampling.program import (
@@ -37,6 +39,8 @@ from sorajax.sampling.settings import Settings
 
 SPARE = 1.25
 """Factor by which a compiled program may exceed its estimate."""
+TILE_STEP = 8
+"""The sides of tiles are multiples of it, which devices divide."""
 
 
 class PlannedProgram(NamedTuple):
@@ -95,8 +99,8 @@ def sampling_programs(
     ranges = {"dit": (0, None)} if times is None else expert_ranges(config, SAMPLERS[config.sampler], times)
     for part, evaluations in ranges.items():
         programs.append(transformer_program(config, weights["dit"], shape, steps, guided, part, evaluations))
-    tiled = in_tiles(config.vae, weights["vae"], shape, memory, devices=devices)
-    return [*programs, decoder_program(config.vae, weights["vae"], shape, tiled)]
+    side = tile_side(config.vae, weights["vae"], shape, memory, devices=devices)
+    return [*programs, *decoder_programs(config.vae, weights["vae"], shape, side)]
 
 
 def text_program(config: TextConfig, weights: Any) -> PlannedProgram:
@@ -165,7 +169,7 @@ def batch_of(params: Parts, config: SoraConfig, settings: Settings, batch: int |
 
 def check_fits(params: Parts, config: SoraConfig, shape: tuple[int, ...], guided: bool) -> None:
     """Raises ValueError if the transformer's weights and its activations for latents of shape [t h w c] do not fit into
-    memory, or if a mesh that was asked for does not divide these latents."""
+    memory, or if a mesh that the user set does not divide these latents."""
     params.placement.check(tokens_of(config, shape), config.dit.heads)
     stride, rows, columns = config.vae.stride
     what = f"{shape[2] * columns}x{shape[1] * rows}, {1 + (shape[0] - 1) * stride} frames at once,"
@@ -191,54 +195,116 @@ def encoder_program(config: VAEConfig, weights: Any, shape: tuple[int, ...]) -> 
     return PlannedProgram("encoder", partial(encode_frames, config), (weights, video), planned, 1, 0.0)
 
 
-def decoder_program(config: VAEConfig, weights: Any, shape: Sequence[int], tiled: bool) -> PlannedProgram:
-    """The decoder: of a short clip in one call, of others for the latent frames after the first that are decoded
-    together, or a tile of one."""
-    time, *strides = config.stride
+def decoder_programs(config: VAEConfig, weights: Any, shape: Sequence[int], side: int = 0) -> list[PlannedProgram]:
+    """The programs that decode a clip: one for whole frames, or, with tiles of a `side` in latent positions, one for
+    their features and one for a tile."""
+    _, *strides = config.stride
     frame = math.prod(shape[1:3]) * math.prod(strides)
-    if frame <= UNTILED_PIXELS and shape[0] * time * frame <= MAX_WHOLE_PIXELS:
-        return whole_decoder_program(config, weights, shape)
-    sizes = shape[1:3]
-    tile = [min(TILE // stride, size) if tiled else size for size, stride in zip(sizes, strides)]
-    tiles = [
-        len(tile_starts(size, side, max(1, side - OVERLAP // stride)))
-        for size, side, stride in zip(sizes, tile, strides)
-    ]
-    decode = partial(next_pixels if tiled else next_frames, config)
+    if frame <= UNTILED_PIXELS and shape[0] * config.stride[0] * frame <= MAX_WHOLE_PIXELS:
+        return [whole_decoder_program(config, weights, shape)]
+    if side:
+        return [features_program(config, weights, shape), tile_program(config, weights, shape, side)]
+    return [stream_program(config, weights, shape)]
+
+
+def stream_program(config: VAEConfig, weights: Any, shape: Sequence[int]) -> PlannedProgram:
+    """The decoder of whole frames, for the latent frames after the first that are decoded together."""
+    frame = math.prod(size * stride for size, stride in zip(shape[1:3], config.stride[1:]))
     together = min(CHUNK, shape[0] - 1) if frame <= UNTILED_PIXELS else 1  # as the codec does
-    _, cache = jax.eval_shape(decode, weights, array(1, 1, *tile, shape[3]), {})
-    latent = array(1, together, *tile, shape[3])
-    pixels = together * time * math.prod(side * stride for side, stride in zip(tile, strides))
-    widest = pixels * config.multipliers[0] * (config.decoder_base or config.base) * jnp.dtype(config.dtype).itemsize
-    planned = nbytes(weights) + 2 * nbytes(cache) + 4 * widest + 8 * math.prod(tile) ** 2
-    name = "decoder, a tile" if tiled else "decoder"
-    calls = math.prod(tiles) * (1 + -(-(shape[0] - 1) // together))
-    return PlannedProgram(name, decode, (weights, latent, cache), planned, calls, 0.0, True)
+    pixels = together * config.stride[0] * frame
+    planned = 4 * widest_bytes(config, pixels) + scores_bytes(together, shape)
+    calls = 1 + -(-(shape[0] - 1) // together)
+    return part_program("decoder", partial(next_frames, config), weights, (together, *shape[1:]), planned, calls)
+
+
+def features_program(config: VAEConfig, weights: Any, shape: Sequence[int]) -> PlannedProgram:
+    """The decoder's first stages, on whole frames."""
+    each, scale = feature_stride(config)
+    widest = each * math.prod(shape[1:3]) * scale**2 * (config.decoder_base or config.base) * config.multipliers[-1]
+    planned = 4 * widest * jnp.dtype(config.dtype).itemsize + scores_bytes(1, shape)
+    latent = 1, *shape[1:]
+    return part_program("decoder, features", partial(next_features, config), weights, latent, planned, shape[0])
+
+
+def tile_program(config: VAEConfig, weights: Any, shape: Sequence[int], side: int) -> PlannedProgram:
+    """The decoder's other stages, on a tile."""
+    (time, rows, columns), (each, scale) = config.stride, feature_stride(config)
+    whole, _ = jax.eval_shape(partial(next_features, config), weights, array(1, 1, *shape[1:]), {})
+    features = each, *(scale * min(side, size) for size in shape[1:3]), whole.shape[-1]
+    planned = 4 * widest_bytes(config, time * tile_area(shape, side) * rows * columns)
+    calls = number_of_tiles(config, shape, side) * shape[0]
+    function, kind = partial(next_tile, config), whole.dtype
+    return part_program("decoder, a tile", function, weights, features, planned, calls, kind)
+
+
+def part_program(
+    name: str,
+    function: Callable,
+    weights: Any,
+    shape: tuple[int, ...],
+    planned: int,
+    calls: int,
+    kind: Any = jnp.float32,
+) -> PlannedProgram:
+    """A program of a stream, for parts after the first frame. planned: bytes besides weights and cache."""
+    _, cache = jax.eval_shape(function, weights, array(1, 1, *shape[1:], kind=kind), {})
+    arguments = weights, array(1, *shape, kind=kind), cache
+    return PlannedProgram(name, function, arguments, nbytes(weights) + 2 * nbytes(cache) + planned, calls, 0.0, True)
+
+
+def widest_bytes(config: VAEConfig, pixels: int) -> int:
+    """Of the features at a resolution of so many pixels, in the decoder."""
+    channels = config.multipliers[0] * (config.decoder_base or config.base)
+    return pixels * channels * jnp.dtype(config.dtype).itemsize
+
+
+def scores_bytes(frames: int, shape: Sequence[int]) -> int:
+    """Of the attention in the autoencoder's middle, twice."""
+    return 8 * min(frames * math.prod(shape[1:3]) ** 2, SCORES_LIMIT)
 
 
 def whole_decoder_program(config: VAEConfig, weights: Any, shape: Sequence[int]) -> PlannedProgram:
     """The decoder, called once for a whole clip."""
     _, rows, columns = config.stride
     pixels = (1 + (shape[0] - 1) * config.stride[0]) * shape[1] * rows * shape[2] * columns
-    widest = pixels * config.multipliers[0] * (config.decoder_base or config.base) * jnp.dtype(config.dtype).itemsize
-    planned = nbytes(weights) + 4 * widest
+    planned = nbytes(weights) + 4 * widest_bytes(config, pixels)
     return PlannedProgram("decoder", partial(decode_whole, config), (weights, array(1, *shape)), planned, 1, 0.0)
 
 
-def in_tiles(
+def tile_side(
     config: VAEConfig, weights: Any, shape: Sequence[int], memory: float, clips: int = 1, devices: int = 1
-) -> bool:
-    """Whether `clips` clips, each of latents [t h w c], are decoded tile by tile: if frames are large, and decoding
-    whole ones takes more memory than the weights leave of a device's `memory` in bytes. Several devices split a
-    frame."""
+) -> int:
+    """The side of the tiles, in latent positions, in which `clips` clips, each of latents [t h w c], are decoded; 0:
+    whole frames, because they are small, or because decoding them takes no more memory than the weights leave of a
+    device's `memory` in bytes. Of the tiles that fit, those that compute least. Several devices split a frame or a
+    tile."""
     _, rows, columns = config.stride
     if shape[1] * rows * shape[2] * columns <= UNTILED_PIXELS:
-        return False
-    planned, held = (
-        decoder_program(config, jax.eval_shape(lambda: weights), shape, tiled=False).planned,
-        nbytes(weights),
-    )
-    return SPARE * clips * (held + (planned - held) / devices) > (1 - WEIGHTS_SHARE) * memory
+        return 0
+    weights = jax.eval_shape(lambda: weights)
+    held = nbytes(weights)
+
+    def fits(activations: float) -> bool:
+        return SPARE * clips * (held + activations / devices) <= (1 - WEIGHTS_SHARE) * memory
+
+    if fits(stream_program(config, weights, shape).planned - held):
+        return 0
+    smallest = tile_program(config, weights, shape, TILE).planned - held
+    area = partial(tile_area, shape)
+    sides = [
+        side for side in range(TILE, max(shape[1:3]) + TILE_STEP, TILE_STEP) if fits(smallest * area(side) / area(TILE))
+    ]
+    return min(sides or [TILE], key=lambda side: number_of_tiles(config, shape, side) * area(side))
+
+
+def tile_area(shape: Sequence[int], side: int) -> int:
+    """Latent positions in a tile."""
+    return math.prod(min(side, size) for size in shape[1:3])
+
+
+def number_of_tiles(config: VAEConfig, shape: Sequence[int], side: int) -> int:
+    """Tiles of a frame."""
+    return math.prod(len(tile_starts(size, side, 2 * reach(config))) for size in shape[1:3])
 
 
 def array(*shape: int, kind: Any = jnp.float32) -> Any:

@@ -23,8 +23,9 @@ from sorajax.diffusion.looped import Cycle, looped
 from sorajax.diffusion.samplers import Sampler, State
 from sorajax.models.dit import TextCache
 from sorajax.models.sora import SoraConfig
+from sorajax.models.stream import Part, to_bytes
 from sorajax.models.text import TextConfig, TextEncoder
-from sorajax.models.vae import VAE, Part, VAEConfig, stream_encode
+from sorajax.models.vae import VAE, VAEConfig, stream_encode
 from sorajax.models.velocity import read_once, velocity_of
 from sorajax.models.vision import Vision, VisionConfig
 from sorajax.sampling.conditions import Conditions
@@ -52,9 +53,9 @@ class Ranges(NamedTuple):
     """Which of a sampler's evaluations one program makes, each range as (first, stop); None is the end."""
 
     evaluations: tuple[int, int | None] = (0, None)
-    """Those of the program's transformer."""
+    """The evaluations of the program's transformer."""
     guided: tuple[int, int | None] = (0, None)
-    """Those with guidance; the others compute the conditional branch alone."""
+    """The guided evaluations; the others compute only the conditional branch."""
 
     def parts(self, count: int) -> list[tuple[bool, tuple[int, int]]]:
         """The program's evaluations, of `count` in all, as ranges (whether guided, (first, stop)), in order."""
@@ -173,7 +174,7 @@ def decode_whole(
 ) -> UInt8[Array, "b t y x 3"]:
     """Decodes the latents of short clips to uint8 frames in one call."""
     video: Any = VAE(config).apply({"params": params}, latents, method="decode")
-    return jnp.round((video + 1.0) * 127.5).astype(jnp.uint8)
+    return to_bytes(video)
 
 
 def lower(
@@ -234,8 +235,8 @@ class Programs:
         return interruptible(lambda: jax.block_until_ready(program(*arguments)))
 
     def part(self, name: str, function: Callable) -> Part:
-        """Decodes a part of a stream by the program of `function`, e.g. `models.vae.next_frames`; does not wait for it.
-        Every device gets the latents; the cache is split as frames are."""
+        """Decodes a part of a stream by the program of `function`, e.g. `models.stream.next_frames`; does not wait for
+        it. Every device gets the latents; the cache is split as frames are."""
 
         def decode(params: Any, config: VAEConfig, latents: Any, cache: Any) -> tuple[Any, Any]:
             arguments = params, self.placement.replicate(latents), self.placement.split(cache)

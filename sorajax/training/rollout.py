@@ -1,4 +1,4 @@
-"""Clips that a model makes inside a training step, several for each prompt, and what a reward says of them."""
+"""Clips that a model samples inside a training step, several for each prompt, and their rewards."""
 
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ from sorajax.data.worlds import WorldBatch
 from sorajax.diffusion.fixed_frames import FixedLatents, Latent
 from sorajax.diffusion.flow import shift_time
 from sorajax.diffusion.samplers import SAMPLERS
+from sorajax.models.stream import to_bytes
 from sorajax.models.vae import VAE
 from sorajax.models.velocity import ExtraInputs
 from sorajax.sampling.conditions import Conditions
@@ -24,7 +25,7 @@ CHUNK = 16  # clips that are decoded at a time
 
 
 class Rollouts(NamedTuple):
-    """What a step learns from: noised clips at `time`, what the loss compares with, and the anchor's `clips`."""
+    """The data of a step: noised clips at `time`, the targets of the loss, and the anchor's `clips`."""
 
     x: Float[Array, "n t h w c"]
     clean: Float[Array, "n t h w c"]
@@ -52,8 +53,8 @@ class Rollout:
     temperature: tuple[float, float] = flax.struct.field(pytree_node=False)
 
     def conditions(self, batch: WorldBatch, group: int, key: jax.Array) -> tuple[Conditions, Latent]:
-        """What `group` clips of each prompt of a batch are sampled with, and their noise. Clips of a prompt have the
-        same conditioning frames."""
+        """The conditions of `group` clips of each prompt of a batch, and their noise. Clips of a prompt have the same
+        conditioning frames."""
         frames_key, noise_key, warmth_key = jax.random.split(key, 3)
         found, noise = self.model.conditions(self.flow, batch, frames_key, self.steps, 0.0, (1.0, 1.0))
         b, known, extra = len(noise), found.known, found.extra
@@ -73,13 +74,13 @@ class Rollout:
         return SAMPLERS[model.config.sampler](model.velocity(conditions, noise, guided=False), x, conditions.times)
 
     def rewards(self, batch: WorldBatch, group: int, latents: Latent) -> Float[Array, " n"]:
-        """Of clips, `group` for each prompt of a batch."""
+        """The rewards of clips, `group` for each prompt of a batch."""
         n, config = len(latents), self.flow.config.vae
         chunk = next(size for size in range(min(CHUNK, n), 0, -1) if n % size == 0)
 
         def decode(latents: Latent) -> Any:
             video: Any = VAE(config).apply({"params": self.flow.vae}, latents, method="decode")
-            return jnp.round((video + 1.0) * 127.5).astype(jnp.uint8)
+            return to_bytes(video)
 
         frames = jax.lax.map(decode, latents.reshape(-1, chunk, *latents.shape[1:]))
         return self.judge.scores(

@@ -14,7 +14,7 @@ from sorajax.devices.placement import Placement
 from sorajax.devices.sharding import axes_text, make_mesh
 from sorajax.evaluation import plans
 from sorajax.evaluation.markdown import blocks, weights_of
-from sorajax.evaluation.options import Sampling
+from sorajax.evaluation.plan_options import Sampling
 from sorajax.evaluation.plans import bounds, config_and_weights
 from sorajax.models.conditioning import MaskChannels
 from sorajax.models.sora import init_dit, init_text, init_vae, init_vision
@@ -113,16 +113,17 @@ def test_open_models_are_planned_by_name():
     config, weights = config_and_weights(Sampling("Wan2.1-T2V-1.3B"))
     assert sum(leaf.size for leaf in jax.tree.leaves(weights["dit"])) == 1_418_996_800
     assert sum(leaf.size for leaf in jax.tree.leaves(weights["text"])) == 5_680_910_336
-    large = sampling_programs(config, weights, config.vae.latent_shape(81, 480, 832), 50)[2]
+    features, large = sampling_programs(config, weights, config.vae.latent_shape(81, 480, 832), 50)[2:]
+    assert (features.name, features.calls) == ("decoder, features", 21)
     assert (large.name, large.calls) == ("decoder, a tile", 2 * 4 * 21)
-    larger = sampling_programs(config, weights, config.vae.latent_shape(81, 1080, 1920), 50)[2]
+    larger = sampling_programs(config, weights, config.vae.latent_shape(81, 1080, 1920), 50)[3]
     assert larger.planned == large.planned  # the memory of a tile
-    whole = [
-        sampling_programs(config, weights, config.vae.latent_shape(81, 480, 832), 50, gigabytes * 1e9)[2]
+    fitting = [
+        sampling_programs(config, weights, config.vae.latent_shape(81, 480, 832), 50, gigabytes * 1e9)[-1]
         for gigabytes in (24, 40)
     ]
-    assert [stage.name for stage in whole] == ["decoder, a tile", "decoder"]
-    assert whole[1].calls == 21
+    assert [(stage.name, stage.calls) for stage in fitting] == [("decoder, a tile", 2 * 21), ("decoder", 21)]
+    assert large.planned < fitting[0].planned < fitting[1].planned  # larger tiles where they fit
     assert config_and_weights(Sampling("Wan2.2-TI2V-5B"))[0].vae.stride == (4, 16, 16)
     for name, sizes in (("Wan2.1-I2V-14B-480P", (480, 832)), ("Wan-AI/Wan2.1-I2V-14B-720P-Diffusers", (720, 1280))):
         assert config_and_weights(Sampling(name))[0].sizes[0] == sizes

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from sorajax.models.sora import init_vae
-from sorajax.models.vae import VAE, VAEConfig, decode_chunks, stream_decode, stream_encode
+from sorajax.models.stream import decode_chunks
+from sorajax.models.vae import VAE, VAEConfig, stream_decode, stream_encode
 
 SMALL = VAEConfig(base=4, multipliers=(1, 2, 2), strides=((2, 2), (2, 2)), residual_blocks=1, latent_channels=3)
 CONFIGS = {

@@ -10,9 +10,10 @@ from sorajax.diffusion.samplers import SAMPLERS
 from sorajax.media.video import Video
 from sorajax.models.dit import DiTConfig
 from sorajax.models.sora import SoraConfig
+from sorajax.models.stream import decode_singly, decode_to_bytes
 from sorajax.models.text import Tokenizer
 from sorajax.models.tiles import decode_tiles
-from sorajax.models.vae import VAEConfig, decode_singly, decode_to_bytes
+from sorajax.models.vae import VAEConfig
 from sorajax.sampling.conditions import abstract_conditions
 from sorajax.sampling.pipeline import Pipeline
 from sorajax.sampling.program import sample_latents

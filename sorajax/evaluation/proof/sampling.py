@@ -16,8 +16,8 @@ from sorajax.evaluation.proof.sizes import Sizes
 from sorajax.evaluation.proof.timing import compile_figure, counted, memory, profiled, rates
 from sorajax.evaluation.speed import cache_hits, normal, random_on_device, timed, timed_compile
 from sorajax.models.sora import init_dit, init_text, init_vae
+from sorajax.models.stream import decode_singly
 from sorajax.models.tiles import decode_tiles
-from sorajax.models.vae import decode_singly
 from sorajax.sampling.program import encode_text
 from sorajax.training.metrics import peak_flops
 
@@ -107,8 +107,7 @@ class Clip:
 
     def tiles(self) -> Iterator[Figure]:
         """Decoding tile by tile, as the pipeline does when memory is short."""
-        tile, overlap = self.setting.sizes.tile
-        yield from self.decoded("decoder, tiles", partial(decode_tiles, tile=tile, overlap=overlap))
+        yield from self.decoded("decoder, tiles", partial(decode_tiles, side=self.setting.sizes.tile))
 
     def decoded(self, name: str, decode: Any) -> Iterator[Figure]:
         """Decoding of one clip by one of the pipeline's decoders; the first call compiles."""

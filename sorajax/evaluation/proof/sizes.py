@@ -42,8 +42,8 @@ class Sizes:
     """The transformer that is timed: a guided denoising step, beside PyTorch's, and a training step."""
     timed_vae: VAEConfig
     timed_text: TextConfig
-    tile: tuple[int, int]
-    """Side and overlap of the decoder's tiles, in pixels."""
+    tile: int
+    """Side of the decoder's tiles, in latent positions."""
     product: int
     """Rows and columns of the timed matrix product."""
     repeats: int
@@ -78,7 +78,7 @@ TRUE = Sizes(
     timed=NAMED["wan2.1-1.3b"],
     timed_vae=WAN21,
     timed_text=TextConfig(),
-    tile=(320, 96),
+    tile=40,
     product=8192,
     repeats=3,
     world_steps=None,
@@ -106,7 +106,7 @@ TOY = Sizes(
     timed=Shape(replace(SMALL, dtype="bfloat16"), latent=(3, 8, 10), tokens=16),
     timed_vae=SMALL_VAE,
     timed_text=SMALL_TEXT,
-    tile=(16, 8),
+    tile=4,
     product=256,
     repeats=3,
     world_steps=2,
