@@ -228,8 +228,8 @@ class Safety:
     and on films, and the time of each part."""
 
     part: tuple[Literal["filters", "unseen", "watermark", "alarms"], ...] = ("filters", "watermark", "alarms")
-    """Parts to measure: the filters; lists before the filter was changed, and lists that were written later, in tables
-    of their own; readings of the watermark; and its false alarms."""
+    """Parts to measure: the filters; lists that the prompt filter has not seen, in tables of their own; readings of the
+    watermark; and its false alarms."""
     num: int = 10_000
     """Captions of the world, and clips without a watermark."""
     clips: int = 100
