@@ -25,6 +25,7 @@ PROMPTS = (
     ("a purple triangle moves left on a grey floor", "64x64", ""),
     ("a red ball bounces on a navy floor", "64x64", "film"),
 )
+PLAY = "#/play?prompt=a+red+ball+on+a+grey+floor&world=true"
 DESKTOP, PHONE = (1280, 860), (390, 844)
 SHEET, GAP = 300, 8  # pixels: height of a screenshot in the sheet of all views, and between two
 
@@ -92,6 +93,11 @@ def main(address: str) -> None:
             page.wait_for_selector(".job .preview img", timeout=300_000)
             page.wait_for_timeout(900)
 
+        def wait_in_line(page: Any) -> None:
+            for text, _, _ in PROMPTS[:4]:
+                http.post("/v1/videos", json={"prompt": text, "steps": 100})
+            page.wait_for_timeout(1500)
+
         def steer(page: Any) -> None:
             page.get_by_role("button", name="Begin").click()
             page.wait_for_selector(".play-rate[data-frames]", timeout=120_000)
@@ -108,19 +114,17 @@ def main(address: str) -> None:
         shoot("board", f"#/board?{scenes}")
         shoot("compare", f"#/compare/{names[0]}/{names[6]}", theme="dark")
         shoot("make", "#/make?prompt=a+yellow+ring+circles+on+a+navy+floor&variations=2&steps=100", begin)
-        for text, _, _ in PROMPTS[:4]:
-            http.post("/v1/videos", json={"prompt": text, "steps": 100})
-        shoot("queue", "#/queue")
-        shoot("play", "#/play?prompt=a+red+ball+on+a+grey+floor&world=true", steer)
+        shoot("queue", "#/queue", wait_in_line)
+        shoot("play", PLAY, steer)
         shoot("phone", "#/make?prompt=a+blue+star+spins+on+a+beige+floor", size=PHONE, theme="dark")
         edit = f"#/make?task=edit&prompt=a+blue+star+on+a+grey+floor&inputs={names[0]}"
-        views = ("#/make", edit, f"#/board?{scenes}", "#/gallery", f"#/video/{names[6]}")
-        views += (f"#/compare/{names[0]}/{names[6]}", "#/queue")
+        views: dict[str, Any] = dict.fromkeys(("#/make", edit, f"#/board?{scenes}", "#/gallery", f"#/video/{names[6]}"))
+        views |= {f"#/compare/{names[0]}/{names[6]}": None, "#/queue": wait_in_line, PLAY: steer}
         rows = []
-        for view in views:
+        for view, work in views.items():
             row = []
             for size, theme in ((DESKTOP, "light"), (DESKTOP, "dark"), (PHONE, "light"), (PHONE, "dark")):
-                shoot("views", view, size=size, theme=theme)
+                shoot("views", view, work, size=size, theme=theme)
                 row.append(Image.open(OUT / "views.webp").convert("RGB"))
             rows.append(row)
         sheet(rows).save(OUT / "views.webp", "webp", quality=75, method=6)

@@ -53,7 +53,7 @@ def known(name: str, block: str = "") -> bool:
         models = ("world", "world-fast")
         return any(name in Readers(model=model, size=(width, height), frames=frames).tables for model in models)
     commands: list[Any] = [World(), World(model="world-fast"), Reconstruction(), Instrument(), Safety(), Captions()]
-    commands += [Play(), Agent(), Craftax(), Spread(), Spread("world-fast"), Safety(part=("first", "later"))]
+    commands += [Play(), Agent(), Craftax(), Spread(), Spread("world-fast"), Safety(part=("unseen",))]
     commands += [Benchmark(program) for program in ("clip", "films", "serve", EXPERIMENTS[0])]
     commands += [Benchmark(EXPERIMENTS[0], remat=True)]
     return any(name in command.tables for command in commands)

@@ -227,9 +227,9 @@ class Safety:
     """Measures the prompt filter on lists of lines and on captions of the world, the watermark on clips of the world
     and on films, and the time of each part."""
 
-    part: tuple[Literal["filters", "first", "later", "watermark", "alarms"], ...] = ("filters", "watermark", "alarms")
-    """Parts to measure: the filters; lists before the filter was changed, and lists that were written later, in tables
-    of their own; readings of the watermark; and its false alarms."""
+    part: tuple[Literal["filters", "unseen", "watermark", "alarms"], ...] = ("filters", "watermark", "alarms")
+    """Parts to measure: the filters; lists that the prompt filter has not seen, in tables of their own; readings of the
+    watermark; and its false alarms."""
     num: int = 10_000
     """Captions of the world, and clips without a watermark."""
     clips: int = 100
@@ -253,8 +253,7 @@ class Safety:
     def tables(self) -> tuple[str, ...]:
         names = {
             "filters": ("safety-languages", "safety-categories", "safety-times"),
-            "first": ("safety-first-languages", "safety-first-categories"),
-            "later": ("safety-later-languages", "safety-later-categories"),
+            "unseen": ("safety-unseen-languages", "safety-unseen-categories"),
             "watermark": ("safety-watermark", "safety-marks"),
             "alarms": ("safety-alarms",),
         }

@@ -68,8 +68,7 @@ def apart(name: str, options: Safety) -> Measured:
 
 PARTS: dict[str, Callable[[Safety], Measured]] = {
     "filters": filters,
-    "first": partial(apart, "safety-first"),
-    "later": partial(apart, "safety-later"),
+    "unseen": partial(apart, "safety-unseen"),
     "watermark": watermark.measure,
     "alarms": watermark.measure_alarms,
 }

@@ -1,10 +1,10 @@
 """The prompt filter: words of ten languages by category, found in spite of common spelling tricks.
 
-`words.toml` has the words: a beginning (`porn*`), whole words, a part of a compound (`*porno*`), or several that must
-come together (`cut* & wrist*`). Some count only with others: a minor with a sexual word, a group with contempt. Topics
-count only without a context that makes them harmless: nudity without art, suicide without prevention, atrocities
-without memorials or news. Harmless uses ("nude lipstick", "blood orange") are taken out first. All languages are
-searched in every text.
+The files of `words/`, one for each script, have the words: a beginning (`porn*`), whole words, a part of a compound
+(`*porno*`), or several that must come together (`cut* & wrist*`). Some count only with others: a minor with a sexual
+word, a group with contempt. Topics count only without a context that makes them harmless: nudity without art, suicide
+without prevention, atrocities without memorials or news. Harmless uses ("nude lipstick", "blood orange") are taken out
+first. All languages of a text's scripts are searched.
 
 It reads words, not meaning: it misses what is described without these words, and refuses some harmless uses of them.
 """
@@ -35,7 +35,7 @@ TOPICS = (
     ("atrocity", "violence", "memory"),
     ("ideology", "hate", "memory"),
 )
-"""Lists of `words.toml` with the category that they mean, unless the third list is found, too."""
+"""Lists of words with the category that they mean, unless the third list is found, too."""
 KEY = "SORAJAX_MODERATOR_KEY"
 SECONDS = 10.0
 

@@ -20,8 +20,9 @@ MARKS = re.compile("[\u0300-\u036f\u064b-\u065f\u0670\u093c]")
 TRICK = re.compile(r"(?<=[a-z])[013457@$!]+(?=[a-z])|(?<!\w)[013457@$]+(?=[a-z]{2})|(?<=[a-z]{2})[013457@$]+(?!\w)")
 TRICK_CYRILLIC = re.compile(r"(?<=[а-я])[03461@]+(?=[а-я])")
 TRICK_KATAKANA = re.compile(r"(?<=[ァ-ー])[力口工二夕卜八]|[力口工二夕卜八](?=[ァ-ー]{2})")
-MASKED = re.compile(r"(?<=[^\W\d_])[*#_•×](?=[^\W\d_])")
-VOWELS = "aeiou"
+MASKED = re.compile(r"(?<=[^\W\d_])[*#_•×○◯](?=[^\W\d_])")
+VOWELS = ("aeiou", "аеиоуыэюя")
+"""Latin, Cyrillic: what a mask may stand for."""
 REPEATED = re.compile(r"([^\W\d])\1{2,}")
 SPELT = re.compile(r"(?<= )(?:[^\W\d_] ){3,}")
 CUT = re.compile("(?<= )([\u0904-\u0939][\u093a-\u094f]*) (?=([^ ]+) )")
@@ -39,11 +40,22 @@ def normal(text: str) -> str:
     text = TRICK_KATAKANA.sub(lambda trick: trick[0].translate(KATAKANA), text)
     if MASKED.search(text):
         text = " ".join(
-            [text, *(MASKED.sub(vowel, word) for word in text.split() if MASKED.search(word) for vowel in VOWELS)]
+            [text, *(MASKED.sub(vowel, word) for word in text.split() if MASKED.search(word) for vowel in vowels(word))]
         )
     text = "".join(" " if unicodedata.category(letter)[0] in "PSZC" else letter for letter in text)
-    text = REPEATED.sub(r"\1", f" {' '.join(text.split())} ")
+    text = REPEATED.sub(once, f" {' '.join(text.split())} ")
     return SPELT.sub(lambda run: f"{run[0]}{run[0].replace(' ', '')} ", text)
+
+
+def once(run: re.Match[str]) -> str:
+    """A repeated letter as one; three of them are a word, where they are a word of their own ("kkk")."""
+    is_word = run.string[run.start() - 1] == " " == run.string[run.end()] and len(run[0]) == 3
+    return run[0] if is_word else run[1]
+
+
+def vowels(word: str) -> str:
+    """The vowels of a word's script."""
+    return VOWELS[any("а" <= letter <= "я" for letter in word)]
 
 
 def one_script(word: str) -> str:
@@ -62,5 +74,7 @@ def joined(spaced: str) -> str:
 
 def cleaned(entry: str) -> str:
     """A word of the filter, normalised as texts are by `normal`."""
+    if entry.isascii():
+        return entry.lower()
     text = unicodedata.normalize("NFKD", entry).casefold()
-    return unicodedata.normalize("NFC", MARKS.sub("", text)).translate(SPELLINGS).translate(TRADITIONAL).strip()
+    return unicodedata.normalize("NFC", MARKS.sub("", text)).translate(SPELLINGS).translate(TRADITIONAL)

@@ -1,4 +1,6 @@
-"""The lists of `words.toml`, and the search for their words in a text.
+"""The word lists of the prompt filter, and the search for their words in a text.
+
+Each script has a file in `words/`, which is read when a text has letters of that script.
 
 An entry is found by its first letters, so that the time of a search hardly depends on the number of entries. Most are
 plain words or beginnings of words; the regular expressions among them are compiled where their first letters appear.
@@ -13,7 +15,15 @@ from typing import NamedTuple
 
 from sorajax.safety.spelling import cleaned
 
-WORDS = Path(__file__).parent / "words.toml"
+WORDS = Path(__file__).parent / "words"
+SCRIPTS = {
+    "latin": re.compile("[a-z0-9]"),
+    "cyrillic": re.compile("[\u0400-\u04ff]"),
+    "arabic": re.compile("[\u0600-\u06ff]"),
+    "devanagari": re.compile("[\u0900-\u097f]"),
+    "han": re.compile("[\u3040-\u9fff]"),
+}
+"""Files of `WORDS`, and the letters of their entries; han has kana, too."""
 UNSPACED = ("zh", "ja")
 """Languages without spaces between words."""
 IGNORED = "ignored"
@@ -76,24 +86,34 @@ class Index(NamedTuple):
 
 def lists_in(spaced: str, unspaced: str) -> set[str]:
     """The lists that have words in a text, which is given with and without spaces."""
-    index, found = indices()[1], set[str]()
-    for heads, text, starts in (
-        (index.words, spaced, beginnings(spaced)),
-        (index.inside, spaced, range(len(spaced))),
-        (index.unspaced, unspaced, range(len(unspaced))),
-    ):
-        for entry, _, _ in matches(heads, text, starts):
-            if entry.list not in found and all(part.found(spaced) for part in entry.others):
-                found.add(entry.list)
+    found = set[str]()
+    for script in scripts_of(spaced):
+        index = indices(script)[1]
+        for heads, text, starts in (
+            (index.words, spaced, beginnings(spaced)),
+            (index.inside, spaced, range(len(spaced))),
+            (index.unspaced, unspaced, range(len(unspaced))),
+        ):
+            for entry, _, _ in matches(heads, text, starts):
+                if entry.list not in found and all(part.found(spaced) for part in entry.others):
+                    found.add(entry.list)
     return found
+
+
+def scripts_of(text: str) -> list[str]:
+    """The scripts of `SCRIPTS` that a text has letters of."""
+    return [script for script, letters in SCRIPTS.items() if letters.search(text)]
 
 
 def without_ignored(text: str, is_spaced: bool) -> str:
     """A text, with or without spaces, without harmless uses of words."""
-    index = indices()[0]
-    heads, starts = (index.words, beginnings(text)) if is_spaced else (index.unspaced, range(len(text)))
+    found = []
+    for script in scripts_of(text):
+        index = indices(script)[0]
+        heads, starts = (index.words, beginnings(text)) if is_spaced else (index.unspaced, range(len(text)))
+        found += [(start, end) for _, start, end in matches(heads, text, starts)]
     kept, last = [], 0
-    for start, end in sorted((start, end) for _, start, end in matches(heads, text, starts)):
+    for start, end in sorted(found):
         kept.append(text[last:start])
         last = max(last, end)
     return "".join([*kept, text[last:]])
@@ -126,20 +146,21 @@ def beginnings(text: str) -> list[int]:
 
 
 @cache
-def indices() -> tuple[Index, Index]:
-    """The harmless uses, and all other lists."""
+def indices(script: str) -> tuple[Index, Index]:
+    """The harmless uses, and all other lists, of a script."""
     found = Index({}, {}, {}), Index({}, {}, {})
-    for name, by_language in tomllib.loads(WORDS.read_text(encoding="utf-8")).items():
+    for name, by_language in tomllib.loads((WORDS / f"{script}.toml").read_text(encoding="utf-8")).items():
         for language, entries in by_language.items():
-            for entry in entries:
-                add(found[name != IGNORED], name, language, cleaned(entry))
+            for entry in entries.split(";")[:-1]:
+                add(found[name != IGNORED], name, language, cleaned(" ".join(entry.split())))
     return found
 
 
 def add(index: Index, name: str, language: str, entry: str) -> None:
     """Adds an entry of a list to an index."""
-    if language in UNSPACED or any("\u3040" <= letter <= "\u9fff" for letter in entry):
-        insert(index.unspaced, Entry(name, unspaced_part(entry.replace(" ", "")), ()))
+    if language in UNSPACED or SCRIPTS["han"].search(entry):
+        for text in options_of(entry.replace(" ", "")):
+            insert(index.unspaced, Entry(name, unspaced_part(text), ()))
         return
     first, *others = entry.split("&")
     parts = tuple(part_of(other.strip()) for other in others)

@@ -28,10 +28,10 @@ def test_errors_are_counted_by_language_and_category(tmp_path):
 def test_each_list_has_columns_and_at_its_first_run_tables(tmp_path):
     (tmp_path / "list.tsv").write_text(LIST)
     (tmp_path / "its_own.tsv").write_text("fr\tok\tun ballon rouge\n")
-    options = Safety(part=("first",), list=(tmp_path / "list.tsv", tmp_path / "its_own.tsv"))
+    options = Safety(part=("unseen",), list=(tmp_path / "list.tsv", tmp_path / "its_own.tsv"))
     found = measure(options)
     assert tuple(found.tables) == options.tables
-    text = found.tables["safety-first-languages"]
+    text = found.tables["safety-unseen-languages"]
     assert "| language | list: recall | list: false alarms | its_own: recall | its_own: false alarms |" in text
     assert "| fr | 0.0% (0 of 0) | 0.0% (0 of 0) | 0.0% (0 of 0) | 0.0% (0 of 1) |" in text
 

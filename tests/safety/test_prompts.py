@@ -15,7 +15,7 @@ from sorajax.media.video import Video
 from sorajax.safety.finishing import Safety
 from sorajax.safety.policy import LOG, Policy
 from sorajax.safety.prompts import CATEGORIES, TOPICS, category_of
-from sorajax.safety.words import indices
+from sorajax.safety.words import SCRIPTS, indices
 from tests import ROOT
 
 LISTS = {
@@ -50,7 +50,8 @@ def test_recall_and_false_alarms(name, language):
 
 
 def test_each_list_compiles_and_is_used():
-    entries = [entry for index in indices() for heads in index for own in heads.values() for entry in own]
+    by_script = [index for script in SCRIPTS for index in indices(script)]
+    entries = [entry for index in by_script for heads in index for own in heads.values() for entry in own]
     for entry in entries:
         for part in (entry.first, *entry.others):
             re.compile(part.expression)
@@ -93,6 +94,11 @@ def test_spelling_tricks_are_undone(text):
     assert category_of(text) == "sexual"
 
 
+@pytest.mark.parametrize("text", ["kkk rally", "XXX video"])
+def test_three_equal_letters_may_be_a_word(text):
+    assert category_of(text) is not None
+
+
 @pytest.mark.parametrize("text", ["100 balls", "take 3a", "size a5", "e e cummings", "", "!!!", "7 years of rain"])
 def test_digits_and_letters_alone_are_harmless(text):
     assert category_of(text) is None
@@ -124,6 +130,18 @@ def test_art_is_no_excuse_for_other_words():
     assert category_of("a nude child, marble") == "minors"
 
 
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_file_has_entries_of_its_script_only(script):
+    """So that no entry is missed where the file is not read."""
+    for index in indices(script):
+        for heads in index:
+            for entry in (entry for own in heads.values() for entry in own):
+                texts = [part.plain or part.expression for part in (entry.first, *entry.others)]
+                found = [name for name in SCRIPTS if SCRIPTS[name].search("".join(texts))]
+                assert script in found
+                assert script != "latin" or found == ["latin"]
+
+
 def test_an_arabic_word_may_have_an_article():
     assert {category_of(f"{before}باتمان") for before in ("", "ال", "و", "بال", "لل")} == {"third_party"}
 
@@ -135,7 +153,8 @@ def test_a_minor_counts_with_sexual_words_only():
 
 
 def test_a_prompt_takes_less_than_5_ms():
-    indices()
+    for script in SCRIPTS:
+        indices(script)
     times = []
     for _, _, text in [
         *ROWS,
