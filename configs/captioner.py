@@ -1,6 +1,7 @@
 """The captioner and expander of the bundled model: 0.8 M parameters over the latents of its autoencoder.
 
-First canonical captions alone, which have neither synonyms nor gaps, then all registers and pairs of prompts:
+Trains first on canonical captions alone, which have neither synonyms nor omissions, then on all registers and pairs of
+prompts:
 
     python -m sorajax.train configs/captioner.py --directory runs/canonical --encoded 24000 --shares 0 0 1 \
         --objective.expansion 0 --longest 32 --loop.steps 3000 --loop.optimizer.schedule constant

@@ -7,10 +7,10 @@ docs/training.md says what the student learns.
 
 Hardware: 2 CPU cores.
 Time: 2.6 s a step on quiet cores, so 65 minutes, after 12 minutes of compiling on busy ones.
-Result: not measured for all 1,500 steps. After 213 steps and 159 more from there, in 100 minutes on busy cores,
-4 evaluations give 61.7 / 62.5% whole prompts (512 each, seen / held out). 420 more from there, in 59 minutes, with the
-first bucket's weight 20 and --objective.grids 4 4 4 2 1, give 67.2 / 64.3%. The teacher's 24 evaluations give
-70.7 / 71.5%. configs/reward_world.py goes on from there.
+Result: not measured for all 1,500 steps. After 213 steps and 159 more from there, in 100 minutes on busy cores, 4
+evaluations give 61.7 / 62.5% whole prompts (512 each, seen / held out). 420 more from there, in 59 minutes, with the
+first bucket's weight 20 and --objective.grids 4 4 4 2 1, give 67.2 / 64.3%. The teacher's 24 evaluations give 70.7 /
+71.5%. configs/reward_world.py continues from there.
 """
 
 from sorajax.data.buckets import Bucket

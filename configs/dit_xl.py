@@ -6,9 +6,9 @@
     python -m sorajax.train configs/dit_xl.py --data.folder latents/mine --mesh data=4,fsdp=16
 
 The transformer is DiT-XL's (Peebles & Xie 2023, table 1: 28 layers of 1152, 16 heads) in the Wan form, the autoencoder
-Wan 2.1's. First small and short, then large and long.
+Wan 2.1's. Training progresses from small, short clips to large, long ones.
 
-Hardware: 64 chips of v5p or as many GPUs of 80 GB; the plan prints the memory of a step and the least time it takes.
+Hardware: 64 chips of v5p or as many GPUs of 80 GB; the plan prints a step's memory and a lower bound of its time.
 Time: not measured.
 Result: not measured; nobody has trained it.
 """

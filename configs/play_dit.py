@@ -1,4 +1,4 @@
-"""A model of the world that one acts in: 64x64, 8 frames and actions per second, left, right, jump and nothing.
+"""An interactive model of the world: 64x64, 8 frames and actions per second, left, right, jump and nothing.
 
     python -m sorajax.train configs/play_dit.py --encoded 1600
 
@@ -7,8 +7,8 @@ to train.
 
 Hardware: 2 CPU cores, which other programs shared.
 Time: 56 minutes for 2,600 steps, 9 more to encode 1,600 plays.
-Result: control 96% over 8 plays of a minute, 2 evaluations a frame, 3 of 8 keep their
-object. configs/play_own.py goes on.
+Result: control 96% over 8 plays of a minute, 2 evaluations a frame, 3 of 8 keep their object. configs/play_own.py
+continues from there.
 """
 
 from sorajax.models.dit import DiTConfig

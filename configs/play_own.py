@@ -1,12 +1,12 @@
-"""A model to play learns to undo its own errors: it first goes on with the encoded plays, and then sees its own frames.
+"""Trains the interactive model to correct its own errors: it first continues the encoded plays, then sees those frames.
 
     python -m sorajax.train configs/play_own.py
 
-docs/play.md says what is learned. A second run, with --own and --loop.start naming the first one's directory, sees the
+docs/play.md explains the method. A second run, with --own and --loop.start naming the first one's directory, sees the
 frames of the better model.
 
 Hardware: 2 CPU cores, which other programs shared.
-Time: 26 minutes for 1,100 steps, after 11 in which the first model went on with 1,600 plays.
+Time: 26 minutes for 1,100 steps, after 11 in which the first model continued 1,600 plays.
 Result: of 16 plays of a minute 15 keep colour, shape, size and floor, after a second run from the first, with
 --loop.optimizer.learning-rate 1e-3 --seed 1; of the model before both, 3 of 8. docs/play.md has the table.
 """

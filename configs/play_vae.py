@@ -1,4 +1,4 @@
-"""An autoencoder for frames of a game that was recorded, begun from the one in the box.
+"""An autoencoder for frames of a recorded game, starting from the bundled one.
 
     python -m sorajax.record latents/craftax
     python -m sorajax.train configs/play_vae.py
@@ -8,7 +8,7 @@
 
 Hardware: not measured.
 Time: not measured.
-Result: not measured; docs/play.md says why the one in the box does not do.
+Result: not measured; docs/play.md says why the bundled one is not enough.
 """
 
 from pathlib import Path

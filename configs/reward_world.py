@@ -3,7 +3,7 @@
     python -m sorajax.train configs/reward_world.py --model runs/distill_world
     python -m sorajax.evaluate world --model runs/reward_world --num 512 --splits seen held_out
 
-docs/training.md says what is learned, and how to use a reward of your own.
+docs/training.md explains the method, and how to use a reward of your own.
 
 Hardware: 2 CPU cores.
 Time: 11 s a step on quiet cores, so 30 minutes; 40 s on busy ones. 38 s of compiling.

@@ -6,7 +6,7 @@ Needs the clips that configs/captioner.py encoded:
 
 Hardware: 1 CPU core.
 Time: 3 minutes.
-Result: docs/captions.md says how often a clip's own caption is found among 100.
+Result: docs/captions.md has the rate at which a clip's own caption is found among 100.
 """
 
 from pathlib import Path

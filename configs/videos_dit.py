@@ -1,16 +1,16 @@
-"""A transformer for your own videos, begun from the one in the box; first small and short, then wide, tall and long.
+"""A transformer for your own videos, starting from the bundled one; first on small, short clips, then on larger ones.
 
     python -m sorajax.train configs/videos_vae.py --data.folder videos
     python -m sorajax.train configs/videos_dit.py --data.folder videos
 
-Raw videos are prepared and encoded into `latents` before the first step. `held out: loss` is what to watch, at fixed
-times and noise. For an accelerator and real footage raise `--data.tokens` and start from your own shapes, as
+Raw videos are prepared and encoded into `latents` before the first step. Watch `held out: loss`, which is measured at
+fixed times and noise. For an accelerator and real footage raise `--data.tokens` and start from your own shapes, as
 configs/world_large.py does.
 
 Hardware: 2 CPU cores.
 Time: about 1 s a step, with the earlier 6 layers; not measured with 9.
-Result: of 300 films (docs/training.md) held-out loss 0.291 after 600 steps, and read right in 32 prompts nobody trained
-on colour and background 100%, shape 78%, motion 81%; measured with the earlier weights of 6 layers.
+Result: of 300 films (docs/training.md) held-out loss 0.291 after 600 steps, and, on 32 prompts that were not trained
+on, colour and background 100%, shape 78%, motion 81%; measured with the earlier weights of 6 layers.
 """
 
 from pathlib import Path

@@ -1,8 +1,8 @@
-"""An autoencoder for your own videos, begun from the one in the box: crops of clips at 8 frames per second.
+"""An autoencoder for your own videos, starting from the bundled one: crops of clips at 8 frames per second.
 
     python -m sorajax.train configs/videos_vae.py --data.folder videos
 
-`held out: psnr` is what to watch.
+Watch `held out: psnr`.
 
 Hardware: 2 CPU cores.
 Time: 17 minutes for 300 steps on 300 films (docs/training.md), on cores that other programs shared.

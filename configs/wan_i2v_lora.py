@@ -1,4 +1,4 @@
-"""An adapter for an image-to-video model on your own videos; each clip's first frame is the picture it goes on from.
+"""An adapter for an image-to-video model on your own videos; each clip's first frame is its picture.
 
     python -m sorajax.train configs/wan_i2v_lora.py --base Wan2.2-I2V-A14B --data.folder videos --expert high
     python -m sorajax.train configs/wan_i2v_lora.py --base Wan2.2-I2V-A14B --data.folder videos --expert low \
@@ -6,9 +6,9 @@
     python -m sorajax.sample "..." --model Wan2.2-I2V-A14B --image cat.png \
         --lora runs/wan_i2v_lora/model/lora.safetensors --lora runs/wan_i2v_lora_low/model/lora.safetensors
 
-Of two experts each has a run of its own, on its own times; both read the same latents. Wan 2.1's one transformer is
-trained without --expert, and all of a model by the same options of configs/wan_tune.py. The frozen transformer stays in
-bfloat16, 28 GB, or in 8 bits with --quantize int8.
+Each of two experts is trained in a run of its own, on its own range of times; both read the same latents. Wan 2.1 has
+one transformer and is trained without --expert. To train all parameters, use the same options with configs/wan_tune.py.
+The frozen transformer stays in bfloat16, 28 GB, or in 8 bits with --quantize int8.
 
 Hardware: one accelerator of 80 GB (`python -m sorajax.plan configs/wan_i2v_lora.py --base Wan2.2-I2V-A14B --expert high
 --topology v5p:1x1x1`: 56 GiB at most), or smaller ones with `--mesh fsdp=-1`.

@@ -1,4 +1,4 @@
-"""All of Wan 2.1 1.3B, trained on from the open weights on your own videos.
+"""Fine-tunes all of Wan 2.1 1.3B on your own videos.
 
     python -m sorajax.train configs/wan_tune.py --base Wan-AI/Wan2.1-T2V-1.3B-Diffusers --data.folder videos
     python -m sorajax.sample "what one of your captions says" --model runs/wan_tune
@@ -7,8 +7,8 @@ Videos are prepared, and encoded by the model's own autoencoder and text encoder
 transformer alone is in memory: 1.4 billion parameters, four times in float32 (themselves, their average, two moments)
 and their gradients, split over all devices.
 
-Hardware: eight accelerators of 16 GB or more; `python -m sorajax.plan configs/wan_tune.py --topology v5e:2x4` says what
-a step takes before anything is rented.
+Hardware: eight accelerators of 16 GB or more; `python -m sorajax.plan configs/wan_tune.py --topology v5e:2x4` prints
+the memory and time of a step before you rent anything.
 Time: not measured.
 Result: not measured on the real weights; tiny random ones are trained in tests/training/experiments/test_tune.py.
 """

@@ -1,5 +1,5 @@
-"""What captions are worth: a small transformer, trained on clips of the world whose captions are true, are a
-captioner's, or lost half of their attributes.
+"""The value of caption quality: a small transformer is trained on clips of the world with true captions, with a
+captioner's, and with captions that lost half of their attributes.
 
     python -m tests.data.videos.captioned videos/captions 8000
     python -m sorajax.encode videos/captions/true.jsonl --out latents/captions/true --vae sorajax/assets/world \\

@@ -1,4 +1,4 @@
-"""A decoder twice as wide for the embedded autoencoder: its latents, and the transformer that makes them, stay good.
+"""A decoder twice as wide for the bundled autoencoder, whose latents, and with them the transformer, stay the same.
 
     python -m sorajax.train configs/world_decoder.py
     python -m sorajax.train configs/world_decoder.py --loop.start runs/world_decoder --directory runs/world_decoder2 \
@@ -6,7 +6,7 @@
         --loop.optimizer.decay 1.0 --loop.optimizer.warmup 30 --loop.optimizer.ema 0.995
     python -m sorajax.train configs/world_dit.py --vae runs/world_decoder2 --resume     exports it with the transformer
 
-It begins as the same function. What it cannot bring back are the points of small stars: they are not in the latents.
+It starts as the same function. It cannot restore the points of small stars, which the latents do not contain.
 
 Hardware: 2 CPU cores.
 Time: 48 and 18 minutes (docs/model_history.md).

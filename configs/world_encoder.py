@@ -1,12 +1,12 @@
-"""The whole embedded autoencoder, trained on with a wider encoder, on objects of which every second is a small star.
+"""The whole bundled autoencoder, trained further with a wider encoder; every second object is a small star.
 
     python -m sorajax.train configs/world_encoder.py
     python -m sorajax.train configs/world_encoder.py --loop.start runs/world_encoder --directory runs/world_encoder2 \
         --objective.objects 10 --loop.steps 950 --loop.seed 1 --data.seed 1 --loop.optimizer.learning-rate 7e-4 \
         --loop.optimizer.decay 0.9 --loop.optimizer.warmup 30
 
-What the narrow encoder loses are the points of small stars, and no decoder brings them back
-(configs/world_decoder.py). Then what turns quickly, of which four frames share a latent:
+The narrow encoder loses the points of small stars, and no decoder restores them (configs/world_decoder.py). The next
+two commands add quickly turning objects, of which four frames share a latent:
 
     python -m sorajax.train configs/world_encoder.py --loop.start MODEL --directory runs/world_encoder3 \
         --objective.objects 10 --loop.steps 2900 --loop.seed 2 --data.seed 2 --loop.optimizer.decay 0.9 \
@@ -17,7 +17,7 @@ What the narrow encoder loses are the points of small stars, and no decoder brin
         --loop.optimizer.decay 0.9 --loop.optimizer.warmup 20 --loop.optimizer.ema 0.99 --data.mix.small-stars 0.55 \
         --data.mix.turning 0.3 --data.mix.quickly 0.4 --data.mix.slowly 0.2
 
-Latents change, so clips are encoded anew and the transformer follows:
+The latents change, so the clips are encoded again and the transformer is trained further:
 
     python -m sorajax.train configs/world_dit.py --vae runs/world_encoder4 --loop.start MODEL --latents latents/FOLDER
 

@@ -1,10 +1,10 @@
-"""The embedded model's first lesson: single images of the world, where a step costs a fifth of one on clips.
+"""The bundled model's first stage: single images of the world, where a step costs a fifth of one on clips.
 
 Colours, shapes, sizes, backgrounds and styles are learned here; configs/world_dit.py continues with motion.
 
 Hardware: 2 CPU cores.
 Time: 15 minutes for 300 steps, with 6 layers (docs/model_history.md).
-Result: not measured by itself; of the model in the box see configs/world_dit.py.
+Result: not measured by itself; configs/world_dit.py has the bundled model's figures.
 """
 
 from dataclasses import replace

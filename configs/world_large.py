@@ -1,10 +1,9 @@
-"""The larger model of the world, for minutes on one accelerator: 12 layers and 64 tokens a frame. The model in the box
-has 9 and 16.
+"""The larger model of the world, for minutes on one accelerator: 12 layers and 64 tokens a frame. The bundled model has
+9 and 16.
 
-It begins from the model in the box, whose layers it has more of and whose patches it cuts finer, and uses its
-autoencoder. Clips are rendered and encoded inside the step, so the host only draws scenes and captions. Three shapes,
-which are compiled before the first step: clips of 17 frames, windows of long clips with the first frame far away, and
-large images.
+It starts from the bundled model, with more layers and finer patches, and uses its autoencoder. Clips are rendered and
+encoded inside the step, so the host only samples scenes and captions. It has three shapes, which are compiled before
+the first step: clips of 17 frames, windows of long clips with the first frame far away, and large images.
 
     python -m sorajax.train configs/world_large.py --directory runs/world_large
     python -m sorajax.train configs/world_large.py --directory runs/next --loop.start runs/world_large    and goes on

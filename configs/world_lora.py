@@ -1,4 +1,4 @@
-"""An adapter for looks: the embedded model sees every clip in one of the world's four styles, and few without one.
+"""An adapter for styles: every training clip is drawn as sketch, neon or film.
 
     python -m sorajax.train configs/world_lora.py
     python -m sorajax.sample "a red ball bounces on a grey floor" --lora runs/world_lora/model/lora.safetensors:0.8

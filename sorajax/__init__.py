@@ -21,7 +21,7 @@ __all__ = ["Video", "__version__", "load", "studio"]
 
 
 def __getattr__(name: str) -> Any:
-    """Imports what is asked for when it is asked for, so that `import sorajax` stays light."""
+    """Imports names on first use, so that `import sorajax` stays light."""
     if name == "load":
         from sorajax.sampling.loading import load
 

@@ -1,4 +1,4 @@
-"""Copies of what is at an address that fsspec reads, in the user's cache folder, and the way back."""
+"""Local copies, in the user's cache folder, of files and folders at fsspec addresses, and uploads of changes."""
 
 import hashlib
 from pathlib import Path
@@ -14,12 +14,12 @@ def fetched(path: Path) -> Path:
         return path
     copy = WorkingCopy(path)
     if not copy.update():
-        raise FileNotFoundError(f"{path} does not exist")
+        raise FileNotFoundError(f"{path} does not exist: check the address, and that this machine may read it")
     return copy.folder
 
 
 class WorkingCopy:
-    """A folder at an address as one in the user's cache, which programs read and write; a local folder is used itself.
+    """A local copy of a folder at an address, which programs read and write; a local folder is used directly.
 
     Beside each file of the cache that is equal to the one at the address, there is a mark with the version of the
     latter. A file without a mark, or changed after it, has yet to be published.
@@ -34,8 +34,8 @@ class WorkingCopy:
             self.folder, self.versions = place / path.name, place / "versions"
 
     def update(self) -> bool:
-        """Reads the files that are new at the address, and removes those that are gone there. Returns whether there are
-        any."""
+        """Downloads files that are new at the address, and removes local ones that are gone there. Returns whether any
+        exist."""
         if self.address is None:
             return self.folder.exists()
         with storage(self.address) as (files, name):
@@ -55,7 +55,7 @@ class WorkingCopy:
         return bool(found)
 
     def publish(self) -> None:
-        """Writes to the address what was written to the folder since, those files last that were written last."""
+        """Uploads the files that were written to the folder since, in the order in which they were written."""
         if self.address is None or not self.folder.is_dir():
             return
         written = [path for path in self.folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
@@ -75,7 +75,7 @@ class WorkingCopy:
         return (self.folder / below, self.versions / below) if below else (self.folder, self.versions)
 
     def mark(self, below: str, info: dict[str, Any]) -> None:
-        """Says that the copy of a file is that of this version."""
+        """Records the version of a file's copy."""
         _, mark = self.place(below)
         mark.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(mark, lambda temporary: temporary.write_text(version(info)))
@@ -87,11 +87,11 @@ class WorkingCopy:
 
 
 def files_in(files: Any, name: str) -> dict[str, dict[str, Any]]:
-    """The files in a folder of a file system: the path below it -> what the file system says of it."""
+    """The files in a folder of a file system: relative path -> the file system's info."""
     found = files.find(name, detail=True) if files.exists(name) else {}
     return {path[len(name) :].strip("/"): info for path, info in found.items()}
 
 
 def version(info: dict[str, Any]) -> str:
-    """What a file system says of a file, as a text that changes with the file."""
+    """A file system's info on a file, as a text that changes with the file."""
     return repr(sorted(info.items()))

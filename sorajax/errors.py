@@ -1,14 +1,14 @@
-"""What goes wrong at the door, and what is worth saying: one line each."""
+"""Errors in requests, and notes for the user: one line each."""
 
 import warnings
 
 
 class Note(UserWarning):
-    """What a person should know of how a request is met, and did not ask for; `note` gives it."""
+    """A note for the user on how a request is met, e.g. a value that was rounded; `note` issues it."""
 
 
 def note(text: str) -> None:
-    """Warns of it; command lines print it on one line."""
+    """Issues a `Note`; command lines print it on one line."""
     warnings.warn(text, Note, stacklevel=3)
 
 
@@ -25,5 +25,5 @@ class Refused(BadRequest):
 
 
 def one_line(error: BaseException) -> str:
-    """An error's message on one line, or its kind where it says nothing."""
+    """An error's message on one line, or its type if it has none."""
     return " ".join(str(error).split())[:300] or type(error).__name__

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, here or at an address that fsspec reads, e.g. gs://bucket/clips."""
+"""Atomic writes of files, on the local disk or at an fsspec address, e.g. gs://bucket/clips."""
 
 import os
 import re
@@ -120,8 +120,9 @@ def write_atomically(path: Path, write: Any) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder that becomes `path` when the block ends well, and disappears when not. A file
-    at an address is written in this machine's temporary folder, and copied there as a whole."""
+    """A temporary path in the same folder, which is renamed to `path` when the block ends without an error, and is
+    deleted otherwise. A file at an address is written in this machine's temporary folder, and copied there as a
+    whole."""
     if isinstance(path, Address):
         with tempfile.TemporaryDirectory() as folder:
             yield (elsewhere := Path(folder) / path.name)
@@ -141,8 +142,8 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """A folder that this machine can write: `path` itself, or for an address a temporary one, whose files are copied
-    there when the block ends well, those last that were written last."""
+    """A folder that this machine can write: `path` itself, or for an address a temporary one, whose files are uploaded,
+    in the order in which they were written, when the block ends without an error."""
     if not isinstance(path, Address):
         yield path
         return
@@ -167,7 +168,7 @@ def append_text(path: Path, text: str) -> None:
 
 
 def running(process: int) -> bool:
-    """Whether there is such a process; where the system does not say, there is."""
+    """Whether a process of this id exists; true where the system cannot tell."""
     if os.name != "posix":  # elsewhere asking is another thing
         return True
     try:

@@ -46,18 +46,18 @@ class Arguments:
     """How several devices split the work, e.g. data=2,seq=4: clips and the two branches of guidance over data, the
     tokens of a clip over seq, heads over tensor. The sizes multiply to the number of devices."""
     expand: tyro.conf.FlagCreatePairsOff[Annotated[bool, option("", "off")]] = False
-    """Expands short prompts to detailed ones; what they leave open depends on --seed. The clip's metadata have both
-    prompts. Without --endpoint, only prompts of the world are expanded."""
+    """Expands short prompts to detailed ones; details that they leave open depend on --seed. The clip's metadata has
+    both prompts. Without --endpoint, only prompts of the world are expanded."""
     endpoint: Annotated[str | None, option("URL", "the expander of the world")] = None
     """A chat server that expands the prompts for any model, e.g. http://localhost:8000/v1; a picture or clip of the
     request is shown to it. Needs the extra `endpoint`."""
     expand_model: Annotated[str | None, option("NAME", "none")] = None
     """The model of --endpoint, as the server lists it."""
     best_of: Annotated[int, option("N", "1")] = 1
-    """Makes N clips for each that is asked for, and writes the one that agrees best with its prompt."""
+    """Samples N clips for each requested one, and writes the one that agrees best with its prompt."""
     score: Annotated[str, option("NAME", "world, which comes with sorajax")] = "world"
-    """What --best-of compares by: world knows the world's clips; or a CLIP model in the hub's layout, its folder or
-    name."""
+    """The score that --best-of compares by: world, for the world's clips; or the folder or name of a CLIP model in the
+    hub's layout."""
     out: Annotated[str, option("PATH", "samples/")] = "samples/"
     """A file, whose suffix sets the format (mp4, gif, webp or png); several clips are numbered, e.g. clip-1.mp4,
     clip-2.mp4. Or a folder, which exists or ends with /; files in it are named after their prompts."""
@@ -87,12 +87,12 @@ class Arguments:
     """Guidance scale of the expert for low noise levels, in a model of two experts (Wan 2.2 A14B)."""
     guidance_interval: Annotated[tuple[float, float] | None, option("LOW HIGH", "0 1, all times")] = None
     """Times at which guidance applies, 1 is noise and 0 the finished clip. Outside it the unconditional branch is not
-    computed, which saves half of an evaluation."""
+    computed, which halves the cost of a step."""
     cache: Annotated[CacheName | None, option("NAME", "none")] = None
-    """Step caching, which leaves out evaluations of the transformer where it hardly changes. mag: by a schedule of one
-    calibrating clip; easy: decided for each clip, which is sampled alone."""
+    """Step caching, which skips evaluations of the transformer where its output hardly changes. mag: by a schedule
+    calibrated on one clip; easy: decided for each clip, which is sampled alone."""
     cache_threshold: Annotated[float | None, option("ERROR", "0.06 for mag, 0.05 for easy")] = None
-    """How much --cache may change, above 0: more is faster and less exact."""
+    """Error that --cache may make, above 0: more is faster and less exact."""
     temperature: Annotated[float | None, option("FACTOR", MODEL_DEFAULT)] = None
     """Factor of the initial noise, above 0: below 1 clips vary less and are more typical."""
     sampler: Annotated[SamplerName | None, option("NAME", "unipc, flow_map for distilled models")] = None
@@ -127,8 +127,8 @@ class Arguments:
     mask: Annotated[Path | None, option("FILE", "everywhere")] = None
     """A picture, white where --edit may change the clip; other pixels stay as they are."""
     blend: Annotated[tuple[Path, Path] | None, option("FILE FILE", "none")] = None
-    """Two clips: the first turns into the second. As long as the shorter one, or as --seconds or --frames say;
-    --strength sets how far the result may differ from a crossfade."""
+    """Two clips: the first turns into the second. The result is as long as the shorter one, or as --seconds or --frames
+    say; --strength sets how far the result may differ from a crossfade."""
     storyboard: Annotated[Path | None, option("FILE", "none")] = None
     """A film of several scenes: a JSON list of {"prompt", "seconds", "join": "continue" or "cut", "image"}."""
     style: Annotated[str | None, option("NAME", "none")] = None

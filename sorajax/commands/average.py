@@ -23,6 +23,8 @@ from typing import Any, Literal
 import tyro
 
 from sorajax.commands.failures import complain
+from sorajax.commands.parsing import parse_options
+from sorajax.errors import BadRequest
 
 MAX_PROFILE_ERROR = 0.1
 """Relative distance from the requested averaging profile above which the command refuses."""
@@ -50,9 +52,11 @@ class Options:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
     try:
-        options = tyro.cli(Options, prog="python -m sorajax.average", description=__doc__, args=argv)
-    except SystemExit as exit:  # tyro has said what is wrong, or shown the help
+        options = parse_options(Options, "python -m sorajax.average", argv, __doc__)
+    except SystemExit as exit:  # tyro has shown the help
         return int(exit.code or 0)
+    except BadRequest as error:
+        return complain(error, 2)
     if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
         return complain(f"{options.out} exists and is not empty: name a new folder with --out", 2)
     try:

@@ -42,6 +42,7 @@ import tyro
 
 from sorajax import __version__
 from sorajax.commands.failures import complain
+from sorajax.commands.parsing import parse_options
 from sorajax.devices.compilation import compiling_anew
 from sorajax.devices.profiling import check_profile, tracing
 from sorajax.errors import BadRequest
@@ -49,7 +50,8 @@ from sorajax.evaluation import comparison, experiment, reference, shell
 from sorajax.evaluation.benchmark_options import Benchmark
 from sorajax.evaluation.cases import NAMED
 from sorajax.evaluation.markdown import Measured, check_pages, command_line, commit, small_line, write_pages
-from sorajax.evaluation.proof.command import prove
+from sorajax.evaluation.proof import command as proof
+from sorajax.evaluation.proof.command import Proof, prove
 from sorajax.files import whole_file
 from sorajax.sampling.request import MOST_SECONDS
 from sorajax.server import benchmark as service
@@ -70,14 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     try:
         if arguments[:1] == [GPU]:
-            return prove(arguments[1:])
-        command = tyro.cli(
-            Benchmark,
-            prog=PROGRAM,
-            description=__doc__,
-            args=arguments,
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
+            title, flags = f"{PROGRAM} {GPU}", (tyro.conf.FlagCreatePairsOff,)
+            return prove(parse_options(Proof, title, arguments[1:], proof.__doc__, flags))
+        command = parse_options(Benchmark, PROGRAM, arguments, __doc__, (tyro.conf.FlagCreatePairsOff,))
         check(command)
         source = commit() if command.markdown else ""  # the code may change while this runs
         figures = conditions(command)
@@ -92,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             measured = replace(measured, settings=measured.settings + busy)
             write_pages(command.markdown, measured.tables, small_line(command_line(PROGRAM, command), measured, source))
             print(*command.markdown, sep="\n")
-    except SystemExit as exit:  # tyro has said what is wrong, or shown the help
+    except SystemExit as exit:  # tyro has shown the help
         return exit.code if isinstance(exit.code, int) else 1
     except BadRequest as error:
         return complain(error, 2)

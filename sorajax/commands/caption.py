@@ -10,8 +10,8 @@ other video needs a large model: --endpoint is any server of OpenAI's chat compl
 ones), with its key, if it needs one, in the environment (SORAJAX_ENDPOINT_KEY). Its answers are kept, so the same
 command continues after an interruption (docs/captions.md).
 
-Exit codes: 0 done, 1 a file or model cannot be read, 2 an option is wrong, 130 interrupted. A file without a caption is
-named, and the others go on.
+Exit codes: 0 done, 1 a file or model cannot be read, 2 an option is wrong, 130 interrupted. A file that fails is
+named, and the others are still captioned.
 """
 
 import json
@@ -26,6 +26,7 @@ import tyro
 
 from sorajax.commands.captioners import NamedCaptioner, remote_captioner, trained_captioner
 from sorajax.commands.failures import Failure, attempt, complain, notes_printed
+from sorajax.commands.parsing import parse_options
 from sorajax.errors import BadRequest
 from sorajax.language import Caption, Captioner
 from sorajax.language.endpoint import EndpointError
@@ -58,10 +59,10 @@ class CaptionOptions:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
     try:
-        options = tyro.cli(CaptionOptions, prog="python -m sorajax.caption", description=__doc__, args=argv)
+        options = parse_options(CaptionOptions, "python -m sorajax.caption", argv, __doc__)
         with notes_printed():
             caption(options)
-    except SystemExit as exit:  # tyro has said what is wrong, or shown the help
+    except SystemExit as exit:  # tyro has shown the help
         return exit.code if isinstance(exit.code, int) else 1
     except KeyboardInterrupt:
         return complain("interrupted", 130)
@@ -86,8 +87,8 @@ def captioner_of(options: CaptionOptions) -> NamedCaptioner:
 
 
 def caption(options: CaptionOptions) -> None:
-    """Prints the caption of each file, in order; with one file without its name. A file without a caption is named, and
-    the others go on. Raises Failure at the end if there was one."""
+    """Prints the caption of each file, in order; with one file without its name. A file that fails is named, and the
+    others are still captioned. Raises Failure at the end if there was one."""
     captioner = captioner_of(options)
     described = partial(described_or_failure, captioner=captioner.caption, seed=options.seed)
     failed, pool = 0, ThreadPoolExecutor(captioner.parallel)

@@ -1,4 +1,4 @@
-"""From options to a captioner: the package's, a trained one, or a chat model elsewhere."""
+"""From options to a captioner: the package's, a trained one, or a remote chat model."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from sorajax.language.remote_captioner import RemoteCaptioner
 
 
 class NamedCaptioner(NamedTuple):
-    """A captioner that is ready."""
+    """A captioner with its name."""
 
     caption: Captioner
     made_by: str
@@ -19,7 +19,7 @@ class NamedCaptioner(NamedTuple):
 
 
 def remote_captioner(url: str, model: str | None, parallel: int) -> NamedCaptioner:
-    """A chat model's. Raises BadRequest for a wrong address or key, and where no model is named."""
+    """A captioner that asks a chat model. Raises BadRequest for a wrong address or key, and where no model is named."""
     if model is None:
         raise BadRequest(f"{url} may have several models: name one, e.g. --caption-model Qwen/Qwen2.5-VL-7B-Instruct")
     endpoint = Endpoint(url, model, parallel=parallel)

@@ -1,4 +1,4 @@
-"""Words around sampling: prompts are expanded before, and the best of several clips is chosen after."""
+"""Steps around sampling: expanding prompts before it, and choosing the best of several clips after it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -71,7 +71,7 @@ def expand_scene(expand: Callable[..., str], scene: StoryboardScene) -> str:
 
 
 def shown_by(task: Task) -> "Shown":
-    """What a task's files are to its prompt."""
+    """How a task's files relate to its prompt: what the expander is shown."""
     if "strength" in task.options:
         return "edit"
     return next((kind for kind in task.inputs if kind != "scenes"), "text")

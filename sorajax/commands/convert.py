@@ -21,6 +21,8 @@ from typing import Literal
 import tyro
 
 from sorajax.commands.failures import complain, notes_printed
+from sorajax.commands.parsing import parse_options
+from sorajax.errors import BadRequest
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,11 @@ class Options:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
     try:
-        options = tyro.cli(Options, prog="python -m sorajax.convert", description=__doc__, args=argv)
-    except SystemExit as exit:  # tyro has said what is wrong, or shown the help
+        options = parse_options(Options, "python -m sorajax.convert", argv, __doc__)
+    except SystemExit as exit:  # tyro has shown the help
         return int(exit.code or 0)
+    except BadRequest as error:
+        return complain(error, 2)
     if options.out.exists() and not unfinished(options.out):
         return complain(f"{options.out} exists and is not empty: name a new folder with --out", 2)
     try:

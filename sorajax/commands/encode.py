@@ -28,6 +28,7 @@ import tyro
 
 from sorajax.commands.captioners import NamedCaptioner, is_address, remote_captioner, trained_captioner
 from sorajax.commands.failures import complain
+from sorajax.commands.parsing import parse_options
 from sorajax.copies import WorkingCopy, fetched
 from sorajax.data.buckets import Bucket
 from sorajax.data.videos.captioning import caption_clips, report_captions, written_captions
@@ -85,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
     print_any_name()
     try:
-        options = tyro.cli(Options, prog="python -m sorajax.encode", description=__doc__, args=argv)
+        options = parse_options(Options, "python -m sorajax.encode", argv, __doc__)
         settings = Preparation(
             buckets=tuple(parse_bucket(text, options.batch) for text in options.buckets),
             fps=options.fps,
@@ -96,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         remote = remote_captioner_of(options)
         if options.beam and isinstance(as_path(options.out), Address):
             raise BadRequest(f"--beam with --out {as_path(options.out)}: name a folder that all workers see")
-    except SystemExit as exit:  # tyro has said what is wrong, or shown the help
+    except SystemExit as exit:  # tyro has shown the help
         return int(exit.code or 0)
     except ValueError as error:
         return complain(error, 2)

@@ -16,8 +16,8 @@ and prints how often both agree. `tasks` measures every task (stills, extensions
 `--rows extend edit` measures some. `caching` measures what --cache of sorajax.sample saves and costs; with --calibrate
 it prepares a model for `--cache mag`. `spread` measures how varied clips of one prompt are, beside the world's own.
 `safety` measures the filter of prompts, and the time of its parts. `captions` measures the captioner, the expander of
-prompts and the score; `score` says how well a clip and a prompt agree. `play` measures worlds that one acts in, `agent`
-a policy that was trained in one of them, `craftax` models of somebody else's game. Each prints a table, the others with
+prompts and the score; `score` says how well a clip and a prompt agree. `play` measures interactive worlds, `agent` a
+policy that was trained in one of them, `craftax` models of somebody else's game. Each prints a table, the others with
 95% intervals, and with --json writes {split: {attribute: {accuracy, low, high, num}}} or its own figures. With
 --markdown each writes its tables into pages, and below each table the conditions of its figures: command, settings,
 commit, weights, hardware and date.
@@ -42,6 +42,7 @@ from warnings import catch_warnings, simplefilter
 import tyro
 
 from sorajax.commands.failures import complain, notes_printed
+from sorajax.commands.parsing import parse_options
 from sorajax.devices.distributed import exit_if_one_of_several, join
 from sorajax.errors import BadRequest, Note
 from sorajax.evaluation.markdown import Measured, command_line, commit, small_line, write_pages
@@ -97,7 +98,7 @@ COMMAND: Any = reduce(or_, (Annotated[row.options, tyro.conf.subcommand(name)] f
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
     try:
-        options = tyro.cli(COMMAND, prog=PROGRAM, description=__doc__, args=argv)
+        options = parse_options(COMMAND, PROGRAM, argv, __doc__)
         check(options)
         name, row = next((name, row) for name, row in SUBCOMMANDS.items() if row.options is type(options))
         source = commit() if options.markdown else ""  # the code may change while this runs
@@ -111,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 measured = getattr(import_module(row.module), row.function)(options)
         if processes.index == 0:
             write(f"{PROGRAM} {name}", options, measured, source)
-    except SystemExit as exit:  # tyro has said what is wrong, or shown the help
+    except SystemExit as exit:  # tyro has shown the help
         return exit.code if isinstance(exit.code, int) else 1
     except BadRequest as error:
         exit_if_one_of_several(error, 2)

@@ -28,10 +28,9 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TextIO
 
-import tyro
-
 from sorajax.commands.failures import complain
-from sorajax.evaluation.options import Sampling
+from sorajax.commands.parsing import parse_options
+from sorajax.evaluation.plan_options import Sampling
 
 QUIET = {
     "JAX_PLATFORMS": "cpu",
@@ -65,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
             os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {UNTUNED}"
         page = pop_option(arguments, "--markdown", "docs/scaling.md")
         return plan(arguments, topology) if page is None else write_plan(arguments, topology, Path(page))
-    except SystemExit as exit:  # tyro has said what is wrong, or shown the help
+    except SystemExit as exit:  # tyro has shown the help
         return int(exit.code or 0)
     except (ValueError, FileNotFoundError) as error:
         return complain(error, 2)
@@ -74,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
 def plan(arguments: list[str], topology: str) -> int:
     """Prints the plan of a model or an experiment, the first of the arguments. Returns the exit code."""
     if not arguments[0].endswith(".py"):
-        options = tyro.cli(Sampling, args=arguments, prog="python -m sorajax.plan MODEL --topology KIND:SHAPE")
+        options = parse_options(Sampling, "python -m sorajax.plan MODEL --topology KIND:SHAPE", arguments)
         from sorajax.evaluation.plans import plan_sampling
 
         return plan_sampling(options, topology)

@@ -19,6 +19,7 @@ import numpy as np
 import tyro
 
 from sorajax.commands.failures import Failure, attempt, complain, notes_printed
+from sorajax.commands.parsing import parse_options
 from sorajax.errors import BadRequest
 from sorajax.interactive.terminal import half_blocks, raw_terminal, scripted, typed_actions
 from sorajax.media.video import check_output
@@ -27,7 +28,7 @@ from sorajax.safety.finishing import Safety
 
 @dataclass(frozen=True)
 class PlayOptions:
-    """What to play, and where it is kept."""
+    """What to play, and where the recording goes."""
 
     prompt: tyro.conf.Positional[str]
     """The steered object and the floor, e.g. "a red ball on a grey floor"."""
@@ -36,7 +37,7 @@ class PlayOptions:
     keys: str | None = None
     """Actions in place of a keyboard: l, r, j and . for nothing, one letter a frame."""
     record: Path | None = None
-    """A file for what was played: mp4, gif or webp."""
+    """A file for the recording: mp4, gif or webp."""
     overwrite: bool = False
     """Replace the file of --record where it exists."""
     seed: int = 0
@@ -45,10 +46,10 @@ class PlayOptions:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
     try:
-        options = tyro.cli(PlayOptions, prog="python -m sorajax.play", description=__doc__, args=argv)
+        options = parse_options(PlayOptions, "python -m sorajax.play", argv, __doc__)
         with notes_printed():
             play(options)
-    except SystemExit as exit:  # tyro has said what is wrong, or shown the help
+    except SystemExit as exit:  # tyro has shown the help
         return exit.code if isinstance(exit.code, int) else 1
     except KeyboardInterrupt:
         return complain("interrupted", 130)

@@ -1,5 +1,4 @@
-"""Records plays of a game that somebody else wrote, Craftax-Classic, which configs/play_vae.py and configs/play_dit.py
-train on.
+"""Records plays of the game Craftax-Classic, on which configs/play_vae.py and configs/play_dit.py train.
 
     python -m sorajax.record latents/craftax                        1600 clips of 33 frames, and their latents
     python -m sorajax.record latents/craftax --vae runs/play_vae    encodes them anew, by another autoencoder
@@ -17,6 +16,7 @@ from pathlib import Path
 import tyro
 
 from sorajax.commands.failures import complain
+from sorajax.commands.parsing import parse_options
 from sorajax.errors import BadRequest
 
 
@@ -40,10 +40,10 @@ class Options:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
     try:
-        options = tyro.cli(Options, prog="python -m sorajax.record", description=__doc__, args=argv)
+        options = parse_options(Options, "python -m sorajax.record", argv, __doc__)
         check(options)
         record(options)
-    except SystemExit as exit:  # tyro has said what is wrong, or shown the help
+    except SystemExit as exit:  # tyro has shown the help
         return exit.code if isinstance(exit.code, int) else 1
     except BadRequest as error:
         return complain(error, 2)

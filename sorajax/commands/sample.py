@@ -22,6 +22,7 @@ from sorajax.commands.failures import Failure, attempt, complain, notes_printed
 from sorajax.commands.inputs import metadata_of, read_inputs, read_options, task_of
 from sorajax.commands.manual import DESCRIPTION
 from sorajax.commands.outputs import planned
+from sorajax.commands.parsing import parse_options
 from sorajax.commands.requests import as_request
 from sorajax.commands.writing import Work, check_finished, check_hosts, joined, unfinished_films, write, write_grid
 from sorajax.devices.distributed import exit_if_one_of_several, print_any_name
@@ -36,16 +37,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
     print_any_name()
     try:
-        arguments = tyro.cli(
-            Arguments,
-            prog="python -m sorajax.sample",
-            description=DESCRIPTION,
-            args=argv,
-            config=(tyro.conf.DisallowNone,),
+        arguments = parse_options(
+            Arguments, "python -m sorajax.sample", argv, DESCRIPTION, config=(tyro.conf.DisallowNone,)
         )
         with notes_printed():
             sample(arguments)
-    except SystemExit as exit:  # tyro has said what is wrong, or shown the help
+    except SystemExit as exit:  # tyro has shown the help
         return exit.code if isinstance(exit.code, int) else 1
     except KeyboardInterrupt:
         return complain("interrupted; no unfinished file was left", 130)

@@ -20,7 +20,9 @@ from importlib.util import find_spec
 import tyro
 
 from sorajax.commands.failures import Failure, attempt, complain
+from sorajax.commands.parsing import parse_options
 from sorajax.errors import BadRequest
+from sorajax.server.options import AddKey, KeyCommand, RevokeKey, ServeOptions, check
 
 LIBRARIES = (
     "fastapi",
@@ -44,10 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise BadRequest(f'the server needs {", ".join(missing)}: pip install "sorajax[serve]"')
         if arguments[:1] == ["keys"]:
             return manage_keys(arguments[1:])
-        from sorajax.server.options import parse
-
-        return serve(parse(arguments, __doc__), arguments)
-    except SystemExit as exit:  # tyro has said what is wrong, or shown the help
+        return serve(parse(arguments), arguments)
+    except SystemExit as exit:  # tyro has shown the help
         return exit.code if isinstance(exit.code, int) else 1
     except BadRequest as error:
         return complain(error, 2)
@@ -57,7 +57,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return complain("interrupted", 130)
 
 
-def serve(options, arguments: Sequence[str]) -> int:  # type: ignore[no-untyped-def]
+def parse(arguments: Sequence[str]) -> ServeOptions:
+    """The options of a command line. Raises BadRequest for an unknown one, and for a value out of range."""
+    flags = (tyro.conf.DisallowNone, tyro.conf.FlagCreatePairsOff)
+    options: ServeOptions = parse_options(ServeOptions, PROGRAM, arguments, __doc__, flags)
+    check(options)
+    return options
+
+
+def serve(options: ServeOptions, arguments: Sequence[str]) -> int:
     """Runs a server, or a worker."""
     from sorajax.server.processes import run_server, run_worker
 
@@ -67,10 +75,9 @@ def serve(options, arguments: Sequence[str]) -> int:  # type: ignore[no-untyped-
 def manage_keys(arguments: Sequence[str]) -> int:
     """Makes, lists and revokes API keys."""
     from sorajax.server import keys
-    from sorajax.server.options import AddKey, KeyCommand, RevokeKey
     from sorajax.server.processes import open_database
 
-    command = tyro.cli(KeyCommand, prog=f"{PROGRAM} keys", args=arguments)  # type: ignore[call-overload]
+    command = parse_options(KeyCommand, f"{PROGRAM} keys", arguments)
     database = attempt(lambda: open_database(command.data, command.database))
     if isinstance(command, AddKey):
         number, key = keys.make_key(database, command.name)

@@ -60,10 +60,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parse(path: str, arguments: list[str]) -> tuple[Any, Path | None, bool, Path | None, DistributedConfig]:
-    """Returns (config with overrides, directory, resume, folder of a trace, how processes find each other). Exits with
-    code 2 and a suggestion for an unknown option."""
+    """Returns (config with overrides, directory, resume, folder of a trace, how processes find each other). Raises
+    ValueError, with a suggestion for an unknown option; SystemExit after the help was shown."""
     import tyro
 
+    from sorajax.commands.parsing import parse_options
     from sorajax.training.experiments import load_experiment
     from sorajax.training.former import present_arguments
 
@@ -80,13 +81,13 @@ def parse(path: str, arguments: list[str]) -> tuple[Any, Path | None, bool, Path
         ],
         frozen=True,
     )
-    chosen = tyro.cli(
+    chosen = parse_options(
         options,
-        args=present_arguments(arguments),
-        default=options(config, None, False, None, None, DistributedConfig()),
-        prog=f"python -m sorajax.train {path}",
-        description=f"Settings of {path} and their values there.",
+        f"python -m sorajax.train {path}",
+        present_arguments(arguments),
+        f"Settings of {path} and their values there.",
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.AvoidSubcommands),
+        default=options(config, None, False, None, None, DistributedConfig()),
     )
     config = chosen.config
     if chosen.mesh is not None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import tyro
 
 from sorajax.commands.failures import complain
+from sorajax.commands.parsing import parse_options
 from sorajax.errors import BadRequest, one_line
 
 WRONG, UNREADABLE = 2, 3
@@ -35,9 +36,11 @@ class VerifyOptions:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
     try:
-        options = tyro.cli(VerifyOptions, prog="python -m sorajax.verify", description=__doc__, args=argv)
-    except SystemExit as exit:  # tyro has said what is wrong, or shown the help
+        options = parse_options(VerifyOptions, "python -m sorajax.verify", argv, __doc__)
+    except SystemExit as exit:  # tyro has shown the help
         return exit.code if isinstance(exit.code, int) else 1
+    except BadRequest as error:
+        return complain(error, 2)
     return verify(options)
 
 

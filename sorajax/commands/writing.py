@@ -24,18 +24,18 @@ from sorajax.sampling.request import Request
 
 
 class Work(NamedTuple):
-    """What a command makes."""
+    """The clips and files of a command."""
 
     request: Request
     make: Callable[..., Iterator[Video | Film]]
     """(request, stores=...) -> the videos of a part of the request, in order."""
     paths: Sequence[Path]
-    """Of all files."""
+    """Paths of all files."""
     finished: Sequence[int]
     """Numbers of the files that an earlier command finished."""
     arguments: Arguments
     metadata: dict[str, Any]
-    """Of all clips, besides their settings."""
+    """Metadata of all clips, besides their settings."""
 
     def some(self, numbers: Sequence[int], resume: bool, common: bool = False) -> Iterator[Video | Film]:
         """The clips of these numbers. resume: windows of films on disk are used, and clips are sampled when read.
@@ -84,7 +84,7 @@ def check_hosts(arguments: Arguments, request: Request, processes: Processes) ->
 
 
 def check_finished(work: Work, processes: Processes) -> None:
-    """Raises BadRequest where a finished file is of another request; leaves the others as they are."""
+    """Raises BadRequest where a finished file belongs to another request; leaves the others as they are."""
     if processes.index:
         return
     videos = work.some(work.finished, resume=True)

@@ -1,4 +1,4 @@
-"""Clips to hide a watermark in: scenes of the world, pictures that a camera moves over, and drawn textures.
+"""Clips for training the watermark: scenes of the world, pictures with a moving camera, and drawn textures.
 
 Drawn textures are dead leaves (Lee, Mumford and Huang 2001): discs of all sizes that hide one another, each with noise
 of a spectrum 1 / |f|^a. They have the statistics of photographs, of which none are needed.
@@ -20,7 +20,7 @@ from sorajax.world.draw import EVERYTHING, draw
 from sorajax.world.scenes import FULL, Split, sample_scenes
 
 FASTEST = 6.0
-"""Pixels per frame that a camera moves at most."""
+"""The camera's highest speed in pixels per frame."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class CoverData:
     world: float = 0.5
     """Share of batches of the world; half of the others are pictures where there is a folder."""
     pictures: Path | None = None
-    """A folder of pictures of one's own."""
+    """A folder of the user's own pictures."""
     split: Split = "train"
     seed: int = 0
     threads: int = 1
@@ -130,7 +130,7 @@ def noise(rng: np.random.Generator, height: int, width: int, power: float) -> Fl
 def moved_over(
     picture: UInt8[np.ndarray, "y x 3"], frames: int, height: int, width: int, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "t h w 3"]:
-    """A clip of a camera that stands, or moves straight over a picture and back at its border."""
+    """A clip of a camera that stands still, or moves in a straight line over a picture and turns at its border."""
     room = np.array(picture.shape[:2]) - (height, width)
     speed = rng.uniform(-FASTEST, FASTEST, 2) * (rng.random() < 0.7)
     path = rng.uniform(0, room + 1) + speed * np.arange(frames)[:, None]

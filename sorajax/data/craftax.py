@@ -1,4 +1,4 @@
-"""Plays of Craftax-Classic (Matthews et al. 2024, arXiv:2402.16801), a game that somebody else wrote, recorded.
+"""Plays of Craftax-Classic (Matthews et al. 2024, arXiv:2402.16801), a game by other authors, recorded.
 
 A folder holds `frames.npy` (uint8 [clips t 64 64 3]) and `plays.npz` (actions [clips t] and prompts), written in this
 order; `plays.encode_frames` adds the latents. The game draws 63x63 pixels: 7x9 tiles of 7 pixels and below them two
@@ -46,7 +46,7 @@ HOLD = 3
 PROMPT = "a survival game seen from above"
 SIZE = 64
 TOGETHER = 16
-"""Games that go on together."""
+"""Games that are played in parallel."""
 
 
 def game() -> Any:

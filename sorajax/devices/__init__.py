@@ -1,1 +1,1 @@
-"""Devices: meshes, processes, compiled programs, and what is in their memory."""
+"""Devices: meshes, processes, compiled programs, and memory."""

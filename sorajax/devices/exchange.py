@@ -1,4 +1,4 @@
-"""What the processes of one run send each other: bytes, objects, and fingerprints that must be equal.
+"""Messages between the processes of one run: bytes, objects, and fingerprints that must be equal.
 
 All processes must call these functions, in the same order. With one process they return at once.
 """

@@ -41,7 +41,8 @@ CACHES = ("compilation_cache", "persistent_cache")
 FLAGS = ("XLA_", "LIBTPU", "TPU_", "TF_XLA", "TF_CUDNN", "NVIDIA_TF32", "CUBLAS")
 """Beginnings of the environment variables that compilers and kernels read."""
 UNSERIALISABLE = (AttributeError, TypeError, ValueError, NotImplementedError, pickle.PicklingError)
-"""What jax raises for a program that it cannot serialise, e.g. one with host callbacks, besides JaxRuntimeError."""
+"""Errors that jax raises, besides JaxRuntimeError, for a program that it cannot serialise, e.g. one with host
+callbacks."""
 
 Options = Mapping[str, Any]
 
@@ -219,7 +220,7 @@ def digest(content: bytes) -> str:
 
 
 def get(path: Path) -> Any:
-    """What `put` stored in a file; None where it is missing, damaged or another file."""
+    """The value that `put` stored in a file; None where the file is missing, damaged or another one."""
     try:
         content = path.read_bytes()
         os.utime(path)  # the time of the last use

@@ -1,4 +1,4 @@
-"""What one device computes, holds and sends, read from the text of a compiled program.
+"""FLOPs, memory and communication of one device, read from the text of a compiled program.
 
 The compiler partitions a program over a mesh; the text that it returns is the program of one device, with that device's
 shapes. Loops count as often as they run, of a conditional's branches the most expensive one counts. FLOPs are those of
@@ -20,7 +20,7 @@ CALLED = re.compile(r"(?:calls|to_apply|body|condition|\w+_computations?)=(\{[^}
 
 @dataclass(frozen=True)
 class Work:
-    """Of one device, in one run of a program."""
+    """The work of one device in one run of a program."""
 
     flops: float = 0.0
     largest: int = 0
@@ -172,7 +172,7 @@ def _trips(label: str, outer: Computation, computations: dict[str, Computation])
 
 
 def _source(name: str, scope: Computation) -> Instruction:
-    """What a value is a copy of."""
+    """The value that a value is a copy of."""
     one = scope[name]
     return _source(one.operands[0], scope) if one.opcode in ("copy", "bitcast", "convert") else one
 
@@ -200,6 +200,6 @@ def _parse(text: str) -> tuple[dict[str, Computation], str]:
 
 
 def _bits(kind: str) -> int:
-    """Of a value of one type: `bf16` has 16, `s4` 4, `f8e4m3fn` 8; a token has none."""
+    """Bits of a value of one type: `bf16` has 16, `s4` 4, `f8e4m3fn` 8; a token has none."""
     found = re.match(r"[a-z]+(\d+)", kind)
     return 8 if kind == "pred" else int(found[1]) if found else 0

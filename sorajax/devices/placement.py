@@ -1,4 +1,4 @@
-"""Where the parameters of a model in use are: on one device, or on the mesh that samples."""
+"""How the parameters of a model in use are placed: on one device, or on the mesh for sampling."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -20,7 +20,7 @@ from sorajax.devices.sharding import (
 )
 
 REPLICATED_SHARE = 0.4
-"""Of one device's memory: parameters that take more of it are split over all devices, not copied to each."""
+"""Share of one device's memory up to which parameters are copied to each device; larger ones are sharded over all."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,15 @@ class Placement:
         return 1 if self.mesh is None or self.split_weights else self.mesh.size // self.mesh.shape["tensor"]
 
     def check(self, tokens: int, heads: int) -> None:
-        """Raises ValueError, naming sizes that fit, where a mesh that was asked for does not divide a clip."""
+        """Raises ValueError, naming sizes that fit, where a mesh that the user set does not divide a clip."""
         if self.mesh is not None and not self.chosen:
             check_divides(self.mesh, "seq", "tokens", tokens)
             check_divides(self.mesh, "tensor", "heads", heads)
 
     def for_batch(self, size: int, tokens: int) -> "Placement":
-        """The placement for a batch that `data` does not divide, e.g. one clip without guidance: where the mesh was not
-        asked for, the devices of `data` split the clip's tokens, too. Every device keeps its part of the parameters."""
+        """The placement for a batch that `data` does not divide, e.g. one clip without guidance: if the mesh was chosen
+        automatically, the devices of `data` split the clip's tokens, too. Every device keeps its part of the
+        parameters."""
         if self.mesh is None or not self.chosen:
             return self
         data, seq = self.mesh.shape["data"], self.mesh.shape["seq"]

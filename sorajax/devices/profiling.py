@@ -34,7 +34,7 @@ def tracing(folder: Path | None) -> Iterator[None]:
 
 
 def options() -> Any:
-    """Of the profiler: without Python's own calls, which would fill the trace."""
+    """The profiler's options: Python's own calls are not traced, because they would fill the trace."""
     import jax
 
     chosen = jax.profiler.ProfileOptions()

@@ -1,4 +1,4 @@
-"""Step caching: where the velocity hardly changes from one evaluation to the next, the last one is used again.
+"""Step caching: where the velocity hardly changes from one evaluation to the next, the last one is reused.
 
     MagCache    a fixed schedule from the ratios of magnitudes of one clip (Ma et al. 2025)
     EasyCache   decides during sampling, from how fast inputs and outputs change (Zhou et al. 2025)
@@ -41,7 +41,7 @@ class MagCache:
     name = "mag"
 
     def schedule(self, times: Float[np.ndarray, " evaluations"]) -> "Reuses":
-        """Which evaluations at these times use the last velocity again (algorithm 1). Between calibrated times, the
+        """Which evaluations at these times reuse the last velocity (algorithm 1). Between calibrated times, the
         logarithm of the magnitude is interpolated."""
         order = np.argsort(self.times)
         logs = np.cumsum(np.log(self.ratios))
@@ -61,7 +61,7 @@ class MagCache:
 
 @dataclass(frozen=True)
 class Reuses:
-    """A fixed schedule: for each evaluation, whether it uses the last velocity again."""
+    """A fixed schedule: for each evaluation, whether it reuses the last velocity."""
 
     reused: tuple[bool, ...]
 
@@ -69,7 +69,7 @@ class Reuses:
         return jnp.zeros_like(x)
 
     def flags(self, first: int, stop: int) -> Bool[Array, " evaluations"]:
-        """Of the evaluations first to stop, the first of which is computed."""
+        """Flags of the evaluations from first to stop; the first one is computed."""
         return jnp.asarray((False, *self.reused[first + 1 : stop]))
 
     def evaluate(
@@ -80,7 +80,7 @@ class Reuses:
 
 
 class Change(NamedTuple):
-    """What EasyCache knows of the evaluations before."""
+    """EasyCache's state between evaluations."""
 
     velocity: Latent
     """The last one that was computed, at latents `computed_at`."""
@@ -95,15 +95,15 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True)
 class EasyCache:
-    """Uses the velocity again while its predicted relative change, rate * |change of x| / |velocity|, adds up to less
-    than the threshold; 0.025 to 0.1 in the paper. Norms are mean absolute values over the batch."""
+    """Reuses the velocity while its predicted relative change, rate * |change of x| / |velocity|, adds up to less than
+    the threshold; 0.025 to 0.1 in the paper. Norms are mean absolute values over the batch."""
 
     threshold: float
 
     name = "easy"
 
     def schedule(self, times: Float[np.ndarray, " evaluations"]) -> "EasyCache":
-        """Itself: nothing is decided beforehand."""
+        """Returns itself: the schedule is not known beforehand."""
         return self
 
     def begin(self, x: Latent) -> Change:
@@ -111,7 +111,7 @@ class EasyCache:
         return Change(zero, zero, zero, jnp.float32(0), jnp.float32(0))
 
     def flags(self, first: int, stop: int) -> Bool[Array, " evaluations"]:
-        """Of the evaluations first to stop, those that are computed in any case: two for a rate and the last one."""
+        """Flags of the evaluations from first to stop that are always computed: two, for a rate, and the last one."""
         number, count = np.arange(stop - first), stop - first
         return jnp.asarray((number < max(2, RETENTION * count)) | (number == count - 1))
 

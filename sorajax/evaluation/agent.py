@@ -1,4 +1,4 @@
-"""Whether a policy that was trained in a learned world only can do its task in the true one.
+"""Whether a policy trained only in a learned world can do its task in the simulator.
 
 The task is that of `world/reaching.py`. A policy reads the instrument's features of frames, in both worlds the same.
 For each seed one policy is trained in each world, on as many frames, and all are scored in the simulator, in the same
@@ -56,7 +56,7 @@ def measure(options: Agent) -> Measured:
 
 
 def pressed(keys: np.ndarray, features: Any, frame: int) -> np.ndarray:
-    """The actions [b t] of a player who does not look."""
+    """The actions [b t] of a player who does not see the frames."""
     actions: np.ndarray = keys[:, frame]
     return actions
 

@@ -1,4 +1,4 @@
-"""What step caching saves and changes: evaluations that are left out, and PSNR against the clip without a cache."""
+"""Cost and error of step caching: skipped evaluations, and PSNR against the clip without a cache."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -27,7 +27,7 @@ PROMPT = "a red ball bounces on a grey floor"
 
 
 class Counter(Bar):
-    """In place of a bar: counts the evaluations that are computed."""
+    """Counts the computed evaluations, in place of a progress bar."""
 
     count = 0
     least = 0.0
@@ -44,7 +44,7 @@ class Counter(Bar):
 
 
 def measure(options: Caching) -> Measured:
-    """Calibrates the model if that is asked for, samples clips with and without a cache, and prints the table."""
+    """Calibrates the model if requested, samples clips with and without a cache, and prints the table."""
     width, height = parse_size(options.size) if options.size else (None, None)
     pipeline = load(options.model, options.dtype, options.lora)
     texts = options.prompts or tuple(prompts("seen", options.num, options.seed)[2])

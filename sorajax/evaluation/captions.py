@@ -1,4 +1,4 @@
-"""How right captions are, expansions keep what was said, and the score finds a clip's caption, in the world.
+"""Accuracy of captions, of expansions and of the score's retrieval, in the world.
 
 A caption is read by the world's grammar (`world.grammar`) and compared with the clip's attributes: its precision is the
 share of the attributes it states that are right, its recall the share of the clip's attributes that it states. A
@@ -92,7 +92,7 @@ def generated(pipeline: Any, num: int, seed: int) -> list[Frames]:
 
 
 def facts_of(reading: Reading) -> Facts:
-    """The attributes that the reader found. Of two objects in a relation, all that hold are in one value."""
+    """The attributes that the reader found. All relations that hold between two objects are in one value."""
     words = facts(reading.words)
     if len(reading.things[0]) == 2 and words["event",] == "none":
         words["relation",] = " ".join(name for name in RELATIONS if name in reading.relations) or "none"
@@ -157,7 +157,7 @@ def swapped(truth: Facts) -> Facts:
 
 
 def expanded(expand: Callable[[str, int], str], num: int, seed: int) -> dict[str, int]:
-    """How many short prompts are expanded, and how many expansions keep all that was said."""
+    """How many short prompts are expanded, and how many expansions keep all that the prompt states."""
     rng = np.random.default_rng([seed, 34])
     prompts = captions(sample_scenes(rng, num, "all"), rng, "short")
     texts = [expand(prompt, seed + number) for number, prompt in enumerate(prompts)]
@@ -217,7 +217,7 @@ def captions_table(results: dict[str, Any]) -> str:
 
 
 def expansion_table(counts: dict[str, int]) -> str:
-    """Expansions that keep what was said."""
+    """Table of the expansions that keep what the prompt states."""
     rows = [
         ["short prompts expanded", percent(counts["expanded"], counts["prompts"]), "-"],
         ["expansions that keep every attribute", percent(counts["kept"], counts["expanded"]), "100%"],

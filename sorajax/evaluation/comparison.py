@@ -70,4 +70,4 @@ def table(found: dict[str, Any]) -> str:
         for name, ours in (("opening", seconds["ours"]), ("opening what is converted", seconds["converted"])):
             label = f"{opening.MODEL}, 8 of 30 blocks: {name}"
             rows.append([label, f"{ours * 1e3:,.0f}", f"{theirs * 1e3:,.0f}", "-", f"{theirs / ours:.2f}x"])
-    return markdown.table(["part, milliseconds", "ours", "eager", "torch.compile", "faster of theirs / ours"], rows)
+    return markdown.table(["part, milliseconds", "ours", "eager", "torch.compile", "faster reference / ours"], rows)

@@ -36,7 +36,7 @@ BATCH = 16
 
 
 class Read(NamedTuple):
-    """What a reader says of frames."""
+    """The reader's results on frames."""
 
     tiles: Int[np.ndarray, "n 62"]
     cells: Int[np.ndarray, "n cells"]

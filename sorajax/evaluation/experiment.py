@@ -183,7 +183,7 @@ def streamed_line(found: dict[str, Any]) -> str:
 def streamed_table(found: dict[str, Any]) -> str:
     """A table for a page."""
     short, long = (found[str(frames)] for frames in STREAMED)
-    what = f"memory held after decoding {STREAMED[1]} / {STREAMED[0]} frames of 96x64 as a stream"
+    what = f"memory in use after decoding {STREAMED[1]} / {STREAMED[0]} frames of 96x64 as a stream"
     value = "-" if short is None else f"{long / 1e6:,.0f} / {short / 1e6:,.0f} MB, {long / short:.2f}x"
     return markdown.table(["decoding", "measured", "bar"], [[what, value, f"at most {MEMORY_BAR}x"]])
 

@@ -74,7 +74,7 @@ class World(Common):
 
 @dataclass(frozen=True)
 class Readers(World):
-    """Samples clips of a model, of one object each, and compares what two readers say of them."""
+    """Samples a model's clips of one object each, and compares two readers on them."""
 
     num: int = 128
     """Clips for each split."""
@@ -155,7 +155,7 @@ class Tasks:
 
 @dataclass(frozen=True)
 class Spread:
-    """Measures how varied a model's clips of one prompt are, beside the world's own."""
+    """Measures the diversity of a model's clips of one prompt, relative to the world's own."""
 
     model: str = "world"
     """`world` or `world-fast`, the bundled models, or the folder of a training run or an exported model."""
@@ -228,8 +228,8 @@ class Safety:
     and on films, and the time of each part."""
 
     part: tuple[Literal["filters", "first", "later", "watermark", "alarms"], ...] = ("filters", "watermark", "alarms")
-    """What is measured: the filters; in tables of their own, lists before the filter was changed and lists that were
-    written later; how often the watermark is read, and how often where none is."""
+    """Parts to measure: the filters; lists before the filter was changed, and lists that were written later, in tables
+    of their own; readings of the watermark; and its false alarms."""
     num: int = 10_000
     """Captions of the world, and clips without a watermark."""
     clips: int = 100
@@ -316,7 +316,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Play:
-    """Measures worlds that one acts in: whether actions have their effects, and what lasts."""
+    """Measures interactive worlds: whether actions have their effects, and how long the world stays consistent."""
 
     worlds: tuple[str, ...] = ("true", "play")
     """`play`, the bundled model; the folder of a run of configs/play_dit.py; or `true`, the simulator."""
@@ -373,7 +373,7 @@ class Craftax:
     vaes: tuple[str, ...] = ("world",)
     """Autoencoders: `world`, the one in the package, and folders of runs of configs/play_vae.py."""
     num: int = 256
-    """Clips, each of whose last frame is made."""
+    """Clips; the last frame of each is predicted."""
     seed: int = 1
     """Seed of the games, 0 or more; recordings have 0."""
     json: Path | None = None
@@ -417,32 +417,3 @@ def check(options: Options) -> None:
     if folder is not None and not isinstance(folder, Address) and not folder.is_dir():
         raise BadRequest(f"--json {options.json}: the folder does not exist; create it first")
     check_pages(options.markdown, options.tables)
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """The sampling to plan."""
-
-    model: tyro.conf.Positional[str]
-    """A model's folder, or Wan2.1-T2V-1.3B, Wan2.1-T2V-14B, Wan2.1-I2V-14B, Wan2.2-TI2V-5B, Wan2.2-T2V-A14B or
-    Wan2.2-I2V-A14B."""
-    size: str = ""
-    """WIDTHxHEIGHT in pixels; the model's own by default."""
-    frames: int = 0
-    """Frames of the clip; 0 is the model's own length."""
-    steps: int = 0
-    """Denoising steps; 0 is the model's own number."""
-    dtype: Literal["float32", "bfloat16"] = "bfloat16"
-    """Type of the weights and matrix products."""
-    quantize: Literal["int8", "fp8"] | None = None
-    """Plan with the weights of transformer and text encoder in 8 bits."""
-    mesh: str | None = None
-    """How the devices split the work, as in `sorajax.sample`; by default chosen as it chooses."""
-    stages: tuple[Literal["text", "vision", "encoder", "transformer", "decoder"], ...] = (
-        "text",
-        "vision",
-        "encoder",
-        "transformer",
-        "decoder",
-    )
-    """Stages to compile, if the model has them; the decoder takes longest, minutes."""

@@ -14,7 +14,7 @@ from sorajax.devices.partitioned import read
 from sorajax.devices.placement import Placement, choose_placement
 from sorajax.devices.sharding import axes_text, make_mesh, parse_axes
 from sorajax.errors import BadRequest
-from sorajax.evaluation.options import Sampling
+from sorajax.evaluation.plan_options import Sampling
 from sorajax.models.folder import load_model
 from sorajax.models.quantized import quantize
 from sorajax.models.sora import SoraConfig, init_dit, init_text, init_vae, init_vision

@@ -1,4 +1,4 @@
-"""How well a world that one acts in obeys, and whether it stays what it was, measured from its frames.
+"""How well an interactive world follows actions, and whether it stays consistent, measured on its frames.
 
 Random players hold keys in plays of random prompts. The object's place is read from the frames: the centroid of what is
 brighter than any background. An action can have an effect where the true simulator, from the place that is read, would
@@ -51,7 +51,7 @@ BARS = {"control": 97.0, "kept": 95.0, "lag": 1.0, "frames/s": 12.0}
 
 
 class Played(NamedTuple):
-    """What was seen in plays, and what was pressed; frame 0 was there before the first action."""
+    """The frames of plays, and the actions; frame 0 is the one before the first action."""
 
     frames: UInt8[np.ndarray, "b t h w 3"]
     actions: Int[np.ndarray, "b t"]

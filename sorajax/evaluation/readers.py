@@ -49,7 +49,7 @@ def read_words(clip: Clip, wish: dict, fps: float) -> Words:
 
 
 def pairs(wishes: Sequence[dict], clips: Iterable[Clip | None], fps: float) -> list[Pair]:
-    """What both readers say of each clip."""
+    """Both readers' words for each clip."""
     found = [
         None if clip is None else Pair(wished(wish), read_words(clip, wish, fps), read_by_fitting(clip, fps))
         for wish, clip in zip(wishes, clips, strict=True)
@@ -84,7 +84,7 @@ def differences(found: Sequence[Pair]) -> list[dict]:
 
 
 def measure(options: Readers) -> Measured:
-    """Samples clips of a model, renders as many, and prints what both readers say of them."""
+    """Samples clips of a model, renders as many, and prints both readers' accuracies."""
     generate, fps, settings = sampling(options)
     width, height = options.size
     results: dict[str, Comparison] = {}

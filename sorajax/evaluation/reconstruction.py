@@ -216,7 +216,7 @@ def short_table(made: Reconstruction) -> str:
         ["the autoencoder on unseen clips", "measured", "bar"],
         [
             ["PSNR", f"{made.all.psnr:.1f} dB", f"at least {BAR} dB"],
-            ["points lost in reading, seen / held out", ", ".join(points), f"at most {BAR_POINTS}"],
+            ["accuracy lost by the autoencoder in points, seen / held out", ", ".join(points), f"at most {BAR_POINTS}"],
         ],
     )
 

@@ -29,7 +29,7 @@ CLIP = (17, 64, 64, 3)
 
 
 def measure(options: Safety) -> Measured:
-    """Measures what is asked for, and prints the tables."""
+    """Measures the requested parts, and prints the tables."""
     parts = [PARTS[name](options) for name in dict.fromkeys(options.part)]
     figures = {name: value for part in parts for name, value in part.figures.items()}
     tables = {name: text for part in parts for name, text in part.tables.items()}

@@ -82,7 +82,7 @@ def measure_films(options: Benchmark) -> Measured:
             print(f"{length:g} s of film: {run.seconds:.1f} s, {memory(run.bytes)} MiB at most", flush=True)
     rows = [
         ["seconds to make it", *(f"{one['seconds']:.1f}" for one in found.values())],
-        ["most memory held, MiB", *(memory(one["bytes"]) for one in found.values())],
+        ["peak memory, MiB", *(memory(one["bytes"]) for one in found.values())],
     ]
     tables = {"films": markdown.table(["seconds of film", *found], rows)}
     return Measured({"films": found}, tables, f"second of two runs, {settings()}", WORLD)

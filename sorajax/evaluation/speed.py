@@ -143,7 +143,7 @@ def random_on_device(init: Callable[[jax.Array], Any], dtype: str = "float32") -
 
 
 def distribution(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> tuple[float, float]:
-    """Mean and standard deviation of a random parameter, such that activations have about unit size."""
+    """Mean and standard deviation of a random parameter; chosen so that activations have about unit size."""
     inputs = leaf.shape[-2] if leaf.ndim > 1 else 4
     return float(path_name(path).endswith(("scale", "gamma"))), float(inputs) ** -0.5
 

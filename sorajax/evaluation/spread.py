@@ -1,4 +1,4 @@
-"""How varied a model's clips of one prompt are, beside the world's own.
+"""Diversity of a model's clips of one prompt, relative to the world's own.
 
 A prompt leaves much open, and training from a reward narrows what a model makes of it. Each prompt gets several clips,
 which differ in their noise, and the reader of the world (`instrument.read`) reads them; so does it rendered scenes that
@@ -27,7 +27,7 @@ from sorajax.world.reader.instrument import Reading, read
 from sorajax.world.scenes import CORE, MOTIONS, SHAPES, STILL, Scene, attributes, sample_scenes
 
 BAR = 0.8
-"""Of the world's own spread."""
+"""Least spread, as a share of the world's own."""
 FRAMES, SIZE, FPS = 17, (64, 64), 8.0
 DRAWN = 40
 """Scenes to draw for each that is kept: one in 66 has a given motion, size and pace, and some are commoner."""
@@ -59,7 +59,7 @@ def canonical(num: int, clips: int, seed: int) -> Prompts:
 
 
 def values_of(scene: Scene, row: int) -> list[int]:
-    """What the places of an object and its speeds depend on: motion, size and pace."""
+    """The attributes that an object's places and speeds depend on: motion, size and pace."""
     return [int(scene.motion[row, 0, 0]), int(scene.size[row, 0]), int(scene.pace[row, 0, 0])]
 
 
@@ -80,7 +80,7 @@ def open_ended(num: int, clips: int, seed: int) -> Prompts:
 
 
 def measure(options: Spread) -> Measured:
-    """Samples clips of each prompt, reads them, and prints the spread beside the world's."""
+    """Samples clips of each prompt, reads them, and prints their spread beside the world's."""
     pipeline = load(options.model, mesh=options.mesh)
     places = canonical(options.prompts, options.num, options.seed)
     words = open_ended(options.prompts, options.num, options.seed)
@@ -137,7 +137,7 @@ def moves(reading: Reading, wish: dict[str, str]) -> bool:
 
 
 def starts(readings: Sequence[Reading]) -> list[Any]:
-    """Where the object is when it is first seen, in units."""
+    """The object's first visible position, in units."""
     things = (reading.things[0][0] for reading in readings)
     return [thing.track.centre[np.flatnonzero(thing.track.trusted)[0]] for thing in things if thing.track.trusted.any()]
 

@@ -161,7 +161,11 @@ def animate(ask: Ask, num: int, seed: int, fps: float) -> Row:
         for i, rendered in enumerate(rendered_clips(num, seed))
     ]
     readings = [(rendered, read(clip, fps)) for rendered, clip in pairs]
-    row = {"still held": median((decibels(rendered.clip[:1], clip[:1]) for rendered, clip in pairs), "dB", 30)}
+    row = {
+        "picture against the first frame": median(
+            (decibels(rendered.clip[:1], clip[:1]) for rendered, clip in pairs), "dB", 30
+        )
+    }
     for word in ("colour", "shape", "motion"):
         row[word] = share(
             read_word(reading, word) == object_words(rendered.words)[word] for rendered, reading in readings
@@ -179,7 +183,9 @@ def extend(ask: Ask, num: int, seed: int, fps: float, direction: str = "forward"
             (clip, GIVEN if forward else len(clip) - GIVEN, np.abs(kept.astype(int) - given).max(), rendered.clip)
         )
     return {
-        "given frames changed": Figure(float(max(change for _, _, change, _ in found)), "of 255", len(found), 0, False),
+        "change of the input frames": Figure(
+            float(max(change for _, _, change, _ in found)), "of 255", len(found), 0, False
+        ),
         "no jump at the seam": share(no_jump(clip, seam) for clip, seam, *_ in found),
         "colour drift at the seam": median((drift(clip, seam) for clip, seam, *_ in found), "% of range", 1, False),
         "same velocity": share(
@@ -200,7 +206,7 @@ def remix(ask: Ask, num: int, seed: int, fps: float) -> Row:
         clip = ask("extend", rendered.prompt, seed + i, part, direction="both", frames=new)
         change = max(change, int(np.abs(clip[new : new + GIVEN].astype(int) - part).max()))
         found.append(clip)
-    return {"given frames changed": Figure(float(change), "of 255", len(found), 0, False)} | seams(
+    return {"change of the input frames": Figure(float(change), "of 255", len(found), 0, False)} | seams(
         (clip, seam) for clip in found for seam in (new, new + GIVEN)
     )
 
@@ -221,7 +227,7 @@ def between(ask: Ask, num: int, seed: int, fps: float) -> Row:
         clip = ask("between", rendered.prompt, seed + i, *ends, frames=14)
         held.append(min(decibels(ends[0], clip[:1]), decibels(ends[1], clip[-1:])))
         monotone.append(one_way(clip, object_words(rendered.words)["motion"], fps))
-    return {"both ends held": median(held, "dB", 30), "monotone motion": share(monotone)}
+    return {"both end frames kept": median(held, "dB", 30), "monotone motion": share(monotone)}
 
 
 def fill(ask: Ask, num: int, seed: int, fps: float) -> Row:
@@ -235,7 +241,7 @@ def fill(ask: Ask, num: int, seed: int, fps: float) -> Row:
         change = max(change, int(np.abs(clip[known].astype(int) - rendered.clip[known]).max()))
         found.append((clip, rendered))
     return {
-        "given frames changed": Figure(float(change), "of 255", len(found), 0, False),
+        "change of the input frames": Figure(float(change), "of 255", len(found), 0, False),
         **seams((clip, seam) for clip, _ in found for seam in (GIVEN, len(clip) - GIVEN)),
         "monotone motion": share(
             one_way(clip[around], object_words(rendered.words)["motion"], fps)
@@ -253,7 +259,7 @@ def connect(ask: Ask, num: int, seed: int, fps: float) -> Row:
         kept = np.concatenate([clip[:GIVEN], clip[-GIVEN:]])
         change = max(change, int(np.abs(kept.astype(int) - np.concatenate([first, second])).max()))
         found.append(clip)
-    return {"given frames changed": Figure(float(change), "of 255", len(found), 0, False)} | seams(
+    return {"change of the input frames": Figure(float(change), "of 255", len(found), 0, False)} | seams(
         (clip, seam) for clip in found for seam in (GIVEN, len(clip) - GIVEN)
     )
 
@@ -266,7 +272,7 @@ def blend(ask: Ask, num: int, seed: int, fps: float) -> Row:
         for rendered, part in (first, clip[:SEAM]), (second, clip[-SEAM:]):
             ends.append(read_word(read(part, fps), "background") == rendered.words["shots"][0]["background"])
         smooth.append(all(no_jump(clip, seam) for seam in range(SEAM, len(clip) - SEAM)))
-    return {"each end stands on its clip's ground": share(ends), "no jump within": share(smooth)}
+    return {"each end keeps its clip's background": share(ends), "no jump inside the clip": share(smooth)}
 
 
 def loop(ask: Ask, num: int, seed: int, fps: float) -> Row:
@@ -300,7 +306,7 @@ def edit(ask: Ask, num: int, seed: int, fps: float) -> Row:
             outside = max(outside, int(np.abs(masked.astype(int) - rendered.clip)[:, ~mask].max()))
     pairs = list(zip(wanted, readings, strict=True))
     return {
-        "colour as asked": share(read_word(reading, "colour") == colour for (_, colour), reading in pairs),
+        "colour as prompted": share(read_word(reading, "colour") == colour for (_, colour), reading in pairs),
         "motion kept": share(
             read_word(reading, "motion") == object_words(rendered.words)["motion"] for (rendered, _), reading in pairs
         ),
@@ -309,7 +315,7 @@ def edit(ask: Ask, num: int, seed: int, fps: float) -> Row:
             for (rendered, _), reading in pairs
         ),
         "strength 0 keeps the clip": median(same, "dB", 30),
-        "strength 1 ignores it": share(free),
+        "strength 1 ignores the clip": share(free),
         "changed outside the mask": Figure(float(outside), "of 255", len(same), 0, False),
     }
 
@@ -332,9 +338,9 @@ def storyboard(ask: Ask, num: int, seed: int, fps: float) -> Row:
         drifts.append(drift(clip, 17))
         same.append(all(read_word(readings[2], word) == read_word(readings[0], word) for word in ("colour", "shape")))
     return {
-        "each scene moves as it says": share(followed),
-        "no jump where it continues": share(seams),
-        "colour drift where it continues": median(drifts, "% of range", 1, False),
+        "each scene moves as prompted": share(followed),
+        "no jump where a scene continues": share(seams),
+        "colour drift where a scene continues": median(drifts, "% of range", 1, False),
         "the same object after the cut": share(same),
     }
 
@@ -356,7 +362,7 @@ def style(ask: Ask, num: int, seed: int, fps: float) -> Row:
         == names[i % 4]
         for i, rendered in enumerate(rendered_clips(num, seed))
     ]
-    return {"style as asked": share(found)}
+    return {"style as prompted": share(found)}
 
 
 def image(ask: Ask, num: int, seed: int, fps: float) -> Row:
@@ -405,7 +411,7 @@ def minute(ask: Ask, num: int, seed: int, fps: float, seconds: float = 60) -> Ro
         "shape kept": share((read_word(reading, "shape") == "ball" for reading in readings), 95),
         "still bouncing": share(read_word(reading, "motion") == "bounces" for reading in readings),
         "background drift": Figure(float(np.abs(ground - first).max() / 2.55), "% of range", len(clip), 3, False),
-        "time of the whole / of its half": Figure(spent / half, "x", 1, 2.2, False),
+        "time of the film / of half of it": Figure(spent / half, "x", 1, 2.2, False),
     }
 
 

@@ -1,5 +1,5 @@
-"""How often the watermark is read after what happens to files, how visible it is, and how often it is read where none
-is."""
+"""How often the watermark is read after a file was changed, how visible it is, and how often it is read where there is
+none."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -70,7 +70,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "another colour": (recoloured, "-"),
     "every second frame": (lambda frames, rng: frames[::2], "-"),
 }
-"""What happens to a clip, and the bar for sizes from 256x256 on."""
+"""Changes of a clip, and the bar for sizes from 256x256 on."""
 
 
 BARS = tuple(name for name, (_, bar) in CHANGES.items() if name == "none" or bar != "-")
@@ -107,7 +107,8 @@ def psnr(before: Frames, after: Frames) -> float:
 
 
 def readings(clips: Iterator[Frames], seed: int, changes: Sequence[str]) -> dict[str, Any]:
-    """Of some clips, marked and changed: how many are read, how many as another identifier, and their PSNR."""
+    """Readings of marked and changed clips: how many are right, how many give another identifier, and the clips'
+    PSNR."""
     rng = np.random.default_rng(seed)
     found: dict[str, Any] = {"clips": 0, "psnr": [], "wrong": 0, "read": dict.fromkeys(changes, 0)}
     for frames in clips:
@@ -123,7 +124,7 @@ def readings(clips: Iterator[Frames], seed: int, changes: Sequence[str]) -> dict
 
 
 def sources(options: Safety) -> Iterator[tuple[str, Iterator[Frames], tuple[str, ...]]]:
-    """What is marked: its name, the clips, and what is done to them. Small clips are only compressed."""
+    """The clips to mark, by name, with the changes to apply. Small clips are only compressed."""
     for size in SIZES:
         t, h, w = size
         number = max(1, options.clips // (3 if h > 256 else 1))
@@ -136,7 +137,7 @@ def sources(options: Safety) -> Iterator[tuple[str, Iterator[Frames], tuple[str,
 
 
 def measure(options: Safety) -> Measured:
-    """How often marks are read, and how they look."""
+    """Measures how often marks are read, and how visible they are."""
     found = {name: readings(clips, options.seed, changes) for name, clips, changes in sources(options)}
     rows = [(change, *(cell(one, change) for one in found.values()), bar) for change, (_, bar) in CHANGES.items()]
     lowest = min(min(one["psnr"]) for one in found.values())
@@ -145,11 +146,11 @@ def measure(options: Safety) -> Measured:
     marks = [
         ("lowest PSNR of a marked clip", f"{lowest:.2f} dB", "at least 42 dB"),
         ("marking 17 frames of 64x64", f"{milliseconds:.1f} ms", "at most 20 ms"),
-        ("readings of another identifier", str(wrong), "-"),
+        ("wrong identifiers read", str(wrong), "-"),
     ]
     tables = {
         "safety-watermark": table(("after", *found, "bar from 256x256 on"), rows),
-        "safety-marks": table(("of the mark", "measured", "bar"), marks),
+        "safety-marks": table(("watermark", "measured", "bar"), marks),
     }
     figures = {"watermark": found, "embedding_milliseconds": milliseconds}
     return Measured(figures, tables, f"{clips} marked clips, seed {options.seed}", watermark.WEIGHTS)
@@ -164,16 +165,16 @@ def cell(found: dict[str, Any], change: str) -> str:
 
 
 def measure_alarms(options: Safety) -> Measured:
-    """How often a mark is read where none is: in clips of the world, and in the films' windows."""
-    kinds = {"of the world": world(options.num, PLAIN, options.seed)}
+    """Measures false alarms, on clips of the world and on the films' windows."""
+    kinds = {"clips of the world": world(options.num, PLAIN, options.seed)}
     if options.films is not None:
-        kinds["of films"] = windows(options.films, PLAIN)
+        kinds["windows of films"] = windows(options.films, PLAIN)
     rows, figures = [], {}
     for name, clips in kinds.items():
         alarms = [bool(watermark.read(frames)) for frames in clips]
         figures[name] = [sum(alarms), len(alarms)]
         rows.append((name, f"{sum(alarms)} of {len(alarms)}", "0"))
-    rows.append(("by the code, at most", f"{watermark.ATTEMPTS / 2**CHECK:.1e} of a clip", "1e-6"))
+    rows.append(("bound by the checksum", f"{watermark.ATTEMPTS / 2**CHECK:.1e} of a clip", "1e-6"))
     tables = {"safety-alarms": table(("clips without a watermark", "read as marked", "bar"), rows)}
     return Measured({"alarms": figures}, tables, f"clips of {PLAIN[2]}x{PLAIN[1]}", watermark.WEIGHTS)
 

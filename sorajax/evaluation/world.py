@@ -127,7 +127,7 @@ def evaluate_world(
 
 
 def of_all_processes(scores: list[Found | None]) -> list[Found | None]:
-    """What was found of all clips, from the processes that made them."""
+    """The results of all clips, gathered from the processes that made them."""
     return [next((found for found in each if found is not None), None) for each in zip(*gather_objects(scores))]
 
 

@@ -30,11 +30,11 @@ LANGUAGE = WORLD.with_name("language")
 """The folder of the captioner in the package."""
 FPS, SIDE, LONGEST = 8.0, 64, 33
 WIDEST = 2
-"""The longer side of what is read, in shorter sides at most; of a wider frame the middle is read."""
+"""Largest aspect ratio that is read; of a wider frame only the middle is read."""
 CUT = 14.0
 """Change of the median pixel, of 255, from which on two frames belong to two shots."""
 TEMPERATURE = 0.7
-"""Of captions that are drawn, not the likeliest."""
+"""Sampling temperature of captions, where the seed is not 0."""
 
 
 class Writer:
@@ -51,7 +51,7 @@ class Writer:
     def write(
         self, memory: Memory, register: Register, seed: int = 0, temperature: float = 0.0
     ) -> tuple[list[str], Int[np.ndarray, "b m"]]:
-        """The texts that the network writes of each memory, in lower case, and their tokens. temperature: 0 takes the
+        """The texts that the network writes for each memory, in lower case, and their tokens. temperature: 0 takes the
         likeliest words, whatever the seed."""
         chosen = jnp.full(len(memory.mask), REGISTERS.index(register))
         ids = np.asarray(self.generate(self.params, memory, chosen, jax.random.key(seed), jnp.float32(temperature)))

@@ -17,7 +17,7 @@ from sorajax.pretrained.clip import open_clip
 from sorajax.pretrained.hub import resolve_model
 
 FRAMES = 8
-"""Frames of a video that are looked at, evenly apart."""
+"""Frames of a video that are scored, evenly spaced."""
 
 
 class ClipScore:

@@ -1,4 +1,4 @@
-"""A chat model elsewhere: any server of OpenAI's chat completions, e.g. vLLM, Ollama, llama.cpp or a hosted one.
+"""A remote chat model: any server of OpenAI's chat completions, e.g. vLLM, Ollama, llama.cpp or a hosted one.
 
     Endpoint.ask: question -> cached answer, or: request -> JSON -> checked fields -> cache
 
@@ -38,7 +38,7 @@ LONGEST_MESSAGE = 160
 REFUSAL = re.compile(
     r"(i['’]m|i am) (sorry|unable|not able|an ai)\b|i (cannot|can ?not|can['’]t|won['’]t)\b|as an ai\b", re.I
 )
-"""How refusals begin that are in the form of an answer."""
+"""First words of refusals in the form of an answer."""
 ProblemOf = Callable[[dict[str, str]], str]
 
 
@@ -47,12 +47,12 @@ class BadAnswer(ValueError):
 
 
 class EndpointError(OSError):
-    """The server answers no question: it cannot be reached, refuses the key or lacks the model. One line."""
+    """The server cannot answer any question: it cannot be reached, refuses the key or lacks the model. One line."""
 
 
 class Question(NamedTuple):
-    """What is asked: a system prompt, the parts of the user's message (text and pictures, as OpenAI's API has them),
-    and the text fields of the answer, each with its largest number of words."""
+    """A question: a system prompt, the parts of the user's message (text and pictures, as OpenAI's API has them), and
+    the text fields of the answer, each with its largest number of words."""
 
     system: str
     parts: tuple[dict[str, Any], ...]
@@ -70,12 +70,12 @@ class Endpoint:
     timeout: float = 120.0
     """Seconds of one try."""
     tries: int = 4
-    """Of one question: requests that fail, and answers that cannot be used."""
+    """Largest number of tries per question, after failed requests and unusable answers."""
     parallel: int = 4
     """Questions that are asked at the same time."""
     cache: Path = field(default_factory=lambda: cache_folder() / "sorajax" / "answers")
     refused: set[str] = field(default_factory=set, compare=False, repr=False)
-    """Those of `OPTIONAL` that the server has refused. Without a schema the instruction alone asks for JSON."""
+    """The `OPTIONAL` parameters that the server has refused. Without a schema the instruction alone asks for JSON."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "url", checked_url(self.url))
@@ -190,7 +190,7 @@ class Endpoint:
 
 
 class UnusableText(ValueError):
-    """A completion that is not what was asked for: it is worth another try."""
+    """A completion that cannot be used, but is worth another try."""
 
 
 def checked_url(url: str) -> str:
@@ -229,7 +229,7 @@ def text_of(answer: Any) -> str:
 
 
 def checked_fields(text: str, fields: Mapping[str, int]) -> dict[str, str]:
-    """The fields of an answer, each on one line. Thoughts before the JSON and fences around it are left out.
+    """The fields of an answer, each on one line. Reasoning before the JSON and code fences around it are stripped.
 
     Raises UnusableText where the answer is no JSON object of these fields, or one is empty or has too many words.
     """

@@ -49,7 +49,7 @@ class Expander:
 
 
 def keeps(text: str, said: Mapping[str, Any]) -> bool:
-    """Whether a detailed prompt says all that was said, of as many objects and shots."""
+    """Whether a detailed prompt keeps all that the short one states, with as many objects and shots."""
     found = stated(text)
     if found is None or shape_of(found) != shape_of(said):
         return False

@@ -34,7 +34,7 @@ REGISTERS = ("short", "detailed", "canonical")
 END = 0
 """The token that ends a caption."""
 FREQUENCIES = (0.25, 0.5, 1.0, 2.0, 4.0)
-"""Of the positions' sinusoids: turns per shorter side of the frame, and per eight latent frames."""
+"""Frequencies of the positional sinusoids: turns per shorter side of the frame, and per eight latent frames."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,12 +57,12 @@ class WordsConfig:
     stem: int = 32
     """Channels of the convolutions."""
     autoencoder: str = "world"
-    """The model whose autoencoder makes them: `world`, or a folder."""
+    """The model whose autoencoder encodes the latents: `world`, or a folder."""
     epsilon: float = 1e-6
 
 
 class Memory(NamedTuple):
-    """What the decoder reads: the encoder's tokens, and which of them are real."""
+    """The decoder's input: the encoder's tokens, and a mask of those that are not padding."""
 
     tokens: Float[Array, "b s d"]
     mask: Bool[Array, "b s"]

@@ -1,4 +1,4 @@
-"""Frames of a clip as the parts of a chat message: a few pictures, each after its time."""
+"""Frames of a clip as the parts of a chat message: a few pictures, each preceded by its time."""
 
 import base64
 import io
@@ -38,7 +38,7 @@ def picture_url(frame: UInt8[np.ndarray, "h w 3"]) -> str:
 
 
 def clip_parts(video: Video) -> tuple[dict[str, Any], ...]:
-    """The parts of a message that shows a clip: each frame after its time in seconds; an image without a time."""
+    """The parts of a message that shows a clip: each frame preceded by its time in seconds; an image has none."""
     parts: list[dict[str, Any]] = []
     for index in sampled_frames(video):
         if len(video.frames) > 1:

@@ -1,4 +1,4 @@
-"""Captions of clips by a chat model elsewhere: one question for both registers, so that the pictures are sent once."""
+"""Captions of clips by a remote chat model: one question for both registers, so that the pictures are sent once."""
 
 import hashlib
 import json
@@ -41,7 +41,7 @@ class RemoteCaptioner:
 
 
 def question_of(video: Video, seed: int) -> Question:
-    """What is asked of a clip."""
+    """The question on a clip."""
     registers = "\n".join(f'"{name}": {text}' for name, text in INSTRUCTIONS.items())
     request = f"Answer with a JSON object of these two texts, and nothing else:\n{registers}"
     return Question(SYSTEM, (*clip_parts(video), {"type": "text", "text": request}), MOST_WORDS, seed)

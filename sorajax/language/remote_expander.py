@@ -1,4 +1,4 @@
-"""Longer prompts by a chat model elsewhere: a system prompt for each family of models and each kind of task."""
+"""Longer prompts by a remote chat model: a system prompt for each family of models and each kind of task."""
 
 import re
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from sorajax.world.scenes import BACKGROUNDS, COLOURS, MOTIONS, PACES, SHAPES, S
 Family = Literal["world", "wan"]
 """The bundled models; the open models of Wan, and others that were trained on long captions."""
 Shown = Literal["text", "picture", "clip", "edit"]
-"""What a request has besides its prompt: nothing, a picture or clip that the video goes on from, a clip to change."""
+"""The request's input besides its prompt: none, a picture or clip that the video continues, or a clip to edit."""
 
 RULES = """You rewrite prompts for a model that makes videos. Keep everything that the prompt says: each thing, its
 number, colour, size and place, what it does, names, the style, and words in quotation marks letter by letter. Add only
@@ -69,7 +69,7 @@ class RemoteExpander:
 
 
 def lost(prompt: str, longer: str) -> str:
-    """What a longer prompt lost of its words in quotation marks and its cuts, in words; empty where it lost nothing."""
+    """A description of the quoted words and cuts that a longer prompt lost; empty where it lost none."""
     for quoted in ("".join(groups) for groups in QUOTED.findall(prompt)):
         if quoted not in longer:
             return f"the answer lost the words {quoted[:40]!r}"

@@ -37,9 +37,9 @@ class ScoreConfig:
     width: int = 128
     """Width of the encoder's tokens."""
     queries: int = 16
-    """Places that each tower looks at."""
+    """Queries of each tower's attention."""
     values: int = 6
-    """Numbers that it takes from each."""
+    """Values that each query returns."""
     captioner: str = "world"
     """The captioner whose encoder is used: `world`, or the folder of a run."""
 

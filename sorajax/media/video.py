@@ -28,7 +28,7 @@ MAX_NAME_BYTES = 220
 
 
 class Finishing(Protocol):
-    """What is done to each file of a video; `safety.finishing` marks, checks and signs it.
+    """Finishes each file of a video; `safety.finishing` checks, marks and signs it.
 
     frames: takes the frames part by part and returns those to encode. file: changes the encoded file before it is
     renamed; the suffix is that of its name. metadata: what `described` returns. What either raises is raised by `save`,
@@ -87,8 +87,8 @@ class Video:
         """
         path = as_path(path)
         if not path.is_file():
-            what = "is a folder: give a video or picture file" if path.is_dir() else "does not exist"
-            raise FileNotFoundError(f"{path} {what}")
+            what = "is a folder" if path.is_dir() else "does not exist"
+            raise FileNotFoundError(f"{path} {what}: give the path of a video or picture file")
         if not 0 <= start < end:
             raise ValueError(f"{path}: {start:g} to {end:g} s is no interval: start at 0 or later and end after that")
         if path.suffix.lower() not in (*FILMS, *PICTURES):

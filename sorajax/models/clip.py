@@ -45,7 +45,7 @@ class ClipConfig:
 
     text: ClipTextConfig = ClipTextConfig()
     vision: VisionConfig = VisionConfig()
-    """Its depth is one more than the layers that there are: all are used."""
+    """Its depth counts one more layer than there are, so that all are used."""
     width: int = 512
 
 

@@ -49,7 +49,7 @@ class ConditioningFrames:
 
 
 class Encoders(NamedTuple):
-    """What turns pixels into a model's inputs."""
+    """The encoders from pixels to a model's inputs."""
 
     latents: Callable[[UInt8[np.ndarray, "f y x 3"] | Float[np.ndarray, "f y x 3"]], Float[np.ndarray, "t h w c"]]
     """stride * n + 1 frames to n + 1 normalised latent frames."""
@@ -85,7 +85,7 @@ class Conditioning:
         return stride
 
     def supported(self, frames: ConditioningFrames) -> ConditioningFrames:
-        """What of these frames the model can read."""
+        """The part of these frames that the model can read."""
         return frames
 
     def inputs(
@@ -103,11 +103,11 @@ class Conditioning:
         return known, ExtraInputs()
 
     def initial(self, known: FixedLatents, noise: Latent) -> Latent:
-        """Where sampling begins; see `fixed_frames.initial`."""
+        """The latents from which sampling begins; see `fixed_frames.initial`."""
         return fixed_frames.initial(known, noise, self.frame_clocks)
 
     def hold_fixed(self, velocity: Velocity, known: FixedLatents, noise: Latent) -> Velocity:
-        """The velocity that leaves fixed frames where they are; see `fixed_frames.hold_fixed`."""
+        """The velocity that holds fixed frames; see `fixed_frames.hold_fixed`."""
         return fixed_frames.hold_fixed(velocity, known, noise, self.frame_clocks)
 
 

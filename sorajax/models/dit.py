@@ -78,18 +78,18 @@ class DiTConfig:
     quantized: bool = False
     """The blocks' kernels have 8 bits and are not trained, see `models.quantized`."""
     int8_products: bool = False
-    """Of a quantized transformer that samples: on TPU and GPU, products of int8 kernels have int8 operands."""
+    """When a quantized transformer samples on TPU and GPU, products of int8 kernels have int8 operands."""
     until_blocks: int = 0
-    """Of a flow map: how many of the last blocks read `until` in place of `time`, as the output does."""
+    """In a flow map, the number of last blocks that read `until` in place of `time`, as the output does."""
     until_gate: float = 0.0
-    """Of a flow map with an embedding of `until`: that embedding's share, 0.25 in AnyFlow."""
+    """In a flow map with an embedding of `until`, that embedding's weight, 0.25 in AnyFlow."""
     until_interval: bool = False
-    """That embedding is of `time - until`, not of `until`."""
+    """That embedding encodes `time - until` instead of `until`."""
     actions: int = 0
-    """Number of actions of which each latent frame has one; 0: the transformer reads no actions."""
+    """Number of possible actions, one of which each latent frame has; 0: the transformer reads no actions."""
     attended_frames: int = 0
-    """Each latent frame attends to itself and the frames before it, so many in all, see `models.frame_cache`; 0: to all
-    frames of the clip."""
+    """Number of latent frames that each latent frame attends to, itself and those before it, see `models.frame_cache`;
+    0: to all frames of the clip."""
 
     def __post_init__(self):
         if isinstance(self.depth, int) and self.depth < 1:  # of a config.json, types are checked after this

@@ -25,7 +25,7 @@ from sorajax.models.packed import pack, unpack
 Config = TypeVar("Config")
 Storage = Literal["float32", "bfloat16", "float16"]
 SmallStorage = Literal["float32", "bfloat16", "float16", "int8"]
-"""Of small models that are read whole, see `models.packed`."""
+"""Storage type of small models that are read whole, see `models.packed`."""
 STORAGE = {"float32": np.dtype(np.float32), "float16": np.dtype(np.float16), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
@@ -37,7 +37,7 @@ WORLD_FAST = WORLD.with_name("world_fast")
 BUNDLED = {"world": WORLD, "world-fast": WORLD_FAST}
 """Folders of the models in the package that sample, by name."""
 PLAY = WORLD.with_name("play")
-"""The model in the package that one plays in."""
+"""The bundled interactive model."""
 
 OLD_NAMES = {
     "guide_known": "drop_conditioning_in_cfg",

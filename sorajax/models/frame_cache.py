@@ -26,7 +26,7 @@ class KeysValues(NamedTuple):
 
 
 def frames_bias(before: int, now: int, tokens: int, attended: int) -> Float[Array, "1 1 s m"] | None:
-    """What is added to the scores of `now` frames to these and `before` frames before them, each of so many tokens.
+    """The attention bias of `now` frames to themselves and to `before` frames before them, each of so many tokens.
 
     None where each frame attends to all, or `attended` is 0."""
     if not attended or (now == 1 and before < attended):

@@ -1,4 +1,4 @@
-"""A model of a world that one acts in: a transformer with an action per frame, over latents of single frames.
+"""A model of an interactive world: a transformer with an action per frame, over latents of single frames.
 
 The autoencoder is that of another model, applied to every frame by itself: its temporal stride is 1, and an action
 shows in the next frame. Text encoder and tokenizer are that model's, too, and frozen.
@@ -11,7 +11,7 @@ from sorajax.models.dit import DiTConfig
 
 @dataclass(frozen=True)
 class PlayConfig:
-    """Configuration of a model to play, whose parameters are {"dit"}."""
+    """Configuration of an interactive model, whose parameters are {"dit"}."""
 
     dit: DiTConfig
     base: str = "world"
@@ -23,10 +23,10 @@ class PlayConfig:
     fps: float = 8.0
     """Frames, and actions, per second."""
     window: int = 9
-    """Frames that the transformer sees: the next one, and those before it. Of one that is causal by frame
-    (`dit.attended_frames`), those of a training step."""
+    """Frames that the transformer sees: the next one, and those before it. If it is causal by frame
+    (`dit.attended_frames`), the frames of a training step."""
     context_time: float = 0.05
-    """The diffusion time of the frames before: they are noised a little, so that errors do not add up."""
+    """The diffusion time of past frames, which are noised a little so that errors do not accumulate."""
     steps: int = 2
     """Evaluations for a frame."""
 

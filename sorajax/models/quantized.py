@@ -83,8 +83,8 @@ def product_in_int8(x: jax.Array, kernel: Any, dtype: Any) -> jax.Array:
 
 
 def dequantized(block: type[nn.Module], but_int8: bool = False) -> type[nn.Module]:
-    """The block with quantized parameters, which are dequantized where it computes. but_int8: those of int8 are not,
-    because its layers multiply by them."""
+    """The block with quantized parameters, dequantized within its computation. but_int8: int8 kernels stay quantized,
+    because the layers multiply by them."""
 
     def dequantize(variables: Any) -> Any:
         import qwix

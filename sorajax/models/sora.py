@@ -50,7 +50,7 @@ class SoraConfig:
     """Default timestep shift of sampling."""
     guidance_scale: float = 4.0
     negative_scale: float | None = None
-    """Of a distilled model, whose velocity is guided already (`guidance_scale` 1): the guidance scale of requests that
+    """For a distilled model, whose velocity is guided already (`guidance_scale` 1): the guidance scale of requests that
     have a negative prompt and name no scale."""
     temperature: float = 1.0
     """Factor on the initial noise, see `sampling.program`."""

@@ -16,7 +16,7 @@ from sorajax.pretrained.table import Row, stream_parameters
 from sorajax.pretrained.wan import vision_config, vision_table
 
 OLD_END = 2
-"""The end token in old configs, which is not that of their texts: these end with the last token of the vocabulary."""
+"""The end token in old configs, which differs from that of the texts: these end with the vocabulary's last token."""
 
 
 def clip_config(config: Mapping[str, Any]) -> ClipConfig:

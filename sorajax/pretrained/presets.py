@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sorajax.models.sora import SoraConfig
 
 NONE = "none"
-"""In place of a name: no preset, not even one that is found."""
+"""In place of a name: no preset, not even one that the files name."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ PRESETS = {
 """The first whose `names` match is found."""
 
 GENERIC = r"(high|low)_noise(_model|_lora)?|adapter_model|pytorch_lora_weights|(diffusion_pytorch_)?model|lora|default"
-"""Names of files that say nothing of an adapter; the folder's name does."""
+"""File names that do not identify an adapter; the folder's name is used instead."""
 TITLES = ("modelspec.title", "ss_output_name", "title", "name")
 """Entries of a file's metadata in which trainers write an adapter's name."""
 
@@ -64,7 +64,7 @@ def check_preset(preset: str | None) -> None:
 
 
 def preset_of(adapter: Path) -> str | None:
-    """The preset of an adapter by its metadata, or by the name of its file; None where neither says one. Raises
+    """The preset of an adapter by its metadata, or by the name of its file; None where neither names one. Raises
     ValueError for a damaged file."""
     path = adapter_weights(adapter)
     if (stated := json_metadata(path, "sorajax").get("preset")) in PRESETS:
@@ -85,7 +85,7 @@ def simplified(name: str) -> str:
 
 def with_preset(config: "SoraConfig", preset: str | None, adapters: Sequence[Path], model: str) -> "SoraConfig":
     """The config of a model with the defaults of a preset. None is the preset that the adapters' files name; a note
-    says what it sets.
+    lists its settings.
 
     Raises BadRequest for an unknown preset, for one that does not fit the model, and where adapters name several.
     """

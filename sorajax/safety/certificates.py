@@ -29,7 +29,7 @@ class Credentials:
 
 
 def credentials(certificate: str = "", key: str = "") -> Credentials:
-    """The operator's files, or the user's own. Raises BadRequest for files that cannot be read."""
+    """The operator's files, or else the user's own. Raises BadRequest for files that cannot be read."""
     if not certificate:
         return own_credentials(config_folder() / FILE)
     try:
@@ -42,8 +42,8 @@ def credentials(certificate: str = "", key: str = "") -> Credentials:
 
 @lru_cache(maxsize=4)
 def own_credentials(path: Path) -> Credentials:
-    """Those in a file, which is made if it is missing or its certificate has ended. Where it cannot be kept, a note
-    says so, and this process signs with ones of its own."""
+    """The credentials in a file, which is created if it is missing or its certificate has expired. Where it cannot be
+    stored, a note says so, and this process signs with temporary ones."""
     try:
         kept = path.read_bytes() if path.is_file() else b""
         if kept and not has_ended(kept):

@@ -34,8 +34,8 @@ def encode(payload: int) -> Float[np.ndarray, " chips"]:
 
 
 def decode(soft: Float[np.ndarray, "n chips"]) -> list[int | None]:
-    """The payload of the most likely word of each row, from values whose signs say what the chips are and whose sizes
-    how sure that is; None where its checksum is wrong."""
+    """The payload of the most likely word of each row, from values whose signs are the chips and whose sizes their
+    confidence; None where its checksum is wrong."""
     before, chips = trellis()
     scores = np.full((len(soft), STATES), -np.inf, np.float32)
     scores[:, 0] = 0

@@ -1,4 +1,4 @@
-"""The detector: whether a file is as it was signed, in words that a person understands.
+"""The detector: whether a file is as it was signed, in plain words.
 
 A manifest shows any later change of its file. Where there is none, it may have been removed, or the file was never
 signed: then the watermark is read from the frames. `State` says which it is.
@@ -21,11 +21,11 @@ from sorajax.safety.provenance import BINDING, COMPOSED, GENERATION, MADE, read_
 SECONDS = 10.0
 """The part of a film that is decoded."""
 MARKS = (b"c2pa.claim", b"jumbc2pa")
-"""Bytes of a file that has, or had, a manifest."""
+"""Bytes that occur in files that have, or had, a manifest."""
 
 
 class State(IntEnum):
-    """What was found."""
+    """The result of an inspection."""
 
     SOUND = 0
     UNMARKED = 1
@@ -35,7 +35,8 @@ class State(IntEnum):
 
     @property
     def exit_code(self) -> int:
-        """Of `sorajax.verify`: 0 where the file is sound, or has no manifest and its watermark is read."""
+        """The exit code of `sorajax.verify`: 0 where the file is as signed, or has no manifest and its watermark is
+        read."""
         return 0 if self is State.WATERMARKED else int(self)
 
 
@@ -50,14 +51,14 @@ CHANGES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("signingCredential.",), "the certificate is not one that signs files"),
     (("timeStamp.",), "the time stamp does not fit"),
 )
-"""What the first codes of a failed validation mean (C2PA specification 2.2, section 15)."""
+"""Meanings of the first codes of a failed validation (C2PA specification 2.2, section 15)."""
 UNTRUSTED = "signingCredential.untrusted"
 """The certificate is unknown, as every self-made one is."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What is known of a file.
+    """The findings on a file.
 
     manifest: trusted, valid, invalid or not_present. changed: what was changed, in words. Others are as the manifest
     states, "" where it does not. ingredients: titles of given files. watermark: identifiers, in hexadecimal, as the
@@ -84,7 +85,7 @@ def inspect(path: Path, anchors: bytes = b"", key: str = watermark.KEY) -> Repor
     """The report on a file. anchors: PEM certificates that are trusted. key: the watermark's."""
     path = path.expanduser()
     if not path.is_file():
-        return Report(State.UNREADABLE, words=(f"{path} is no file.",))
+        return Report(State.UNREADABLE, words=(f"{path} is no file: give the path of a picture or video.",))
     try:
         store, broken = read_manifest(path, anchors), ""
     except ValueError as error:
@@ -105,7 +106,7 @@ def inspect(path: Path, anchors: bytes = b"", key: str = watermark.KEY) -> Repor
 
 
 def on_watermark(found: Sequence[str]) -> Iterator[str]:
-    """What a watermark says, in sentences."""
+    """Sentences on a file's watermark."""
     yield "The file has no manifest, but a watermark is read: an algorithm made it, or parts of it, with sorajax."
     yield f"The identifier of the watermark is {' and '.join(found)}."
     yield "It does not show whether the file was changed since."
@@ -125,7 +126,7 @@ def has_remains(path: Path) -> bool:
 
 
 def on_manifest(store: Mapping[str, Any]) -> Report:
-    """The report on a file with a manifest that can be read, from what c2pa-python says of it."""
+    """The report on a file with a manifest that can be read, from c2pa-python's description of it."""
     active = store["manifests"].get(store.get("active_manifest"), {})
     results = store.get("validation_results", {}).get("activeManifest", {})
     failures = [one["code"] for one in results.get("failure", []) if one["code"] != UNTRUSTED]
@@ -155,12 +156,12 @@ def on_manifest(store: Mapping[str, Any]) -> Report:
 
 
 def meaning(code: str) -> str:
-    """What a code of a failed validation means."""
+    """The meaning of a code of a failed validation."""
     return next((words for starts, words in CHANGES if code.startswith(starts)), f"the check {code} failed")
 
 
 def described(known: Mapping[str, Any], actions: list[dict[str, Any]], stamped: bool) -> list[str]:
-    """A sound file in sentences."""
+    """Sentences on a file that is as signed."""
     sources = {one.get("digitalSourceType") for one in actions}
     words = ["The file is as it was signed."]
     if MADE in sources:

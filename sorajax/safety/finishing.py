@@ -1,4 +1,4 @@
-"""The policy at work: what a pipeline checks, and what each video carries to its files (`media.video.Finishing`)."""
+"""The policy in use: the checks of a pipeline, and the finishing of each video's files (`media.video.Finishing`)."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -37,7 +37,8 @@ class Safety:
             raise refuse(self.policy, what, category, "describe something else; docs/safety.md says what is refused")
 
     def check_given(self, videos: Iterable[Video]) -> None:
-        """Raises Refused for given pictures and clips that a filter refuses: their words in metadata, or frames."""
+        """Raises Refused for input pictures and clips that a filter refuses, by the words in their metadata or by their
+        frames."""
         for video in videos:
             texts = [text for text in video.metadata.values() if isinstance(text, str)]
             self.check_prompts(texts, "the metadata of a given file")
@@ -69,8 +70,8 @@ class Safety:
         return watermark.identifier_of(metadata) if is_marked else None
 
     def file(self, path: Path, suffix: str, metadata: Mapping[str, Any]) -> None:
-        """Signs an encoded file, in place; one of a format without a place for a manifest stays as it is, with a
-        `Note`. Raises BadRequest if that fails."""
+        """Signs an encoded file, in place; a format that cannot have a manifest stays as it is, with a `Note`. Raises
+        BadRequest if that fails."""
         if self.policy.provenance and suffix not in provenance.KINDS:
             note(f"{suffix} files have no place for a manifest: this one is not signed")
         elif self.policy.provenance and provenance.available():

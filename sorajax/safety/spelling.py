@@ -1,4 +1,4 @@
-"""Texts in one spelling, for the prompt filter: common tricks are undone, and letters that mean the same become one."""
+"""Normalises spelling for the prompt filter: undoes common tricks, and unifies letters with the same meaning."""
 
 import re
 import unicodedata
@@ -61,6 +61,6 @@ def joined(spaced: str) -> str:
 
 
 def cleaned(entry: str) -> str:
-    """A word of the filter as texts are after `normal`."""
+    """A word of the filter, normalised as texts are by `normal`."""
     text = unicodedata.normalize("NFKD", entry).casefold()
     return unicodedata.normalize("NFC", MARKS.sub("", text)).translate(SPELLINGS).translate(TRADITIONAL).strip()

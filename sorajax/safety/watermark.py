@@ -1,4 +1,4 @@
-"""The watermark: an identifier of 32 bits in the pixels of every frame, which outlives the file's manifest.
+"""The watermark: an identifier of 32 bits in the pixels of every frame, which survives the loss of the manifest.
 
 `embed` adds the signal of `safety.signal`, whose phases carry the identifier under the code of `safety.code`; `read`
 finds it in other sizes, crops and qualities. Both are keyed: the key chooses the order and the signs of the chips, and
@@ -27,7 +27,7 @@ from sorajax.safety import code, signal
 WEIGHTS = Path(__file__).parents[1] / "assets" / "watermark"
 FILE = "model.safetensors"
 KEY = "sorajax"
-"""The default key, which everybody knows."""
+"""The default key, which is public."""
 ALGORITHM = "org.sorajax.watermark.1"
 """Its name in manifests."""
 DECIBELS = 42.15
@@ -50,8 +50,9 @@ SCALES = np.exp(np.linspace(np.log(0.5), 0, 180))
 
 @dataclass(frozen=True)
 class Layout:
-    """What a key decides. sync, data: places in the arrays of waves, those that a reader knows and those that carry
-    chips, two each. phases: of all waves. order, signs: the chip of each slot, and what it is multiplied by."""
+    """Everything that depends on the key. sync, data: places in the arrays of waves, those that a reader knows and
+    those that carry chips, two each. phases: of all waves. order, signs: the chip of each slot, and what it is
+    multiplied by."""
 
     sync: Int[np.ndarray, "n 2"]
     data: Int[np.ndarray, "m 2"]
@@ -156,7 +157,7 @@ def in_windows(number: int, left: Float[np.ndarray, "g y x"], key: str) -> list[
 
 
 def responses(frames: Frames, number: int) -> Float[np.ndarray, "g y x"]:
-    """What the reader leaves of each group of frames, for marks of so many units on the shorter side."""
+    """The reader's response to each group of frames, for marks of so many units on the shorter side."""
     t, h, w, _ = frames.shape
     step = min(h, w) * signal.PIXEL / number  # pixels of a frame on one of the reader
     rows, columns = (signal.resampling(np, n, 0.0, step, round(n / step)) for n in (h, w))
@@ -168,7 +169,7 @@ def responses(frames: Frames, number: int) -> Float[np.ndarray, "g y x"]:
 
 
 def groups(count: int) -> list[int]:
-    """Where the groups begin: all, or as many as are read, spread over the clip."""
+    """First frames of the groups: all, or as many as are read, spread over the clip."""
     starts = list(range(0, max(1, count - count % GROUP), GROUP))
     if len(starts) <= WINDOWS * WINDOW:
         return starts
@@ -226,7 +227,7 @@ def best_shifts(
 def soft_chips(
     waves: Complex[np.ndarray, "y x"], shift: Int[np.ndarray, " 2"], key: str
 ) -> Float[np.ndarray, " chips"]:
-    """What the waves say of each chip, summed over all slots that carry it."""
+    """The waves' evidence on each chip, summed over all slots that carry it."""
     found, (ky, kx) = layout(key), signal.wave_numbers()
     turned = waves * found.phases.conj() * np.exp(2j * np.pi / signal.TILE * (ky * shift[0] + kx * shift[1]))
     data = turned[tuple(found.data.T)]

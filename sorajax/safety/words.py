@@ -1,4 +1,4 @@
-"""The lists of `words.toml`, and which of them have words in a text.
+"""The lists of `words.toml`, and the search for their words in a text.
 
 An entry is found by its first letters, so that the time of a search hardly depends on the number of entries. Most are
 plain words or beginnings of words; the regular expressions among them are compiled where their first letters appear.
@@ -40,7 +40,7 @@ class Part(NamedTuple):
     """Whether it may begin inside a word."""
 
     def end(self, text: str, start: int) -> int:
-        """Where it ends if it begins here, otherwise -1."""
+        """The end of a match that begins here, otherwise -1."""
         if self.plain:
             return start + len(self.plain.rstrip()) if text.startswith(self.plain, start) else -1
         found = compiled(self.expression).match(text, start)
@@ -114,7 +114,7 @@ def matches(heads: Heads, text: str, starts: Iterable[int]) -> Iterator[tuple[En
 
 @lru_cache(maxsize=16)
 def beginnings(text: str) -> list[int]:
-    """Where words begin in a text with spaces: in Arabic also behind conjunctions and articles."""
+    """Positions at which words begin in a text with spaces; in Arabic also after conjunctions and articles."""
     found = []
     for word in BEGINNING.finditer(text):
         starts = [word.start()]

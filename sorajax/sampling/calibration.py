@@ -20,8 +20,8 @@ SAMPLE = 2**16
 
 
 def identity_of(folder: Path, adapters: Sequence[str] = ()) -> str:
-    """Digits that tell models apart: of names, sizes and samples of their files of weights, and of their adapters; of a
-    converted model those of its config, which has signatures of the weights."""
+    """A hash that identifies a model: of names, sizes and samples of its weight files and adapters; for a converted
+    model of its config, which has signatures of the weights."""
     total = sha256(json.dumps([Path(adapter).name for adapter in adapters]).encode())
     if (folder / CONVERTED).is_dir():
         total.update((folder / CONFIG).read_bytes())
@@ -45,7 +45,7 @@ def write_calibration(folder: Path, adapters: Sequence[str], cache: MagCache) ->
 
 
 def read_calibration(folder: Path, adapters: Sequence[str], name: str, threshold: float) -> MagCache:
-    """The calibration of the model in a folder. Raises BadRequest where there is none, it is damaged, or it is of
+    """The calibration of the model in a folder. Raises BadRequest where there is none, it is damaged, or it belongs to
     another model."""
     options = " ".join(["--model", name, *(f"--lora {adapter}" for adapter in adapters)])
     file, remedy = folder / FILE, f"run python -m sorajax.evaluate caching --calibrate {options}"

@@ -29,7 +29,7 @@ DECODED_TOGETHER = 4  # latent frames
 
 
 class WindowModel(Protocol):
-    """What a film needs of a model; `windows.Windows` implements it."""
+    """The model's interface for films; `windows.Windows` implements it."""
 
     @property
     def stride(self) -> int:

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sorajax.devices.compilation import claim_memory, enable_compilation_cache
+from sorajax.files import Address, as_path
 from sorajax.models.folder import BUNDLED, CONFIG
 from sorajax.models.text import Tokenizer
-from sorajax.pretrained.hub import resolve_model
+from sorajax.pretrained.hub import is_path, resolve_model
 from sorajax.pretrained.open import Bits, Dtype, Lora, open_parts
 from sorajax.safety.policy import Policy
 from sorajax.sampling.pipeline import Pipeline
@@ -15,8 +16,15 @@ EMBEDDED = "world"
 
 
 def model_files(model: str | Path) -> Path:
-    """The folder of a model that `load` opens, downloaded where it is a name on the hub."""
-    return BUNDLED.get(str(model)) or resolve_model(model)
+    """The folder of a model that `load` opens, downloaded where it is a name on the hub. Raises FileNotFoundError."""
+    if str(model) in BUNDLED:
+        return BUNDLED[str(model)]
+    if not isinstance(as_path(model), Address) and is_path(model) and not Path(model).expanduser().exists():
+        raise FileNotFoundError(
+            f"model {model} does not exist: use {', '.join(BUNDLED)}, the folder of a training run, of an exported "
+            "model or of open weights, or a name on the hub, e.g. Wan-AI/Wan2.1-T2V-1.3B-Diffusers"
+        )
+    return resolve_model(model)
 
 
 def load(

@@ -169,7 +169,7 @@ def batch_of(params: Parts, config: SoraConfig, settings: Settings, batch: int |
 
 def check_fits(params: Parts, config: SoraConfig, shape: tuple[int, ...], guided: bool) -> None:
     """Raises ValueError if the transformer's weights and its activations for latents of shape [t h w c] do not fit into
-    memory, or if a mesh that was asked for does not divide these latents."""
+    memory, or if a mesh that the user set does not divide these latents."""
     params.placement.check(tokens_of(config, shape), config.dit.heads)
     stride, rows, columns = config.vae.stride
     what = f"{shape[2] * columns}x{shape[1] * rows}, {1 + (shape[0] - 1) * stride} frames at once,"

@@ -53,7 +53,7 @@ class Pipeline:
         folder: Path | None = None,
         policy: Policy | None = None,
     ):
-        """load_options: how it was changed when it was opened (dtype, adapters, quantize), as JSON values for the
+        """load_options: the options with which it was opened (dtype, adapters, quantize), as JSON values for the
         metadata of clips. folder: where its weights are, and its calibration. policy: by default the user's."""
         self.folder, self.safety = folder, Safety(read_policy() if policy is None else policy)
         self.config, self.tokenizer, self.name, self.load_options = config, tokenizer, name, dict(load_options or {})

@@ -1,4 +1,4 @@
-"""What latents look like, roughly and at once: a linear map of their channels to colours.
+"""Previews of latents: a linear map of their channels to colours, rough but fast.
 
     colour[t, h, w] = latent[t, h, w] . matrix + offset,    each a pixel of a small picture
 
@@ -41,7 +41,7 @@ class ColourMap(NamedTuple):
 def data_estimate(
     x: Float[Array, "b t h w c"], time: Float[Array, "b t"], velocity: Float[Array, "b t h w c"]
 ) -> Float[Array, "b t h w c"]:
-    """The data that a velocity points to: x - time * velocity, as velocity = noise - data."""
+    """The data estimate of a velocity: x - time * velocity, as velocity = noise - data."""
     return x - time[:, :, None, None, None] * velocity
 
 
@@ -61,7 +61,7 @@ def fit(codec: Codec) -> ColourMap:
 
 
 def name_of(params: Parts) -> str:
-    """A name of an autoencoder, by its small arrays."""
+    """A name of an autoencoder, a hash of its small arrays."""
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(params["vae"]):
         digest.update(f"{jax.tree_util.keystr(path)} {jnp.shape(leaf)}".encode())

@@ -53,9 +53,9 @@ class Ranges(NamedTuple):
     """Which of a sampler's evaluations one program makes, each range as (first, stop); None is the end."""
 
     evaluations: tuple[int, int | None] = (0, None)
-    """Those of the program's transformer."""
+    """The evaluations of the program's transformer."""
     guided: tuple[int, int | None] = (0, None)
-    """Those with guidance; the others compute the conditional branch alone."""
+    """The guided evaluations; the others compute only the conditional branch."""
 
     def parts(self, count: int) -> list[tuple[bool, tuple[int, int]]]:
         """The program's evaluations, of `count` in all, as ranges (whether guided, (first, stop)), in order."""

@@ -48,7 +48,7 @@ class Bar:
 
     @property
     def visible(self) -> bool:
-        """Whether stderr is a terminal, of process 0."""
+        """Whether this is process 0 and stderr is a terminal."""
         return sys.stderr.isatty() and jax.process_index() == 0
 
     @property

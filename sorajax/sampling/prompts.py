@@ -24,7 +24,7 @@ class Prompts:
         self.config, self.params, self.tokenizer, self.programs = config, params, tokenizer, programs
         self.contexts: dict[str, Float[np.ndarray, "m e"]] = {}
         self.originals: dict[str, str] = {}
-        """Expanded prompts, and what they were."""
+        """Expanded prompt -> the prompt as typed."""
 
     def encode(self, prompts: Iterable[str]) -> None:
         """Caches the contexts of all prompts of a request, before other parts of the model are loaded. If there are
@@ -45,5 +45,5 @@ class Prompts:
         return self.contexts[prompt]
 
     def original(self, prompt: str) -> dict[str, str]:
-        """What an expanded prompt was, for the metadata; empty for others."""
+        """The prompt as typed of an expanded one, for the metadata; empty for other prompts."""
         return {"original_prompt": self.originals[prompt]} if prompt in self.originals else {}

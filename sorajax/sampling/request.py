@@ -284,6 +284,7 @@ def find_file(folder: Path, name: str) -> Path | None:
 def parse_size(text: str) -> tuple[int, int]:
     """Width and height in pixels, from "WIDTHxHEIGHT". Raises BadRequest for any other form."""
     width, cross, height = text.lower().replace("×", "x").partition("x")
-    if not (cross and width.strip().isdecimal() and height.strip().isdecimal()):
-        raise BadRequest(f"size '{text}' is not WIDTHxHEIGHT in pixels: write e.g. 96x64")
+    numbers = cross and width.strip().isdecimal() and height.strip().isdecimal()
+    if not (numbers and int(width) and int(height)):
+        raise BadRequest(f"size '{text}' is not WIDTHxHEIGHT in pixels, both above 0: write e.g. 96x64")
     return int(width), int(height)

@@ -1,4 +1,4 @@
-"""What a pipeline does with words: captions of videos, and longer prompts."""
+"""A pipeline's language functions: captions of videos, and longer prompts."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -50,7 +50,8 @@ def expand(
 
 
 def remember(pipeline: Any, text: str, prompt: str) -> None:
-    """Remembers what an expanded prompt was, for the metadata of its clips; a film has the prompt of its first shot."""
+    """Remembers the prompt as typed of an expanded one, for the metadata of its clips; a film has that of its first
+    shot."""
     if text != prompt:
         for key in (text, shots_of(text, MOST_FRAMES)[0].prompt):
             pipeline.prompts.originals[key] = prompt

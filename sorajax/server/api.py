@@ -72,7 +72,7 @@ def answer_api_error(request: Request, error: Any) -> Response:
 
 
 def answer_wrong_parameter(request: Request, error: Any) -> Response:
-    """A query parameter that is none."""
+    """An unknown or invalid query parameter."""
     first = error.errors()[0]
     param = str(first["loc"][-1])
     return JSONResponse(error_body(400, f"{param}: {first['msg'].lower()}", param, "invalid_value"), 400)
@@ -97,7 +97,7 @@ def answer_database_error(request: Request, error: Any) -> Response:
 
 
 def answer_failure(request: Request, error: Any) -> Response:
-    """A mistake of ours: the log has it, the client has not."""
+    """An internal error: the details are logged, not sent to the client."""
     import traceback
 
     log("failure", level="error", path=request.url.path, error="".join(traceback.format_exception(error))[-4000:])
@@ -141,13 +141,13 @@ def model_answer(service: Service) -> dict[str, Any]:
 
 @health.get("/healthz")
 async def healthz() -> Response:
-    """The server answers."""
+    """Liveness: the server answers."""
     return JSONResponse({"status": "ok"})
 
 
 @health.get("/readyz")
 async def readyz(request: Request) -> Response:
-    """A worker has opened the model, and jobs are made: else 503."""
+    """Readiness: a worker has opened the model and samples jobs; otherwise 503."""
     service: Service = request.app.state.service
     from fastapi.concurrency import run_in_threadpool
 

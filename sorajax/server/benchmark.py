@@ -1,4 +1,4 @@
-"""Measures a server of the embedded model, from outside: it is started as a program, and asked over HTTP."""
+"""Measures a server of the embedded model from outside: it is started as a program, and receives requests over HTTP."""
 
 import statistics
 import subprocess
@@ -64,7 +64,7 @@ def measure(options: Benchmark) -> Measured:
         ["creating a video, median", f"{latency['p50']:.1f} ms", "-"],
         ["creating a video, 99th percentile", f"{latency['p99']:.1f} ms", f"at most {BARS['p99']:g} ms"],
         [
-            f"a queue of {QUEUE} clips, beside `--num {QUEUE}`",
+            f"clips per second of a queue of {QUEUE}, relative to `--num {QUEUE}`",
             f"{found['throughput']:.2f}",
             f"at least {BARS['throughput']}",
         ],

@@ -65,7 +65,7 @@ VIDEOS = Table(
     Index("videos_by_status", "status", "priority", "number"),
 )
 """Jobs and their results. spec: see `jobs.Job`. shape: jobs of equal shape, not "", may be sampled together. worker,
-lease: who samples the job, and until when that is believed. file, thumbnail, spritesheet: names in the store."""
+lease: who samples the job, and until when the lease holds. file, thumbnail, spritesheet: names in the store."""
 
 USAGE = Table(
     "usage",
@@ -76,7 +76,7 @@ USAGE = Table(
     Column("seconds", Float, nullable=False),
     Index("usage_by_owner", "owner", "created_at"),
 )
-"""Seconds of video that were asked for, also of videos that are deleted since."""
+"""Requested seconds of video, including videos that were deleted since."""
 
 FAVOURITES = Table(
     "favourites",

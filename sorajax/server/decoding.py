@@ -1,5 +1,5 @@
-"""Decoding users' files, in a process of its own with limits of memory and time: a file made to harm ends that process,
-and nothing else.
+"""Decodes users' files in a separate process with limits on memory and time: a malicious file can only end that
+process.
 
     python -m sorajax.server.decoding FILE OUT LIMITS        (OUT: a .npy file for the frames, or - to check the file)
 """
@@ -26,14 +26,15 @@ SIGNATURES = (
     (0, b"\x1a\x45\xdf\xa3", ".webm"),
     (8, b"AVI ", ".avi"),
 )
-"""(offset, bytes, suffix) of the formats that are read. Others are not: a playlist names further files."""
+"""(offset, bytes, suffix) of the accepted formats. Others are refused: a playlist, for instance, names further
+files."""
 GRACE = 20.0  # seconds beyond the limit: the process starts, imports and writes
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Of an uploaded file. bytes; pixels of a frame; frames; seconds of a clip; memory in bytes and processor_seconds
-    of the process that decodes it."""
+    """Limits on an uploaded file. bytes; pixels of a frame; frames; seconds of a clip; memory in bytes and
+    processor_seconds of the process that decodes it."""
 
     bytes: int = 100 * 2**20
     pixels: int = 16 * 2**20
@@ -68,7 +69,7 @@ def suffix_of(head: bytes) -> str:
 
 
 def check_file(path: Path, limits: Limits) -> Found:
-    """What is in a file. Raises BadRequest for one that cannot be decoded within the limits."""
+    """The content of a file. Raises BadRequest for one that cannot be decoded within the limits."""
     return run(path, "-", limits)
 
 

@@ -1,4 +1,4 @@
-"""A model at work: jobs become files, through the tasks that `sorajax.tasks` and the command line use."""
+"""Makes files from jobs with a model, by the tasks that `sorajax.tasks` and the command line use."""
 
 import io
 import math
@@ -36,7 +36,7 @@ SPRITE_WIDTH = 160  # pixels, at most
 MOST_PROGRAMS = 100  # compiled ones in memory; jax's cache on disk has all of them
 
 Report = Callable[[float], None]
-"""Takes the share of the work that is done, 0 to 1. Its exception ends the sampling."""
+"""Receives the finished share of the work, 0 to 1. An exception that it raises ends the sampling."""
 
 
 class Steps(Bar):
@@ -53,11 +53,11 @@ class Steps(Bar):
 
     @property
     def visible(self) -> bool:
-        """Always: programs with and without reports differ, and each is compiled once."""
+        """Always true, so that only programs with reports are compiled."""
         return True
 
     def watch(self, velocity: Velocity) -> Velocity:
-        """The same velocity, whose evaluations report the step, and what the latents look like by then."""
+        """The same velocity, whose evaluations report the step and a preview of the latents."""
         moving = super().watch(velocity)
 
         def wrapped(x: Float[Array, "b t h w c"], time: Float[Array, "b t"], *until: Float[Array, "b t"]) -> Any:
@@ -68,12 +68,12 @@ class Steps(Bar):
         return moving if self.show is None else wrapped
 
     def look(self, latents: Float[np.ndarray, "b t h w c"]) -> None:
-        """Shows latents."""
+        """Makes a preview of latents."""
         if self.show is not None:
             self.show(latents)
 
     def check(self) -> None:
-        """Raises what a report has raised: a program may end as if nothing had happened."""
+        """Raises the exception of an earlier report, if any, because the compiled program may hide it."""
         if self.stopped is not None:
             raise self.stopped
 
@@ -122,7 +122,7 @@ class FilmStores:
 
 
 class Engine:
-    """A pipeline, and where its inputs and results are."""
+    """A pipeline with the stores of its inputs and results."""
 
     def __init__(
         self, pipeline: Pipeline, content: Content, windows: Path, limits: Limits, previews: Previews | None = None
@@ -178,14 +178,14 @@ class Engine:
                 yield job, result
 
     def _bound(self) -> None:
-        """Keeps memory and disk bounded, however many shapes are asked for and files are used."""
+        """Bounds memory and disk, however many shapes are requested and files are used."""
         self.content.forget_copies()
         compiled = self.pipeline.codec.programs.compiled
         if len(compiled) > MOST_PROGRAMS:
             compiled.clear()
 
     def _show(self, latents: Float[np.ndarray, "b t h w c"]) -> None:
-        """Stores what the jobs in progress look like, if the last time is long enough ago."""
+        """Stores previews of the jobs in progress, if the last ones are old enough."""
         if self.previews is not None and self.previews.due:
             images = [animated(self.colours.colours(np.asarray(one))) for one in latents[: len(self.shown)]]
             self.previews.put(self.shown[: len(images)], images)

@@ -21,7 +21,7 @@ class Fields(BaseModel):
 
 
 def check_upload(value: Any) -> Any:
-    """Only the reader of multipart bodies makes uploads."""
+    """Raises ValueError for anything but an upload from the reader of multipart bodies."""
     if value is not None and not isinstance(value, UploadFile):
         raise ValueError("upload the file as multipart/form-data")
     return value
@@ -63,7 +63,7 @@ def as_reference(value: Any) -> Any:
 
 
 def no_truth(value: Any) -> Any:
-    """pydantic reads true as 1."""
+    """Refuses booleans as numbers, because pydantic reads true as 1."""
     if isinstance(value, bool):
         raise ValueError("a number is expected")
     return value
@@ -115,7 +115,7 @@ SAME = {
     "negative_prompt": "negative",
     "num_frames": "frames",
 }
-"""Names of other servers' fields, and ours."""
+"""Other servers' names of fields -> ours."""
 OPTIONS: dict[str, Any] = {
     "direction": (Literal[get_args(Direction)] | None, None),
     "gap": (str | None, Field(None, max_length=60, description="FROM:TO in seconds")),

@@ -1,4 +1,4 @@
-"""What every request passes: who may reach the server, how large a body may be, and a line in the log."""
+"""Checks of every request: origin, host and size of the body; and a line in the log."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ STUDIO_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; frame-ancestors "
 )
-"""Of the studio's page, with the origins that may show it in a frame."""
+"""Content security policy of the studio's page, with the origins that may embed it in a frame."""
 
 
 class Guard:

@@ -30,7 +30,7 @@ DAY = 86400.0
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker samples.
+    """A job as a worker samples it.
 
     spec, as JSON values: "request", the fields of `Request`; "inputs", a list of {"content", "own"}, files of the
     content store, which are our own or a user's; "scenes" of a storyboard, whose "image" is such an entry; "options" of
@@ -73,7 +73,7 @@ class Source:
 
 
 def new_id(kind: str) -> str:
-    """A name that cannot be guessed, e.g. video_5f..."""
+    """An id that cannot be guessed, e.g. video_5f..."""
     return f"{kind}_{secrets.token_hex(16)}"
 
 
@@ -190,7 +190,7 @@ class Jobs:
             return connection.execute(query).scalar_one()
 
     def seconds_today(self, owner: str) -> float:
-        """Seconds of video that an owner asked for within a day, without those of jobs that failed."""
+        """Seconds of video that an owner requested within the last day, without those of failed jobs."""
         c = USAGE.c
         with self.engine.connect() as connection:
             query = select(func.coalesce(func.sum(c.seconds), 0.0)).where(c.owner == owner, c.created_at > now() - DAY)
@@ -276,7 +276,7 @@ class Jobs:
 
     def rescue(self, everything: bool = False) -> int:
         """Queues the jobs of lost workers again, in their former places; returns how many. everything: no worker is
-        running, so all of them are lost, and none of them is to blame."""
+        running, so all jobs in progress are lost, and no attempt is counted."""
         c, time = VIDEOS.c, now()
         lost = and_(c.status == "in_progress", or_(c.lease.is_(None), c.lease < (time + DAY if everything else time)))
         message = f"{ATTEMPTS} workers were lost while they sampled this video: use a smaller size or fewer seconds"

@@ -13,7 +13,7 @@ PREFIX = "sk-sorajax-"
 
 
 def digest(key: str) -> str:
-    """What is stored of a key."""
+    """The hash of a key, which is stored in its place."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 

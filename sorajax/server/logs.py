@@ -35,6 +35,6 @@ class LibraryLines(logging.Handler):
 
 
 def take_over() -> None:
-    """From now on libraries log JSON, too: warnings and errors."""
+    """Makes libraries log their warnings and errors as JSON, too."""
     logging.getLogger().handlers = [LibraryLines(logging.WARNING)]
     logging.captureWarnings(True)

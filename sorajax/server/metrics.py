@@ -1,4 +1,4 @@
-"""Metrics for Prometheus: requests as they come, and the queue as it is when it is asked for."""
+"""Metrics for Prometheus: requests are counted as they come, the queue is read when metrics are requested."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -23,7 +23,7 @@ class Queue(Collector):
         yield GaugeMetricFamily("sorajax_disk_free_bytes", "Free space for videos", value=self.free())
 
     def describe(self) -> list[Any]:
-        """Nothing: the database is not asked when the collector is registered."""
+        """Returns nothing, so that registering the collector does not query the database."""
         return []
 
 

@@ -1,7 +1,6 @@
 """The options of `python -m sorajax.serve`."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -31,7 +30,7 @@ class ServeOptions:
     worker: bool = False
     """Only sample: take jobs from --database, and answer no requests."""
     workers: Literal[0, 1] = 1
-    """1 samples on this machine, in a process of its own; 0 leaves that to `--worker` elsewhere."""
+    """1 samples on this machine, in a separate process; 0 leaves sampling to `--worker` on other machines."""
     model: str = "world"
     """The model, as for sorajax.sample."""
     lora: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -60,9 +59,9 @@ class ServeOptions:
     image_host: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """A host from which an image_url is fetched; may be given several times. By default only data URLs are taken."""
     play: str = "play"
-    """The learned world to play in the studio, as for sorajax.play: `play`, or the folder of a training run."""
+    """The learned world of the studio's view Play, as for sorajax.play: `play`, or the folder of a training run."""
     max_plays: int = 2
-    """Plays at a time; 0 switches playing off. They run on the CPU, in a process of their own."""
+    """Largest number of plays at a time; 0 switches playing off. They run on the CPU, in a separate process."""
     max_jobs: int = 200
     """Unfinished jobs per key."""
     max_seconds: float = 3600.0
@@ -76,25 +75,18 @@ class ServeOptions:
     min_free_mb: int = 200
     """Below this space on the disk, in MB, new jobs are refused (507)."""
     webhook: str | None = None
-    """Address that is told of each finished or failed video. The secret is in the environment variable
+    """Address to which an event is sent for each finished or failed video. The secret is in the environment variable
     SORAJAX_WEBHOOK_SECRET, as whsec_..."""
     drain: float = 60.0
     """Seconds that a running job may take after SIGTERM; then it is queued again."""
     policy: Path | None = None
-    """A policy file in TOML, which says what is marked and refused (docs/safety.md); by default the user's."""
+    """A policy file in TOML, the settings of marks and filters (docs/safety.md); by default the user's."""
     log_prompts: bool = False
     """Write prompts into the log."""
 
 
-def parse(arguments: Sequence[str], description: str | None = None) -> ServeOptions:
-    """The options of a command line. Raises BadRequest for a value out of range."""
-    options = tyro.cli(
-        ServeOptions,
-        prog="python -m sorajax.serve",
-        description=description,
-        args=list(arguments),
-        config=(tyro.conf.DisallowNone, tyro.conf.FlagCreatePairsOff),
-    )
+def check(options: ServeOptions) -> None:
+    """Raises BadRequest for a value out of range."""
     if not 0 <= options.port <= 65535:
         raise BadRequest(f"--port {options.port} is not allowed: use 0 to 65535, e.g. 8000")
     check_preset(options.preset)
@@ -109,7 +101,6 @@ def parse(arguments: Sequence[str], description: str | None = None) -> ServeOpti
         raise BadRequest(f"--play {options.play} does not exist: give the folder of a training run, or leave it out")
     if options.max_plays < 0:
         raise BadRequest(f"--max-plays {options.max_plays} is not allowed: it must be 0 or more")
-    return options
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What runs in the process that plays: worlds, and the plays in them. The server calls these functions there.
+"""The process of interactive sessions: its worlds and plays. The server calls these functions in it.
 
 It computes on the CPU: accelerators belong to the worker that samples.
 """
@@ -28,7 +28,7 @@ from sorajax.server.workers import end_with_parent
 
 @dataclass(frozen=True)
 class Setting:
-    """What the process is started with. worlds: a name of `open_player` for each world of a request; files, data: where
+    """The settings of the process. worlds: a name of `open_player` for each world of a request; files, data: where
     clips are stored, as for `Content`; policy: a policy file."""
 
     worlds: dict[str, str]
@@ -39,7 +39,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Begun:
-    """A play that begins: frames a second, their width and height, and the first one as PNG."""
+    """The start of a play: frame rate, width and height, and the first frame as PNG."""
 
     fps: float
     width: int
@@ -90,7 +90,7 @@ def step(name: str, action: int) -> bytes:
 
 
 def keep(name: str) -> tuple[Result, str]:
-    """Stores what was played as a clip; its keys are returned besides, one letter a frame. Raises Refused, OSError."""
+    """Stores the play as a clip, and also returns its keys, one letter per frame. Raises Refused, OSError."""
     (players,) = ONLY
     play, setting = found(name), players.setting
     letters = {action: letter for letter, action in LETTERS.items()}
@@ -107,7 +107,7 @@ def end(name: str) -> None:
 
 
 def found(name: str) -> Recording:
-    """A play by its name. Raises BadRequest for one that ended, as all do with their process."""
+    """A play by its name. Raises BadRequest for one that has ended, as all have when the process ends."""
     (players,) = ONLY
     if name not in players.plays:
         raise BadRequest("the process that plays was started again: begin a new play")

@@ -64,7 +64,7 @@ Move = fields(
 
 
 class Plays:
-    """The process that plays, and the plays that go on in it."""
+    """The process of interactive sessions, and the plays in progress."""
 
     def __init__(self, options: ServeOptions):
         self.options = options
@@ -80,7 +80,7 @@ class Plays:
         return ProcessPoolExecutor(1, get_context("spawn"), initializer=start, initargs=arguments)
 
     def setting(self) -> Any:
-        """What it is started with."""
+        """The settings of the process."""
         from sorajax.server.players import Setting
 
         data = self.options.data.expanduser()
@@ -104,7 +104,7 @@ class Plays:
             asyncio.get_running_loop().call_later(UNUSED, self.close_unused)
 
     async def call(self, work: str, *arguments: Any) -> Any:
-        """Runs a function of `players` in the process. Raises ApiError for what is asked wrongly, or is lost."""
+        """Runs a function of `players` in the process. Raises ApiError for an invalid request and for a lost play."""
         from sorajax.server import players
 
         async with self.opening:
@@ -176,7 +176,7 @@ async def play(socket: WebSocket) -> None:
 
 
 async def ended(socket: WebSocket, error: ApiError) -> None:
-    """Says why a play ends, and closes it."""
+    """Sends the reason why a play ends, and closes the connection."""
     try:
         await socket.send_json(error.body)
         await socket.close(ENDED)
@@ -185,8 +185,8 @@ async def ended(socket: WebSocket, error: ApiError) -> None:
 
 
 def check(socket: WebSocket, first: Any) -> str:
-    """Whose play it is. Raises ApiError for a wrong key, for a key that has used up its day, and for a prompt that is
-    refused."""
+    """The owner of the play. Raises ApiError for a wrong key, for a key that has used up its day, and for a prompt that
+    is refused."""
     service: Service = socket.app.state.service
     header = socket.headers.get("authorization")
     owner = service.owner(f"Bearer {first.key}" if first.key else header)
@@ -199,7 +199,7 @@ def check(socket: WebSocket, first: Any) -> str:
 
 
 async def go_on(socket: WebSocket, plays: Plays, name: str, owner: str, first: Any) -> None:
-    """Plays until the client leaves. Raises ApiError for what ends the play."""
+    """Plays until the client leaves. Raises ApiError for the reason that ends the play."""
     seed = secrets.randbelow(LARGEST_SEED) if first.seed is None else first.seed
     found = await plays.call("begin_play", name, first.world, first.prompt, seed)
     size = f"{found.width}x{found.height}"

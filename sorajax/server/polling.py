@@ -1,4 +1,4 @@
-"""Clients that ask for a video's state, in a process of their own, as others are: for the benchmark.
+"""Polling clients for the benchmark, in a separate process, as real clients are.
 
 python -m sorajax.server.polling ADDRESS VIDEO CLIENTS        (prints a line when each has been answered, and goes on)
 """

@@ -1,4 +1,4 @@
-"""The processes of a server: one answers requests, and one, which it starts, samples.
+"""The processes of a server: one answers requests and starts another, which samples.
 
 Sampling in a process of its own leaves the answers quick. If it dies it is started again, and its jobs are queued
 again.
@@ -136,7 +136,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def webhooks_of(options: ServeOptions, database: Database) -> Webhooks | None:
-    """The webhooks, if they are asked for. Raises BadRequest without a secret."""
+    """The webhooks, if an address is set. Raises BadRequest without a secret."""
     if options.webhook is None:
         return None
     if not options.webhook.startswith(("http://", "https://")):

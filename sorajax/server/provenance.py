@@ -1,4 +1,4 @@
-"""Where an uploaded file came from."""
+"""Provenance of an uploaded file."""
 
 import time
 from datetime import UTC, datetime
@@ -40,7 +40,7 @@ async def check(request: Request) -> Response:
 
 
 def answer(report: dict[str, Any]) -> dict[str, Any]:
-    """A report as the API shows it. The published client knows no watermark but another's, so that it is a field."""
+    """A report as the API shows it. The published client has no type for this watermark, so it is an extra field."""
     c2pa = {
         "type": "c2pa",
         "outcome": "detected" if report["state"] == "sound" else "not_detected",

@@ -1,4 +1,4 @@
-"""The parts of a server, put together: what each request needs, and what runs in the background."""
+"""Composes the parts of a server: those that requests need, and those that run in the background."""
 
 import threading
 import time
@@ -28,7 +28,7 @@ ANYONE = "local"
 
 
 class Service:
-    """What the API answers with."""
+    """The parts from which the API answers."""
 
     def __init__(self, options: ServeOptions, database: Database, content: Content, webhooks: Webhooks | None = None):
         self.options, self.database, self.content, self.webhooks = options, database, content, webhooks
@@ -46,7 +46,7 @@ class Service:
         return self.options.require_keys or self.options.host not in LOOPBACK
 
     def owner(self, authorization: str | None) -> str:
-        """Whose request it is, from its Authorization header. Raises ApiError, a 401."""
+        """The owner of a request, from its Authorization header. Raises ApiError, a 401."""
         if not self.needs_keys:
             return ANYONE
         kind, _, key = (authorization or "").partition(" ")

@@ -1,4 +1,4 @@
-"""From a request's fields to a job: its task, its request, and what is known of the video before it is made.
+"""From a request's fields to a job: its task, its settings, and the properties of the video before it is made.
 
 Mistakes are found here, before a job is queued, as far as the model's config shows them. What a worker finds later
 ends the job with an error.
@@ -39,7 +39,7 @@ AREAS = 4  # a video has at most so many times the pixels of the model's largest
 
 @dataclass(frozen=True)
 class Served:
-    """What is served: the model's name and config, and limits and policy of the operator."""
+    """The served model's name and config, with the operator's limits and policy."""
 
     name: str
     config: SoraConfig
@@ -61,7 +61,7 @@ def row_of(served: Served, values: Mapping[str, Any], task: Task, sources: list[
         Safety(served.policy).check_prompts(texts)
     except Refused as error:
         raise invalid(str(error), "prompt", BLOCKED) from error
-    settings = settings_of(served, request, task)
+    settings = settings_of(served, request, task, values)
     options, trim = task_options(values, task, find)
     entries = [source.entry for source in sources]
     spec: dict[str, Any] = {"request": as_json(request), "inputs": entries, "options": options}
@@ -114,7 +114,7 @@ def request_of(served: Served, values: Mapping[str, Any], task: Task, scenes: li
     try:
         request = Request((prompt,), **settings)
     except BadRequest as error:
-        raise invalid(str(error), field_at_fault(settings)) from error
+        raise fault(error, field_at_fault(settings), values) from error
     check_area(served.config, request)
     return request
 
@@ -150,14 +150,21 @@ def field_at_fault(settings: Mapping[str, Any]) -> str | None:
     return "frames" if "frames" in settings and "seconds" in settings else "prompt"
 
 
-def settings_of(served: Served, request: Request, task: Task) -> Settings:
+def fault(error: BadRequest, field: str | None, values: Mapping[str, Any]) -> ApiError:
+    """The error of a field. Where `size` gave width and height, it names `size`."""
+    if values.get("size") and field in ("width", "height"):
+        return invalid(f"size {values['size']}: {error}", "size")
+    return invalid(str(error), field)
+
+
+def settings_of(served: Served, request: Request, task: Task, values: Mapping[str, Any]) -> Settings:
     """The model's settings of a request, or of its size alone for a task that has its own length. Raises ApiError."""
     alone = request if task.plans_length else replace(request, frames=None, seconds=None)
     try:
         return settings_for(alone, served.config)
     except BadRequest as error:
         names = ("width", "height", "frames", "guidance_scale_low")
-        raise invalid(str(error), next((name for name in names if name in str(error)), None)) from error
+        raise fault(error, next((name for name in names if name in str(error)), None), values) from error
 
 
 def task_options(values: Mapping[str, Any], task: Task, find: Find) -> tuple[dict[str, Any], str | None]:
@@ -223,7 +230,7 @@ def length_of(
 
 
 def shape_of(request: Request, settings: Settings, task: Task) -> str:
-    """What two jobs must share to be sampled together: all but prompt and seed."""
+    """The key of jobs that can be sampled together: all but prompt and seed."""
     shared = replace(request, prompts=("a",), seed=0)
     return f"{task.name} {settings.frames} {sorted((k, str(v)) for k, v in as_json(shared).items())}"
 

@@ -1,4 +1,4 @@
-"""Webhooks: events in the database, signed as the Standard Webhooks say, and sent until they are accepted."""
+"""Webhooks: events in the database, signed by the Standard Webhooks specification, and sent until they are accepted."""
 
 import json
 import threading

@@ -29,11 +29,11 @@ LOST = 60.0  # seconds after which a worker is forgotten
 
 
 class Cancelled(Exception):
-    """The job is not wanted any more."""
+    """The job was cancelled or deleted."""
 
 
 class Model(Protocol):
-    """What a worker samples with; `engine.Engine` implements it."""
+    """The model that a worker samples with; `engine.Engine` implements it."""
 
     @property
     def name(self) -> str: ...
@@ -129,7 +129,7 @@ class Worker:
             self.progress, self.owned = {}, set()
 
     def _singly(self, left: dict[str, Job]) -> None:
-        """One of several jobs cannot be met: each is sampled by itself."""
+        """Samples each of several jobs by itself, after one of them failed."""
         for job in left.values():
             self.sample([job])
 
@@ -147,8 +147,8 @@ class Worker:
             self.forget_windows(name)
 
     def report(self, share: float) -> None:
-        """Notes progress, 0 to 1. Raises Cancelled if no job of those in progress is wanted any more, or if the worker
-        must end."""
+        """Notes progress, 0 to 1. Raises Cancelled if all jobs in progress were cancelled, or if the worker must
+        end."""
         for name in self.progress:
             self.progress[name] = max(self.progress[name], min(99, int(100 * share)))
         if time.monotonic() > self.deadline:
@@ -174,7 +174,7 @@ class Worker:
                 log("the database does not answer", level="error", error=one_line(error))
 
     def register(self) -> None:
-        """Shows that the worker lives, and what it serves."""
+        """Records that the worker is alive, and which model it serves."""
         seen = update(WORKERS).where(WORKERS.c.id == self.name).values(seen_at=now())
         with self.database.begin() as connection:
             if not connection.execute(seen).rowcount and not self.stopping.is_set():

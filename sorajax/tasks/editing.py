@@ -1,4 +1,5 @@
-"""Editing (SDEdit, Meng et al. 2022) and blending: the source clip is fixed approximately, noised up to `strength`."""
+"""Editing (SDEdit, Meng et al. 2022) and blending: sampling starts from the source clip, noised up to time
+`strength`."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -62,8 +63,8 @@ def blend(pipeline: Pipeline, request: Request, first: Video, second: Video, str
 
 
 def edit_frames(pipeline: Pipeline, request: Request, conditioning: ConditioningFrames) -> Iterator[Video]:
-    """Samples clips from a source clip that is fixed approximately. A clip longer than the model's window is sampled in
-    overlapping windows, each with the end of the one before fixed."""
+    """Samples clips from a noised source clip. A clip longer than the model's window is sampled in overlapping windows,
+    each with the end of the one before fixed."""
     frames = conditioning.source_clip
     assert frames is not None
     stride, window = pipeline.config.vae.stride[0], pipeline.config.window

@@ -1,4 +1,4 @@
-"""What the policy asks of every task: given files are checked, and outputs name them as their ingredients."""
+"""Applies the policy to every task: input files are checked, and outputs name them as their ingredients."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -30,7 +30,7 @@ def safeguarded(task: str, kinds: Sequence[str], function: Callable[..., Made]) 
 
 
 def ingredients_of(kinds: Sequence[str], inputs: Sequence[Any]) -> tuple[Ingredient, ...]:
-    """The pictures and clips of a task. Clips are parts of the output; pictures lead to it."""
+    """The pictures and clips of a task. Clips are parts of the output; it is generated from pictures."""
     if "scenes" in kinds:
         images = [scene.image for scene in inputs[0] if scene.image is not None]
         return tuple(Ingredient("inputTo", one.source if isinstance(one, Video) else one) for one in images)
@@ -39,8 +39,8 @@ def ingredients_of(kinds: Sequence[str], inputs: Sequence[Any]) -> tuple[Ingredi
 
 
 def pictures_of(kinds: Sequence[str], inputs: Sequence[Any]) -> Iterator[Video]:
-    """The given pictures and clips; those of a storyboard's scenes are read. Films, which are generated while they are
-    read, once, are left out: they are checked then."""
+    """The input pictures and clips, with those of a storyboard's scenes. Films are skipped: they are generated while
+    they are read, once, and are checked then."""
     if "scenes" in kinds:
         yield from (picture for scene in inputs[0] if (picture := scene.picture()) is not None)
     else:

@@ -1,4 +1,4 @@
-"""The game between an autoencoder and a critic of its reconstructions, as one scalar for one optimizer.
+"""The adversarial loss of an autoencoder and a critic of its reconstructions, as one scalar for one optimizer.
 
     critic        mean relu(1 - D(x)) + mean relu(1 + D(y)) + penalty * mean (D(x) - D(x + noise))^2 / noise^2
     autoencoder   - mean D(y),  y = its reconstruction of x
@@ -31,11 +31,12 @@ class AdversarialConfig:
     """How a critic takes part in a run."""
 
     weight: float = 0.0
-    """The critic's pull on the pixels as a share of that of an l1 term of weight 1; 0: there is no critic."""
+    """Weight of the critic's gradient at the pixels, relative to that of an l1 term of weight 1; 0: there is no
+    critic."""
     after: int = 1000
-    """Batches before the game begins: a reconstruction that is still blurred teaches a critic nothing."""
+    """Batches before the critic starts: it learns nothing from reconstructions that are still blurred."""
     ramp: int = 500
-    """Batches over which the pull then rises from 0 to `weight`, while the critic learns to see."""
+    """Batches over which the weight then rises from 0 to `weight`, while the critic learns."""
     penalty: float = 0.01
     """Weight of R1, the squared gradient of each of the critic's answers by a real video's pixels. It is large, since
     an answer depends on thousands of pixels: at 1 a critic learns nothing."""
@@ -52,7 +53,7 @@ class AdversarialConfig:
 
 
 def hinge(real: Float[Array, "..."], made: Float[Array, "..."]) -> Float[Array, ""]:
-    """The critic's loss: 0 where it answers at least 1 to all that is real and at most -1 to all that is made."""
+    """The critic's loss: 0 where its answer is at least 1 for all real clips and at most -1 for all reconstructions."""
     return jnp.mean(jax.nn.relu(1 - real)) + jnp.mean(jax.nn.relu(1 + made))
 
 

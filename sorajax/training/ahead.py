@@ -1,4 +1,4 @@
-"""What a training step takes on machines that are not here: compiled ahead of time, and read.
+"""Memory and time of a training step on other machines: it is compiled ahead of time, and the program is analysed.
 
 A roofline is a bound, not a measurement: the longest of computing at the chip's peak, moving the step's arrays through
 its memory once, and sending what the collectives send (Williams et al. 2009).
@@ -27,8 +27,8 @@ GIB = 2**30
 
 
 class Chip(NamedTuple):
-    """Of one chip, from its maker's data sheet: dense bfloat16 FLOP/s, bytes of memory, bytes/s of it, bytes/s of all
-    its links to others, and dense int8 operations/s, those of bfloat16 where the data sheet has none."""
+    """One chip, from its maker's data sheet: dense bfloat16 FLOP/s, bytes of memory, bytes/s of it, bytes/s of all its
+    links to others, and dense int8 operations/s, those of bfloat16 where the data sheet has none."""
 
     flops: float
     memory: float
@@ -48,7 +48,7 @@ CHIPS = {
     "h200": Chip(989e12, 141e9, 4800e9, 900e9, 1979e12),
 }
 DEVICES = {"v4": 2, "tpu7x": 2}
-"""Devices of jax that a chip is, where it is not one: each has its part of the chip's FLOP/s, memory and links."""
+"""JAX devices per chip, where there are several: each has its part of the chip's FLOP/s, memory and links."""
 H200 = """gpu_device_info { threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152
 shared_memory_per_core: 233472 threads_per_core_limit: 2048 core_count: 132 fpus_per_core: 128
 block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535 memory_bandwidth: 4800000000000
@@ -78,12 +78,12 @@ class Topology:
 
     @property
     def chip(self) -> Chip:
-        """What one device has: a chip, or half of one."""
+        """The data of one device: a chip, or half of one."""
         return Chip(*(value / DEVICES.get(self.kind, 1) for value in CHIPS[self.kind]))
 
     @property
     def device(self) -> str:
-        """What one device is, in words."""
+        """A device in words."""
         return self.kind if DEVICES.get(self.kind, 1) == 1 else f"half a {self.kind}"
 
     def devices(self) -> list[Any]:
@@ -113,7 +113,7 @@ def mesh_on(topology: Topology, sizes: dict[str, int]) -> Mesh:
 
 @dataclass(frozen=True)
 class StepPlan:
-    """What one step takes, of one bucket of clips."""
+    """Memory and time of one step of one bucket of clips."""
 
     parameters: int
     flops: float
@@ -178,7 +178,7 @@ def plan_step(stage: Any, batch: Any, config: LoopConfig, mesh: Mesh) -> StepPla
 
 
 def compile_lowered(lowered: Any) -> Any:
-    """Compiles what was lowered for devices that need not be here. Raises TooLarge."""
+    """Compiles a lowered program for devices that need not be here. Raises TooLarge."""
     try:
         return lowered.compile()
     except Exception as error:  # XLA's own
@@ -189,7 +189,7 @@ def compile_lowered(lowered: Any) -> Any:
 
 
 def peak_of(memory: Any) -> int:
-    """The most bytes that a device holds at once, of a program's memory analysis."""
+    """Peak bytes on a device, from a program's memory analysis."""
     return getattr(memory, "peak_memory_in_bytes", 0) or memory.argument_size_in_bytes + memory.temp_size_in_bytes
 
 
@@ -201,7 +201,7 @@ def compile_program(stage: PlannedProgram, placement: Placement) -> Any:
 
 
 def alternatives(devices: int, heads: int) -> list[dict[str, int]]:
-    """Meshes that spread a model further, the ones that send least first."""
+    """Meshes that shard a model further, those with the least communication first."""
     found: list[dict[str, int]] = []
     for tensor in (1, 2, 4, 8):
         for seq in (1, 2, 4, 8):

@@ -1,4 +1,5 @@
-"""An autoencoder as it was trained: read from a folder, encoding, reconstructing, written with its latents' moments."""
+"""Trained autoencoders: reading them, encoding and reconstructing with them, and writing them with their latents'
+moments."""
 
 import dataclasses
 from collections.abc import Callable, Iterable
@@ -49,7 +50,7 @@ def is_autoencoder(directory: Path) -> bool:
 
 
 def load_wider(directory: Path, config: VAEConfig) -> dict[str, Any]:
-    """The parameters in a folder that `load_vae` reads, made as wide as `config` says.
+    """The parameters in a folder that `load_vae` reads, widened to `config`.
 
     Raises ValueError where a width in it is no multiple of theirs.
     """

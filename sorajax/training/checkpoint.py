@@ -47,7 +47,7 @@ def check_directory(directory: Path) -> None:
 
 
 def changes(old: dict[str, Any], new: dict[str, Any]) -> str:
-    """What differs between two configs in JSON, as a clause for a person; empty if nothing does."""
+    """The differences between two configs in JSON, as a clause for a message; empty if there are none."""
     before, now = {present_name(name): value for name, value in _flat(old).items()}, _flat(new)
     changed = [f"{name} {before.get(name)} -> {value}" for name, value in now.items() if before.get(name) != value]
     return f", with {', '.join(changed)}" if changed else ""
@@ -62,7 +62,7 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Restored:
-    """What `Checkpoints.restore` found."""
+    """The result of `Checkpoints.restore`."""
 
     step: int
     state: Any
@@ -188,7 +188,7 @@ class Checkpoints:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """What may fail inside in any of Orbax's threads, and be raised as anything, becomes one line."""
+        """Turns any error inside, which Orbax's threads may raise as any type, into one line."""
         try:
             yield
         except Exception as error:

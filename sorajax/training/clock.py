@@ -1,4 +1,4 @@
-"""How far a run is, by its steps or by a clock.
+"""The progress of a run, by its steps or by a clock.
 
 A run of `minutes` does not know its steps beforehand. Its learning rate warms up and stays as in a run of steps, to the
 bit, and falls with the time that is left: at a share u of the time, with p = (u - (1 - decay)) / decay,
@@ -21,7 +21,7 @@ from sorajax.training.optimizer import OptimizerConfig
 AHEAD = 3
 """Steps that may be under way on the device, or about to be, when the clock is read."""
 WRITTEN = 1e8
-"""Bytes a second that a checkpoint and an export are planned with: a slow disk's."""
+"""Write speed in bytes per second that is assumed for a checkpoint and an export: a slow disk's."""
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Clock:
     minutes: float
     optimizer: OptimizerConfig
     state_bytes: int = 0
-    """Of the training state, which is written before the time is up."""
+    """Bytes of the training state, which is written before the time is up."""
     before: float = 0.0
     """Seconds trained by earlier calls, from the checkpoint."""
     began: float = field(default_factory=lambda: monotonic())
@@ -67,12 +67,12 @@ class Clock:
         return self.seconds + self.slowest + (AHEAD - 1) * self.each(step) >= self.length
 
     def close(self, over: bool) -> None:
-        """Where the run is over, its time is used up, so that resuming it adds no step."""
+        """If the run is over, marks its time as used up, so that resuming it adds no step."""
         if over and self.minutes:
             self.seconds = max(self.seconds, self.length)
 
     def each(self, step: int) -> float:
-        """Seconds that a step takes, on average; 0 before the second step."""
+        """Mean seconds per step; 0 before the second step."""
         if self.first is None or step == self.first[0]:
             return 0.0
         return (self.seconds - self.first[1]) / (step - self.first[0])
@@ -88,13 +88,13 @@ class Clock:
         return (self.steps - step) * self.each(step) or None
 
     def rate_scale(self) -> np.float32:
-        """What the clock multiplies the learning rate by; a run of steps has the fall in its schedule."""
+        """The clock's factor on the learning rate; in a run of steps the schedule has the decay."""
         share = self.seconds / self.length if self.minutes else 0.0
         return np.float32(fall(self.optimizer, share))
 
 
 def fall(config: OptimizerConfig, share: float) -> float:
-    """The learning rate after a share of the run, relative to its peak; exactly 1 until it begins to fall."""
+    """The learning rate after a share of the run, relative to its peak; exactly 1 until the decay begins."""
     if config.schedule == "constant" or config.decay == 0:
         return 1.0
     progress = min(1.0, max(0.0, (share - (1 - config.decay)) / config.decay))

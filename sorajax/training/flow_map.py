@@ -48,7 +48,7 @@ class Inputs(NamedTuple):
 
 
 class MeanVelocities(NamedTuple):
-    """What a step learns."""
+    """The mean velocities that a step learns."""
 
     targets: Targets
     inputs: Inputs
@@ -153,7 +153,7 @@ def by_student(
     calm: float,
 ) -> Targets:
     """The mean velocities that the student's own values imply, at `points` (x, time, until). Jumps are at least
-    `least_jump` long where the times allow it. Derivatives, where they are asked for, count up to the time `calm`."""
+    `least_jump` long where the times allow it. Derivatives, if requested, count up to the time `calm`."""
     x, time, until = points
     velocity = teacher(x, time)
     step = jax.random.uniform(key, (len(x), 1), minval=least_jump, maxval=0.5)

@@ -1,4 +1,4 @@
-"""Fields of experiments that have another name since this version; the former ones are still read."""
+"""Renamed fields of experiments; the former names are still read."""
 
 import re
 from collections.abc import Sequence

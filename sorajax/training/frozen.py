@@ -1,4 +1,4 @@
-"""A text encoder that is used as it was trained, while a transformer learns from what it says."""
+"""A frozen text encoder, whose embeddings a transformer is trained on."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,13 +25,13 @@ from sorajax.pretrained.wan_folder import is_open_model, open_model
 
 @dataclass(frozen=True)
 class FrozenText:
-    """A trained text encoder; its parameters are read when they are asked for."""
+    """A trained text encoder; its parameters are read on first use."""
 
     config: TextConfig
     tokenizer: str
     """The text of its tokenizer.json."""
     clean: bool
-    """Whether its prompts are mended first, see `models.text.clean`."""
+    """Whether its prompts are cleaned first, see `models.text.clean`."""
     made_by: str
     """The signature of its parameters."""
     load: Callable[[], Any]

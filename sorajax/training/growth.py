@@ -1,4 +1,4 @@
-"""A model that grows: more layers, smaller patches or more channels, with the weights of the one before as its start.
+"""Growing a model: more layers, smaller patches or more channels, starting from the smaller model's weights.
 
 deeper   a transformer of more layers, the same function (block expansion, Wu et al. 2024, section 3.2)
 finer    a transformer of smaller patches, near the one before (cf. FlexiViT, Beyer et al. 2023)
@@ -17,9 +17,9 @@ from jaxtyping import Array, Float
 from sorajax.models.spacetime import Patch
 
 OUTPUTS = ("self_attention/out/", "cross_attention/out/", "feed_forward/down/")
-"""What a block adds to its tokens; a block where these are zero changes nothing, and learns."""
+"""The outputs that a block adds to its tokens; with these at zero, a new block is the identity and still learns."""
 GROUPS = {"encoder": {"qkv": 3}, "decoder": {"qkv": 3, "time": 2}}
-"""Of layers, by the end of their names: what their outputs are cut into."""
+"""Ends of layers' names -> the groups into which their outputs are split."""
 
 
 def deeper(params: Any, depth: int) -> Any:

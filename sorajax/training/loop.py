@@ -69,13 +69,13 @@ class Batches(Protocol):
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """How long to train, and what to write when."""
+    """The length of a run, and when it reports and writes."""
 
     steps: int = 1000
     """Batches of the whole run."""
     minutes: float = 0.0
-    """Minutes of the whole run, compiling, the last checkpoint and the export included; above 0 they count in place of
-    `steps`, and the learning rate falls by the clock. Below 60, nothing is written before the end."""
+    """Minutes of the whole run, including compilation, the last checkpoint and the export; above 0 they replace
+    `steps`, and the learning rate decays by the clock. Below 60, nothing is written before the end."""
     seed: int = 0
     optimizer: OptimizerConfig = OptimizerConfig()
     start: Path | None = None
@@ -101,7 +101,7 @@ class LoopConfig:
 
     @property
     def short(self) -> bool:
-        """Whether checkpoints and pictures on the way would cost more than they save."""
+        """Whether intermediate checkpoints and pictures would cost more time than they are worth."""
         return 0 < self.minutes < SHORT
 
 
@@ -148,7 +148,7 @@ def fit(
 
 
 class Run:
-    """One call of `fit`: where it is, and what it does between steps."""
+    """One call of `fit`: its position, and its actions between steps."""
 
     def __init__(
         self,
@@ -221,7 +221,7 @@ class Run:
         return create(self.init_key)
 
     def all(self) -> TrainState:
-        """Every step that is left, or until the time is up, or somebody asks to stop."""
+        """Runs the remaining steps, until the time is up or a signal asks to stop."""
         first, clock = self.step, self.clock
         replicated = NamedSharding(self.mesh, P())
         update = make_update(self.optimizer, self.config.optimizer)
@@ -303,7 +303,7 @@ class Run:
         self.tally.pause_since(paused)  # nor are pictures and checkpoints
 
     def finish(self, over: bool, steps: int) -> None:
-        """Says what this call has done, and how a run that is not over goes on."""
+        """Reports what this call has done, and how to continue an unfinished run."""
         if steps:
             self.reporter.say(self.tally.whole.summary(self.clock.call()))
         if over and not self.step:
@@ -313,7 +313,7 @@ class Run:
             self.reporter.say(f"stopped and saved at step {self.step}; continue with --resume")
 
     def validate(self) -> dict[str, float]:
-        """Means over the held-out batches of what the stage measures there."""
+        """Means of the stage's validation metrics over the held-out batches."""
         meter = Meter()
         for number, batch in enumerate(self.held_out):
             key = jax.random.fold_in(jax.random.key(0), number)  # whatever the run's seed is

@@ -1,4 +1,4 @@
-"""What a run reports: averages over a window, a line on the terminal, event files for TensorBoard.
+"""The reports of a run: averages over a window, a line on the terminal, event files for TensorBoard.
 
 A stage's metrics are a dict of scalars (averaged over the window) and `Mean`s, sums with their counts. A `Mean` with
 buckets, e.g. the loss by noise level, becomes one number per bucket. Nothing here waits for the device: `Meter` is
@@ -48,7 +48,7 @@ def peak_flops() -> float | None:
 
 
 class Work(NamedTuple):
-    """What some steps have done."""
+    """The work of some steps."""
 
     steps: int = 0
     clips: int = 0
@@ -128,7 +128,7 @@ class Meter:
 
 
 class EventFiles:
-    """Event files at an address, as tensorboardX opens them: each is written anew as a whole when it is flushed."""
+    """Event files at an address, as tensorboardX opens them: each is rewritten as a whole when it is flushed."""
 
     def __init__(self, path: str):
         self.path, self.events = as_path(path), bytearray()

@@ -34,7 +34,7 @@ class OptimizerConfig:
     name: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 1e-3
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    """How the rate falls to `final` over the last `decay` of the run."""
+    """Shape of the decay to `final` over the last `decay` of the run."""
     warmup: int = 100
     """Updates over which the rate rises linearly from zero."""
     decay: float = 1.0
@@ -45,7 +45,7 @@ class OptimizerConfig:
     beta1: float = 0.9
     beta2: float = 0.99
     momentum: float = 0.95
-    """Muon's."""
+    """Momentum of Muon."""
     iterations: int = 5
     """Newton-Schulz steps of Muon."""
     clip: float = 1.0
@@ -53,7 +53,7 @@ class OptimizerConfig:
     accumulation: int = 1
     """Batches averaged into one update."""
     state_dtype: Literal["float32", "bfloat16"] = "float32"
-    """What moments are kept in between updates, which are computed in float32; the average is always float32."""
+    """Type of the stored moments; updates are computed in float32, and the average is always float32."""
     ema: float = 0.999
     """Decay of the parameter average per update, reached by a warm-up of (1 + n) / (10 + n)."""
     posthoc: tuple[float, ...] = ()

@@ -1,4 +1,4 @@
-"""How far a reconstruction is from its video to the eye. Nothing here was trained, and nothing is downloaded.
+"""Perceptual distances between a reconstruction and its video, without trained networks or downloads.
 
     cs(x, y) = (2 cov(x, y) + C2) / (var x + var y + C2)        l(x, y) = (2 mx my + C1) / (mx^2 + my^2 + C1)
     structure = 1 - mean over scales of cs, and of l * cs at the last
@@ -28,7 +28,7 @@ WINDOW, SIGMA = 11, 1.5
 SCALES = 5
 
 Features = Callable[[Float[Array, "b t h w 3"]], Any]
-"""Clips -> a pytree of feature maps, channels last: anybody's own network."""
+"""Clips -> a pytree of feature maps, channels last: a network of the user's own."""
 
 
 def structure(video: Float[Array, "b t h w c"], made: Float[Array, "b t h w c"]) -> Float[Array, ""]:
@@ -125,8 +125,8 @@ def quality(video: Float[Array, "b t h w c"], made: Float[Array, "b t h w c"]) -
 def texture_loss(
     weights: Any, video: Float[Array, "b t h w 3"], made: Float[Array, "b t h w 3"], features: Any
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """What l1 leaves blurred in real video: the sum of `weights.structure`, `.flicker` and `.features` times each
-    distance, and the distances. What has no weight is not computed."""
+    """The loss of texture that l1 blurs in real video: the sum of `weights.structure`, `.flicker` and `.features` times
+    each distance, and the distances. Terms without a weight are not computed."""
     found: dict[str, Float[Array, ""]] = {}
     if weights.structure:
         found["structure"] = structure(video, made)

@@ -1,4 +1,4 @@
-"""What image-to-video models read beside noise, made once with each clip's latents.
+"""The picture inputs of image-to-video models, encoded once with each clip's latents.
 
     channels   mask and latents of the first frame followed by grey, beside the noisy latents
     image      tokens of the first frame, where the transformer reads them
@@ -27,7 +27,7 @@ from sorajax.training.autoencoder import encoder, load_vae
 
 
 def picture_encoder(config: SoraConfig, vae: Any, base: Path) -> tuple[Callable[[], EncodeClips], str]:
-    """What opens the encoder of clips for a model that reads a picture, and its signature.
+    """The function that opens the encoder of clips for a model that reads a picture, and its signature.
 
     `vae` are its autoencoder's parameters, `base` is the folder of open weights whose image encoder is read. Clips
     [b t y x 3] in [-1, 1] -> {"latent", "channels", "image"}, the last where there is an image encoder.
@@ -42,8 +42,8 @@ def picture_encoder(config: SoraConfig, vae: Any, base: Path) -> tuple[Callable[
 
 
 def open_encoder(folder: Path) -> tuple[Callable[[], EncodeClips], str]:
-    """What opens the encoder of clips of a folder that `load_vae` reads, and its signature: for open weights that go on
-    from a picture with all that these read."""
+    """The function that opens the encoder of clips in a folder that `load_vae` reads, and its signature; for open
+    image-to-video models it encodes their picture inputs, too."""
     config, params = load_vae(folder)
     if is_open_model(folder) and (whole := open_model(folder).config).conditioning.needs_first_frame:
         return picture_encoder(whole, params, folder)

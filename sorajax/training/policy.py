@@ -29,7 +29,7 @@ Act = Callable[[Float[np.ndarray, "b f"], int], Int[np.ndarray, " b"]]
 """(features, frame of the episode) -> actions."""
 MIRRORED = np.array([-1 if name in ("x", "change of x", "side") else 1 for name in FEATURES], np.float32)
 MIRROR = np.array([ACTIONS.index({"left": "right", "right": "left"}.get(name, name)) for name in ACTIONS])
-"""What left and right become in a mirror: the world has no handedness, so that each frame counts twice."""
+"""Mirrored actions: the world is symmetric, so each frame is also used mirrored."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class PolicyConfig:
 
     width: int = 64
     plays: int = 8
-    """Episodes that go on together, for one update."""
+    """Episodes that run in parallel, for one update."""
     episodes: int = 4
     """Episodes of each play, one after the other from where it is: beginning a play costs as much as an episode."""
     frames: int = 3_200
@@ -72,7 +72,7 @@ class Policy(nn.Module):
 
 
 class Frames(NamedTuple):
-    """What an update learns from, one row a frame."""
+    """The training data of an update, one row per frame."""
 
     features: Float[np.ndarray, "n f"]
     actions: Int[np.ndarray, " n"]
@@ -83,13 +83,13 @@ class Frames(NamedTuple):
 
 
 class Episode(NamedTuple):
-    """What was seen, done and paid in episodes that go on together."""
+    """Observations, actions and rewards of episodes that run in parallel."""
 
     features: Float[np.ndarray, "t b f"]
     actions: Int[np.ndarray, "t b"]
     rewards: Float[np.ndarray, "t b"]
     stage: Int[np.ndarray, " b"]
-    """What was reached at the end."""
+    """The stage of the task at the end."""
 
 
 def begin(player: Player, num: int, seed: int) -> Reaching:

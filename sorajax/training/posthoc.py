@@ -36,7 +36,7 @@ FOLDER = "averages"
 
 
 class PowerAverages(NamedTuple):
-    """What `track` keeps: updates so far (int32) and, for each width, a tree like the parameters."""
+    """The state of `track`: updates so far (int32) and, for each width, a tree like the parameters."""
 
     updates: jax.Array
     averages: tuple[Any, ...]
@@ -168,7 +168,7 @@ def combine(snapshots: Sequence[Snapshot], factors: Float[np.ndarray, " n"]) -> 
 
 
 def replaced(params: dict[str, Any], averaged: dict[str, Any]) -> dict[str, Any]:
-    """`params` with what was trained replaced; what only training needs is left out.
+    """`params` with the trained parts replaced; parts that only training needs are left out.
 
     Raises ValueError where parts of the model, or no parts of it, are in the averages.
     """

@@ -1,4 +1,4 @@
-"""Clips that a model makes inside a training step, several for each prompt, and what a reward says of them."""
+"""Clips that a model samples inside a training step, several for each prompt, and their rewards."""
 
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ CHUNK = 16  # clips that are decoded at a time
 
 
 class Rollouts(NamedTuple):
-    """What a step learns from: noised clips at `time`, what the loss compares with, and the anchor's `clips`."""
+    """The data of a step: noised clips at `time`, the targets of the loss, and the anchor's `clips`."""
 
     x: Float[Array, "n t h w c"]
     clean: Float[Array, "n t h w c"]
@@ -53,8 +53,8 @@ class Rollout:
     temperature: tuple[float, float] = flax.struct.field(pytree_node=False)
 
     def conditions(self, batch: WorldBatch, group: int, key: jax.Array) -> tuple[Conditions, Latent]:
-        """What `group` clips of each prompt of a batch are sampled with, and their noise. Clips of a prompt have the
-        same conditioning frames."""
+        """The conditions of `group` clips of each prompt of a batch, and their noise. Clips of a prompt have the same
+        conditioning frames."""
         frames_key, noise_key, warmth_key = jax.random.split(key, 3)
         found, noise = self.model.conditions(self.flow, batch, frames_key, self.steps, 0.0, (1.0, 1.0))
         b, known, extra = len(noise), found.known, found.extra
@@ -74,7 +74,7 @@ class Rollout:
         return SAMPLERS[model.config.sampler](model.velocity(conditions, noise, guided=False), x, conditions.times)
 
     def rewards(self, batch: WorldBatch, group: int, latents: Latent) -> Float[Array, " n"]:
-        """Of clips, `group` for each prompt of a batch."""
+        """The rewards of clips, `group` for each prompt of a batch."""
         n, config = len(latents), self.flow.config.vae
         chunk = next(size for size in range(min(CHUNK, n), 0, -1) if n % size == 0)
 

@@ -44,7 +44,7 @@ class SampledModel:
         noised: float,
         temperature: tuple[float, float],
     ) -> tuple[Conditions, Float[Array, "b t h w c"]]:
-        """What clips of a batch are sampled with, and the noise that they begin from.
+        """The conditions and the initial noise of a batch's clips.
 
         The captions are the batch's, as are conditioning frames, drawn as `flow` does in training. A share `noised` of
         batches begins at a random time below 1, from the batch's clips. Half of the noise has the model's temperature,

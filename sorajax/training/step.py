@@ -39,9 +39,9 @@ class Stage(Protocol):
         ...
 
     def collect(self, state: TrainState, batch: Any, key: jax.Array) -> Any:
-        """The batch that `loss` sees, made inside the compiled step from the data's: for roll-outs of the model itself.
-        It may hold any arrays, e.g. an average of the parameters (`state.averages`) that the loss compares with. No
-        gradient flows into it. Default: the data's batch."""
+        """The batch that `loss` receives, made inside the compiled step from the data's, e.g. by roll-outs of the model
+        itself. It may hold any arrays, e.g. an average of the parameters (`state.averages`) that the loss compares
+        with. No gradient flows into it. Default: the data's batch."""
         return batch
 
     def averages(self) -> dict[str, Decay]:
@@ -64,7 +64,7 @@ class Stage(Protocol):
         return 0.0
 
     def preview(self, params: Any, key: jax.Array) -> np.ndarray | None:
-        """A picture of what the parameters can do, uint8 [h w 3]. Default: None, no picture."""
+        """A picture of samples, uint8 [h w 3]. Default: None, no picture."""
         return None
 
     def export(self, directory: Path, params: Any) -> None:
@@ -92,7 +92,7 @@ def method(stage: Any, default: Callable[Concatenate[Any, Arguments], Result]) -
 def step_loss(
     params: Any, stage: Stage, state: TrainState, batch: Any, key: jax.Array
 ) -> tuple[jax.Array, dict[str, Any]]:
-    """The loss of one step, on what the stage collects."""
+    """The loss of one step, on the batch that the stage collects."""
     batch = method(stage, Stage.collect)(state, batch, jax.random.fold_in(key, COLLECT))
     return stage.loss(params, batch, key)
 
@@ -129,7 +129,7 @@ def loaded(stage: Stage, directory: Path, abstract: Any) -> Any:
 def make_update(
     optimizer: optax.GradientTransformationExtraArgs, config: OptimizerConfig
 ) -> Callable[[TrainState, Stage, Any, jax.Array, Any], tuple[TrainState, dict[str, Any]]]:
-    """(state, stage, batch, key of the run, what multiplies the learning rate) -> (next state, metrics)."""
+    """(state, stage, batch, key of the run, factor of the learning rate) -> (next state, metrics)."""
 
     def update(
         state: TrainState, stage: Stage, batch: Any, key: jax.Array, rate_scale: Any
@@ -150,7 +150,7 @@ def make_update(
 
 
 def shape_of(*trees: Any) -> Any:
-    """What a compiled program depends on: structure, static fields, shapes and types."""
+    """The key of a compiled program: structure, static fields, shapes and types."""
     leaves, structure = jax.tree.flatten(trees)
     return structure, tuple((np.shape(leaf), getattr(leaf, "dtype", type(leaf))) for leaf in leaves)
 

@@ -1,4 +1,4 @@
-"""What a distillation trains where it trains a whole transformer, with the interface of `objectives.lora.LoRAStage`."""
+"""The student of a distillation that trains a whole transformer, with the interface of `objectives.lora.LoRAStage`."""
 
 from pathlib import Path
 from typing import Any

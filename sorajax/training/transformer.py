@@ -1,4 +1,4 @@
-"""A transformer around its training: read and grown, written, divided over a mesh; and what encodes its clips."""
+"""Reading, growing, writing and sharding a transformer that is trained; and the encoder of its clips."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from sorajax.training.velocity import tokens_of_clip
 
 @dataclass(frozen=True)
 class TransformerFolder:
-    """How a transformer that trains is written as a model folder, with the parts around it, and read from one."""
+    """How a trained transformer is written to a model folder, with the other parts, and read from one."""
 
     tokenizer: str
     storage: Storage = "float32"
@@ -36,7 +36,7 @@ class TransformerFolder:
 
     @property
     def frozen_text(self) -> bool:
-        """Whether the text encoder is used as it is."""
+        """Whether the text encoder is frozen."""
         return TEXT in dict(self.external_parts)
 
     @property
@@ -45,7 +45,7 @@ class TransformerFolder:
         return EXPERTS[self.expert or "high"]
 
     def save(self, directory: Path, config: SoraConfig, params: dict[str, Any]) -> None:
-        """The model, as a model folder; what did not train stays where it is."""
+        """Writes the model folder; parts that were not trained stay where they are."""
         named = {self.part if name == "dit" else name: part for name, part in params.items()}
         export_model(directory, named, config, self.tokenizer, self.storage, self.shard_mib)
         if self.external_parts:
@@ -83,8 +83,8 @@ def check_transformer_divides(config: SoraConfig, buckets: Sequence[Bucket], mes
 
 
 def clip_encoding(config: SoraConfig, vae: Any, base: Path | None) -> tuple[Callable[[], EncodeClips], str]:
-    """What opens the encoder of clips, as `encode_clips` takes it, and its signature; `base` is the folder of open
-    weights whose image encoder is read where the model reads one."""
+    """The function that opens the encoder of clips, as `encode_clips` takes it, and its signature; `base` is the folder
+    of open weights whose image encoder is read where the model reads one."""
     if config.conditioning.needs_first_frame:
         assert base is not None  # such a model trains from open weights alone
         return picture_encoder(config, vae, base)

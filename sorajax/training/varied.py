@@ -1,4 +1,4 @@
-"""Encoded clips, varied: few clips then serve for many steps."""
+"""Augmentation of encoded clips, so that few clips serve for many steps."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""What a transformer that trains says of a batch, and its errors by level of noise."""
+"""The velocities of a transformer in training, and its errors by level of noise."""
 
 import math
 from functools import partial
@@ -27,7 +27,7 @@ PROMPTS = (
     "a purple ring circles on a forest floor",
     "white ball grows on navy",
 )
-"""Of a sample grid of the world."""
+"""Prompts of a sample grid of the world."""
 
 
 def embed(config: SoraConfig, params: Any, ids: Any = None, mask: Any = None, context: Any = None) -> Any:

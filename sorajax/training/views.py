@@ -1,4 +1,4 @@
-"""What of clips is seen in training and shown in previews: crops around objects, whole examples, rows of frames.
+"""Views of clips for training and previews: crops around objects, whole examples, rows of frames.
 
 World clips are rendered inside the step, from a random moment on. A bucket with a `crop` trains on squares around an
 object, or anywhere in a video: convolutions need no whole frames.

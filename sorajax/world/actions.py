@@ -1,4 +1,4 @@
-"""Worlds that one acts in: one object is steered left, right and up, and policies hold keys at random.
+"""The interactive world: one object is steered left, right and up, and policies hold keys at random.
 
 Physics is that of `physics.py`, in its units. With the state (x, y, v) of the object's centre and its vertical speed v,
 y pointing down, and the time dt = 1 / fps between frames:
@@ -56,7 +56,7 @@ class Body(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """Where the centre of the object can be: from `left` to `right`, and at `ground` while it rests."""
+    """Range of the object's centre: from `left` to `right`, and at `ground` while it rests."""
 
     left: Float[Array, " b"]
     right: Float[Array, " b"]

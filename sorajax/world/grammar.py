@@ -1,4 +1,4 @@
-"""What a caption of the world states, in whichever of the grammar's words: the inverse of `captions.captions`.
+"""Parses captions of the world, in any of the grammar's words: the inverse of `captions.captions`.
 
 A caption is read from left to right in phrases of `captions.py`, the longest first, each of which sets one attribute of
 the object, the shot or the clip that is being described. `stated` reads any caption of any register; what is not said
@@ -17,11 +17,11 @@ OBJECT = ("size", "colour", "shape", "motion", "pace")
 CLIP = ("camera", "style", "relation", "event")
 """Attributes of a whole clip."""
 DEFAULTS = {"pace": "normally", "camera": "static", "style": "flat", "relation": "none", "event": "none"}
-"""What a detailed caption means by saying nothing."""
+"""Values that a detailed caption implies by omission."""
 
 
 class Phrase(NamedTuple):
-    """What a phrase says: the value of an attribute."""
+    """The value of an attribute that a phrase states."""
 
     slot: str
     value: str = ""
@@ -125,7 +125,7 @@ def _read(phrases: list[Phrase]) -> dict[str, Any] | None:
 
 
 def completed(said: Mapping[str, Any]) -> dict[str, Any]:
-    """What a detailed caption means: with the defaults of what it need not say."""
+    """The meaning of a detailed caption: its attributes, completed with the defaults that it may omit."""
     clip = {name: said[name] or DEFAULTS[name] for name in CLIP}
     shots = [dict(shot, objects=[dict(thing) for thing in shot["objects"]]) for shot in said["shots"]]
     pace = shots[0]["objects"][0]["pace"] or "normally"

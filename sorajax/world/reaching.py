@@ -1,4 +1,4 @@
-"""A task in a world that one acts in, which a prompt states: reach a marked side, then a height.
+"""A task in the interactive world, stated by a prompt: reach a marked side, then a height.
 
     a red ball on a grey floor: reach the left side, then a height
 
@@ -57,7 +57,7 @@ def begin(sides: Int[np.ndarray, " b"], place: Float[np.ndarray, "b xy"]) -> Pro
 def follow(
     before: Progress, place: Float[np.ndarray, "b xy"], width: float = 1.0
 ) -> tuple[Progress, Float[np.ndarray, " b"]]:
-    """What is reached once the objects are at `place`, and the reward. width: of the frame in units."""
+    """The progress once the objects are at `place`, and the reward. width: of the frame in units."""
     with np.errstate(invalid="ignore"):
         at_side = (before.stage == NONE) & (before.side * place[:, 0] > width / 2 - EDGE)
         at_height = (before.stage == AT_SIDE) & (before.rest - place[:, 1] > RISE)

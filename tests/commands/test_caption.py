@@ -55,4 +55,4 @@ def test_what_is_wrong_is_one_line(arguments, code, text, capsys):
 @pytest.mark.usefixtures("_said")
 def test_a_file_that_is_missing_is_one_line(capsys):
     assert caption.main(["missing.mp4"]) == 1
-    assert "missing.mp4 does not exist" in capsys.readouterr().err
+    assert "missing.mp4 does not exist: give the path of a video or picture file\n" in capsys.readouterr().err

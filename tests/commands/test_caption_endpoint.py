@@ -69,7 +69,7 @@ def test_a_file_without_a_caption_is_named_and_the_others_go_on(files, chat, cap
     one, two, gone, last = errors.splitlines()
     assert one == "sorajax: 1.mp4: watcher gave no usable answer in 4 tries: 'no idea' is no JSON object"
     assert "2.mp4" in two
-    assert gone == "sorajax: gone.mp4 does not exist"
+    assert gone == "sorajax: gone.mp4 does not exist: give the path of a video or picture file"
     assert last == "sorajax: 3 of 5 files have no caption: see the lines above"
     assert caption.main([files[1], *options(chat)]) == 0
 

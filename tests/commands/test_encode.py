@@ -15,7 +15,6 @@ from sorajax.data.buckets import Bucket
 from sorajax.data.contexts import Contexts
 from sorajax.data.videos.clips import VideoData, latent_clips
 from sorajax.files import as_path, storage, write_atomically
-from tests.cases import slow_after
 from tests.data.videos.films import film, moving
 
 WORLD = str(Path(sorajax.__file__).parent / "assets" / "world")
@@ -31,7 +30,8 @@ def videos(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("videos_per_part", slow_after(1, ["8", "3"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("videos_per_part", ["8", "3"])
 def test_videos_are_encoded_to_latents_and_captions_once(videos, tmp_path, capfd, videos_per_part):
     """By one worker, or by several, of a part each."""
     out = tmp_path / "mine"

@@ -14,7 +14,7 @@ from sorajax.devices.placement import Placement
 from sorajax.devices.sharding import axes_text, make_mesh
 from sorajax.evaluation import plans
 from sorajax.evaluation.markdown import blocks, weights_of
-from sorajax.evaluation.options import Sampling
+from sorajax.evaluation.plan_options import Sampling
 from sorajax.evaluation.plans import bounds, config_and_weights
 from sorajax.models.conditioning import MaskChannels
 from sorajax.models.sora import init_dit, init_text, init_vae, init_vision

@@ -66,6 +66,7 @@ def alone(tmp_path_factory):
     return export_model(tmp_path_factory.mktemp("alone"), {"vae": params}, config)
 
 
+@pytest.mark.slow
 def test_large_clips_are_streamed_with_equal_results(alone, monkeypatch):
     config, params = load_vae(alone)
     video = np.random.default_rng(0).uniform(-1, 1, (1, 5, 8, 8, 3)).astype(np.float32)

@@ -47,7 +47,7 @@ def test_marks_and_false_alarms_are_counted(tmp_path, monkeypatch):
     assert one["read"] == {"none": 2, "another colour": 2}
     assert min(one["psnr"]) >= 42
     assert one["wrong"] == 0
-    assert found.figures["alarms"] == {"of the world": [0, 2]}
+    assert found.figures["alarms"] == {"clips of the world": [0, 2]}
     assert set(found.tables) == {"safety-watermark", "safety-marks", "safety-alarms"}
     assert "| none | 100.0% (2 of 2) | - |" in found.tables["safety-watermark"]
     assert found.weights == WEIGHTS

@@ -31,6 +31,7 @@ def test_utilisation_is_relative_to_the_devices_in_use(monkeypatch):
     assert found.bytes >= 2 * 8 * 8 * 4
 
 
+@pytest.mark.slow
 def test_random_parameters_have_the_same_variance_on_accelerators(monkeypatch):
     drawn = {}
     for backend in "cpu", "gpu":

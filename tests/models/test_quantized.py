@@ -14,7 +14,6 @@ from sorajax.models.dit import DiT, DiTConfig
 from sorajax.models.quantized import quantize
 from sorajax.models.sora import init_dit, init_text
 from sorajax.models.text import TextConfig, TextEncoder
-from tests.cases import slow_after
 
 DIT = DiTConfig(width=64, hidden=256, depth=6, heads=2, text_width=16, in_channels=4, out_channels=4, remat="none")
 TEXT = TextConfig(vocabulary=50, width=32, hidden=64, depth=3, heads=2, head_width=16, tokens=8)
@@ -126,7 +125,8 @@ def test_the_model_in_the_box_makes_nearly_the_same_clip_by_int8_products(int8_o
     assert 0 < error < 255**2 / 10**2.5  # 25 dB
 
 
-@pytest.mark.parametrize("bits", slow_after(1, MOST))
+@pytest.mark.slow
+@pytest.mark.parametrize("bits", MOST)
 def test_the_quantized_bundled_model_makes_nearly_the_same_clip(bits):
     settings = {"frames": 1, "steps": 8, "num": 4}
     whole = sorajax.load()("a red ball", **settings)

@@ -99,8 +99,8 @@ FURTHER = pytest.mark.slow
     ("kind", "clips", "head", "guidance", "axes"),
     [
         ("clocks", 1, PICTURE, 4.0, "data=2,seq=4"),
-        ("clocks", 4, None, 4.0, "data=2,seq=4"),
-        ("channels", 1, PICTURE, 4.0, "data=2,seq=4"),
+        pytest.param("clocks", 4, None, 4.0, "data=2,seq=4", marks=FURTHER),
+        pytest.param("channels", 1, PICTURE, 4.0, "data=2,seq=4", marks=FURTHER),
         pytest.param("replaced", 4, PICTURE, 4.0, "data=2,seq=4", marks=FURTHER),
         pytest.param("experts", 1, None, 4.0, "data=2,seq=4", marks=FURTHER),
         pytest.param("clocks", 1, None, 4.0, "data=2,seq=2,tensor=2", marks=FURTHER),

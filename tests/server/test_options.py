@@ -7,11 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from sorajax.commands.serve import main
+from sorajax.commands.serve import main, parse
 from sorajax.models.conditioning import Replacement
 from sorajax.models.folder import export_model
 from sorajax.sampling.request import Request
-from sorajax.server.options import parse
 from sorajax.server.processes import open_model
 from tests.conftest import TINY, tiny_tokenizer
 from tests.weights import init

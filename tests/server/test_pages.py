@@ -8,9 +8,9 @@ import sys
 import pytest
 import yaml
 
+from sorajax.commands.serve import parse
 from sorajax.media.video import Video
 from sorajax.server.fields import Create
-from sorajax.server.options import parse
 from sorajax.server.videos import router
 from tests import ROOT
 

@@ -9,12 +9,13 @@ from PIL import Image
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
+from sorajax.commands.serve import parse
 from sorajax.errors import BadRequest
 from sorajax.media.video import Video
 from sorajax.safety.provenance import available, read_manifest
 from sorajax.server import logs, plays
 from sorajax.server.api import application
-from sorajax.server.options import ServeOptions, parse
+from sorajax.server.options import ServeOptions
 from sorajax.server.players import prepare
 from sorajax.server.processes import content_of, open_database
 from sorajax.server.service import Service

@@ -13,13 +13,13 @@ import openai
 import pytest
 from PIL import Image
 
-from sorajax.commands.serve import main
+from sorajax.commands.serve import main, parse
 from sorajax.errors import BadRequest
 from sorajax.server import keys, logs
 from sorajax.server.database import KEYS
 from sorajax.server.decoding import Limits, check_file, read_file
 from sorajax.server.jobs import Jobs, Result
-from sorajax.server.options import ServeOptions, parse
+from sorajax.server.options import ServeOptions
 from sorajax.server.processes import open_database
 from sorajax.server.webhooks import Webhooks
 from tests.server.conftest import PROMPT, running

@@ -5,11 +5,12 @@ import re
 
 import pytest
 
+from sorajax.commands.serve import parse
 from sorajax.errors import BadRequest
 from sorajax.media.video import Video
 from sorajax.server.database import VIDEOS
 from sorajax.server.jobs import Jobs
-from sorajax.server.options import ServeOptions, parse
+from sorajax.server.options import ServeOptions
 from sorajax.server.studio.cost import Cost, measured
 from sorajax.server.studio.page import FOLDER
 from sorajax.server.studio.previews import Previews

@@ -8,9 +8,9 @@ import sys
 import time
 from pathlib import Path
 
+from sorajax.commands.serve import parse
 from sorajax.server.content import Content
 from sorajax.server.jobs import Jobs, Result
-from sorajax.server.options import parse
 from sorajax.server.processes import content_of, open_database, run_server
 from sorajax.server.service import Service
 from sorajax.server.workers import Worker, end_with_parent, stop_by_signals

@@ -94,6 +94,7 @@ def test_the_gradient_penalty_is_the_squared_gradient(players):
     assert mean == pytest.approx(exact, rel=0.15)
 
 
+@pytest.mark.slow
 def test_a_critic_learns_to_detect_lost_texture(players):
     params, video, _ = players
     config = replace(CONFIG, penalty=0.01)

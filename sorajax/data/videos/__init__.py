@@ -1,1 +1,1 @@
-"""Videos of one's own as training data."""
+"""The user's own videos as training data."""

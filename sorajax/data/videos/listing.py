@@ -238,5 +238,5 @@ def _is_animated(path: str) -> bool:
 def _open(path: str) -> IO[bytes]:
     file, member = split_path(path)
     if not Path(file).is_file():
-        raise FileNotFoundError(f"{file} does not exist")
+        raise FileNotFoundError(f"{file} does not exist: correct its path in the manifest, or leave it out")
     return open_member(file, member) if member else open(file, "rb")

@@ -26,8 +26,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tyro
-
 from sorajax.errors import BadRequest
 from sorajax.evaluation.proof.figures import Figure, figure_of
 from sorajax.evaluation.proof.limits import Command, Line, Outcome, run_all
@@ -53,15 +51,8 @@ class Proof:
     """Run only these parts."""
 
 
-def prove(arguments: Sequence[str]) -> int:
+def prove(request: Proof) -> int:
     """Runs the parts, prints their figures and the table, and returns the exit code. Raises BadRequest."""
-    request = tyro.cli(
-        Proof,
-        prog="python -m sorajax.benchmark gpu",
-        description=__doc__,
-        args=arguments,
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
     check(request)
     outcomes: list[Outcome] = []
     if request.rehearse:

@@ -1,4 +1,4 @@
-"""The database's tables, brought to this version: made anew, or changed from those of a former one, by Alembic.
+"""Migrations of the database by Alembic: creates its tables, or changes those of an older version.
 
 A change of a table is a file in `versions`, and the table in `database.py` as it is afterwards.
 """

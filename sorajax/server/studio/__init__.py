@@ -1,1 +1,1 @@
-"""The studio: a page that stands on the video API, and the operations that it needs besides. docs/studio.md."""
+"""The studio: a web page on top of the video API, and the additional operations that it needs. docs/studio.md."""

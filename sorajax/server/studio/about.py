@@ -1,4 +1,4 @@
-"""What the page must know to show its forms: the table of tasks, the model, the operator's limits, and the cost."""
+"""The data for the page's forms: the table of tasks, the model, the operator's limits, and the cost."""
 
 from typing import Any, get_args
 
@@ -22,7 +22,7 @@ STYLES_OF_WORLD = ("flat", "sketch", "neon", "film")
 
 @router.get("/v1/studio")
 async def about(request: Request) -> Response:
-    """The tasks, the model, the limits, and what videos cost in time."""
+    """The tasks, the model, the limits, and the time that videos take."""
     return JSONResponse(await as_owner(request, lambda service, owner: description(service)))
 
 

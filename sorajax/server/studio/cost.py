@@ -1,4 +1,4 @@
-"""What a video costs in time, from how long the last ones took.
+"""Estimates the time of a video from the times of the last ones.
 
 The time grows with steps, frames and pixels; `Cost.seconds` multiplies them by the median of their price for a task, or
 for all tasks where that one has not run yet.

@@ -1,4 +1,4 @@
-"""How a video was asked for, so that it can be asked for again; and its file in other formats."""
+"""The request of a video, so that it can be repeated; and its file in other formats."""
 
 import re
 import tempfile

@@ -49,11 +49,11 @@ class Studio:
 
     @property
     def address(self) -> str:
-        """Where a browser finds it."""
+        """The studio's address for a browser."""
         return self.proxy or f"http://127.0.0.1:{self.port}/"
 
     def stop(self) -> None:
-        """Ends it. A video in progress is queued again, and goes on when the studio is opened the next time."""
+        """Ends it. A video in progress is queued again, and continues when the studio is opened again."""
         self.server.should_exit = True
         self.worker.stop()
         for thread in self.threads:

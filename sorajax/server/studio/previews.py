@@ -58,7 +58,7 @@ def numbers(database: Engine) -> dict[str, int]:
 
 @router.get("/{video_id}/preview")
 async def preview(request: Request, video_id: str) -> Response:
-    """What a video in progress looks like by now, as webp."""
+    """The preview of a video in progress, as webp."""
 
     def work(service: Service, owner: str) -> bytes:
         service.jobs.get(video_id, owner)

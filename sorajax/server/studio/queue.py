@@ -40,7 +40,7 @@ async def queue(request: Request) -> Response:
 
 @router.post("", openapi_extra=body_of(Order))
 async def order(request: Request) -> Response:
-    """Sorts queued videos; those that have begun stay."""
+    """Reorders queued videos; those in progress stay."""
     await as_owner(request, lambda service, owner: None)
     body: Any = await read_body(request, Order)
 
@@ -67,7 +67,7 @@ def sort(service: Service, owner: str, names: Sequence[str]) -> None:
 
 
 def entries(service: Service, owner: str) -> dict[str, Any]:
-    """The queue of an owner; what others have queued counts in the times only."""
+    """The queue of an owner; other owners' jobs only count in the times."""
     c = VIDEOS.c
     query = select(VIDEOS).where(c.status.in_(UNFINISHED)).order_by(c.status, c.priority.desc(), c.number).limit(MOST)
     with service.database.connect() as connection:

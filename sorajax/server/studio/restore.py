@@ -1,5 +1,5 @@
-"""The settings of a clip of ours, from the metadata in its file. Its inputs are found by their content; those that are
-no longer here are named, to be given again."""
+"""The settings of a clip made by sorajax, from the metadata in its file. Its inputs are found by their content; those
+that the server no longer has are named, to be uploaded again."""
 
 import re
 from collections.abc import Callable
@@ -32,12 +32,12 @@ Restore = fields(
     metadata=(dict[str, Any], Field(description="the JSON object in the file's comment")),
 )
 Find = Callable[[str], dict[str, str] | None]
-"""The reference to a file by its name in the content store; None if it is not here."""
+"""The reference to a file by its name in the content store; None if the server does not have it."""
 
 
 @router.post("/restore", openapi_extra=body_of(Restore))
 async def restore(request: Request) -> Response:
-    """The fields of `POST /v1/videos` that make a clip with this metadata, and which of its inputs are not here."""
+    """The fields of `POST /v1/videos` that make a clip with this metadata, and which of its inputs the server lacks."""
     await as_owner(request, lambda service, owner: None)
     body: Any = await read_body(request, Restore)
 

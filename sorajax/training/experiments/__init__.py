@@ -1,5 +1,5 @@
-"""An experiment composes model, data, objective, loop and export. This file says what one must have, reads the file of
-one, and checks its mesh."""
+"""An experiment composes model, data, objective, loop and export. This file defines its protocol, reads experiment
+files, and checks meshes."""
 
 import dataclasses
 import sys
@@ -97,7 +97,7 @@ def with_local_inputs(experiment: Any) -> Any:
 
 
 def publish_latents(experiment: Any) -> None:
-    """Writes latents to the address that the experiment names for them, if it does."""
+    """Copies latents to the address that the experiment names for them, if any."""
     latents = getattr(experiment, "latents", None)
     if latents is not None:
         WorkingCopy(as_path(latents)).publish()
@@ -128,7 +128,7 @@ def executed(path: Path) -> ModuleType:
 
 
 def _line_of(error: Exception, path: Path) -> str:
-    """Where in a file an error arose, as a clause; empty where it did not arise there."""
+    """The line of a file in which an error arose, as a clause; empty where it arose elsewhere."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     line = error.lineno if isinstance(error, SyntaxError) else next(reversed(lines), None)
     return f", line {line}" if line else ""

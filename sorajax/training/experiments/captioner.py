@@ -1,5 +1,5 @@
-"""The experiment that trains a captioner and expander on the world: encoded clips, captions, loop and export, put
-together; see `objectives.captioner` for what is learned."""
+"""The experiment that trains a captioner and expander on the world: encoded clips, captions, objective, loop and
+export; see `objectives.captioner` for the loss."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,9 +34,9 @@ class CaptionerTraining:
     shares: tuple[float, float, float] = (0.2, 0.3, 0.5)
     """How often captions are short, detailed and canonical."""
     longest: int = 48
-    """Tokens of the longest caption in training: 32 hold every canonical one. Fewer take less time."""
+    """Tokens of the longest caption in training; 32 are enough for every canonical one. Fewer take less time."""
     vae: Path = WORLD
-    """The model whose autoencoder encodes, and whose tokenizer is used."""
+    """The model whose autoencoder and tokenizer are used."""
     latents: Path = Path("latents/captioner")
     """Folder of encoded clips."""
     encoded: int = 0

@@ -40,12 +40,12 @@ class DistillTraining:
     negative_scale: float = 1.5
     """Guidance scale of the exported model for requests with a negative prompt."""
     rank: int = 0
-    """Rank of low-rank adapters, which then are what is trained; 0 trains the transformer."""
+    """Rank of low-rank adapters, which are trained instead of the transformer; 0 trains the transformer."""
     alpha: float = 16.0
     targets: str = TARGETS
     """See `LoRATraining`."""
     dtype: Dtype = "float32"
-    """What open weights are kept and multiplied in."""
+    """Type in which open weights are stored and multiplied."""
     objective: DistillObjective = DistillObjective()
     known: float = 0.4
     """Share of clips with conditioning frames."""
@@ -76,7 +76,7 @@ class DistillTraining:
         return self._stage(found, row), batches
 
     def _frozen(self) -> LoRATraining:
-        """The teacher, frozen, with data; adapters are made for it where these are what is trained."""
+        """The frozen teacher with data, and with new adapters if those are trained."""
         config = self._config()
         if config.boundary is not None:
             raise ValueError(f"{self.teacher} has two experts, and models of one transformer can be distilled")

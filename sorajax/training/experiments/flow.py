@@ -1,5 +1,5 @@
-"""The experiment that trains a transformer with its text encoder: data, objective, autoencoder, loop and export, put
-together; see `objectives.flow` for what is learned."""
+"""The experiment that trains a transformer with its text encoder: data, objective, autoencoder, loop and export; see
+`objectives.flow` for the loss."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -184,7 +184,7 @@ class FlowTraining(FlowRun):
         return SoraConfig(**trained, shift=self.objective.sample_shift, **sampling)
 
     def _sized(self, vae: VAEConfig, mesh: Mesh | None = None) -> "FlowTraining":
-        """With the batch sizes that a budget of tokens gives, where there is one."""
+        """The experiment with batch sizes from the token budget, if there is one."""
         data = self.data
         if not isinstance(data, VideoData) or not data.tokens:
             return self
@@ -224,7 +224,7 @@ class FlowTraining(FlowRun):
         return [next(found) for _ in range(self.validation)]
 
     def _frozen(self) -> FrozenText | None:
-        """The text encoder that is used as it is, where there is one."""
+        """The frozen text encoder, if there is one."""
         if self.frozen_text is None:
             return None
         if isinstance(self.data, WorldData):
@@ -235,7 +235,8 @@ class FlowTraining(FlowRun):
         return open_text(self.frozen_text)
 
     def _text_inputs(self, tokenizer: str, directory: Path, data: VideoData | None = None) -> TextInputs:
-        """What turns the previews' prompts, and the captions of `data`, into the transformer's text inputs."""
+        """The function from the previews' prompts, and from the captions of `data`, to the transformer's text
+        inputs."""
         if (frozen := self._frozen()) is None:
             return tokens_of(Tokenizer(tokenizer, self.text.tokens))
         captions = {} if data is None else {source.folder: captions_of(source.folder) for source in data.sources}
@@ -273,7 +274,7 @@ class FlowTraining(FlowRun):
         return tuple(found.items())
 
     def _within(self, config: SoraConfig) -> tuple[float, float]:
-        """The times that train."""
+        """The range of training times."""
         if self.expert is None or config.boundary is None:
             return 0.0, 1.0
         return (config.boundary, 1.0) if self.expert == "high" else (0.0, config.boundary)
@@ -300,7 +301,7 @@ class FlowTraining(FlowRun):
 
 
 def encoding(stage: FlowStage) -> tuple[Callable[[], EncodeClips], str]:
-    """What opens the encoder of a stage's clips, and its signature."""
+    """The function that opens the encoder of a stage's clips, and its signature."""
     return clip_encoding(stage.config, stage.vae, dict(stage.folder.external_parts).get(TEXT))
 
 

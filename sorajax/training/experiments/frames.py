@@ -1,5 +1,5 @@
-"""The experiment that trains an autoencoder on single frames of a recorded game; see `objectives.vae` for what is
-learned. Every frame is encoded by itself, so that latents have the game's rate."""
+"""The experiment that trains an autoencoder on single frames of a recorded game; see `objectives.vae` for the loss.
+Every frame is encoded by itself, so that latents have the game's rate."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

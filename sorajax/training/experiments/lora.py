@@ -1,4 +1,4 @@
-"""The experiment that trains low-rank adapters on a frozen transformer; see `objectives.lora` for what is learned."""
+"""The experiment that trains low-rank adapters on a frozen transformer; see `objectives.lora` for the loss."""
 
 import sys
 from dataclasses import dataclass, replace
@@ -79,14 +79,14 @@ class LoRATraining(FlowRun):
         return self._stage(base, flow), batches
 
     def _found(self) -> "LoRATraining":
-        """With the base's folder, downloaded where it is a name on the hub."""
+        """The experiment with the base's folder, downloaded where it is a name on the hub."""
         return replace(self, base=at_hand(self.base))
 
     def _stage(self, base: dict[str, Any], flow: FlowStage) -> LoRAStage:
         return LoRAStage(base=base, flow=flow, rank=self.rank, alpha=self.alpha, targets=self.targets)
 
     def _config(self) -> SoraConfig:
-        """The frozen model's. Raises ValueError where it cannot be trained so."""
+        """The frozen model's config. Raises ValueError where adapters of it cannot be trained."""
         config = open_config(self.base, self.dtype) or load_model(self.base, SoraConfig)[0]
         check_tunable(self.base, config, self.objective)
         return replace(config, dit=replace(config.dit, quantized=self.quantize is not None))
@@ -111,7 +111,7 @@ class LoRATraining(FlowRun):
         }
 
     def _bits(self, name: str) -> Bits | None:
-        """Of the transformer alone: a text encoder is asked once."""
+        """Bits of the transformer's weights; the text encoder is not quantized, because it runs once."""
         return self.quantize if name == "dit" else None
 
     def _flow(self, config: SoraConfig) -> FlowTraining:

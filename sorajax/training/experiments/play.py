@@ -1,5 +1,5 @@
-"""The experiment that trains a model of a world that one acts in: encoded plays, objective, loop and export, put
-together; see `objectives.play` for what is learned."""
+"""The experiment that trains a model of an interactive world: encoded plays, objective, loop and export; see
+`objectives.play` for the loss."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from sorajax.training.objectives.play import PlayObjective, PlayStage
 
 @dataclass(frozen=True)
 class PlayTraining:
-    """An experiment: train a model to play on the world."""
+    """An experiment: train an interactive model on plays."""
 
     model: PlayConfig
     objective: PlayObjective = PlayObjective()
@@ -36,8 +36,8 @@ class PlayTraining:
     play_frames: int = 33
     """Frames of each; a step sees windows of them."""
     own: Path | None = None
-    """Folder of a model trained before, which first goes on with the encoded plays by itself. Its frames are then the
-    context of windows, so that the model learns to undo its own errors."""
+    """Folder of an earlier model, which first continues the encoded plays by itself. Its frames are then the context of
+    windows, so that the model learns to correct its own errors."""
     own_share: float = 0.75
     """Share of the windows with such a context."""
     batch_size: int = 32

@@ -29,10 +29,10 @@ WORLD_REWARD = "sorajax.world.reader.reward:accuracy"
 
 @dataclass(frozen=True)
 class RewardTraining:
-    """An experiment: raise what a function says of the model's own clips."""
+    """An experiment: increase a reward of the model's own clips."""
 
     model: Path
-    """The model to begin with: an exported one or a training directory. A distilled one makes clips soonest."""
+    """The initial model: an exported one or a training directory. Distilled ones sample fastest."""
     reward: str = WORLD_REWARD
     """The function, as MODULE:FUNCTION. It takes uint8 clips [n t y x 3] and n prompts, and returns n numbers."""
     objective: RewardObjective = RewardObjective()
@@ -40,7 +40,7 @@ class RewardTraining:
     """Share of prompts whose clips have conditioning frames, from the data's clips."""
     data: WorldData = WorldData(register="canonical", dropout=0.0)
     rank: int = 0
-    """Rank of low-rank adapters, which then are what is trained; 0 trains the transformer."""
+    """Rank of low-rank adapters, which are trained instead of the transformer; 0 trains the transformer."""
     alpha: float = 16.0
     targets: str = TARGETS
     """See `LoRATraining`."""
@@ -73,7 +73,7 @@ class RewardTraining:
         return self._stage(found, row), batches
 
     def _frozen(self) -> LoRATraining:
-        """The model, frozen, with data; adapters are made for it where these are what is trained."""
+        """The frozen model with data, and with new adapters if those are trained."""
         config = self._config()
         return LoRATraining(
             base=self.model,

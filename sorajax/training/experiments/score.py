@@ -1,4 +1,4 @@
-"""The experiment that trains the score of text and video on the world; see `objectives.score` for what is learned."""
+"""The experiment that trains the score of text and video on the world; see `objectives.score` for the loss."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

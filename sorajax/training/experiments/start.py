@@ -1,4 +1,4 @@
-"""The trained model that an experiment begins from: its folder, and whether an objective can go on from it."""
+"""The trained model that an experiment starts from: its folder, and whether an objective can train it."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def at_hand(base: Path) -> Path:
 
 
 def described(base: Path) -> Path:
-    """The name of open weights that is known, or else their folder: enough for a plan."""
+    """The known name of open weights, or else their folder: enough for a plan."""
     return base if is_known(base) else at_hand(base)
 
 

@@ -1,4 +1,5 @@
-"""Training all of an open transformer on a person's videos, as `sorajax.training.experiments.flow` does it.
+"""Fine-tunes all parameters of an open transformer on the user's videos, as `sorajax.training.experiments.flow` trains
+one.
 
 The text encoder is frozen and encodes each caption once; the autoencoder encodes each clip once, and an image-to-video
 model's first frame with it. Only the transformer trains, or one of two experts. The exported model keeps the open
@@ -25,7 +26,7 @@ from sorajax.training.objectives.flow import FlowObjective, FlowStage
 
 @dataclass(frozen=True)
 class TuneTraining(FlowRun):
-    """An experiment: go on training open weights."""
+    """An experiment: fine-tune open weights."""
 
     base: Path
     """A folder of open weights, in either layout, or their name on the Hugging Face hub."""
@@ -36,7 +37,7 @@ class TuneTraining(FlowRun):
     dtype: Dtype = "bfloat16"
     """Type in which the transformer multiplies; parameters, their average and the optimizer's state stay float32."""
     remat: Literal["none", "dots", "full"] = "full"
-    """What the backward pass recomputes of each block (rematerialisation)."""
+    """The parts of each block that the backward pass recomputes (rematerialisation)."""
     storage: Storage = "bfloat16"
     """Type of the exported weights."""
     _: KW_ONLY

@@ -1,5 +1,4 @@
-"""The experiment that trains an autoencoder: data, objective, loop and export, put together; see
-`objectives.vae` for what is learned."""
+"""The experiment that trains an autoencoder: data, objective, loop and export; see `objectives.vae` for the loss."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -30,9 +29,9 @@ class VAETraining:
     data: WorldData | VideoData = WorldData()
     loop: LoopConfig = LoopConfig()
     decoder_only: bool = False
-    """Trains the decoder of `loop.start`, with its encoder frozen and its shape for `model`: latents, and whatever was
-    trained on them, stay good. Where `model.decoder_base` is a multiple of its width, a wider decoder that begins as
-    the same function."""
+    """Trains the decoder of `loop.start`, with its encoder frozen and its shape for `model`: latents stay the same, and
+    models trained on them stay usable. Where `model.decoder_base` is a multiple of its width, a wider decoder that
+    begins as the same function."""
     validation: int = 2
     """Batches of held-out clips that `loop.validate_every` measures."""
     storage: Storage = "float32"
@@ -50,7 +49,7 @@ class VAETraining:
         return dataclasses.replace(stage, config=config, encoder=params["encoder"]), batches
 
     def _built(self, directory: Path) -> tuple[VAEStage, grain.IterDataset]:
-        """Those of a whole autoencoder."""
+        """The stage and batches of a whole autoencoder."""
         for bucket in self.data.buckets:
             self.model.latent_shape(bucket.frames, bucket.crop or bucket.height, bucket.crop or bucket.width)
         if not isinstance(self.data, VideoData):

@@ -1,4 +1,4 @@
-"""The experiment that trains the watermark: clips to hide it in, objective and loop; see `objectives.watermark`."""
+"""The experiment that trains the watermark: cover clips, objective and loop; see `objectives.watermark`."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

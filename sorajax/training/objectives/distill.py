@@ -46,9 +46,9 @@ class DistillObjective:
     target: Literal["trajectory", "jump", "derivative", "difference"] = "trajectory"
     """See `training.flow_map`. derivative (forward mode) and difference (central) make jumps at times above `calm`."""
     teacher_steps: int = 12
-    """Of the teacher's trajectories."""
+    """Steps of the teacher's trajectories."""
     sampler: Literal["unipc", "dpmpp_2m", "euler"] = "unipc"
-    """Of the teacher."""
+    """The teacher's sampler."""
     pairs: int = 6
     """Pairs of times of each trajectory."""
     grids: tuple[int, ...] = (4, 4, 2, 1)
@@ -72,7 +72,7 @@ class DistillObjective:
 
 @flax.struct.dataclass
 class DistillStage(Stage):
-    """A flow map learning from a teacher. `student` says what is trained and exported, and has the data."""
+    """A flow map learning from a teacher. `student` determines what is trained and exported, and has the data."""
 
     teacher: SampledModel
     student: WholeStudent | LoRAStage
@@ -82,7 +82,7 @@ class DistillStage(Stage):
         return self.student.init(key)
 
     def mean_velocity(self, params: Any, inputs: Inputs, x: Array, time: Array, until: Array) -> Any:
-        """The student's."""
+        """The student's mean velocity."""
         extra, (config, whole) = inputs.extra, (self.student.config, self.student.whole(params))
         return predict(config, whole, inputs.context, x, time, extra.channels, extra.image, inputs.positions, until)
 
@@ -90,7 +90,7 @@ class DistillStage(Stage):
         return self.mean_velocities(self.objective, state.params, batch, key)
 
     def mean_velocities(self, objective: DistillObjective, params: Any, batch: WorldBatch, key: jax.Array) -> Any:
-        """What the student learns, from new noise; `params` are its own."""
+        """The mean velocities that the student learns, from new noise; `params` are the student's."""
         begin_key, pair_key, size_key = jax.random.split(key, 3)
         steps, on_teacher = objective.teacher_steps, objective.target == "trajectory"
         drawn = begin_key, steps, objective.noised, objective.temperature

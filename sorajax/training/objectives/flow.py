@@ -1,4 +1,4 @@
-"""Training the transformer, with its text encoder, by flow matching on latents of the world or of anybody's videos.
+"""Training the transformer, with its text encoder, by flow matching on latents of the world or of the user's videos.
 
     loss = mean over generated frames of (velocity(x_time, time, text) - (noise - data))^2
 
@@ -39,7 +39,7 @@ class FlowObjective:
     time_mean: float = 0.0
     time_std: float = 1.0
     shift: float = 1.0
-    """Moves training times towards noise."""
+    """Timestep shift of training times: above 1, closer to noise."""
     known: float = 0.5
     """Share of clips in which random frames are fixed, for image-to-video, extension and in-betweening."""
     max_anchor_gap: int = 4
@@ -109,7 +109,8 @@ class FlowStage(Stage):
         return jnp.mean(jnp.square(velocity - velocity_target(data, noise)), axis=(2, 3, 4))
 
     def shown(self, batch: WorldBatch, key: jax.Array) -> tuple[Float[Array, "b t h w c"], Any]:
-        """Normalised latents of a batch as the transformer sees them, their positions in time; None are the usual."""
+        """Normalised latents of a batch as the transformer sees them, and their temporal positions; None: the usual
+        ones."""
         data = self.latents(batch)
         if not batch.bucket.window_frames:
             return data, None

@@ -33,7 +33,7 @@ class LoRAStage(Stage):
 
     @property
     def config(self) -> SoraConfig:
-        """Of the model that is adapted."""
+        """Config of the model that is adapted."""
         return self.flow.config
 
     def whole(self, adapters: Any) -> dict[str, Any]:

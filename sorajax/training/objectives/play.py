@@ -1,4 +1,4 @@
-"""Training a transformer to go on with a world that somebody acts in, by flow matching with a clock per frame.
+"""Training a transformer to predict an interactive world's next frames, by flow matching with a clock per frame.
 
     loss = mean over generated frames of (velocity(x_time, time, actions, text) - (noise - data))^2
 
@@ -41,7 +41,7 @@ class PlayObjective:
     single: float = 0.5
     """Share of the windows in which only the last frame is generated."""
     whole: float = 0.1
-    """Share of the windows in which all frames are: a play begins with these."""
+    """Share of the windows in which all frames are generated, as at the start of a play."""
     context_noise: float = 0.3
     """Largest time of known frames."""
 
@@ -92,7 +92,7 @@ class PlayStage(Stage):
     def error(
         self, params: Any, batch: PlayBatch, generated: Bool[Array, "b t"], time: Float[Array, "b t"], key: jax.Array
     ) -> Any:
-        """The mean squared error of the velocity of each frame, [b t]; that of known frames says nothing."""
+        """The mean squared error of the velocity of each frame, [b t]; that of known frames is meaningless."""
         context: Any = TextEncoder(self.reader).apply({"params": self.text}, batch.ids, batch.mask)
         data = batch.latent.astype(jnp.float32)
         noise = jax.random.normal(key, data.shape)

@@ -38,28 +38,28 @@ OLD = "old"
 
 @dataclass(frozen=True)
 class RewardObjective:
-    """How clips are sampled, and how much is learned from them."""
+    """How clips are sampled, and how strongly the model learns from them."""
 
     group: int = 16
     """Clips of each prompt; a batch of the data has as many prompts as clips."""
     steps: int = 4
-    """Of a roll-out."""
+    """Steps of a roll-out."""
     points: int = 2
     """Times of each clip that a step learns from."""
     strength: float = 0.5
     """b: smaller is faster and less stable."""
     kl: float = 0.02
-    """k: how much the model is held to the one that training began from."""
+    """k: weight of the penalty for leaving the initial model."""
     anchor: float = 0.0
     """Weight of plain flow matching on the data's own clips."""
     clip: float = 3.0
     """Standard deviations at which advantages are cut off."""
     old: tuple[float, float] = (0.01, 0.5)
-    """Decay of the sampling policy v_old: how much it rises with each update, and its highest value."""
+    """Decay of the sampling policy v_old: its increase per update, and its highest value."""
     temperature: tuple[float, float] = (0.7, 1.0)
     """Range of the initial noise's standard deviation."""
     on_steps: float = 0.6
-    """Share of times that are steps of the roll-out; of a flow map only."""
+    """Share of times that are steps of the roll-out; for flow maps only."""
 
     def __post_init__(self) -> None:
         for name, least in (("group", 2), ("steps", 1), ("points", 1)):
@@ -71,8 +71,8 @@ class RewardObjective:
 
 @flax.struct.dataclass
 class RewardStage(Stage):
-    """A model that learns from the rewards of its own clips. `policy` says what is trained and exported; `rollout` how
-    clips are made, beginning with the model that training starts from."""
+    """A model that learns from the rewards of its own clips. `policy` determines what is trained and exported,
+    `rollout` how clips are sampled, with the initial model."""
 
     rollout: Rollout
     policy: WholeStudent | LoRAStage

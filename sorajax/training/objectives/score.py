@@ -41,7 +41,7 @@ class ScoreStage(Stage):
         return Towers(self.config).init(key, memory, memory)["params"]
 
     def logits(self, params: Any, latent: jax.Array, ids: jax.Array) -> jax.Array:
-        """Those of all pairs of a clip and a caption."""
+        """The logits of all pairs of a clip and a caption."""
         read: Any = partial(Words(self.captioner).apply, {"params": self.words})
         memories = read(latent, method="read_clip"), read(ids, ids > 0, method="read_prompt")
         towers: Any = partial(Towers(self.config).apply, {"params": params})

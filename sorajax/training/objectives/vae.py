@@ -1,4 +1,4 @@
-"""Training the autoencoder on the world or on anybody's videos.
+"""Training the autoencoder on the world or on the user's videos.
 
     z = mean(video) + std(video) * noise
     made = decode(z)
@@ -52,7 +52,7 @@ class VAEObjective:
     flicker: float = 0.0
     """Weight of the difference between the reconstruction's changes from frame to frame and the video's."""
     features: float = 0.0
-    """Weight of the distance of the stage's own `features`, where a fork has given it some."""
+    """Weight of the distance in the stage's `features`, if a fork defines some."""
     adversarial: AdversarialConfig = AdversarialConfig()
     """A critic; none by default."""
     moments: int = 64
@@ -70,11 +70,11 @@ class VAEStage(Stage):
     seen: Any = None
     """For videos: some clips for previews and the latents' moments, uint8 [b t h w 3]. The world renders its own."""
     features: Any = None
-    """A network of one's own, clips in [-1, 1] -> feature maps, as `jax.tree_util.Partial` with its parameters."""
+    """An optional network, clips in [-1, 1] -> feature maps, as `jax.tree_util.Partial` with its parameters."""
     step: Any = None
     """The run's step, int32 [], once the critic trains."""
     playing: bool = flax.struct.field(pytree_node=False, default=False)
-    """Whether the critic trains. Static: two programs are compiled, since a branch is ten times slower on CPU."""
+    """Whether the critic trains. Static, so two programs are compiled, because a branch is ten times slower on CPU."""
     encoder: Any = None
     """Parameters of a frozen encoder; only the decoder trains then, and the config has the latents' moments."""
 
@@ -143,7 +143,7 @@ class VAEStage(Stage):
         return whole if self.encoder is None else {**whole, "encoder": self.encoder}
 
     def _trained(self, params: Any, key: jax.Array) -> Any:
-        """Those of an autoencoder's parameters that train, and the critic's where there is one."""
+        """The trained ones of an autoencoder's parameters, and the critic's if there is one."""
         trained = params if self.encoder is None else {"decoder": params["decoder"]}
         if not self.objective.adversarial.weight:
             return trained

@@ -1,4 +1,4 @@
-"""Training the watermark: what is added to frames, and the reader that finds it after all that happens to a file.
+"""Training the watermark: the signal added to frames, and the reader that finds it after a file was changed.
 
     marked   = round(frame + strength * g q)                        `safety.signal`
     received = resample(luma(codec(colour(marked))))                gradients pass through codec and rounding
@@ -30,7 +30,7 @@ from sorajax.training.step import Stage
 
 @dataclass(frozen=True)
 class WatermarkObjective:
-    """The mark's peak signal-to-noise ratio and the weight of V; and what happens to a file."""
+    """The mark's peak signal-to-noise ratio, the weight of V, and the distortions of files."""
 
     decibels: float = 42.0
     visible: float = 0.1

@@ -57,7 +57,7 @@ LIMIT = 40.0
 EXPLAINED = 0.3
 """Share of the pixels' deviation from the background that an object explains at least."""
 RADII = np.geomspace(0.05, 0.27, 11)
-"""Of the templates."""
+"""Radii of the templates."""
 TURNS = (1, 2, 3, 3, 1)
 """Angles from which the fit of each shape starts."""
 REACH, STEP = 2.5, 0.02

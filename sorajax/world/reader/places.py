@@ -1,4 +1,4 @@
-"""Where the one object of a frame is: the centroid of what is brighter than any background."""
+"""Position of a frame's only object: the centroid of the pixels that are brighter than any background."""
 
 import numpy as np
 from jaxtyping import Float, UInt8

@@ -14,7 +14,7 @@ from sorajax.world.scenes import PACE_SCALE, PACES
 
 FPS = 8.0
 WEIGHTS = {"attributes": 0.3, "prompt": 0.3, "pace": 0.15, "gravity": 0.1, "bounce height": 0.05, "steady": 0.1}
-"""What each part counts; parts that do not apply to a prompt leave their share to the others."""
+"""Weight of each part; parts that do not apply to a prompt leave theirs to the others."""
 WORDS = (*OBJECT_WORDS, "background", "objects", "camera", "style", "event", "relation", "shots")
 WIDTH = {"pace": 0.5, "gravity": 0.4, "bounce height": 0.4}
 """Error, of the pace as a difference of logarithms and of the others relative, at which a part is 0."""

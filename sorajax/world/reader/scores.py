@@ -34,7 +34,7 @@ class Score:
 
 
 def match(expected: Sequence[dict], things: Sequence[Thing]) -> list[Thing | None]:
-    """Assigns objects of the video to the prompt's objects such that most attributes agree; colours weigh most."""
+    """Assigns the video's objects to the prompt's, with as many equal attributes as possible; colours weigh most."""
     padded = [*things, *[None] * max(0, len(expected) - len(things))]
 
     def agreement(order):

@@ -16,7 +16,7 @@ from sorajax.training.optimizer import OptimizerConfig, make_optimizer
 from sorajax.training.step import make_begin, make_update
 
 BUCKET = Bucket(5, 16, 16, batch_size=4)
-OTHERS = ("jump", "derivative", "difference")
+TARGETS = ("trajectory", "jump", "derivative", "difference")
 STEPS = 30
 CONFIG = OptimizerConfig(learning_rate=3e-3, warmup=1, schedule="constant", weight_decay=0.0)
 OBJECTIVE = DistillObjective(teacher_steps=4, pairs=2, grids=(2, 1))
@@ -84,10 +84,8 @@ def test_noised_batches_begin_from_their_clips(stage):
     assert float(jnp.std(noise[::2])) > 0.8
 
 
-slow = pytest.mark.slow
-
-
-@pytest.mark.parametrize("target", ["trajectory", *(pytest.param(name, marks=slow) for name in OTHERS)])
+@pytest.mark.slow
+@pytest.mark.parametrize("target", TARGETS)
 def test_the_student_comes_closer_to_the_teachers_trajectories(stage, target):
     stage = replace(stage, objective=replace(OBJECTIVE, target=target, noised=0.0))
     optimizer = make_optimizer(CONFIG, STEPS)

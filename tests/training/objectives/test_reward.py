@@ -63,6 +63,7 @@ def reward_of(stage, params):
     return float(jax.jit(RewardStage.validate)(stage, params, BATCH, jax.random.key(7))["reward"])
 
 
+@pytest.mark.slow
 def test_what_is_rewarded_becomes_likelier(stage):
     state, metrics = trained(stage, STEPS)
     assert reward_of(stage, state.params) > reward_of(stage, stage.init(jax.random.key(0))) + 0.02

@@ -1,4 +1,4 @@
-"""The tables before there were migrations; nothing is to be done."""
+"""The tables before there were migrations; does nothing."""
 
 revision = "1"
 down_revision = None
