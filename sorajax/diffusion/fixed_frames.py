@@ -8,10 +8,11 @@ their own straight path, velocity = noise - data, while the region is generated.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from sorajax.diffusion.flow import interpolate, velocity_target
@@ -39,7 +40,8 @@ class FixedLatents(NamedTuple):
 
 def no_fixed_frames(shape: tuple[int, ...]) -> FixedLatents:
     """No conditioning frames, for a latent of shape [b, t, h, w, c]: text to video."""
-    return FixedLatents(jnp.zeros(shape), jnp.zeros(shape[:2], bool), jnp.float32(1.0))
+    values: Any = np.zeros(shape, np.float32), np.zeros(shape[:2], bool), np.ones((), np.float32)
+    return FixedLatents(*values)
 
 
 def initial(known: FixedLatents, noise: Latent, clocks: bool = True) -> Latent:
@@ -98,7 +100,7 @@ def drop_conditioning(
     return jnp.where(frames, interpolate(known.latent, noise, times[0]), x), *times
 
 
-def anchored(first: Int[Array, ""] | int, count: int, max_anchor_gap: int, step: float = 1.0) -> Float[Array, " t"]:
+def anchored(first: Int[Array, ""] | int, count: int, max_anchor_gap: int, step: float = 1.0) -> Float[Any, " t"]:
     """Temporal positions of a film's window: the anchor, which is the film's first latent frame, at 0, then those of
     `count` - 1 consecutive latent frames, the first of which has index `first` in the film.
 
@@ -106,8 +108,10 @@ def anchored(first: Int[Array, ""] | int, count: int, max_anchor_gap: int, step:
     because training has no larger gap. `step` is the distance between latent frames in units of one latent frame at the
     model's base frame rate.
     """
-    start = jnp.minimum(first * step, max(max_anchor_gap + 1.0, step))
-    return jnp.concatenate([jnp.zeros(1), start + step * jnp.arange(count - 1)])
+    limit = max(max_anchor_gap + 1.0, step)
+    start = jnp.minimum(first * step, limit) if isinstance(first, jax.Array) else np.float32(min(first * step, limit))
+    later = np.arange(count) > 0
+    return later * (start + np.float32(step) * np.arange(-1, count - 1, dtype=np.float32))
 
 
 def random_window(key: jax.Array, data: Latent, count: int, max_anchor_gap: int) -> tuple[Latent, Float[Array, " t"]]:

@@ -9,6 +9,8 @@ so that `x0 = x_time - time * velocity`. At equal noise a high-resolution clip s
 the timestep shift `s * time / (1 + (s - 1) * time)` compensates with more noise (Esser et al. 2024, eq. 23).
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,7 +63,7 @@ def logit_normal(
     return shift_time(jax.nn.sigmoid(mean + std * normal), shift)
 
 
-def schedule(steps: int, shift: float = 1.0, start: float = 1.0, last: float = 0.0) -> Float[Array, " steps+1"]:
+def schedule(steps: int, shift: float = 1.0, start: float = 1.0, last: float = 0.0) -> Float[Any, " steps+1"]:
     """Sampling times: `steps + 1` of them, from `start` (1 is pure noise) down to 0, evenly spaced before the shift.
 
     `last` is the end of the even spacing before the shift: 0.001 in the open models' schedulers. The last time is 0 in
@@ -76,7 +78,7 @@ def schedule(steps: int, shift: float = 1.0, start: float = 1.0, last: float = 0
     even = np.linspace(start / (shift + (1 - shift) * start), min(last, start), steps + 1)  # float64: see whole_times
     times = shift * even / (1 + (shift - 1) * even)
     times[0], times[-1] = start, 0.0
-    return jnp.asarray(times, jnp.float32)
+    return times.astype(np.float32)
 
 
 def whole_times(time: Float[Array, "*any"]) -> Float[Array, "*any"]:

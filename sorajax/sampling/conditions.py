@@ -58,7 +58,7 @@ def conditions_of(
         times=times,
         guidance_scale=np.asarray(settings.guidance_scale, np.float32),
         temperature=np.asarray(settings.temperature, np.float32),
-        positions=np.asarray(anchored(anchor_gap, settings.latent[0], config.max_anchor_gap, step)),
+        positions=anchored(anchor_gap, settings.latent[0], config.max_anchor_gap, step),
         known=known,
         extra=extra,
     )

@@ -107,7 +107,7 @@ class Clip:
 
     def tiles(self) -> Iterator[Figure]:
         """Decoding tile by tile, as the pipeline does when memory is short."""
-        yield from self.decoded("decoder, tiles", partial(decode_tiles, side=self.setting.sizes.tile))
+        yield from self.decoded("decoder, tiles", partial(decode_tiles, side=self.setting.sizes.tile, ends=True))
 
     def decoded(self, name: str, decode: Any) -> Iterator[Figure]:
         """Decoding of one clip by one of the pipeline's decoders; the first call compiles."""
