@@ -28,7 +28,7 @@ from sorajax.language.expander import Expander, keeps
 from sorajax.language.score import open_score
 from sorajax.media.video import Frames, Video
 from sorajax.sampling.loading import load
-from sorajax.world.captions import captions, describe
+from sorajax.world.captions import Register, captions, describe
 from sorajax.world.draw import render
 from sorajax.world.grammar import completed, facts, stated
 from sorajax.world.reader.instrument import Reading, read
@@ -101,14 +101,14 @@ def facts_of(reading: Reading) -> Facts:
 
 def judged(captioner: VideoCaptioner, clips: Sequence[Frames], truths: Sequence[Facts]) -> dict[str, dict[str, Any]]:
     """Per register, counts of attributes and captions that are right."""
-    ready = [shots(seen(Video(clip, 8.0)))[0] for clip in clips]
-    found = {}
-    for register in ("short", "detailed", "canonical"):
-        texts = []
-        for start in range(0, len(ready), BATCH):
-            texts += captioner.describe(ready[start : start + BATCH], register)
-        found[register] = summary(register, texts, truths)
-    return found
+    ready, writer = [shots(seen(Video(clip, 8.0)))[0] for clip in clips], captioner.writer
+    parts = [captioner.latents(ready[start : start + BATCH]) for start in range(0, len(ready), BATCH)]
+    memories = [writer.read_clip(latents) for latents in parts]
+    registers: tuple[Register, ...] = "short", "detailed", "canonical"
+    return {
+        register: summary(register, [text for memory in memories for text in writer.write(memory, register)[0]], truths)
+        for register in registers
+    }
 
 
 def summary(register: str, texts: Sequence[str], truths: Sequence[Facts]) -> dict[str, Any]:
