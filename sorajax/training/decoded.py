@@ -76,7 +76,7 @@ def decoding(config: Decoding, vae: VAEConfig, params: Any) -> Again:
     def again(latent: Latent, scene: Scene, rng: np.random.Generator) -> Latent:
         if edit is not None and rng.random() < config.edited:
             prompts, key = captions(scene, rng, "canonical"), jax.random.key(int(rng.integers(2**31)))
-            latent = edit(latent, prompts, rng.uniform(*config.start), key)
+            latent = np.asarray(edit(latent, prompts, rng.uniform(*config.start), key))
         video = np.asarray(decode_to_bytes(params, vae, latent, {})[0])
         stored = rng.random(len(video)) < config.compressed
         rates = rng.integers(config.quality[0], config.quality[1] + 1, len(video))
