@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from sorajax.data.buckets import Bucket, stem
+from sorajax.data.decoded import decoded_rows
 from sorajax.data.latents import INDEX
 from sorajax.data.worlds import Tokenize
 from sorajax.world.captions import captions
@@ -46,12 +47,14 @@ def captioned_maker(
     encode: Tokenize,
     made_by: str,
     pairs: bool = True,
+    decoded: float = 0.0,
 ) -> Callable[[Bucket, np.random.Generator], CaptionedBatch]:
     """Makes batches from a folder that `write_latents` wrote, with newly sampled captions.
 
     A bucket takes its clips from those of its size and at least its frames, and cuts them: an encoder that sees no
     future gives a clip's first frames the latents that they have alone. shares: how often each register occurs. pairs:
-    half as many pairs of prompts as clips; else none.
+    half as many pairs of prompts as clips; else none. decoded: the share of clips that were decoded and encoded again,
+    from the files that `write_decoded` wrote; their captions are those of the clips that were rendered.
 
     Raises FileNotFoundError or ValueError, on one line, where the folder lacks what a bucket needs.
     """
@@ -64,14 +67,19 @@ def captioned_maker(
     rows = {name: np.load(directory / f"{name}.npy", mmap_mode="r") for name in set(sources.values())}
     scenes = {name: Scene(**np.load(directory / f"{name}.npz")) for name in rows}
     whole = {name: np.flatnonzero((scene.shots == 1) & (scene.event == 0)) for name, scene in scenes.items()}
+    again = {name: decoded_rows(directory, name) for name in rows} if decoded else {}
 
     def make(bucket: Bucket, rng: np.random.Generator) -> CaptionedBatch:
         name = sources[bucket]
         from_rows = np.arange(len(rows[name])) if bucket.frames >= WHOLE else whole[name]
         chosen = np.sort(rng.choice(from_rows, bucket.batch_size))
+        latent = np.asarray(rows[name][chosen, : (bucket.frames - 1) // 4 + 1])
+        if decoded:
+            places = np.flatnonzero(rng.random(len(chosen)) < decoded)
+            chosen[places] = rng.choice(from_rows[from_rows < len(again[name])], len(places))
+            latent[places] = again[name][chosen[places], : latent.shape[1]]
         scene = jax.tree.map(lambda leaf: leaf[chosen], scenes[name])
         register, ids = captions_in(scene, rng, shares, encode, still=bucket.frames == 1)
-        latent = np.asarray(rows[name][chosen, : (bucket.frames - 1) // 4 + 1])
         short, long = prompt_pairs(rng, bucket.batch_size // 2, encode) if pairs else (ids[:0], ids[:0])
         return CaptionedBatch(latent, register, ids, short, long, bucket)
 

@@ -6,8 +6,10 @@ detailed caption implies the defaults of attributes that it omits; a short one l
 
 - seen, held_out: rendered clips of the whole mix, of triples of colour, shape and motion that occur in training, and of
   those that never do; the captioner reads each through the autoencoder's encoder
-- decoded: the same as `seen`, decoded by the autoencoder and read again
-- generated: clips of the model for canonical prompts; their truth is what the reader reads there, not the prompt
+- decoded: the same as `seen`, decoded by the autoencoder and read again; also what the reader (`world.reader`) finds
+  there, without a captioner
+- generated: clips of the model for canonical prompts; their truth is what the reader reads there, not the prompt, so no
+  captioner can be expected to do better than the reader does on decoded clips
 
 The part `sampling` measures how expansion changes accuracy: the model makes a clip of a short prompt and, from the same
 noise, one of its expansion. A clip is right where it has all that the short prompt says.
@@ -28,7 +30,7 @@ from sorajax.language.expander import Expander, keeps
 from sorajax.language.score import open_score
 from sorajax.media.video import Frames, Video
 from sorajax.sampling.loading import load
-from sorajax.world.captions import captions, describe
+from sorajax.world.captions import Register, captions, describe
 from sorajax.world.draw import render
 from sorajax.world.grammar import completed, facts, stated
 from sorajax.world.reader.instrument import Reading, read
@@ -56,11 +58,12 @@ def measure(options: Captions) -> Measured:
     pipeline = load(options.model) if {"decoded", "generated", "sampling"} & set(options.parts) else None
     if pipeline is not None and "decoded" in options.parts:
         again = [pipeline.codec.decode(captioner.latents([clip]), *clip.shape[1:3])[0] for clip in clips]
-        results["decoded"] = judged(captioner, again, list(map(facts, attributes(scene))))
+        truths = list(map(facts, attributes(scene)))
+        readings = [facts_of(read(clip, 8.0)) for clip in again]
+        results["decoded"] = judged(captioner, again, truths) | {"read by the instrument": counted(readings, truths)}
     if pipeline is not None and "generated" in options.parts:
         made = generated(pipeline, options.generated, options.seed)
-        readings = [read(clip, 8.0) for clip in made]
-        results["generated"] = judged(captioner, made, [facts_of(reading) for reading in readings])
+        results["generated"] = judged(captioner, made, [facts_of(read(clip, 8.0)) for clip in made])
     tables = {"captions": captions_table(results)} if results else {}
     if "expansion" in options.parts:
         results["expansion"] = expanded(Expander(captioner.writer), options.num, options.seed)
@@ -101,33 +104,40 @@ def facts_of(reading: Reading) -> Facts:
 
 def judged(captioner: VideoCaptioner, clips: Sequence[Frames], truths: Sequence[Facts]) -> dict[str, dict[str, Any]]:
     """Per register, counts of attributes and captions that are right."""
-    ready = [shots(seen(Video(clip, 8.0)))[0] for clip in clips]
-    found = {}
-    for register in ("short", "detailed", "canonical"):
-        texts = []
-        for start in range(0, len(ready), BATCH):
-            texts += captioner.describe(ready[start : start + BATCH], register)
-        found[register] = summary(register, texts, truths)
-    return found
+    ready, writer = [shots(seen(Video(clip, 8.0)))[0] for clip in clips], captioner.writer
+    parts = [captioner.latents(ready[start : start + BATCH]) for start in range(0, len(ready), BATCH)]
+    memories = [writer.read_clip(latents) for latents in parts]
+    registers: tuple[Register, ...] = "short", "detailed", "canonical"
+    return {
+        register: summary(register, [text for memory in memories for text in writer.write(memory, register)[0]], truths)
+        for register in registers
+    }
 
 
 def summary(register: str, texts: Sequence[str], truths: Sequence[Facts]) -> dict[str, Any]:
-    """Counts of attributes that are stated, true and both, and of captions that are entirely right."""
-    counts = {"right": 0, "stated": 0, "true": 0, "whole": 0, "captions": len(texts)}
+    """Counts of attributes that captions state, see `counted`."""
+    read = map(stated, texts)
+    is_short = register == "short"
+    found = [{} if words is None else facts(words if is_short else completed(words)) for words in read]
+    return counted(found, truths, is_short)
+
+
+def counted(found: Sequence[Facts], truths: Sequence[Facts], is_short: bool = False) -> dict[str, Any]:
+    """Counts of attributes that are stated, true and both, and of clips whose attributes are all right; where it
+    `is_short`, of those that are stated."""
+    counts = {"right": 0, "stated": 0, "true": 0, "whole": 0, "captions": len(found)}
     wrong: dict[str, int] = {}
-    for text, truth in zip(texts, truths, strict=True):
-        words = stated(text)
-        said = {} if words is None else facts(words if register == "short" else completed(words))
+    for said, truth in zip(found, truths, strict=True):
         right, truth = max(
             ((agreement(said, one), one) for one in (truth, swapped(truth))), key=lambda pair: len(pair[0])
         )
         counts["right"] += len(right)
         counts["stated"] += len(said)
         counts["true"] += len(truth)
-        is_whole = bool(said) and len(right) == len(said) and (register == "short" or len(right) == len(truth))
+        is_whole = bool(said) and len(right) == len(said) and (is_short or len(right) == len(truth))
         counts["whole"] += is_whole
         for name in {*said, *truth} - right if not is_whole else ():
-            if register != "short" or name in said:
+            if not is_short or name in said:
                 wrong[str(name[-1])] = wrong.get(str(name[-1]), 0) + 1
     return {**counts, "wrong": dict(sorted(wrong.items(), key=lambda item: -item[1]))}
 

@@ -7,6 +7,7 @@ import pytest
 
 from sorajax.data.buckets import Bucket
 from sorajax.data.captioned import REGISTERS, captioned_maker, captions_in, source_of
+from sorajax.data.decoded import write_decoded
 from sorajax.world.grammar import facts, stated
 from sorajax.world.prompts import attributes_of
 from sorajax.world.scenes import WorldMix, attributes, sample_scenes
@@ -55,6 +56,42 @@ def test_clips_are_cut_and_short_ones_show_all_that_they_say(folder):
         assert len(batch.short) == len(batch.long) == bucket.batch_size // 2
     said = [attributes_of(TEXTS[number - 1]) for number in make(buckets[0], np.random.default_rng(1)).ids[:, 0]]
     assert all(len(words["shots"]) == 1 and words["event"] == "none" for words in said)
+
+
+def test_a_share_of_clips_is_decoded_and_keeps_its_captions(folder):
+    """Decoded clips are those that were rendered, 100 higher."""
+    write_decoded(folder, 20, lambda latent, scene, rng: latent + 100, {"by": "me"}, say=lambda _: None)
+    buckets = Bucket(17, 64, 64, batch_size=256), Bucket(9, 64, 64, batch_size=16)
+    make = captioned_maker(folder, buckets, (0, 0, 1), encode, "me", pairs=False, decoded=0.25)
+    batch = make(buckets[0], np.random.default_rng(0))
+    decoded = batch.latent[:, 0, 0, 0, 0] >= 100
+    assert 0.15 < decoded.mean() < 0.35
+    words = [facts(words) for words in attributes(scenes(two_shots=0.5, wall=0.5))]
+    said = [facts(attributes_of(TEXTS[number - 1])) for number in batch.ids[:, 0]]
+    assert all(one in words[:20] for one in np.array(said)[decoded])
+    assert any(one not in words[:20] for one in np.array(said)[~decoded])
+    short = make(buckets[1], np.random.default_rng(0)).latent[:, :, 0, 0, 0]
+    assert short.shape == (16, 3)
+    assert np.array_equal(np.unique(short % 100), [0, 1, 2])
+
+
+def test_clips_are_decoded_once_and_in_one_way(folder):
+    calls = []
+
+    def again(latent, scene, rng):
+        calls.append(len(latent))
+        return latent
+
+    for count in (40, 10):
+        write_decoded(folder, count, again, {"by": "me"}, say=lambda _: None)
+    assert calls == [32, 8, 32, 8]
+    with pytest.raises(ValueError, match="decoded otherwise"):
+        write_decoded(folder, 40, again, {"by": "you"}, say=lambda _: None)
+
+
+def test_a_share_of_decoded_clips_needs_some(folder):
+    with pytest.raises(FileNotFoundError, match="add --decoding"):
+        captioned_maker(folder, (Bucket(),), (0, 0, 1), encode, "me", decoded=0.5)
 
 
 def test_another_autoencoder_is_refused(folder):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sorajax.evaluation.captions import sampled, summary, swapped
+from sorajax.evaluation.captions import counted, sampled, summary, swapped
 from sorajax.media.video import Video
 from sorajax.world.captions import captions, describe
 from sorajax.world.draw import render
@@ -40,6 +40,17 @@ def test_a_wrong_word_lowers_precision_and_recall_by_one():
 def test_no_words_are_no_right_caption():
     counts = summary("short", ["a dog"], TRUTHS[:1])
     assert counts["right"] == counts["stated"] == counts["whole"] == 0
+
+
+def test_a_reading_is_whole_where_nothing_is_wrong_or_missing():
+    truth = TRUTHS[0]
+    other = {**truth, ("style",): "another"}
+    fewer = {name: value for name, value in truth.items() if name != ("style",)}
+    counts = counted([truth, other, fewer], [truth] * 3)
+    assert counts["whole"] == 1
+    assert counts["stated"] - counts["right"] == 1
+    assert counts["true"] - counts["right"] == 2
+    assert counts["wrong"] == {"style": 2}
 
 
 def test_clips_of_prompts_and_of_expansions_are_judged_by_what_was_typed():

@@ -30,6 +30,8 @@ class ScoreTraining:
     """The model whose autoencoder encoded the clips."""
     latents: Path = Path("latents/captioner")
     """Folder of encoded clips."""
+    decoded: float = 0.0
+    """Share of clips that were decoded and encoded again, as in `CaptionerTraining`."""
     seed: int = 0
     """Seed of the captions."""
     loop: LoopConfig = LoopConfig()
@@ -40,7 +42,10 @@ class ScoreTraining:
         """The stage, and its batches."""
         writer = open_writer(self.model.captioner)
         made_by = signature(load_vae(self.vae)[1]["encoder"])
-        make = captioned_maker(self.latents, self.buckets, self.shares, writer.tokenizer.encode, made_by, pairs=False)
+        encode = writer.tokenizer.encode
+        make = captioned_maker(
+            self.latents, self.buckets, self.shares, encode, made_by, pairs=False, decoded=self.decoded
+        )
         model = replace(self.model, width=writer.config.width)
         stage = ScoreStage(words=writer.params, captioner=writer.config, config=model, storage=self.storage)
         return stage, batches(make, self.buckets, self.seed)
