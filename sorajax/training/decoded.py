@@ -25,8 +25,9 @@ from sorajax.diffusion.samplers import flow_map
 from sorajax.media.recoding import recoded
 from sorajax.models.folder import WORLD_FAST, load_model, to_json
 from sorajax.models.sora import SoraConfig
+from sorajax.models.stream import decode_to_bytes
 from sorajax.models.text import Tokenizer
-from sorajax.models.vae import VAEConfig, decode_to_bytes
+from sorajax.models.vae import VAEConfig
 from sorajax.models.velocity import read_once, velocity_of
 from sorajax.training.autoencoder import encoder
 from sorajax.training.flow_map import times_from
