@@ -7,7 +7,7 @@ import pytest
 from sorajax.data.buckets import Bucket
 from sorajax.data.worlds import WorldData, clips, scene_maker
 from sorajax.models.folder import WORLD
-from sorajax.models.vae import decode_to_bytes
+from sorajax.models.stream import decode_to_bytes
 from sorajax.training.autoencoder import encoder, load_vae
 from sorajax.training.decoded import Decoding, decoding, editor
 
