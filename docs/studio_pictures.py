@@ -96,7 +96,7 @@ def main(address: str) -> None:
         def wait_in_line(page: Any) -> None:
             for text, _, _ in PROMPTS[:4]:
                 http.post("/v1/videos", json={"prompt": text, "steps": 100})
-            page.get_by_text("in the queue").wait_for()
+            page.get_by_text("in the queue,").wait_for()
             page.wait_for_timeout(1000)
 
         def steer(page: Any) -> None:
