@@ -103,7 +103,8 @@ class Steps(Bar):
                 raise self.stopped from error
             raise
         finally:
-            self.report_share = None
+            if self.report_share is report:  # not of later jobs, where a generator of `Engine.run` is closed late
+                self.report_share = None
         self.check()
 
 

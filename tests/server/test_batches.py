@@ -124,3 +124,14 @@ def test_a_job_that_was_stopped_is_not_completed_where_the_program_ends_as_if_no
     monkeypatch.setattr(at_work, "stored", late)
     with pytest.raises(Cancelled):
         next(engine.run([found], lambda share: None))
+
+
+def test_a_generator_that_is_closed_late_ends_no_later_reports():
+    steps, earlier, later = at_work.Steps(), list[float](), list[float]()
+    late = steps.reporting(earlier.append)
+    late.__enter__()
+    with steps.reporting(later.append):
+        late.__exit__(None, None, None)
+        steps.open(1, np.array([1.0, 0.5, 0.0]))
+        steps.report(np.array(0.5))
+    assert (earlier, later) == ([], [0.5])

@@ -4,6 +4,7 @@ import threading
 import time
 
 from sorajax.media.video import Video
+from sorajax.sampling.loading import load
 from sorajax.server import logs
 from sorajax.server.content import Content
 from sorajax.server.decoding import Limits
@@ -16,10 +17,10 @@ from tests.server.toy import job
 REQUEST = {"prompts": ["a red ball bounces"], "seed": 3, "frames": 41, "steps": 2}
 
 
-def test_an_interrupted_film_is_continued(pipeline, tmp_path):
+def test_an_interrupted_film_is_continued(tiny_model, tmp_path):
     logs.SETTINGS["quiet"] = True
     jobs = Jobs(open_database(tmp_path, None))
-    engine = Engine(pipeline, Content(tmp_path / "content"), tmp_path / "windows", Limits())
+    engine = Engine(load(tiny_model), Content(tmp_path / "content"), tmp_path / "windows", Limits())
 
     def film():
         return jobs.add(job("a red ball bounces", spec={"request": REQUEST, "inputs": [], "options": {}}))["id"]
@@ -40,7 +41,8 @@ def test_an_interrupted_film_is_continued(pipeline, tmp_path):
 
     worker.report = stop_after_a_window
     thread.start()
-    thread.join()
+    thread.join(120)
+    worker.stop()
     assert jobs.get(first, "local")["status"] == "queued"
     before = {path.name: path.stat().st_mtime_ns for path in windows(first)}
     assert len(before) >= 2
