@@ -12,6 +12,7 @@ import pytest
 
 from sorajax.errors import BadRequest, Refused
 from sorajax.media.video import Video
+from sorajax.pretrained.conventions import NEGATIVE, SHAKING
 from sorajax.safety.finishing import Safety
 from sorajax.safety.policy import LOG, Policy
 from sorajax.safety.prompts import CATEGORIES, TOPICS, category_of
@@ -209,3 +210,15 @@ def test_a_hosted_moderator_is_asked():
         server.server_close()
     with pytest.raises(BadRequest, match="does not answer"):
         safety.check_prompts(["a ball"])
+
+
+NEGATIVES = (
+    "low quality, worst quality, deformed, disfigured, mutated hands, mutilated, extra limbs, missing arms, "
+    "bad anatomy, gross proportions, ugly, blurry, watermark, text, jpeg artifacts, still frame",
+    "cloned face, malformed limbs, fused fingers, too many fingers, long neck, cross-eyed, mutation, morbid",
+)
+
+
+@pytest.mark.parametrize("text", [*NEGATIVES, SHAKING + NEGATIVE])
+def test_usual_negative_prompts_are_harmless(text):
+    assert category_of(text) is None
