@@ -183,9 +183,16 @@ def _index(folder: Path) -> dict[str, str]:
     return json.loads(index.read_text(encoding="utf-8"))["weight_map"] if index.exists() else {}
 
 
+def by_name(model: str | Path) -> Path:
+    """The folder of a bundled model, whose name is not also a path; another path as it is."""
+    path = Path(model)
+    return path if path.exists() else BUNDLED.get(str(model), path)
+
+
 def model_folder(directory: str | Path) -> Path:
-    """The folder with the exported model: `directory` itself, or `model` in it where it is a training directory."""
-    directory = Path(directory)
+    """The folder with the exported model: `directory` itself, `model` in it where it is a training directory, or the
+    folder of a bundled model where its name is given."""
+    directory = by_name(directory)
     if not directory.exists():
         raise FileNotFoundError(f"{directory} does not exist: give an exported model or a training directory")
     for folder in (directory, directory / "model"):

@@ -15,7 +15,7 @@ from flax.traverse_util import flatten_dict
 from sorajax.devices.placement import Placement, choose_placement
 from sorajax.devices.residency import Parts, memory_of_devices
 from sorajax.files import write_atomically
-from sorajax.models.folder import load_model
+from sorajax.models.folder import by_name, load_model
 from sorajax.models.quantized import Bits, quantized_leaf
 from sorajax.models.sora import EXPERTS, SoraConfig
 from sorajax.pretrained.conventions import Dtype
@@ -170,6 +170,7 @@ def read_external_parts(folder: Path) -> dict[str, Path]:
 
     Raises FileNotFoundError where such a folder is missing.
     """
+    folder = by_name(folder)
     file = next((path for home in (folder, folder / "model") if (path := home / EXTERNAL_PARTS).exists()), None)
     if file is None:
         return {}

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 from sorajax.models.folder import Storage, export_model, load_model, model_kind
 from sorajax.models.sora import SoraConfig
 from sorajax.models.vae import VAE, VAEConfig, denormalise, stream_decode, stream_encode
+from sorajax.pretrained.open import read_external_parts
 from sorajax.pretrained.wan_folder import is_open_model, open_autoencoder
 from sorajax.training.growth import wider
 
@@ -23,11 +24,13 @@ WHOLE = 2**23  # pixels of a batch up to which it is encoded in one piece
 
 
 def load_vae(directory: Path) -> tuple[VAEConfig, Any]:
-    """Config and parameters of an autoencoder: an exported one, that of a whole model, or an open one.
+    """Config and parameters of an autoencoder: an exported one, that of a whole model or of the model that it has its
+    autoencoder from, or an open one.
 
     An open one is a folder of a diffusers `AutoencoderKLWan`, or of a whole Wan model in either layout. Raises as
     `load_model` and `open_model` do.
     """
+    directory = read_external_parts(directory).get("vae", directory)
     if (opened := open_autoencoder(directory)) is not None:
         return opened.config, opened.load()
     if model_kind(directory) == SoraConfig.__name__:

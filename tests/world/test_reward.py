@@ -5,6 +5,7 @@ import pytest
 
 from sorajax.evaluation.world import GROUPS, prompts
 from sorajax.world.draw import render
+from sorajax.world.reader import reward
 from sorajax.world.reader.reward import accuracy
 from tests.cases import slow_after
 
@@ -20,10 +21,10 @@ def true():
 
 
 def test_true_clips_have_a_high_reward(true):
-    reward = accuracy(*true)
-    assert reward.shape == (16,)
-    assert reward.min() > 0.6
-    assert reward.mean() > 0.9
+    rewards = accuracy(*true)
+    assert rewards.shape == (16,)
+    assert rewards.min() > 0.6
+    assert rewards.mean() > 0.9
 
 
 def test_clips_of_other_prompts_have_a_low_reward(true):
@@ -42,6 +43,14 @@ def test_a_clip_at_another_pace_has_a_lower_reward(true):
 def test_an_empty_clip_has_almost_no_reward(true):
     videos, texts = true
     assert accuracy(np.zeros_like(videos), texts).max() < 0.5
+
+
+@pytest.mark.slow
+def test_several_processes_read_many_clips(true, monkeypatch):
+    videos, texts = true
+    one = accuracy(videos, texts)
+    monkeypatch.setattr(reward, "MANY", 16)
+    np.testing.assert_array_equal(accuracy(videos, texts), one)
 
 
 @pytest.mark.parametrize("split", slow_after(1, [name for name in GROUPS if name not in ("seen", "held_out")]))

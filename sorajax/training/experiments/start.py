@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from sorajax.models.folder import by_name
 from sorajax.models.sora import SoraConfig
 from sorajax.pretrained.conventions import is_known
 from sorajax.pretrained.hub import resolve_model
@@ -10,8 +11,9 @@ from sorajax.training.objectives.flow import FlowObjective
 
 
 def at_hand(base: Path) -> Path:
-    """The folder of weights, downloaded where their name on the hub is given. Raises FileNotFoundError."""
-    if not (folder := resolve_model(base)).exists():
+    """The folder of weights, downloaded where their name on the hub is given, and of a bundled model's name. Raises
+    FileNotFoundError."""
+    if not (folder := resolve_model(by_name(base))).exists():
         raise FileNotFoundError(
             f"{base} does not exist: give the folder of a model, or a name on the hub, e.g. "
             "Wan-AI/Wan2.1-T2V-1.3B-Diffusers"

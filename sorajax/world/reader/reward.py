@@ -1,7 +1,11 @@
 """The reader as a reward: how well clips do what their canonical prompts say, from 0 to 1."""
 
 import math
+import os
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -13,22 +17,55 @@ from sorajax.world.reader.scores import OBJECT_WORDS, STEADY, Score, match, scor
 from sorajax.world.scenes import PACE_SCALE, PACES
 
 FPS = 8.0
-WEIGHTS = {"attributes": 0.3, "prompt": 0.3, "pace": 0.15, "gravity": 0.1, "bounce height": 0.05, "steady": 0.1}
+WEIGHTS = {
+    "attributes": 0.3,
+    "prompt": 0.3,
+    "special": 0.2,
+    "pace": 0.15,
+    "gravity": 0.2,
+    "bounce height": 0.1,
+    "steady": 0.1,
+}
 """Weight of each part; parts that do not apply to a prompt leave theirs to the others."""
 WORDS = (*OBJECT_WORDS, "background", "objects", "camera", "style", "event", "relation", "shots")
+USUAL = {"camera": "static", "style": "flat", "event": "none", "relation": "none"}
 WIDTH = {"pace": 0.5, "gravity": 0.4, "bounce height": 0.4}
 """Error, of the pace as a difference of logarithms and of the others relative, at which a part is 0."""
+MANY = 32
+"""Clips from which on several processes read them."""
 
 
 def accuracy(videos: UInt8[np.ndarray, "n t y x 3"], prompts: Sequence[str]) -> Float[np.ndarray, " n"]:
     """The reward of each clip, in [0, 1].
 
-    Beside what counts as right or wrong (the attributes, and whether all of them are right) there are parts that grow
-    as an error falls: of the pace, of gravity and of the height of bounces, and how still the background is. The clips
-    have 8 frames a second. Raises ValueError for prompts that are not canonical (`world.captions.describe`).
+    Beside what counts as right or wrong (the attributes, whether all of them are right, and what most prompts lack: a
+    second object or shot, an event, a moving camera, a style) there are parts that grow as an error falls: of the pace,
+    of gravity and of the height of bounces, and how still the background is. The clips have 8 frames a second. Raises
+    ValueError for prompts that are not canonical (`world.captions.describe`).
     """
-    pairs = zip(videos, prompts, strict=True)
-    return np.array([reward_of(attributes_of(prompt), read(video, FPS)) for video, prompt in pairs], np.float32)
+    wishes = [attributes_of(prompt) for prompt in prompts]
+    if len(videos) < MANY:
+        return np.array([_rewarded(*pair) for pair in zip(videos, wishes, strict=True)], np.float32)
+    return np.array([*_readers().map(_rewarded, videos, wishes, chunksize=4)], np.float32)
+
+
+def _rewarded(video: UInt8[np.ndarray, "t y x 3"], wish: dict[str, Any]) -> float:
+    return reward_of(wish, read(video, FPS))
+
+
+@cache
+def _readers() -> ProcessPoolExecutor:
+    """A process for each core, of one thread, without accelerator."""
+    cores, before = len(os.sched_getaffinity(0)), dict(os.environ)
+    pool = ProcessPoolExecutor(cores, get_context("spawn"))  # a fork would copy JAX's locks
+    os.environ |= {"JAX_PLATFORMS": "cpu", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    try:
+        for started in [pool.submit(os.getpid) for _ in range(cores)]:  # each starts one, with this environment
+            started.result()
+    finally:
+        os.environ.clear()
+        os.environ |= before
+    return pool
 
 
 def reward_of(wish: dict[str, Any], reading: Reading) -> float:
@@ -41,6 +78,10 @@ def parts_of(wish: dict[str, Any], reading: Reading, scores: dict[str, Score]) -
     """The parts that apply to a prompt, each in [0, 1]."""
     words = [scores[name].right for name in WORDS if name in scores]
     parts = {"attributes": float(np.mean(words)), "prompt": float(scores["prompt"].right)}
+    special = [name for name, value in USUAL.items() if wish[name] != value and name in scores]
+    special += ["shots"] * (len(wish["shots"]) > 1) + ["objects"] * (len(wish["shots"][0]["objects"]) > 1)
+    if special:
+        parts["special"] = float(np.mean([scores[name].right for name in special]))
     if (error := pace_error(wish, reading)) is not None:
         parts["pace"] = max(0.0, 1 - error / WIDTH["pace"])
     motion = wish["shots"][0]["objects"][0]["motion"]

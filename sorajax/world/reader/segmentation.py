@@ -64,7 +64,7 @@ def ground_colour(frames: Float[np.ndarray, "t h w c"]) -> Float[np.ndarray, "t 
     """The background colour of each frame: the most frequent dark colour, refined by the mean of similar ones."""
     colours = np.empty((len(frames), 3), np.float32)
     for i, frame in enumerate(frames.reshape(len(frames), -1, 3)):
-        dark = frame[frame.max(-1) < DARK]
+        dark = frame[np.maximum(np.maximum(frame[:, 0], frame[:, 1]), frame[:, 2]) < DARK]
         if len(dark) < 32:
             dark = frame
         bins = (dark // 12).astype(np.int32)
