@@ -325,6 +325,8 @@ class Play:
     """Their length."""
     seed: int = 0
     """Seed of prompts and keys, 0 or more."""
+    steps: int | None = None
+    """Evaluations for a frame of a learned world; by default those of its config."""
     json: Path | None = None
     """A file for the figures; an existing one is replaced."""
     together: Together = DistributedConfig()

@@ -62,13 +62,14 @@ def measure(options: Play) -> Measured:
     """Measures each world, and prints the table."""
     figures: dict[str, Any] = {}
     for name in options.worlds:
-        player = open_player(name)
+        player = open_player(name, options.steps)
         played = random_plays(player, options.num, round(options.seconds * player.fps), options.seed)
         figures[name] = judged(played, player.fps) | timed(player, options.seed)
     text = table(figures)
     print(text)
     weights = [PLAY if name == "play" else Path(name) for name in options.worlds if name != "true"]
-    settings = f"num {options.num}, {options.seconds:g} s, seed {options.seed}"
+    steps = "" if options.steps is None else f", {options.steps} evaluations a frame"
+    settings = f"num {options.num}, {options.seconds:g} s, seed {options.seed}{steps}"
     return Measured(figures, {"play": text}, settings, weights[0] if weights else markdown.NO_WEIGHTS)
 
 

@@ -325,13 +325,15 @@ class TrueSession:
 advanced = jax.jit(advance)
 
 
-def open_player(model: str = "play") -> Player:
-    """The true world for "true", otherwise the learned one of a model folder or of the package.
+def open_player(model: str = "play", steps: int | None = None) -> Player:
+    """The true world for "true", otherwise the learned one of a model folder or of the package. steps: evaluations for a
+    frame of the learned one, by default those of its config.
 
-    Raises FileNotFoundError or ValueError where it cannot be read."""
+    Raises FileNotFoundError or ValueError where it cannot be read, and ValueError for steps below 1."""
     if model == "true":
         return TrueWorld()
     config, params, _ = load_model(PLAY if model == "play" else Path(model), PlayConfig)
+    config = config if steps is None else replace(config, steps=steps)
     base, parts, tokenizer = load_model(BUNDLED.get(config.base, Path(config.base)), SoraConfig)
     assert tokenizer is not None
     if config.autoencoder:

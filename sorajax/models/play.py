@@ -33,6 +33,8 @@ class PlayConfig:
     def __post_init__(self) -> None:
         if self.dit.actions < 1:
             raise ValueError("the transformer reads no actions: set dit.actions to 1 or more")
+        if self.steps < 1:
+            raise ValueError(f"steps {self.steps} is not allowed: use 1 or more")
         if self.window < 2:
             raise ValueError(f"window {self.window} is not allowed: use 2 or more frames")
         if self.dit.attended_frames == 1 or self.dit.attended_frames > self.window:

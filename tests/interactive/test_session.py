@@ -12,8 +12,17 @@ PROMPTS = ["a red ball on a grey floor", "a blue box"]
 
 
 @pytest.fixture(scope="module")
-def world(tiny_model, tmp_path_factory):
-    return open_player(str(play_model(tmp_path_factory.mktemp("play"), tiny_model)))
+def folder(tiny_model, tmp_path_factory):
+    return str(play_model(tmp_path_factory.mktemp("play"), tiny_model))
+
+
+@pytest.fixture(scope="module")
+def world(folder):
+    return open_player(folder)
+
+
+def test_a_world_is_opened_with_another_number_of_evaluations(folder, world):
+    assert (open_player(folder, 1).config.steps, world.config.steps) == (1, 2)
 
 
 def test_an_action_changes_the_next_frame_and_that_of_its_play_alone(world):
