@@ -327,6 +327,8 @@ class Play:
     """Seed of prompts and keys, 0 or more."""
     steps: int | None = None
     """Evaluations for a frame of a learned world; by default those of its config."""
+    temperature: float | None = None
+    """Standard deviation of the noise that a frame is generated from, 0 to 1; by default that of its config."""
     json: Path | None = None
     """A file for the figures; an existing one is replaced."""
     together: Together = DistributedConfig()

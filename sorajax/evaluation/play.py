@@ -62,14 +62,15 @@ def measure(options: Play) -> Measured:
     """Measures each world, and prints the table."""
     figures: dict[str, Any] = {}
     for name in options.worlds:
-        player = open_player(name, options.steps)
+        player = open_player(name, options.steps, options.temperature)
         played = random_plays(player, options.num, round(options.seconds * player.fps), options.seed)
         figures[name] = judged(played, player.fps) | timed(player, options.seed)
     text = table(figures)
     print(text)
     weights = [PLAY if name == "play" else Path(name) for name in options.worlds if name != "true"]
-    steps = "" if options.steps is None else f", {options.steps} evaluations a frame"
-    settings = f"num {options.num}, {options.seconds:g} s, seed {options.seed}{steps}"
+    settings = f"num {options.num}, {options.seconds:g} s, seed {options.seed}"
+    settings += "" if options.steps is None else f", {options.steps} evaluations a frame"
+    settings += "" if options.temperature is None else f", temperature {options.temperature:g}"
     return Measured(figures, {"play": text}, settings, weights[0] if weights else markdown.NO_WEIGHTS)
 
 

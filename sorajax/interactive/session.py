@@ -233,7 +233,7 @@ def advanced_state(
     """The state one action later. Where it holds keys and values of the frames before, the next frame is generated, and
     read once more as one that is known; otherwise all frames of the window are read in each evaluation."""
     key, noise_key, context_key = jax.random.split(state.key, 3)
-    start = jax.random.normal(noise_key, state.latent[:, :1].shape)
+    start = config.temperature * jax.random.normal(noise_key, state.latent[:, :1].shape)
     times = schedule(config.steps, 1.0)
     params = {"params": networks.dit}
     if isinstance(state, CachedState):
@@ -325,15 +325,16 @@ class TrueSession:
 advanced = jax.jit(advance)
 
 
-def open_player(model: str = "play", steps: int | None = None) -> Player:
-    """The true world for "true", otherwise the learned one of a model folder or of the package. steps: evaluations for a
-    frame of the learned one, by default those of its config.
+def open_player(model: str = "play", steps: int | None = None, temperature: float | None = None) -> Player:
+    """The true world for "true", otherwise the learned one of a model folder or of the package. `steps` and
+    `temperature` of its frames are by default those of its config (`PlayConfig`).
 
-    Raises FileNotFoundError or ValueError where it cannot be read, and ValueError for steps below 1."""
+    Raises FileNotFoundError or ValueError where it cannot be read, and ValueError for values that cannot be."""
     if model == "true":
         return TrueWorld()
     config, params, _ = load_model(PLAY if model == "play" else Path(model), PlayConfig)
-    config = config if steps is None else replace(config, steps=steps)
+    changes = {"steps": steps, "temperature": temperature}
+    config = replace(config, **{name: value for name, value in changes.items() if value is not None})
     base, parts, tokenizer = load_model(BUNDLED.get(config.base, Path(config.base)), SoraConfig)
     assert tokenizer is not None
     if config.autoencoder:

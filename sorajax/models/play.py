@@ -29,12 +29,17 @@ class PlayConfig:
     """The diffusion time of past frames, which are noised a little so that errors do not accumulate."""
     steps: int = 2
     """Evaluations for a frame."""
+    temperature: float = 1.0
+    """Standard deviation of the noise that a frame is generated from; training has 1. The frames before and the action
+    determine the frame, so a lower one is more accurate."""
 
     def __post_init__(self) -> None:
         if self.dit.actions < 1:
             raise ValueError("the transformer reads no actions: set dit.actions to 1 or more")
         if self.steps < 1:
             raise ValueError(f"steps {self.steps} is not allowed: use 1 or more")
+        if not 0 <= self.temperature <= 1:
+            raise ValueError(f"temperature {self.temperature:g} is not allowed: use 0 to 1")
         if self.window < 2:
             raise ValueError(f"window {self.window} is not allowed: use 2 or more frames")
         if self.dit.attended_frames == 1 or self.dit.attended_frames > self.window:

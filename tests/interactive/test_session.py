@@ -21,8 +21,20 @@ def world(folder):
     return open_player(folder)
 
 
-def test_a_world_is_opened_with_another_number_of_evaluations(folder, world):
-    assert (open_player(folder, 1).config.steps, world.config.steps) == (1, 2)
+def test_a_world_is_opened_with_other_settings(folder, world):
+    other = open_player(folder, 1, 0.5).config
+    assert (other.steps, world.config.steps) == (1, 2)
+    assert (other.temperature, world.config.temperature) == (0.5, 1.0)
+
+
+def test_frames_from_less_noise_vary_less(folder):
+    session = open_player(folder, 1, 0.0).begin([PROMPTS[0]] * 2, seed=4)
+    noisy = open_player(folder, 1).begin([PROMPTS[0]] * 2, seed=4)
+    assert differs(noisy.step([0, 0])) > differs(session.step([0, 0]))
+
+
+def differs(frames):
+    return np.abs(frames[0].astype(int) - frames[1]).mean()
 
 
 def test_an_action_changes_the_next_frame_and_that_of_its_play_alone(world):

@@ -15,6 +15,7 @@ DIT = DiTConfig(width=16, hidden=32, depth=1, heads=2, in_channels=4, out_channe
     [
         ({"dit": replace(DIT, actions=0)}, "reads no actions: set dit.actions"),
         ({"steps": 0}, "steps 0 is not allowed: use 1 or more"),
+        ({"temperature": 1.5}, "temperature 1.5 is not allowed: use 0 to 1"),
         ({"window": 1}, "window 1 is not allowed: use 2 or more"),
         (
             {"window": 3, "dit": replace(DIT, attended_frames=4)},
