@@ -25,7 +25,7 @@ def test_prompts_change_at_the_nearest_latent_where_a_window_ends():
     assert [len(part) for part in runs([*run, Shot("c", 4, cut=True), Shot("d", 4)])] == [2, 2]
 
 
-@pytest.mark.parametrize("window", range(2, 30))
+@pytest.mark.parametrize("window", [2, 3, 4, 5, 9, 21])
 def test_a_window_shares_two_latents_or_a_third_and_has_one_of_its_own(window):
     shared = overlap(window)
     assert shared <= window - 2, "anchor and overlap leave one new latent"
