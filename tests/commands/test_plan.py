@@ -16,9 +16,7 @@ from sorajax.evaluation import plans
 from sorajax.evaluation.markdown import blocks, weights_of
 from sorajax.evaluation.plan_options import Sampling
 from sorajax.evaluation.plans import bounds, config_and_weights
-from sorajax.models.conditioning import MaskChannels
-from sorajax.models.sora import init_dit, init_text, init_vae, init_vision
-from sorajax.models.vision import VisionConfig
+from sorajax.models.sora import init_dit, init_text, init_vae
 from sorajax.pretrained.part import abstract_parameters
 from sorajax.sampling.memory import PlannedProgram, nbytes, sampling_programs
 from sorajax.training.ahead import (
@@ -82,30 +80,6 @@ def test_planned_sampling_memory_is_near_the_compilers(bits):
         assert 0.4 < stage.planned / (held + compiled.temp_size_in_bytes) < 2.5
     whole = config_and_weights(Sampling("sorajax/assets/world", dtype="float32"))[1]
     assert (nbytes(weights["dit"]) < 0.4 * nbytes(whole["dit"])) == (bits is not None)
-
-
-def test_image_models_and_two_experts_are_planned():
-    """Of a small model that has all parts an open one may have; of experts one is there at a time."""
-    base = config_and_weights(Sampling("sorajax/assets/world", dtype="float32"))[0]
-    vision = VisionConfig(width=32, hidden=64, depth=3, heads=4, patch=14, size=56)
-    channels = base.vae.latent_channels
-    dit = replace(base.dit, in_channels=2 * channels + 4, image_width=vision.width, pooled_text=False)
-    base = replace(base, drop_conditioning_in_cfg=False)
-    config = replace(base, dit=dit, vision=vision, conditioning=MaskChannels(), boundary=0.9)
-    inits = {
-        "text": (init_text, config.text),
-        "vision": (init_vision, vision),
-        "dit": (init_dit, dit),
-        "vae": (init_vae, config.vae),
-    }
-    weights = {name: abstract_parameters(init, shape, "float32") for name, (init, shape) in inits.items()}
-    found = sampling_programs(config, weights, config.vae.latent_shape(17, 64, 64), 30)
-    assert [stage.name for stage in found] == ["text", "vision", "encoder", "transformer", "decoder"]
-    assert nbytes(found[3].arguments[0]) == nbytes(weights["dit"])
-    one = Placement(make_mesh({}, jax.devices()[:1]))
-    for stage in found[1:4]:
-        compiled = compile_program(stage, one).memory_analysis()
-        assert 0.4 < stage.planned / (nbytes(stage.arguments[0]) + compiled.temp_size_in_bytes) < 2.5
 
 
 @pytest.mark.slow

@@ -6,20 +6,15 @@ from pathlib import Path
 import pytest
 
 from sorajax.commands.sample import main
-from sorajax.errors import Note, Refused
 from sorajax.language.endpoint import KEY, EndpointError
 from sorajax.language.remote_expander import FAMILIES, SHOWN
 from sorajax.sampling.loading import load
 from tests.language.chat_server import completion, failing
 from tests.language.conftest import chat, endpoint, one_server  # noqa: F401
+from tests.sampling.test_wording import LONG, prompted
 from tests.tasks.inputs import clip
 
-LONG = "a large red ball bounces on a grey floor"
 SECRET = "sk-a-secret-that-nobody-sees"
-
-
-def prompted(text=LONG):
-    return completion(json.dumps({"prompt": text}))
 
 
 @pytest.fixture(scope="module")
@@ -85,21 +80,6 @@ def test_a_film_of_cuts_keeps_its_whole_prompt(sample, chat):  # noqa: F811
     assert metadata("a.png")["original_prompt"] == "a red ball. Cut to: a blue ball"
 
 
-BAD = (
-    (completion("I'm sorry, I can't."), "gave no usable answer in 3 tries: \"I'm sorry, I can't.\" is no JSON object"),
-    (failing(400, "policy"), "answers 400 (policy)"),
-    (prompted("a naked person"), "sexual"),
-)
-
-
-@pytest.mark.parametrize(("reply", "reason"), BAD)
-def test_a_bad_answer_leaves_the_prompt_with_a_note(reply, reason, pipeline, endpoint, chat):  # noqa: F811
-    chat.usual = lambda body: reply
-    with pytest.warns(Note, match="the prompt 'a red ball' stays as it is: ") as notes:
-        assert pipeline.expand("a red ball", endpoint=endpoint) == "a red ball"
-    assert reason in str(notes[0].message)
-
-
 def test_a_prompt_that_stays_has_no_original(sample, chat, capfd):  # noqa: F811
     chat.usual = lambda body: completion("no")
     assert sample("a red ball", "--out", "a.png") == 0
@@ -130,12 +110,6 @@ def test_options_that_go_together_are_asked_for(more, capfd):
     assert "--expand --endpoint URL --expand-model NAME: give all three" in capfd.readouterr().err
 
 
-def test_a_refused_prompt_is_not_sent_anywhere(pipeline, endpoint, chat):  # noqa: F811
-    with pytest.raises(Refused):
-        pipeline.expand("a naked person", endpoint=endpoint)
-    assert not chat.bodies
-
-
 def test_from_python(pipeline, endpoint, chat):  # noqa: F811
     chat.usual = lambda body: prompted()
     text = pipeline.expand("a red ball", endpoint=endpoint)
@@ -144,10 +118,3 @@ def test_from_python(pipeline, endpoint, chat):  # noqa: F811
     chat.replies = [failing(401)]
     with pytest.raises(EndpointError):
         pipeline.expand("a green ball", endpoint=endpoint)
-
-
-def test_a_bundled_model_is_asked_for_in_its_own_words(endpoint, chat, pipeline, monkeypatch):  # noqa: F811
-    chat.usual = lambda body: prompted()
-    monkeypatch.setattr(pipeline, "name", "world-fast")
-    pipeline.expand("a red ball", endpoint=endpoint)
-    assert FAMILIES["world"] in chat.bodies[0]["messages"][0]["content"]

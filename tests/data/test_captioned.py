@@ -75,20 +75,6 @@ def test_a_share_of_clips_is_decoded_and_keeps_its_captions(folder):
     assert np.array_equal(np.unique(short % 100), [0, 1, 2])
 
 
-def test_clips_are_decoded_once_and_in_one_way(folder):
-    calls = []
-
-    def again(latent, scene, rng):
-        calls.append(len(latent))
-        return latent
-
-    for count in (40, 10):
-        write_decoded(folder, count, again, {"by": "me"}, say=lambda _: None)
-    assert calls == [32, 8, 32, 8]
-    with pytest.raises(ValueError, match="decoded otherwise"):
-        write_decoded(folder, 40, again, {"by": "you"}, say=lambda _: None)
-
-
 def test_a_share_of_decoded_clips_needs_some(folder):
     with pytest.raises(FileNotFoundError, match="add --decoding"):
         captioned_maker(folder, (Bucket(),), (0, 0, 1), encode, "me", decoded=0.5)

@@ -76,10 +76,3 @@ def test_frame_by_frame_with_a_cache_equals_all_at_once(whole, stacked, together
 def test_a_play_attends_to_two_frames_or_more_of_its_window(attended):
     with pytest.raises(ValueError, match=f"attended_frames {attended} is not allowed: use 2 to the window, 9, or 0"):
         PlayConfig(replace(CAUSAL, attended_frames=attended))
-
-
-def test_a_model_that_sees_all_frames_has_no_cache():
-    params, x, time, actions, context = random_inputs(CAUSAL)
-    config = replace(CAUSAL, attended_frames=0)
-    with pytest.raises(ValueError, match="attended_frames is 0"):
-        remember(config, params, x, time, read_once(config, params, context, None), actions)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sorajax.models.text import TextConfig, TextEncoder, Tokenizer, position_buckets
+from sorajax.models.text import TextConfig, TextEncoder, Tokenizer, position_buckets, unfamiliar_words
 from tests.conftest import tiny_tokenizer
 
 CONFIG = TextConfig(vocabulary=20, width=8, hidden=16, depth=2, heads=2, head_width=4, tokens=6)
@@ -53,3 +53,13 @@ def test_a_prompt_that_is_too_long_names_the_limit():
 def test_a_damaged_tokenizer_is_refused():
     with pytest.raises(ValueError, match="not a tokenizer"):
         Tokenizer("{}", 4)
+
+
+def test_words_of_many_tokens_are_reported_as_unknown():
+    class Pieces:
+        """A tokenizer with a fixed answer."""
+
+        def pieces(self, word):
+            return {"elephant": ["e", "le", "ph", "ant"], "bouncing": ["bounc", "ing"], "ox": ["ox"]}[word]
+
+    assert unfamiliar_words(Pieces(), "elephant bouncing, ox") == ["elephant"]

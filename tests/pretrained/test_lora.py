@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +16,6 @@ from sorajax.commands.sample import main
 from sorajax.models.dit import DiT, DiTConfig
 from sorajax.models.sora import SoraConfig, init_dit
 from sorajax.models.text import TextConfig
-from sorajax.pretrained.hub import adapter_file
 from sorajax.pretrained.lora import (
     TARGETS,
     adapter_places,
@@ -284,20 +282,6 @@ def test_a_file_name_states_its_expert(tmp_path, capsys):
     one = replace(two, boundary=None)
     assert len(adapters_of(one, [str(tmp_path / "own.safetensors")])["dit"]) == 1  # and not none
     assert "was trained for one of two experts (low)" in capsys.readouterr().err
-
-
-def test_an_adapter_on_the_hub_is_downloaded(tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *names: asked.append(names) or tmp_path / "a")
-    assert adapter_file(Path("someone/loras/wan/style.safetensors")) == tmp_path / "a"
-    assert asked == [("someone/loras", "wan/style.safetensors")]
-    adapter_file(Path("someone/style/adapter_model.safetensors"))
-    assert asked[1:] == [("someone/style", "adapter_model.safetensors"), ("someone/style", "adapter_config.json")]
-    assert adapter_file(Path("runs/missing.safetensors")) == Path("runs/missing.safetensors")
-    monkeypatch.undo()
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(FileNotFoundError, match=r"nor could a.safetensors of no/body be downloaded from the hub"):
-        adapter_file(Path("no/body/a.safetensors"))
 
 
 @pytest.mark.parity

@@ -1,27 +1,21 @@
-"""The tables of the open models have not drifted: a hash for each, recorded when they agreed with the reference. What
-is read by them comes tensor by tensor."""
+"""The tables of the open models have not drifted: a hash for each, recorded when they agreed with the reference."""
 
 import hashlib
 import json
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from threading import Event, Thread
 
 import jax
-import numpy as np
 import pytest
 
 from sorajax.errors import Note
 from sorajax.models.dit import DiTConfig
-from sorajax.models.folder import write_shards
 from sorajax.models.sora import init_dit, init_text, init_vae, init_vision
 from sorajax.models.text import TextConfig
 from sorajax.models.vae import VAEConfig
 from sorajax.models.vision import VisionConfig
-from sorajax.pretrained import export, wan
-from sorajax.pretrained.part import Part
-from sorajax.pretrained.safetensors import Tensors
+from sorajax.pretrained import wan
 from sorajax.pretrained.table import matched_rows
 
 GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text())
@@ -64,40 +58,6 @@ def test_tables_equal_those_that_were_compared_with_the_reference(name):
     if name in PARAMETERS:
         count = sum(leaf.size for leaf in jax.tree.leaves(shapes))
         assert count == pytest.approx(PARAMETERS[name], rel=0.02)
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux says what a process holds")
-def test_loading_needs_host_memory_for_two_more_tensors_at_most(tmp_path):
-    """A text encoder of 0.2 GB in float32, in shards, comes into bfloat16: files are mapped, not read into memory."""
-    config = TextConfig(vocabulary=20_000, width=512, hidden=2048, depth=8, heads=8, head_width=64)
-    rows = wan.text_table(config)
-    shapes = jax.eval_shape(lambda key: init_text(config, key), jax.random.key(0))
-    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)  # costs no memory: nobody writes them
-    write_shards(tmp_path, "model", export.export_tensors(rows, zeros), 25 * 10**6)
-    part = Part(rows, lambda: wan.untied(Tensors(tmp_path)), init_text, config)
-    assert len(list(tmp_path.glob("*.safetensors"))) > 5
-    before, most, done = held(), 0, Event()
-
-    def watch():
-        nonlocal most
-        while not done.wait(0.002):
-            most = max(most, held())
-
-    watcher = Thread(target=watch)
-    watcher.start()
-    params = jax.block_until_ready(part.load("bfloat16"))
-    done.set()
-    watcher.join()
-    weights, largest = part.bytes("bfloat16"), 4 * max(leaf.size for leaf in jax.tree.leaves(shapes))
-    assert sum(leaf.nbytes for leaf in jax.tree.leaves(params)) == weights
-    print(f"{(most - before - weights) / 1e6:.0f} MB beside {weights / 1e6:.0f} MB of parameters")
-    assert most - before - weights < 3 * largest
-
-
-def held() -> int:
-    """Bytes of memory of this process that are not pages of files."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
 
 
 def test_unknown_config_fields_are_named():

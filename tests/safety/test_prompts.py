@@ -131,18 +131,6 @@ def test_art_is_no_excuse_for_other_words():
     assert category_of("a nude child, marble") == "minors"
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_a_file_has_entries_of_its_script_only(script):
-    """So that no entry is missed where the file is not read."""
-    for index in indices(script):
-        for heads in index:
-            for entry in (entry for own in heads.values() for entry in own):
-                texts = [part.plain or part.expression for part in (entry.first, *entry.others)]
-                found = [name for name in SCRIPTS if SCRIPTS[name].search("".join(texts))]
-                assert script in found
-                assert script != "latin" or found == ["latin"]
-
-
 def test_an_arabic_word_may_have_an_article():
     assert {category_of(f"{before}باتمان") for before in ("", "ال", "و", "بال", "لل")} == {"third_party"}
 

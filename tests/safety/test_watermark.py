@@ -1,22 +1,13 @@
 """A watermark is invisible, is read after what happens to files, and only by those who know its key."""
 
-import jax
 import numpy as np
 import pytest
 
 from sorajax.evaluation.watermark import CHANGES, psnr
 from sorajax.safety import code, signal, watermark
+from tests.safety.test_signal import scene
 
 IDENTIFIER = 0xC0FFEE42
-
-
-def scene(height, width, frames=17):
-    """A picture of gradients and shapes that moves."""
-    y, x = np.mgrid[:height, :width].astype(np.float32)
-    ball = [np.hypot(y - height / 2, x - 10 - 2 * number) < height / 6 for number in range(frames)]
-    plain = 90 + 40 * np.sin(x / width * 3) + 20 * y / height
-    grey = np.where(ball, 180, plain)
-    return np.stack([grey, grey * 0.9, grey * 0.7], -1).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -82,28 +73,3 @@ def test_a_key_decides_order_signs_and_phases():
     assert not np.allclose(one.phases, other.phases)
     # The same on every machine, for files that are read years later.
     assert one.order[:4].tolist() == [8, 75, 96, 27]
-
-
-def test_training_and_use_are_one_signal(frames):
-    """The functions give the same with arrays of numpy and of jax."""
-    rng = np.random.default_rng(0)
-    params = jax.tree.map(lambda leaf: leaf + rng.normal(0, 0.1, leaf.shape).astype(np.float32), signal.init(rng))
-    luma = frames[:2] @ np.array(signal.LUMA, np.float32)
-    phases, y, x = watermark.phases_of(3, "k"), np.arange(0, 20, 0.5), np.arange(0, 30, 0.5)
-    for function, inputs in (
-        (lambda params, luma: signal.gain(params, luma, 1.0), (params, luma)),
-        (signal.response, (params, luma)),
-        (signal.signal, (params, phases, y, x)),
-        (signal.correlations, (luma[0, :40, :60], y, x)),
-    ):
-        ours, traced = function(*inputs), jax.jit(function)(*inputs)
-        np.testing.assert_allclose(ours, traced, rtol=2e-3, atol=2e-3 * np.abs(ours).max())
-
-
-def test_a_shift_turns_each_wave(frames):
-    """What `best_shifts` undoes."""
-    y, x = np.arange(128.0), np.arange(192.0)
-    found = signal.correlations(np.ones((128, 192), np.float32) * np.sin(y)[:, None], y, x)
-    moved = signal.correlations(np.ones((128, 192), np.float32) * np.sin(y)[:, None], y + 5, x + 9)
-    ky, kx = signal.wave_numbers()
-    np.testing.assert_allclose(moved, found * np.exp(-2j * np.pi * (ky * 5 + kx * 9) / signal.TILE), atol=0.05)

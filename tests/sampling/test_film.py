@@ -8,9 +8,9 @@ from sorajax.media.video import Video
 from sorajax.sampling.film import Stream, film_frames
 from sorajax.sampling.pipeline import Pipeline
 from sorajax.sampling.request import Request
-from sorajax.sampling.shots import Shot, runs, shots_of
+from sorajax.sampling.shots import Shot, shots_of
 from sorajax.sampling.store import WindowStore
-from sorajax.sampling.windows import Windows, known_before, new_latents, prompts_of, windows_for
+from sorajax.sampling.windows import Windows, new_latents, windows_for
 
 REQUEST = Request(("a red ball",))
 RNG = np.random.default_rng(0)
@@ -19,25 +19,6 @@ RNG = np.random.default_rng(0)
 @pytest.fixture(scope="module")
 def pipeline(tiny_model) -> Pipeline:
     return sorajax.load(tiny_model)
-
-
-def test_a_window_has_fixed_latents_and_new_ones():
-    for window in (2, 5, 9, 21):
-        prompts, done, count = ["a"] * 100, 0, 0
-        while done < 100:
-            assert known_before(done, window) < window
-            done += new_latents(prompts, done, window)
-            count += 1
-        assert done == 100
-        assert windows_for([Shot("a", 1 + 99 * 4)], window, 4) == count
-
-
-def test_prompts_change_at_the_nearest_latent_where_a_window_ends():
-    run = [Shot("a", 16), Shot("b", 7)]
-    prompts = prompts_of(run, 4)
-    assert prompts == ["a"] * 5 + ["b"] * 2
-    assert new_latents(prompts, 3, 9) == 2
-    assert [len(part) for part in runs([*run, Shot("c", 4, cut=True), Shot("d", 4)])] == [2, 2]
 
 
 def test_a_film_begins_as_its_first_window_and_has_no_seam(pipeline):

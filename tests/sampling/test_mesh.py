@@ -10,9 +10,9 @@ import pytest
 
 import sorajax
 from sorajax.devices.partitioned import work_of
-from sorajax.devices.placement import ONE_DEVICE, Placement, choose_placement
+from sorajax.devices.placement import ONE_DEVICE, Placement
 from sorajax.devices.residency import Parts
-from sorajax.devices.sharding import axes_text, make_mesh
+from sorajax.devices.sharding import make_mesh
 from sorajax.errors import BadRequest
 from sorajax.models.conditioning import ConditioningFrames, MaskChannels, Replacement
 from sorajax.models.dit import DiTConfig
@@ -152,46 +152,6 @@ def decoded(model: Pipeline, latents: np.ndarray) -> np.ndarray:
     """The decoder's float32 pixels, before they become uint8."""
     placement, part = model.params.placement, model.codec.programs.part("pixels", next_pixels)
     return np.asarray(part(model.params["vae"], CLOCKS.vae, placement.replicate(latents), {})[0])
-
-
-def test_the_mesh_divides_the_clip():
-    def axes(*model):
-        chosen = choose_placement(None, *model, {"dit": 1}, 100, jax.devices())
-        return axes_text(chosen.mesh.shape)
-
-    assert axes(True, 384, 4) == "data=2,seq=4"
-    assert axes(False, 384, 4) == "seq=8"
-    assert axes(True, 6, 4) == "data=2,seq=2,tensor=2"
-    assert axes(True, 5, 7) == "data=8"
-    assert choose_placement(None, True, 384, 4, {}, 100, jax.devices()[:1]) == ONE_DEVICE
-
-
-def test_a_chosen_mesh_splits_tokens_where_a_batch_does_not_divide():
-    chosen, asked = (Placement(make_mesh("data=2,seq=2,tensor=2"), chosen=chosen) for chosen in (True, False))
-    other = chosen.for_batch(3, 16)
-    assert axes_text(other.mesh.shape) == "seq=4,tensor=2"
-    assert list(other.mesh.devices.flat) == list(chosen.mesh.devices.flat)
-    kernel = {"q": {"kernel": jax.ShapeDtypeStruct((16, 32), np.float32)}}
-    for split in (True, False):
-        before, after = (
-            replace(one, split_weights=split).shardings(kernel)["q"]["kernel"].devices_indices_map((16, 32))
-            for one in (chosen, other)
-        )
-        assert before == after
-    assert chosen.for_batch(2, 16) is chosen
-    assert chosen.for_batch(1, 6) is chosen
-    assert asked.for_batch(1, 16) is asked
-    assert ONE_DEVICE.for_batch(1, 16) is ONE_DEVICE
-
-
-def test_weights_are_sharded_where_one_device_has_too_little_memory():
-    sizes = {"text": 20, "dit": 30}
-    small, large = (choose_placement("data=2,seq=4", True, 384, 4, sizes, memory) for memory in (100, 200))
-    assert (small.split_weights, small.copies) == (True, 1)
-    assert (large.split_weights, large.copies) == (False, 8)
-    kernel = {"q": {"kernel": jax.ShapeDtypeStruct((16, 32), np.float32)}}
-    assert small.shardings(kernel)["q"]["kernel"].shard_shape((16, 32)) == (2, 32)
-    assert large.shardings(kernel)["q"]["kernel"].is_fully_replicated
 
 
 def test_a_mesh_that_does_not_fit_is_one_line(tiny_model):

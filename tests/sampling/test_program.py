@@ -11,12 +11,9 @@ import sorajax
 from sorajax.devices.partitioned import work_of
 from sorajax.diffusion.flow import schedule
 from sorajax.diffusion.samplers import SAMPLERS
-from sorajax.models.conditioning import Encoders
 from sorajax.models.sora import init_dit
-from sorajax.sampling.conditions import abstract_conditions, conditions_of
-from sorajax.sampling.program import Ranges, expert_ranges, sample_latents
-from sorajax.sampling.request import Request
-from sorajax.sampling.settings import settings_for
+from sorajax.sampling.conditions import abstract_conditions
+from sorajax.sampling.program import Ranges, expert_ranges, interruptible, sample_latents
 from tests.conftest import TINY
 
 
@@ -76,13 +73,6 @@ def test_a_full_guidance_interval_changes_nothing_and_an_empty_one_removes_guida
     assert np.abs(some.frames - frames(guidance_scale=40)).max() > 1
 
 
-def test_the_inputs_of_a_text_clip_need_no_program():
-    """Any operation of JAX would load the compiler's Python modules and lower a program before the sampler starts."""
-    settings = settings_for(Request(("a",)), TINY)
-    known, extra = TINY.conditioning.inputs(
-        None, (1, *settings.latent), TINY.vae.stride[0], Encoders(None, None), "tiny"
-    )
-    conditions = conditions_of(settings, [np.zeros((4, 8), np.float32)], [0], settings.times(), known, extra)
-    assert {type(leaf) for leaf in jax.tree.leaves(conditions)} == {np.ndarray}
-    abstract = abstract_conditions(TINY, settings.latent, settings.steps)
-    assert conditions.positions.dtype == conditions.times.dtype == abstract.positions.dtype == np.float32
+def test_an_error_in_the_decoding_thread_is_raised_in_the_caller():
+    with pytest.raises(ZeroDivisionError):
+        interruptible(lambda: 1 // 0)

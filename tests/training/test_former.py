@@ -1,12 +1,8 @@
-"""Configs, command lines and checkpoints of the version before are still read."""
-
-import json
+"""Command lines, configs and checkpoints of the version before are still read."""
 
 import pytest
 
 from sorajax.errors import Note
-from sorajax.models.folder import from_json, to_json
-from sorajax.models.sora import SoraConfig
 from sorajax.training.checkpoint import changes
 from sorajax.training.experiments import load_experiment
 from sorajax.training.former import FORMER, present_arguments, present_name
@@ -26,13 +22,6 @@ def test_every_former_field_maps_to_one_that_exists():
         value = experiment
         for name in present_name(former).split("."):
             value = value[int(name)] if name.isdigit() else getattr(value, name)
-
-
-def test_a_config_file_of_the_previous_version_is_read():
-    values = to_json(SoraConfig(max_anchor_gap=4, redo_latents=1, drop_conditioning_in_cfg=True))
-    former = {"max_anchor_gap": "reach", "redo_latents": "ahead", "drop_conditioning_in_cfg": "guide_known"}
-    old = json.loads(json.dumps({former.get(name, name): value for name, value in values.items()}))
-    assert from_json(old, SoraConfig) == from_json(values, SoraConfig)
 
 
 def test_a_renamed_field_does_not_count_as_a_change():

@@ -1,7 +1,5 @@
 """Any mesh trains as one device does: the same losses, whichever way batch, weights, tokens and heads are split."""
 
-from functools import partial
-
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -88,27 +86,6 @@ def test_any_mesh_equals_one_device(mesh, alone):
     assert alone[-1] < 0.9 * alone[0]
     assert off < 1e-5, (losses, alone)
     assert MESHES[mesh] in text
-
-
-@pytest.mark.slow
-def test_ring_attention_memory_does_not_grow_with_the_ring(monkeypatch):
-    from sorajax.models import attention, sequence, softmax
-
-    keys = jax.random.split(jax.random.key(0), 3)
-    q, k, v = (jax.random.normal(key, (1, 64, 3, 8)) for key in keys)
-    whole = attention.attend(q, k, v)
-    with jax.set_mesh(make_mesh("seq=8")):
-        run = lambda: jax.jit(partial(attention.attend, spread=True))(q, k, v)  # noqa: E731
-        np.testing.assert_allclose(run(), whole, atol=2e-6)
-        monkeypatch.setattr(softmax, "SCORES_LIMIT", 50)
-        jax.clear_caches()
-        np.testing.assert_allclose(run(), whole, atol=2e-6)
-    assert [sequence.split(size, heads) for size, heads in ((8, 4), (8, 3), (4, 12), (6, 4))] == [
-        (4, 2),
-        (1, 8),
-        (4, 1),
-        (2, 3),
-    ]
 
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])

@@ -31,7 +31,8 @@ from sorajax.data.videos.clips import (
 )
 from sorajax.data.videos.entry import Written
 from tests.data.videos.films import film, level, moving
-from tests.data.videos.test_preparation import encode, in_turn
+from tests.data.videos.test_encoding import encode
+from tests.data.videos.test_preparation import in_turn
 
 BUCKET = Bucket(9, 32, 48, batch_size=2)
 CLIPS = 6

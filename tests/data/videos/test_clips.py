@@ -24,7 +24,8 @@ from sorajax.data.videos.clips import (
 )
 from sorajax.data.videos.listing import path_within
 from tests.data.videos.films import film, moving, numbers
-from tests.data.videos.test_preparation import encode, in_turn
+from tests.data.videos.test_encoding import encode
+from tests.data.videos.test_preparation import in_turn
 
 WIDE, LONG, IMAGE = Bucket(9, 32, 48, batch_size=2), Bucket(17, 32, 48, batch_size=2), Bucket(1, 32, 48, batch_size=4)
 

@@ -17,7 +17,6 @@ from sorajax.data.buckets import Bucket
 from sorajax.data.records import decode_frames, encode_frames
 from sorajax.data.videos import preparation
 from sorajax.data.videos.decode import read_clip
-from sorajax.data.videos.encoding import encode_clips, encoded_records
 from sorajax.data.videos.preparation import Preparation, prepare, prepare_part, prepared_records
 from tests.data.videos.films import film, moving
 
@@ -127,40 +126,6 @@ def test_a_killed_preparation_resumes_without_loss_or_duplicates(videos, tmp_pat
         (a, a_paths), (b, b_paths) = prepared_records(whole, bucket), prepared_records(killed, bucket)
         assert a_paths == b_paths
         assert all(a[i] == b[i] for i in range(len(a)))
-
-
-def encode(video):
-    """Means over 4x4 pixels of every fourth frame."""
-    b, _, h, w, c = video.shape
-    return video[:, ::4].reshape(b, -1, h // 4, 4, w // 4, 4, c).mean((3, 5))
-
-
-def test_latents_are_those_of_the_clips_and_encoded_once(videos, tmp_path, local):
-    prepare(videos, tmp_path, SETTINGS, say=lambda text: None)
-    said = []
-    target = encode_clips(tmp_path, lambda: encode, "me", said.append)
-    assert said
-    latents, paths = encoded_records(tmp_path, "me", BUCKETS[1])
-    clips, same = prepared_records(tmp_path, BUCKETS[1])
-    assert sorted(paths) == sorted(same)
-    for i in range(len(latents)):
-        pixels = next(
-            clips[j]
-            for j in range(len(clips))
-            if (clips[j]["path"], clips[j]["start"]) == (latents[i]["path"], latents[i]["start"])
-        )
-        expected = encode(decode_frames(pixels["pixels"])[None].astype(np.float32) / 127.5 - 1)[0]
-        np.testing.assert_allclose(latents[i]["latent"], expected, atol=2e-3)
-    images, _ = encoded_records(tmp_path, "me", BUCKETS[2])
-    assert len(images) >= len(latents)  # every film's first frame is an image
-
-    gone = sorted(target.glob("*.json"))[0]
-    gone.unlink()
-    with pytest.raises(FileNotFoundError, match="not complete"):
-        encoded_records(tmp_path, "me", BUCKETS[1])
-    encode_clips(tmp_path, lambda: encode, "me", said.append)
-    again, _ = encoded_records(tmp_path, "me", BUCKETS[1])
-    assert [again[i]["start"] for i in range(len(again))] == [latents[i]["start"] for i in range(len(latents))]
 
 
 def test_progress_is_reported_while_workers_run(tmp_path, monkeypatch):
