@@ -17,9 +17,7 @@ def test_missing_libraries_are_a_note(monkeypatch):
 
 
 def test_a_compilation_that_may_take_too_long_is_not_tried(monkeypatch):
-    monkeypatch.setitem(
-        sys.modules, "torch", ModuleType("torch")
-    )  # importing it takes seconds, and nothing is compiled
+    monkeypatch.setitem(sys.modules, "torch", ModuleType("torch"))  # importing it takes seconds
     (figure,) = peer.SideBySide(Setting(TOY, 1.0), "cpu", end=0.0).whole(needed=10.0)
     assert (figure.value, figure.failed) == (None, False)
     assert figure.note.startswith("not tried: may take 10 s of -")
