@@ -1,22 +1,14 @@
 """The command line measures what it says, in figures that agree with each other, and answers mistakes in one line."""
 
 import json
-import math
-from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import pytest
 
 from sorajax.commands import benchmark
-from sorajax.evaluation import cases, experiment, opening, reference, shell
+from sorajax.evaluation import cases, shell
 from sorajax.evaluation.markdown import blocks, fingerprint, weights_of
-from sorajax.evaluation.speed import Figures
-from sorajax.models.dit import DiT
 from sorajax.models.folder import WORLD
-from sorajax.models.sora import init_dit
 from sorajax.training.experiments import load_experiment
-from sorajax.training.flops import forward_flops, training_flops
 from tests import CONFIGS
 
 VAE, DIT = str(CONFIGS / "tiny_vae.py"), str(CONFIGS / "tiny_dit.py")
@@ -62,32 +54,11 @@ def test_an_experiment_is_measured_before_its_autoencoder_is_trained(tmp_path, c
     planned = max(found[name]["bytes"] for name in parts)
     assert found["peak_memory"] == {"bytes": planned, "source": "planned by the compiler"}
     tiny = load_experiment(DIT)
-    assert found["denoising_step"]["flops"] == 2 * on_paper(cases.Shape(tiny.model, (3, 4, 4), 160))  # guided
+    assert found["denoising_step"]["flops"] == 2 * cases.velocity_flops(tiny.model, (3, 4, 4), 160)  # guided
     short, long = found["streamed_decoding"].values()
     assert 0 < short <= long < 1.5 * short
     printed = capsys.readouterr().out
     assert all(name.replace("_", " ") in printed for name in (*parts, "streamed decoding"))
-
-
-def test_remat_policies_are_compared_by_time_memory_and_loss(tmp_path, monkeypatch):
-    def step(case, mesh, repeats):
-        full = case.dit.remat == "full"
-        return Figures(1.0, 2.0 + full, 2.0, 1.0, 1.0, None, 7 - full), [2.0, 1.5 if full else 1.0]
-
-    monkeypatch.setattr(experiment, "training_step", step)
-    found = measured(tmp_path, "dit-12x384", "--remat")["remat"]
-    assert list(found) == ["none", "dots", "full"]
-    assert [row["seconds"] for row in found.values()] == [2.0, 2.0, 3.0]
-    assert [row["bytes"] for row in found.values()] == [7, 7, 6]
-    assert [row["difference"] for row in found.values()] == [0.0, 0.0, 0.5]
-
-
-def test_the_policy_that_is_measured_is_the_one_that_runs():
-    for name in DIT, "wan2.1-1.3b":
-        changed = cases.with_remat(cases.make_case(name, 1), "dots")
-        assert "dots" == changed.dit.remat == getattr(changed.stage.config, "dit", changed.stage.config).remat
-        assert changed.dit.stacked
-        assert changed.dit.unroll == 1
 
 
 def test_the_data_loader_is_measured_without_the_model(tmp_path):
@@ -95,28 +66,6 @@ def test_the_data_loader_is_measured_without_the_model(tmp_path):
     batch = load_experiment(VAE).data.buckets[0].batch_size
     assert (found["batches"], found["samples"]) == (3, 3 * batch)
     assert found["samples_per_second"] * found["seconds"] == pytest.approx(found["samples"])
-
-
-def test_each_part_is_compared_with_the_reference(tmp_path, capsys, monkeypatch):
-    row = {"ours": 0.5, "eager": 1.0, "compiled": None, "ratio": 2.0, "difference": 1e-6, "failure": "it failed"}
-    monkeypatch.setattr(benchmark, "find_spec", lambda name: name)
-    monkeypatch.setattr(reference, "conditions", lambda: {"versions": {"torch": "2"}, "threads": 2})
-    monkeypatch.setattr(reference, "PARTS", dict.fromkeys(("vae", "text"), lambda: ("small", {"encode": None})))
-    monkeypatch.setattr(reference, "compare", lambda name, call, repeats, eager: {**row, "name": name})
-    found = measured(tmp_path, "reference", "--part", "vae")["reference"]
-    assert found["vae"] == {"shape": "small", "encode": {**row, "name": "vae encode"}}
-    assert "text" not in found
-    assert "500.0   1000.0        -   2.00x     1.0e-06  it failed" in capsys.readouterr().out
-
-
-def test_loading_time_is_compared_with_the_reference(tmp_path, capsys, monkeypatch):
-    seconds = {"reference": 1.0, "ours": 1.5, "converted": 0.5, "bytes": 8 * 10**8}
-    monkeypatch.setattr(benchmark, "find_spec", lambda name: name)
-    monkeypatch.setattr(reference, "conditions", lambda: {"versions": {"torch": "2"}, "threads": 2})
-    monkeypatch.setattr(opening, "opening", lambda repeats, **changes: seconds)
-    assert measured(tmp_path, "reference", "--part", "opening")["reference"]["opening"] == seconds
-    said = "reference 1,000, ours 1,500, converted 500: converted 3.00x as fast as the shards"
-    assert said in capsys.readouterr().out
 
 
 def test_the_shell_command_is_timed_and_its_table_written(tmp_path, monkeypatch):
@@ -141,49 +90,6 @@ def test_the_shell_command_is_timed_and_its_table_written(tmp_path, monkeypatch)
     assert "| warm compilation cache | 3.0 s | at most 20 s |" in written["clip"]
     assert "| peak memory, MiB | 2 | 4 |" in written["films"]
     assert {weights_of(block) for block in written.values()} == {fingerprint(WORLD)}
-
-
-def test_a_failed_command_is_reported(tmp_path):
-    with pytest.raises(RuntimeError, match="--nothing is not an option"):
-        shell.run_sample(tmp_path, "--nothing")
-
-
-def test_training_step_flops_equal_the_formula():
-    shape = cases.NAMED["dit-12x384"]
-    case = cases.make_case("dit-12x384", 3)
-    params = jax.eval_shape(case.stage.init, jax.random.key(0))
-    # Backward costs two forwards, but for the gradients of what is data: latents, text and features of the clock.
-    patch = shape.dit.in_channels * math.prod(shape.dit.patch)
-    inputs = tokens(shape) * patch + shape.tokens * shape.dit.text_width + shape.latent[0] * shape.dit.frequencies
-    counted = training_flops(case.stage.loss, params, case.batch, jax.random.key(0))
-    assert counted == 3 * (3 * on_paper(shape) - 2 * shape.dit.width * inputs)
-
-
-def test_an_autoencoder_has_a_training_step_and_no_denoising():
-    case = cases.make_case(VAE, 2)
-    assert (case.clips, case.dit, case.latent, case.size) == (2, None, (3, 4, 4, 4), (5, 32, 32))
-    params = jax.eval_shape(case.stage.init, jax.random.key(0))
-    assert training_flops(case.stage.loss, params, case.batch, jax.random.key(0)) > 0
-
-
-@pytest.mark.parametrize("name", cases.NAMED)
-def test_forward_flops_equal_the_formula(name):
-    shape = cases.NAMED[name]
-    params = jax.eval_shape(lambda key: init_dit(shape.dit, key), jax.random.key(0))
-    x = jax.ShapeDtypeStruct((1, *shape.latent, shape.dit.in_channels), jnp.float32)
-    clock = jax.ShapeDtypeStruct((1, shape.latent[0]), jnp.float32)
-    context = jax.ShapeDtypeStruct((1, shape.tokens, shape.dit.text_width), jnp.float32)
-    counted = forward_flops(DiT(shape.dit).apply, {"params": params}, x, clock, context)
-    assert counted == pytest.approx(on_paper(shape), rel=2e-3)  # long sequences are padded to blocks of queries
-
-
-def tokens(shape):
-    (t, h, w), (pt, ph, pw) = shape.latent, shape.dit.patch
-    return t // pt * (h // ph) * (w // pw)
-
-
-def on_paper(shape):
-    return cases.velocity_flops(shape.dit, shape.latent, shape.tokens)
 
 
 @pytest.mark.parametrize(
@@ -237,11 +143,6 @@ def test_a_file_without_an_experiment_is_one_line(text, line, tmp_path, capsys):
     path = tmp_path / "experiment.py"
     path.write_text(text)
     assert_refused([str(path)], line, capsys)
-
-
-def test_the_autoencoder_of_a_whole_model_is_found():
-    found = cases.autoencoder(WORLD, Path("configs/world_large.py"))
-    assert found.latent_channels == load_experiment("configs/world_large.py").model.in_channels
 
 
 def test_an_unknown_autoencoder_is_one_line(tmp_path, capsys):

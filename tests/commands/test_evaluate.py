@@ -7,7 +7,6 @@ import sys
 import pytest
 
 from sorajax.commands import evaluate
-from sorajax.evaluation import options
 from sorajax.evaluation.markdown import blocks, weights_of
 
 
@@ -72,12 +71,6 @@ def test_evaluate_writes_its_tables_into_pages(tmp_path, capsys):
     assert "old" not in one
     assert "\n\n<sub>`python -m sorajax.evaluate instrument --num 2 --splits seen`; num 2, seed 0; " in one
     assert weights_of(blocks(one)["instrument"]) == "none"
-
-
-def test_the_command_lines_splits_are_those_of_evaluation():
-    from sorajax.evaluation.world import GROUPS
-
-    assert tuple(GROUPS) == options.SPLITS
 
 
 def test_evaluate_writes_its_figures_as_json(tmp_path, capsys):

@@ -10,7 +10,6 @@ import time
 import numpy as np
 import pytest
 
-from sorajax.commands.outputs import free_path, slug
 from sorajax.commands.sample import main
 from sorajax.diffusion.samplers import SAMPLERS
 from sorajax.media.video import Video
@@ -298,17 +297,3 @@ def test_help_shows_examples_options_and_exit_codes(capfd):
 
 def test_every_sampler_is_an_option():
     assert set(SamplerName.__args__) == set(SAMPLERS)
-
-
-@pytest.mark.parametrize(
-    ("prompt", "name"), [("A Red ball!", "a-red-ball"), ("🎈", "video"), ("été bleu", "été-bleu"), ("x" * 99, "x" * 60)]
-)
-def test_file_names_are_made_from_the_prompt(prompt, name):
-    assert slug(prompt) == name
-
-
-def test_free_paths_avoid_files_their_json_and_each_other(tmp_path):
-    (tmp_path / "a.mp4").write_text("")
-    (tmp_path / "a-2.mp4.json").write_text("")
-    taken = [tmp_path / "a-3.mp4"]
-    assert free_path(tmp_path / "a.mp4", taken).name == "a-4.mp4"

@@ -7,7 +7,7 @@ import pytest
 
 from sorajax import __version__
 from sorajax.errors import BadRequest
-from sorajax.evaluation import asking, markdown
+from sorajax.evaluation import markdown
 from sorajax.evaluation.benchmark_options import Benchmark
 from sorajax.evaluation.markdown import (
     Measured,
@@ -18,8 +18,7 @@ from sorajax.evaluation.markdown import (
     weights_of,
     write_pages,
 )
-from sorajax.evaluation.options import Reconstruction, Tasks, World
-from sorajax.evaluation.tasks import Figure
+from sorajax.evaluation.options import Tasks, World
 
 PAGE = "a\n<!-- measured: one -->\nold\n<!-- end: one -->\nb\n<!-- measured: two -->\nkept\n<!-- end: two -->\n"
 
@@ -58,16 +57,6 @@ def test_the_printed_command_has_every_option_that_changes_figures(start, option
     assert command_line(start, options) == line
 
 
-def test_some_rows_or_splits_never_replace_the_whole_table():
-    assert Tasks().tables == ("tasks",)
-    assert Tasks("world-fast").tables == ("tasks-fast",)
-    assert Tasks(rows=("extend", "cut to")).tables == ("tasks-extend-cut-to",)
-    assert World(splits=("seen",)).tables == ()
-    assert World(splits=("seen", "held_out")).tables == ("world", "world-short")
-    assert Reconstruction(folder=Path("videos")).tables == ()
-    assert Benchmark("reference", part=("dit12",)).tables == ("reference-dit12",)
-
-
 def test_the_commit_says_whether_the_code_has_changes(tmp_path, monkeypatch):
     package = tmp_path / "sorajax"
     package.mkdir()
@@ -99,13 +88,3 @@ def test_the_line_has_settings_commit_weights_and_hardware(tmp_path):
     (tmp_path / "model.safetensors").rename(tmp_path / "renamed")
     with pytest.raises(BadRequest, match="has no weights"):
         markdown.fingerprint(tmp_path)
-
-
-def test_task_tables_state_whether_each_bar_is_met():
-    row = {"same": Figure(87.4, "%", 8, 100), "drift": Figure(0.51, "% of range", 8, 1, False)}
-    made = asking.table({"extend": row, "cut": {"time": Figure(2.159, "x", 1)}})
-    assert made.splitlines()[2:] == [
-        "| extend | same | 87% | at least 100, not met |",
-        "|  | drift | 0.5 % of range | at most 1, met |",
-        "| cut | time | 2.16x |  |",
-    ]

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from sorajax.errors import BadRequest
 from sorajax.evaluation import readers
-from sorajax.evaluation.options import Readers, check
+from sorajax.evaluation.options import Readers
 from sorajax.evaluation.readers import Pair, columns, compare, differences, measure
 from sorajax.evaluation.world import Sampling, prompts
 from sorajax.world.draw import render
@@ -30,14 +29,6 @@ def test_accuracy_and_agreement_are_counted_by_attribute_and_for_the_whole_promp
 def test_differences_name_the_clip_and_the_words():
     found = differences([Pair(WISH, WISH, WISH), Pair(WISH, WISH, WISH | {"pace": None})])
     assert [(one["clip"], one["words"]) for one in found] == [(1, ["pace"])]
-
-
-def test_only_splits_of_one_object_are_compared():
-    check(Readers())
-    with pytest.raises(BadRequest, match="--splits camera"):
-        check(Readers(splits=("seen", "camera")))
-    assert Readers(model="world-fast").tables == ("world-fast-readers",)
-    assert Readers(size=(96, 96), frames=33).tables == ("world-readers-96x96x33",)
 
 
 @pytest.mark.slow

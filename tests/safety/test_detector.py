@@ -1,6 +1,5 @@
 """Sound files, changed ones and unmarked ones are told apart, by the detector and by the command line."""
 
-import json
 import random
 import warnings
 from dataclasses import replace
@@ -164,16 +163,6 @@ def test_a_watermark_outlives_the_manifest(video, tmp_path, capsys, suffix):
     assert inspect(again, key="another").state is State.UNMARKED
 
 
-def test_the_key_of_the_policy_is_used(video, settings, tmp_path):
-    mine = replace(video, finishing=Safety(Policy(provenance=False, watermark_key="mine")))
-    path = mine.save(tmp_path / "clip.mp4")
-    assert main([str(path)]) == 1
-    (settings / "policy.toml").write_text('watermark_key = "mine"\n')
-    assert main([str(path)]) == 0
-    (settings / "policy.toml").write_text("watermark_key = 3\n")
-    assert main([str(path)]) == 2
-
-
 def test_given_clips_are_named(video, tmp_path):
     first = video.save(tmp_path / "first.mp4")
     edited = replace(video, finishing=Safety().made_from("edit", (Ingredient("parentOf", first),)))
@@ -188,16 +177,3 @@ def test_a_certificate_can_be_trusted(video, tmp_path):
     sign(path, ".mp4", {}, made)
     assert inspect(path, made.chain).state is State.SOUND
     assert inspect(path, make_credentials().chain).manifest == "valid"
-
-
-def test_the_command_line_prints_words_and_exits_by_state(video, tmp_path, capsys):
-    path = video.save(tmp_path / "clip.mp4")
-    assert main([str(path)]) == 0
-    assert capsys.readouterr().out.startswith("The file is as it was signed.\n")
-    assert main([str(path), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["state"] == "sound"
-    appended(path, path, random.Random(0))
-    assert main([str(path)]) == 2
-    assert main([str(Video(video.frames, 8.0).save(tmp_path / "bare.mp4"))]) == 1
-    assert main([str(tmp_path / "gone.mp4")]) == 3
-    assert main([str(path), "--trust", str(tmp_path / "gone.pem")]) == 3

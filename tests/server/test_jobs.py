@@ -6,7 +6,6 @@ import time
 import pytest
 
 from sorajax.server import jobs as queue
-from sorajax.server import logs
 from sorajax.server.database import EVENTS, connect
 from sorajax.server.failures import ApiError
 from sorajax.server.jobs import ATTEMPTS, Jobs, Result, new_id
@@ -142,70 +141,6 @@ def test_every_finished_job_sends_an_event(jobs, database):
     with database.connect() as connection:
         events = {row.video: row.type for row in connection.execute(EVENTS.select())}
     assert events == {first: "video.completed", second: "video.failed", third: "video.failed"}
-
-
-@pytest.fixture
-def worker(tmp_path):
-    logs.SETTINGS["quiet"] = True
-    worker = toy_worker(ServeOptions(data=tmp_path))
-    yield worker
-    worker.stop()
-
-
-def started(worker):
-    thread = threading.Thread(target=worker.serve, daemon=True)
-    thread.start()
-    return thread
-
-
-def wait(condition, seconds=10.0):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
-
-
-def test_a_cancelled_job_ends_within_a_step(worker):
-    worker.model.step = 0.2
-    name = worker.jobs.add(job("a"))["id"]
-    started(worker)
-    wait(lambda: worker.progress)
-    worker.jobs.cancel(name, "local")
-    begun = time.monotonic()
-    wait(lambda: not worker.progress)
-    assert time.monotonic() - begun < 0.2 + 0.2
-    assert not worker.model.made
-    assert worker.jobs.get(name, "local")["error"]["code"] == "cancelled"
-
-
-def test_a_worker_that_is_stopped_finishes_its_job_and_takes_no_other(worker):
-    first, second = names([worker.jobs.add(job("a")), worker.jobs.add(job("b"))])
-    thread = started(worker)
-    wait(lambda: worker.progress)
-    worker.stop()
-    thread.join(10)
-    assert worker.model.made == [first]
-    assert [worker.jobs.get(name, "local")["status"] for name in (first, second)] == ["completed", "queued"]
-
-
-def test_windows_of_films_that_ended_are_deleted(worker):
-    waiting, ended = names([worker.jobs.add(job("a")), worker.jobs.add(job("b"))])
-    worker.jobs.cancel(ended, "local")
-    for name in (waiting, ended, "video_deleted"):
-        (worker.model.windows / name).mkdir(parents=True)
-    worker.forget_ended()
-    assert [path.name for path in worker.model.windows.iterdir()] == [waiting]
-
-
-def test_a_job_that_takes_too_long_is_queued_again(worker):
-    worker.drain, worker.model.step = 0.0, 0.2
-    name = worker.jobs.add(job("a"))["id"]
-    thread = started(worker)
-    wait(lambda: worker.progress)
-    worker.stop()
-    thread.join(10)
-    found = worker.jobs.get(name, "local")
-    assert (found["status"], found["attempts"], worker.model.made) == ("queued", 0, [])
 
 
 class Failing(Toy):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sorajax.training import perceptual
-from sorajax.training.perceptual import C1, C2, feature_distance, halved
+from sorajax.training.perceptual import C1, C2, feature_distance, halved, psnr
 
 blurred, flicker, ssim, structure = map(
     jax.jit, (perceptual.blurred, perceptual.flicker, perceptual.ssim, perceptual.structure)
@@ -112,3 +112,7 @@ def test_features_of_a_users_network_are_compared_by_direction():
     assert feature_distance(features, clip, clip) == 0
     np.testing.assert_allclose(feature_distance(features, clip, 2 * clip), 0, atol=1e-5)  # the same direction
     assert feature_distance(features, clip, other) > 0.1
+
+
+def test_psnr_equals_the_formula():
+    assert psnr(jnp.full((2, 1, 4, 4, 3), 0.02)) == pytest.approx(40, abs=0.01)

@@ -6,7 +6,6 @@ import jax
 import numpy as np
 import pytest
 
-from sorajax.commands import record
 from sorajax.data.plays import FRAMES, PLAYS, encode_frames
 from sorajax.interactive.session import checked, open_player
 from sorajax.models.folder import export_model
@@ -80,11 +79,6 @@ def test_actions_of_another_game_are_numbers():
         checked([17], 1, 17)
 
 
-def test_a_wrong_recording_is_one_line(tmp_path, capsys):
-    assert record.main([str(tmp_path), "--plays", "0"]) == 2
-    assert record.main([str(tmp_path), "--vae", str(tmp_path / "none")]) == 1
-    error = capsys.readouterr().err
-    assert "--plays 0 is not allowed: use at least 1" in error
-    assert error.count("\n") == 2
+def test_a_folder_without_a_game_is_one_line(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no recorded game: run python"):
         FrameTraining(TINY.vae, plays=tmp_path).build(tmp_path)

@@ -4,9 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sorajax.devices.sharding import make_mesh
 from sorajax.models.folder import WORLD_FAST
-from sorajax.training.experiments.reward import RewardTraining
 from sorajax.training.experiments.start import at_hand
 
 
@@ -23,9 +21,3 @@ def test_a_folder_comes_before_a_name(tmp_path, monkeypatch):
 def test_a_model_that_does_not_exist_is_one_line():
     with pytest.raises(FileNotFoundError, match=r"nowhere does not exist: give the folder of a model, or a name"):
         at_hand(Path("nowhere"))
-
-
-def test_a_reward_trains_a_bundled_model():
-    stage, batches = RewardTraining(model=Path("world-fast")).planned(make_mesh("data=8"))
-    assert {"text", "dit"} <= set(stage.rollout.model.params)
-    assert batches

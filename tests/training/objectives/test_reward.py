@@ -15,9 +15,8 @@ from sorajax.models.sora import SoraConfig
 from sorajax.training.experiments.reward import RewardTraining
 from sorajax.training.objectives.reward import RewardObjective, RewardStage
 from sorajax.training.optimizer import OptimizerConfig, make_optimizer
-from sorajax.training.rewards import Judge, load_reward, optimality
 from sorajax.training.step import make_begin, make_update
-from tests.conftest import TINY, tiny_tokenizer
+from tests.conftest import TINY
 
 BUCKET = Bucket(5, 16, 16, batch_size=4)
 STEPS = 30
@@ -33,10 +32,6 @@ seen: list[str] = []
 def brightness(videos, prompts):
     seen.extend(prompts)
     return videos.mean((1, 2, 3, 4)) / 255
-
-
-def nothing(videos, prompts):
-    return np.full(len(videos), np.nan)
 
 
 def training_of(model, **changes):
@@ -106,12 +101,6 @@ def test_conditioning_frames_are_those_of_the_data_in_every_clip_of_a_prompt(sta
     assert (groups == groups[:, :1]).all()
 
 
-def test_the_best_clips_of_each_prompt_are_optimal():
-    scores = jnp.array([0.0, 1.0, 0.5, 0.5, 10.0, 11.0, 10.5, 10.5])
-    found = np.asarray(optimality(scores, 4, clip=0.05))
-    np.testing.assert_allclose(found, [0, 1, 0.5, 0.5] * 2, atol=1e-4)
-
-
 @pytest.mark.slow
 def test_a_held_model_stays_where_it_began(stage):
     held = replace(stage, objective=replace(OBJECTIVE, kl=1e3))
@@ -160,26 +149,6 @@ def test_a_model_folder_is_written(stage, tmp_path):
     config, params, _ = load_model(tmp_path, SoraConfig)
     assert config.sampler == TINY.sampler
     assert "vae" in params
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("brightness", "write MODULE:FUNCTION"),
-        ("nowhere.at_all:reward", "cannot be imported: No module named"),
-        ("math:pie", "cannot be imported: module 'math' has no attribute"),
-        ("math:pi", "is a float and no function"),
-    ],
-)
-def test_a_reward_that_is_none_is_refused(name, message):
-    with pytest.raises(ValueError, match=message):
-        load_reward(name)
-
-
-def test_a_reward_of_no_numbers_is_named():
-    judge = Judge(f"{__name__}:nothing", tiny_tokenizer())
-    with pytest.raises(Exception, match="returned numbers that are not finite"):
-        jax.block_until_ready(jax.jit(judge.scores)(np.zeros((2, 1, 4, 4, 3), np.uint8), IDS[:2], IDS[:2] > 0))
 
 
 @pytest.mark.parametrize(("change", "message"), [({"group": 1}, "objective.group is 1"), ({"strength": 0}, "above 0")])

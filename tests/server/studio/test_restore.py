@@ -11,7 +11,7 @@ from sorajax.server.jobs import Job
 from sorajax.server.studio.restore import restored
 from sorajax.tasks.table import TASKS
 from tests.server.conftest import PROMPT
-from tests.server.test_studio import REQUESTS
+from tests.server.studio.test_details import REQUESTS
 
 STORED = "0123456789abcdef" * 4 + ".png"
 
