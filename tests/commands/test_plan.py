@@ -14,9 +14,7 @@ from sorajax.evaluation.markdown import blocks, weights_of
 from sorajax.evaluation.plan_options import Sampling
 from sorajax.evaluation.plans import config_and_weights
 from sorajax.sampling.memory import nbytes, sampling_programs
-from sorajax.training.ahead import (
-    compile_program,
-)
+from sorajax.training.ahead import compile_program
 from sorajax.training.experiments import load_experiment
 
 
