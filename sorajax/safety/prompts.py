@@ -1,10 +1,10 @@
 """The prompt filter: words of ten languages by category, found in spite of common spelling tricks.
 
 The files of `words/`, one for each script, have the words: a beginning (`porn*`), whole words, a part of a compound
-(`*porno*`), or several that must come together (`cut* & wrist*`). Some count only with others: a minor with a sexual
-word, a group with contempt. Topics count only without a context that makes them harmless: nudity without art, suicide
-without prevention, atrocities without memorials or news. Harmless uses ("nude lipstick", "blood orange") are taken out
-first. All languages of a text's scripts are searched.
+(`*porno*`), or several that must come together (`cut* & wrist*`). `RULES` combines lists: words of some count only with
+words of others, anywhere in the text or near one another in any order (a group and a slight, a blade and wrists), or
+only without a context that makes them harmless (nudity without art, suicide without prevention). Harmless uses ("nude
+lipstick", "blood orange") are taken out first. All languages of a text's scripts are searched.
 
 It reads words, not meaning: it misses what is described without these words, and refuses some harmless uses of them.
 """
