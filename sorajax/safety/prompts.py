@@ -1,10 +1,10 @@
 """The prompt filter: words of ten languages by category, found in spite of common spelling tricks.
 
 The files of `words/`, one for each script, have the words: a beginning (`porn*`), whole words, a part of a compound
-(`*porno*`), or several that must come together (`cut* & wrist*`). Some count only with others: a minor with a sexual
-word, a group with contempt. Topics count only without a context that makes them harmless: nudity without art, suicide
-without prevention, atrocities without memorials or news. Harmless uses ("nude lipstick", "blood orange") are taken out
-first. All languages of a text's scripts are searched.
+(`*porno*`), or several that must come together (`cut* & wrist*`). `RULES` combines lists: words of some count only with
+words of others, anywhere in the text or near one another in any order (a group and a slight, a blade and wrists), or
+only without a context that makes them harmless (nudity without art, suicide without prevention). Harmless uses ("nude
+lipstick", "blood orange") are taken out first. All languages of a text's scripts are searched.
 
 It reads words, not meaning: it misses what is described without these words, and refuses some harmless uses of them.
 """
@@ -14,10 +14,11 @@ import os
 import urllib.request
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import NamedTuple
 
 from sorajax.errors import BadRequest, one_line
 from sorajax.safety.spelling import joined, normal
-from sorajax.safety.words import lists_in, without_ignored
+from sorajax.safety.words import Places, are_near, places_in, without_ignored
 
 CATEGORIES = {
     "minors": "sexual content with minors",
@@ -29,13 +30,34 @@ CATEGORIES = {
     "third_party": "third-party characters",
 }
 """Categories in the order in which they are named, and their names for people."""
-TOPICS = (
-    ("nudity", "sexual", "art"),
-    ("suicide", "self_harm", "help"),
-    ("atrocity", "violence", "memory"),
-    ("ideology", "hate", "memory"),
+
+
+class Rule(NamedTuple):
+    """A category that a text falls under if it has words of all lists, unless it has one of another list."""
+
+    category: str
+    lists: tuple[str, ...]
+    unless: str = ""
+    are_near: bool = False
+    """Whether the words must be near one another, in any order."""
+
+
+RULES = (
+    Rule("sexual", ("nudity",), "art"),
+    Rule("sexual", ("baring", "intimate"), "care", True),
+    Rule("minors", ("minor", "nudity")),
+    Rule("minors", ("minor", "sexualised")),
+    Rule("minors", ("minor", "elder", "bedroom"), "care", True),
+    Rule("self_harm", ("suicide",), "help"),
+    Rule("self_harm", ("harm", "self"), "help", True),
+    Rule("self_harm", ("means", "dying"), "help", True),
+    Rule("self_harm", ("fasting", "wasting"), "help", True),
+    Rule("violence", ("atrocity",), "memory"),
+    Rule("violence", ("maim", "flesh"), "care", True),
+    Rule("hate", ("ideology",), "memory"),
+    Rule("hate", ("group", "contempt")),
+    Rule("hate", ("group", "slight"), "memory", True),
 )
-"""Lists of words with the category that they mean, unless the third list is found, too."""
 KEY = "SORAJAX_MODERATOR_KEY"
 SECONDS = 10.0
 
@@ -46,15 +68,20 @@ def category_of(text: str) -> str | None:
     spaced = normal(text)
     unspaced = without_ignored(spaced.replace(" ", ""), is_spaced=False)
     spaced = without_ignored(spaced, is_spaced=True)
-    lists = lists_in(spaced + joined(spaced), unspaced)
-    found = lists & CATEGORIES.keys() | {
-        category for topic, category, context in TOPICS if topic in lists and context not in lists
-    }
-    if "minor" in lists and ("sexual" in found or lists & {"nudity", "sexualised"}):
+    places = places_in(spaced + joined(spaced), unspaced)
+    found = places.keys() & CATEGORIES.keys() | {rule.category for rule in RULES if applies(rule, places)}
+    if "minor" in places and "sexual" in found:
         found.add("minors")
-    if {"group", "contempt"} <= lists:
-        found.add("hate")
     return next((name for name in CATEGORIES if name in found), None)
+
+
+def applies(rule: Rule, places: Places) -> bool:
+    """Whether a rule holds for a text with words at these places."""
+    return (
+        places.keys() >= set(rule.lists)
+        and rule.unless not in places
+        and (not rule.are_near or are_near(places, rule.lists))
+    )
 
 
 def ask_moderator(address: str, model: str, texts: list[str]) -> Iterator[str]:

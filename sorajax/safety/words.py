@@ -30,6 +30,8 @@ IGNORED = "ignored"
 """The list of harmless uses."""
 HEAD = 3
 """First letters by which an entry is found, at most."""
+NEAR = (10, 40)
+"""Most letters between words that are near: in a text without spaces, and with."""
 SPECIAL = re.compile(r"[][(){}?*+|\\^$.]")
 OPTIONS = re.compile(r"\(([^()?]*)\)(?!\?)")
 BEHIND = re.compile(r"\(\?<![^)]*\)")
@@ -69,6 +71,16 @@ class Entry(NamedTuple):
     others: tuple[Part, ...]
 
 
+class Place(NamedTuple):
+    """Where a word is in a text: with spaces, or without."""
+
+    start: int
+    end: int
+    is_spaced: bool
+
+
+Places = dict[str, list[Place]]
+"""Places by list."""
 Heads = dict[str, list[Entry]]
 """Entries by their first letters: "" where these vary."""
 
@@ -84,9 +96,9 @@ class Index(NamedTuple):
     """Anywhere in a text without spaces."""
 
 
-def lists_in(spaced: str, unspaced: str) -> set[str]:
-    """The lists that have words in a text, which is given with and without spaces."""
-    found = set[str]()
+def places_in(spaced: str, unspaced: str) -> Places:
+    """The lists that have words in a text, which is given with and without spaces, and where."""
+    found: Places = {}
     for script in scripts_of(spaced):
         index = indices(script)[1]
         for heads, text, starts in (
@@ -94,10 +106,24 @@ def lists_in(spaced: str, unspaced: str) -> set[str]:
             (index.inside, spaced, range(len(spaced))),
             (index.unspaced, unspaced, range(len(unspaced))),
         ):
-            for entry, _, _ in matches(heads, text, starts):
-                if entry.list not in found and all(part.found(spaced) for part in entry.others):
-                    found.add(entry.list)
+            for entry, start, end in matches(heads, text, starts):
+                if all(part.found(spaced) for part in entry.others):
+                    found.setdefault(entry.list, []).append(Place(start, end, heads is not index.unspaced))
     return found
+
+
+def are_near(places: Places, lists: tuple[str, ...]) -> bool:
+    """Whether a word of the first list has words of all others near, before or after it."""
+    return any(
+        all(any(is_near(place, other) for other in places.get(name, ())) for name in lists[1:])
+        for place in places.get(lists[0], ())
+    )
+
+
+def is_near(one: Place, other: Place) -> bool:
+    """Whether at most `NEAR` letters are between two words."""
+    between = max(one.start, other.start) - min(one.end, other.end)
+    return one.is_spaced == other.is_spaced and between <= NEAR[one.is_spaced]
 
 
 def scripts_of(text: str) -> list[str]:

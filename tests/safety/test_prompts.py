@@ -15,7 +15,7 @@ from sorajax.media.video import Video
 from sorajax.pretrained.conventions import NEGATIVE, SHAKING
 from sorajax.safety.finishing import Safety
 from sorajax.safety.policy import LOG, Policy
-from sorajax.safety.prompts import CATEGORIES, TOPICS, category_of
+from sorajax.safety.prompts import CATEGORIES, RULES, category_of
 from sorajax.safety.words import SCRIPTS, indices
 from tests import ROOT
 
@@ -57,16 +57,8 @@ def test_each_list_compiles_and_is_used():
         for part in (entry.first, *entry.others):
             re.compile(part.expression)
             assert part.plain or part.expression
-    contexts = {name for topic, _, context in TOPICS for name in (topic, context)}
-    assert {entry.list for entry in entries} == {
-        "ignored",
-        "sexualised",
-        "minor",
-        "group",
-        "contempt",
-        *contexts,
-        *CATEGORIES,
-    }
+    of_rules = {name for rule in RULES for name in (*rule.lists, rule.unless) if name}
+    assert {entry.list for entry in entries} == {"ignored", *of_rules, *CATEGORIES}
 
 
 @pytest.mark.parametrize(
@@ -124,6 +116,36 @@ def test_neighbours_are_no_word(text):
 def test_topics_are_harmless_in_their_context(harmless, refused):
     assert category_of(harmless) is None
     assert category_of(refused) is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "category"),
+    [
+        ("a razor blade near her wrists", "self_harm"),
+        ("her wrists and a razor blade", "self_harm"),
+        ("refugees, those vermin, are a disease", "hate"),
+        ("移民是寄生虫", "hate"),
+        ("寄生虫のような移民", "hate"),
+    ],
+)
+def test_words_are_harmful_near_one_another_in_any_order(text, category):
+    assert category_of(text) == category
+
+
+@pytest.mark.parametrize("text", ["a razor blade", "her wrists", "refugees", "一种疾病", "移民"])
+def test_each_of_these_words_alone_is_harmless(text):
+    assert category_of(text) is None
+
+
+def test_words_far_from_one_another_are_harmless():
+    assert category_of("refugees and a puppet master") == "hate"
+    assert category_of(f"refugees bake bread {'in a narrow street ' * 3}where a puppet master plays") is None
+    assert category_of(f"移民开餐馆,{'长街上有红灯笼' * 3},街角是垃圾") is None
+
+
+def test_medicine_is_no_sexual_content():
+    assert category_of("she shows her breasts") == "sexual"
+    assert category_of("a doctor shows a model of breasts") is None
 
 
 def test_art_is_no_excuse_for_other_words():

@@ -9,8 +9,8 @@ from sorajax.safety.words import (
     add,
     beginnings,
     indices,
-    lists_in,
     matches,
+    places_in,
     scripts_of,
     without_ignored,
 )
@@ -73,5 +73,5 @@ def test_a_harmless_use_is_taken_out_before_lists_are_searched():
 
 def test_a_list_is_named_for_texts_that_have_its_words():
     spaced = normal("nazi propaganda")
-    assert lists_in(spaced, spaced.replace(" ", ""))
-    assert not lists_in(" a red ball bounces ", "aredballbounces")
+    assert places_in(spaced, spaced.replace(" ", ""))
+    assert not places_in(" a red ball bounces ", "aredballbounces")
