@@ -74,4 +74,4 @@ def test_a_harmless_use_is_taken_out_before_lists_are_searched():
 def test_a_list_is_named_for_texts_that_have_its_words():
     spaced = normal("nazi propaganda")
     assert places_in(spaced, spaced.replace(" ", ""))
-    assert not places_in(" a red ball bounces ", "aredballbounces")
+    assert not places_in(" a red ball ", "aredball")
