@@ -333,8 +333,8 @@ def open_player(model: str = "play", steps: int | None = None, temperature: floa
     if model == "true":
         return TrueWorld()
     config, params, _ = load_model(PLAY if model == "play" else Path(model), PlayConfig)
-    changes = {"steps": steps, "temperature": temperature}
-    config = replace(config, **{name: value for name, value in changes.items() if value is not None})
+    steps = config.steps if steps is None else steps
+    config = replace(config, steps=steps, temperature=config.temperature if temperature is None else temperature)
     base, parts, tokenizer = load_model(BUNDLED.get(config.base, Path(config.base)), SoraConfig)
     assert tokenizer is not None
     if config.autoencoder:
