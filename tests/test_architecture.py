@@ -153,6 +153,14 @@ def test_no_file_is_called_utils(name):
     assert not {"utils", "util", "common", "helpers", "misc", "base"} & set(name.split("."))
 
 
+def test_every_source_file_has_a_test_file_of_its_own():
+    """But for doors, which the tests of their commands go through, and the steps of a database's migration."""
+    source = [path for path in MODULES.values() if path not in DOORS and not path.name.startswith("__")]
+    mirrored = [path.relative_to(SOURCE) for path in source if "migrations" not in path.parts]
+    missing = [path for path in mirrored if not (ROOT / "tests" / path.parent / f"test_{path.name}").exists()]
+    assert not missing
+
+
 def test_imports_of_every_form_are_found(tmp_path):
     """In a package of any name and place."""
     package = tmp_path / "package"
