@@ -73,8 +73,8 @@ export function gallery(box, { values }) {
     keep();
     announce(t("gallery.found", { n: chosen().length }));
   }));
-  const observer = new IntersectionObserver(async ([entry]) => {
-    if (!entry.isIntersecting) return;
+  const observer = new IntersectionObserver(async (entries) => {
+    if (!entries.at(-1).isIntersecting) return; // a busy browser tells several crossings at once, the newest last
     if (most < chosen().length) most += FIRST;
     else if (!store.complete) await store.more().catch(() => {});
     show();
