@@ -225,14 +225,18 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P(BATCH))
 
 
+def batch_ways(mesh: Mesh) -> int:
+    """The number of parts into which the mesh splits a batch."""
+    return int(np.prod([mesh.shape[axis] for axis in BATCH]))
+
+
 def place_batch(batch: Any, mesh: Mesh) -> Any:
     """Puts this process's part of a batch (a tree of numpy arrays, leading batch dimension) on the mesh.
 
     Raises ValueError where its size is no multiple of the local devices that split the batch.
     """
     where = batch_sharding(mesh)
-    ways = mesh.shape["data"] * mesh.shape["fsdp"]
-    local = max(1, ways // jax.process_count())
+    local = max(1, batch_ways(mesh) // jax.process_count())
 
     def put(x: np.ndarray) -> jax.Array:
         if x.shape[0] % local:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sorajax.devices.placement import ONE_DEVICE, Placement
-from sorajax.devices.sharding import make_mesh
+from sorajax.devices.sharding import batch_ways, make_mesh
 from sorajax.errors import BadRequest
 from sorajax.evaluation import markdown
 from sorajax.evaluation.benchmark_options import Benchmark
@@ -59,7 +59,7 @@ def training_mesh(options: Benchmark, case: Case) -> jax.sharding.Mesh:
         mesh = make_mesh(options.mesh) if options.mesh else make_mesh("", jax.devices()[:1])
     except ValueError as error:
         raise BadRequest(f"--mesh {options.mesh}: {error}") from error
-    ways = mesh.shape["data"] * mesh.shape["fsdp"]
+    ways = batch_ways(mesh)
     if case.clips % ways:
         raise BadRequest(f"--batch {case.clips} does not divide over the {ways} devices of --mesh {options.mesh}")
     return mesh

@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from sorajax.copies import WorkingCopy, fetched
 from sorajax.data.buckets import stem
 from sorajax.data.videos.clips import VideoData
-from sorajax.devices.sharding import make_mesh
+from sorajax.devices.sharding import batch_ways, make_mesh
 from sorajax.files import Address, as_path
 from sorajax.pretrained.hub import resolve_model
 from sorajax.training.loop import Batches, LoopConfig
@@ -107,7 +107,7 @@ def check_mesh(experiment: Experiment) -> None:
     """Raises ValueError where the mesh does not fit the devices, or a batch or the model does not divide over it. It is
     called before any data are prepared."""
     mesh = make_mesh(experiment.loop.mesh)
-    ways, data = mesh.shape["data"] * mesh.shape["fsdp"], getattr(experiment, "data", None)
+    ways, data = batch_ways(mesh), getattr(experiment, "data", None)
     for bucket in () if getattr(data, "tokens", 0) else getattr(data, "buckets", ()):  # a budget of tokens divides
         if bucket.batch_size % ways:
             fit = -(-bucket.batch_size // ways) * ways

@@ -33,7 +33,7 @@ from sorajax.data.videos.clips import (
 from sorajax.data.videos.encoding import EncodeClips
 from sorajax.data.worlds import WorldBatch, WorldData, caption_maker
 from sorajax.devices.distributed import print_once
-from sorajax.devices.sharding import make_mesh, path_name
+from sorajax.devices.sharding import batch_ways, make_mesh, path_name
 from sorajax.files import write_atomically
 from sorajax.models.dit import DiTConfig
 from sorajax.models.folder import STORAGE, TOKENIZER, Storage, check_shards, model_folder
@@ -189,9 +189,9 @@ class FlowTraining(FlowRun):
         if not isinstance(data, VideoData) or not data.tokens:
             return self
         mesh = make_mesh(self.loop.mesh) if mesh is None else mesh
-        ways = mesh.shape["data"] * mesh.shape["fsdp"]
         tokens = partial(tokens_of_clip, vae, self.model)
-        return replace(self, data=replace(data, buckets=fill_token_budget(data.buckets, data.tokens, tokens, ways)))
+        buckets = fill_token_budget(data.buckets, data.tokens, tokens, batch_ways(mesh))
+        return replace(self, data=replace(data, buckets=buckets))
 
     def batches(self, stage: FlowStage, directory: Path) -> grain.IterDataset:
         """Endless batches for `stage`, of latents wherever these were or can be encoded beforehand."""
