@@ -33,6 +33,8 @@ EXPERIMENTS = ("configs/world_encoder.py",)
 """Whose benchmark has a table."""
 MARKS = Safety(part=("watermark", "alarms")).tables
 """Measured with the watermark's weights."""
+NOT_SHIPPED = ("craftax",)
+"""Of a model that is not in the package; the page says how to train it."""
 
 
 def known(name: str, block: str = "") -> bool:
@@ -108,7 +110,9 @@ def differing(tables: dict[tuple[str, str], str]) -> list[str]:
 def test_figures_are_those_of_the_shipped_weights(page, name):
     said = weights_of(blocks((ROOT / page).read_text())[name])
     assert said is not None, f"{page}: {name} does not say how it was measured: write it with --markdown"
-    assert said == expected(name), f"{page}: {name} was measured with other weights: measure it anew"
+    assert name in NOT_SHIPPED or said == expected(name), (
+        f"{page}: {name} was measured with other weights: measure it anew"
+    )
 
 
 def test_pages_state_equal_figures():
