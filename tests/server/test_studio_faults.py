@@ -280,12 +280,41 @@ def test_the_first_view_is_quick_and_light(studio, page):
     assert min(seconds) < 1, seconds
 
 
-def test_a_thousand_clips_scroll_without_jumping(studio, page, clip):
+@pytest.fixture
+def many(studio, clip):
+    """A thousand more clips."""
     with studio.service.database.begin() as connection:
         row = dict(connection.execute(select(VIDEOS).where(VIDEOS.c.id == clip)).mappings().one())
         del row["number"]
         rows = [{**row, "id": f"video_many{n}", "prompt": f"number {n}", "created_at": now()} for n in range(MANY)]
         connection.execute(insert(VIDEOS), rows)
+    yield
+    with studio.service.database.begin() as connection:
+        connection.execute(VIDEOS.delete().where(VIDEOS.c.id.like("video_many%")))
+
+
+@pytest.mark.parametrize("address", ["#/gallery", "#/gallery?q=number+7"])
+def test_a_listing_that_fails_is_asked_for_again_after_a_pause(studio, page, many, address):
+    failed = []
+
+    def fail(route):
+        failed.append(route.request.url)
+        route.abort()
+
+    page.route("**/v1/videos?*after=*", fail)
+    visit(page, studio, address)
+    while not failed:
+        page.mouse.wheel(0, 2500)
+        page.wait_for_timeout(60)
+    page.wait_for_timeout(1000)
+    assert len(failed) == 1
+    page.unroute("**/v1/videos?*after=*")
+    shown = page.locator(".gallery .card").count()
+    page.mouse.wheel(0, 100_000)
+    until(page, f"document.querySelectorAll('.gallery .card').length > {shown}")
+
+
+def test_a_thousand_clips_scroll_without_jumping(studio, page, many):
     page.add_init_script(LATE)
     visit(page, studio, "#/gallery")
     page.evaluate(
@@ -303,5 +332,3 @@ def test_a_thousand_clips_scroll_without_jumping(studio, page, clip):
     assert page.evaluate("window.shift") < 0.1
     page.get_by_label("Search prompts").fill("number 7 ")
     until(page, "document.querySelectorAll('.gallery .card').length < 300")
-    with studio.service.database.begin() as connection:
-        connection.execute(VIDEOS.delete().where(VIDEOS.c.id.like("video_many%")))

@@ -7,6 +7,7 @@ import { t } from "./text.js";
 import { announce } from "./toast.js";
 
 const FIRST = 60;
+const RETRY = 2000; // ms after a listing that failed
 
 export function gallery(box, { values }) {
   let words = values.get("q") ?? "";
@@ -20,6 +21,8 @@ export function gallery(box, { values }) {
   const cards = new Map();
   let most = FIRST;
   let list = null;
+  let open = true;
+  let asked = null;
 
   function choose(name) {
     only = name;
@@ -33,8 +36,10 @@ export function gallery(box, { values }) {
     if ((words || only) && !store.complete) everything();
     show();
   }
+  const more = () =>
+    (asked ??= store.more().catch(() => new Promise((done) => setTimeout(done, RETRY))).finally(() => (asked = null)));
   async function everything() {
-    while (!store.complete) await store.more();
+    while (open && !store.complete) await more();
   }
   const chosen = () => {
     const wanted = words.toLowerCase().split(/\s+/).filter(Boolean);
@@ -76,7 +81,8 @@ export function gallery(box, { values }) {
   const observer = new IntersectionObserver(async (entries) => {
     if (!entries.at(-1).isIntersecting) return; // a busy browser tells several crossings at once, the newest last
     if (most < chosen().length) most += FIRST;
-    else if (!store.complete) await store.more().catch(() => {});
+    else if (!store.complete) await more();
+    if (!open) return;
     show();
     observer.unobserve(end);
     if (most < chosen().length || !store.complete) observer.observe(end);
@@ -91,6 +97,10 @@ export function gallery(box, { values }) {
   show();
   observer.observe(end);
   store.addEventListener("clips", show);
-  return () => (store.removeEventListener("clips", show), observer.disconnect());
+  return () => {
+    open = false;
+    store.removeEventListener("clips", show);
+    observer.disconnect();
+  };
 }
 
