@@ -45,8 +45,8 @@ class Options:
     """For several models: the weight of each in the average; the sum must be 1. By default all are equal."""
     step: int | None = None
     """For one run: the step at which the average ends; by default the last one."""
-    storage: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Type of the written weights."""
+    storage: Literal["float32", "bfloat16", "float16", "int8"] = "float32"
+    """Type of the written weights; int8 is for interactive models."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -109,12 +109,13 @@ def average(options: Options) -> None:
 
 
 def average_models(options: Options) -> None:
-    """Writes the weighted mean of several models, with the first one's config and tokenizer. Raises OSError and
-    ValueError, each on one line."""
+    """Writes the weighted mean of several models, which are all for videos or all interactive, with the first one's
+    config and tokenizer. Raises OSError and ValueError, each on one line."""
     import jax
     import numpy as np
 
-    from sorajax.models.folder import export_model, load_model, to_json
+    from sorajax.models.folder import export_model, load_model, model_kind, to_json
+    from sorajax.models.play import PlayConfig
     from sorajax.models.sora import SoraConfig
     from sorajax.training.checkpoint import changes
 
@@ -124,13 +125,17 @@ def average_models(options: Options) -> None:
     if len(shares) != len(options.run) or abs(sum(shares) - 1) > 1e-6:
         values = " ".join(f"{share:g}" for share in shares)
         raise ValueError(f"--shares {values} for {len(options.run)} models: give one per model, with a sum of 1")
-    config, params, tokenizer = load_model(options.run[0], SoraConfig)
+    interactive = model_kind(options.run[0]) == PlayConfig.__name__
+    if options.storage == "int8" and not interactive:
+        raise ValueError(f"--storage int8 and {options.run[0]} is no interactive model: use bfloat16 or float16")
+    kind, parts = (PlayConfig, ("dit",)) if interactive else (SoraConfig, ("text", "dit", "vae"))
+    config, params, tokenizer = load_model(options.run[0], kind)
     averaged = jax.tree.map(lambda leaf: np.float32(shares[0]) * leaf, params)
     for folder, share in zip(options.run[1:], shares[1:], strict=True):
-        other, params, words = load_model(folder, SoraConfig)
+        other, params, words = load_model(folder, kind)
         if words != tokenizer:
             raise ValueError(f"{folder} has another tokenizer than {options.run[0]}: average models with the same one")
-        for part in ("text", "dit", "vae"):
+        for part in parts:
             if differences := changes(to_json(getattr(config, part)), to_json(getattr(other, part))):
                 raise ValueError(
                     f"{folder} has another shape than {options.run[0]}{differences}: average models of the same shape"

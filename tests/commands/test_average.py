@@ -11,8 +11,10 @@ import pytest
 import sorajax
 from sorajax.commands.average import main
 from sorajax.models.folder import export_model, load_model
+from sorajax.models.play import PlayConfig
 from sorajax.models.sora import SoraConfig
 from sorajax.training import posthoc
+from tests.interactive.worlds import play_model
 
 SIGMAS = (0.05, 0.1)
 
@@ -93,6 +95,24 @@ def test_models_are_averaged_with_weights(run, tiny_model, tmp_path, capsys):
         assert said in (line := capsys.readouterr().err)
         assert line.count("\n") == 1
         assert not (tmp_path / "no").exists()
+
+
+def test_interactive_models_are_averaged(tiny_model, tmp_path, capsys):
+    models = play_model(tmp_path / "one", tiny_model), tmp_path / "three"
+    expected, params, _ = load_model(models[0], PlayConfig)
+    export_model(models[1], jax.tree.map(lambda leaf: 3 * leaf, params), expected)
+    assert main([*map(str, models), "--storage", "int8", "--out", str(tmp_path / "out")]) == 0
+    config, found, _ = load_model(tmp_path / "out", PlayConfig)
+    assert config == expected
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, 2 * b, atol=0.02 * np.abs(b).max() + 1e-6), found, params)
+    capsys.readouterr()
+    for arguments, said in (
+        ([models[0], tiny_model], f"{tiny_model} holds a SoraConfig, and a PlayConfig is needed"),
+        ([tiny_model, tiny_model, "--storage", "int8"], f"--storage int8 and {tiny_model} is no interactive model"),
+    ):
+        assert main([*map(str, arguments), "--out", str(tmp_path / "no")]) == 1
+        assert said in (line := capsys.readouterr().err)
+        assert line.count("\n") == 1
 
 
 def test_another_model_is_refused(run, tmp_path, capsys):
