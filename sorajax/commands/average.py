@@ -140,6 +140,11 @@ def average_models(options: Options) -> None:
                 raise ValueError(
                     f"{folder} has another shape than {options.run[0]}{differences}: average models of the same shape"
                 )
+        if params.keys() != averaged.keys():
+            found, first = ("+".join(sorted(one)) for one in (params, averaged))
+            raise ValueError(
+                f"{folder} has the weights {found} and {options.run[0]} has {first}: average models with the same parts"
+            )
         averaged = jax.tree.map(partial(add_scaled, share), averaged, params)
     export_model(options.out, averaged, config, tokenizer, options.storage)
     print(f"{options.out}: {', '.join(f'{share:g} of {run}' for share, run in zip(shares, options.run, strict=True))}")

@@ -85,11 +85,14 @@ def test_models_are_averaged_with_weights(run, tiny_model, tmp_path, capsys):
     wide = tmp_path / "wide"
     deeper = replace(config, dit=replace(config.dit, depth=3))
     export_model(wide, params, deeper, tokenizer, "float32")
+    borrowing = tmp_path / "borrowing"
+    export_model(borrowing, {"text": params["text"], "dit": params["dit"]}, config, tokenizer, "float32")
     for arguments, said in (
         ([*models, "--shares", "0.5", "0.6"], "--shares 0.5 0.6 for 2 models: give one per model, with a sum of 1"),
         ([*models, "--sigma", "0.1"], "--sigma and --step are for one run"),
         ([str(tiny_model)], "one run needs --sigma, and --shares are for several models"),
         ([str(tiny_model), str(wide)], "has another shape than"),
+        ([str(tiny_model), str(borrowing)], "has the weights dit+text and"),
     ):
         assert main([*arguments, "--out", str(tmp_path / "no")]) == 1
         assert said in (line := capsys.readouterr().err)
