@@ -7,15 +7,16 @@ from pathlib import Path
 
 from sorajax.copies import fetched
 from sorajax.files import Address, as_path
+from sorajax.pretrained.conventions import is_known
 from sorajax.pretrained.peft import CONFIG, WEIGHTS
 from sorajax.pretrained.wan_folder import check_described
 
 
 def resolve_model(model: str | Path) -> Path:
-    """The folder of a model: the path itself, or the download of an address or of a name on the hub. Of a training
-    directory at an address the model alone is downloaded."""
+    """The folder of a model: the path itself, or the download of an address or of a name on the hub, which open models
+    have without owner and layout, too. Of a training directory at an address the model alone is downloaded."""
     if not is_path(model):
-        return download(str(model))
+        return download(hub_name(str(model)))
     path = as_path(model)
     if isinstance(path, Address) and path.exists() and (path / "model").is_dir():
         path = path / "model"
@@ -23,8 +24,21 @@ def resolve_model(model: str | Path) -> Path:
 
 
 def is_path(model: str | Path) -> bool:
-    """Whether `model` is a path: it exists, or does not have the form OWNER/NAME."""
-    return Path(model).expanduser().exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", str(model))
+    """Whether `model` is a path: it exists, or neither has the form OWNER/NAME nor is the name of an open model."""
+    if Path(model).expanduser().exists():
+        return True
+    return not re.fullmatch(r"[\w.-]+/[\w.-]+", str(model)) and not is_known(Path(model))
+
+
+def hub_name(model: str) -> str:
+    """OWNER/NAME of a model on the hub: Wan-AI/Wan2.1-T2V-1.3B-Diffusers for Wan2.1-T2V-1.3B. Raises ValueError where a
+    short name leaves the size open."""
+    if "/" in model:
+        return model
+    if model.startswith("Wan2.1-I2V-14B") and "0P" not in model:
+        raise ValueError(f"{model} is there for two sizes: use Wan2.1-I2V-14B-480P or Wan2.1-I2V-14B-720P")
+    owner = "nvidia" if model.startswith("AnyFlow") else "Wan-AI"
+    return f"{owner}/{model.removesuffix('-Diffusers')}-Diffusers"
 
 
 def adapter_file(path: Path) -> Path:

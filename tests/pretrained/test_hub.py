@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from sorajax.pretrained import hub
 from sorajax.pretrained.hub import adapter_file, is_path, resolve_model
 
 
@@ -28,6 +29,29 @@ def test_a_name_on_the_hub_is_one_where_no_such_folder_is(tmp_path, monkeypatch)
     (tmp_path / "runs" / "a").mkdir(parents=True)
     assert is_path("runs/a")
     assert resolve_model("runs/a") == Path("runs/a")
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("Wan2.1-T2V-1.3B", "Wan-AI/Wan2.1-T2V-1.3B-Diffusers"),
+        ("Wan2.2-I2V-A14B-Diffusers", "Wan-AI/Wan2.2-I2V-A14B-Diffusers"),
+        ("Wan2.1-I2V-14B-720P", "Wan-AI/Wan2.1-I2V-14B-720P-Diffusers"),
+        ("AnyFlow-Wan2.1-T2V-1.3B", "nvidia/AnyFlow-Wan2.1-T2V-1.3B-Diffusers"),
+        ("someone/theirs", "someone/theirs"),
+    ],
+)
+def test_an_open_model_is_downloaded_by_its_short_name(tmp_path, monkeypatch, name, asked):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hub, "download", Path)
+    assert resolve_model(name) == Path(asked)
+    (tmp_path / name).mkdir(parents=True)
+    assert resolve_model(name) == Path(name)
+
+
+def test_a_short_name_of_two_models_is_refused():
+    with pytest.raises(ValueError, match=r"^Wan2.1-I2V-14B is there for two sizes: use Wan2.1-I2V-14B-480P or "):
+        resolve_model("Wan2.1-I2V-14B")
 
 
 def test_a_model_that_cannot_be_downloaded_is_one_line(monkeypatch):
