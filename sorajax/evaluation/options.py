@@ -235,7 +235,7 @@ class Safety:
     clips: int = 100
     """Clips of the world of each size that are marked and changed; of 832x480 a third as many."""
     films: Path | None = None
-    """A folder of films, whose windows are marked and changed, too: every third, at 832x480 every ninth."""
+    """A folder of films, whose windows are marked and changed, too; at 832x480 every third."""
     list: tuple[Path, ...] = tuple(
         Path("tests/safety") / f"{name}.tsv" for name in ("prompts", "prompts_apart", "prompts_fresh")
     )

@@ -132,7 +132,7 @@ def sources(options: Safety) -> Iterator[tuple[str, Iterator[Frames], tuple[str,
         yield f"{w}x{h}, {t} frames", world(number, size, options.seed), changes
     if options.films is not None:
         for size in SIZES[:2]:
-            chosen = islice(windows(options.films, size), 0, None, 9 if size[1] > 256 else 3)
+            chosen = islice(windows(options.films, size), 0, None, 3 if size[1] > 256 else 1)
             yield f"films, {size[2]}x{size[1]}", chosen, BARS
 
 

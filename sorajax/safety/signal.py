@@ -33,9 +33,9 @@ PIXEL = 2
 """Units of a pixel of the reader."""
 BLOCK = 8
 """Units of a block of the gain."""
-WIDTH = 16
+WIDTH = 32
 """Channels of the reader."""
-LAYERS = (1, 2, 4)
+LAYERS = (1, 2, 4, 8, 1)
 """Dilations of the reader's layers."""
 LUMA = (0.299, 0.587, 0.114)
 
