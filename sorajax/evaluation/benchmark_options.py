@@ -44,7 +44,7 @@ class Benchmark:
     def tables(self) -> tuple[str, ...]:
         """Names of the tables that the command can write into pages."""
         if self.config in ("clip", "films", "serve"):
-            return (self.config,)
+            return (self.config, *(["importing"] if self.config == "clip" else []))
         if self.config == "reference":
             return ("-".join(("reference", *self.part)),)
         return () if self.loader else ("remat",) if self.remat else ("streamed",)
