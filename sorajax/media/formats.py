@@ -16,8 +16,8 @@ from sorajax.errors import note
 from sorajax.media.frames import Frames
 
 QUALITY = {"crf": "16", "preset": "medium", "x264-params": "sync-lookahead=0"}
-"""Of x264: visually lossless for clips of the world, in small files. Its lookahead in a thread of its own made different
-files of the same short clip now and then on a busy machine."""
+"""Of x264: visually lossless for clips of the world, in small files. With a lookahead in a thread of its own, the same
+short clip gave another file now and then on a busy machine."""
 BT709, LIMITED_RANGE = 1, 1  # codes of the H.264 standard, tables E-3 to E-5
 DESCRIPTION = 0x010E  # Exif: ImageDescription
 MAX_GIF_FPS = 50  # browsers show frames of less than 20 ms for 100 ms
