@@ -121,7 +121,8 @@ def reader(tmp_path_factory):
         clip.save(folder / name)
     for name in ("runs/world_dit", "runs/distill_world", "runs/videos_dit", "models/before", "runs/after"):
         (folder / name).symlink_to(WORLD)
-    (folder / "runs" / "play_dit").symlink_to(PLAY)
+    for name in ("play_dit", "play_second", "play_third"):
+        (folder / "runs" / name).symlink_to(PLAY)
     (folder / "runs" / "world_lora" / "model").mkdir(parents=True)
     config, params, _ = load_model(WORLD, SoraConfig)
     adapters = init_adapters(params["dit"], 2, TARGETS, jax.random.key(0))
