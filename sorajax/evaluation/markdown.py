@@ -138,7 +138,7 @@ def sampling_text(settings: Any) -> str:
     low, high = settings.guidance_interval
     interval = "" if (low, high) == (0, 1) else f" at times {low:g} to {high:g}"
     return (
-        f"{settings.steps} steps, guidance {settings.guidance_scale:g}{interval}, "
+        f"{settings.steps} steps, guidance {settings.requested_scale:g}{interval}, "
         f"temperature {settings.temperature:g}, "
         f"sampler {settings.sampler}"
     )

@@ -14,7 +14,8 @@ embedding of its own (AnyFlow, arXiv 2605.13724):
 
     e = (1 - gate) * mlp(sinusoid(1000 * time)) + gate * mlp_until(sinusoid(1000 * until))
 
-Where frames have actions, each adds an embedding to its frame's `e`, zero before training.
+Where frames have actions, each adds an embedding to its frame's `e`, zero before training. So does the guidance scale w
+of a model that reads one: mlp_guidance(sinusoid(1000 * (1 - 1 / w))) of each clip.
 
 Peebles & Xie 2023 (adaLN-zero) with the shared modulation of PixArt-alpha (Chen et al. 2023, section 2.3);
 weight-compatible, by config, with the Wan 2.1 / 2.2 transformers (Wan team 2025, section 4.2). Parameters are float32;
@@ -87,6 +88,9 @@ class DiTConfig:
     """That embedding encodes `time - until` instead of `until`."""
     actions: int = 0
     """Number of possible actions, one of which each latent frame has; 0: the transformer reads no actions."""
+    guidance: float = 0.0
+    """In a model distilled for a range of guidance scales, which it reads as an input: the scale where none is given;
+    at least 1, or 0: the transformer reads no scale."""
     attended_frames: int = 0
     """Number of latent frames that each latent frame attends to, itself and those before it, see `models.frame_cache`;
     0: to all frames of the clip."""
@@ -104,6 +108,8 @@ class DiTConfig:
                 f"until_blocks {self.until_blocks} is not allowed: of {self.depth} blocks 0 to {self.depth - 1} can "
                 "read the second time"
             )
+        if self.guidance and not self.guidance >= 1:
+            raise ValueError(f"guidance {self.guidance:g} is not allowed: use 1 or more; 0 reads no scale")
         if not 0 <= self.until_gate <= 1:
             raise ValueError(f"until_gate {self.until_gate:g} is not allowed: use 0 to 1, e.g. 0.25; 0 is none")
         if self.until_gate and self.until_blocks:
@@ -324,6 +330,7 @@ class DiT(Module):
         image: Float[Array, "b i e"] | None = None,
         until: Float[Array, "b t"] | None = None,
         actions: Int[Array, "b t"] | None = None,
+        guidance: Float[Array, " b"] | None = None,
         past: Any = None,
     ) -> Any:
         """The velocity (noise - data) at latents `x` [b t h w c], float32; with `past`, it and the keys and values of
@@ -337,6 +344,7 @@ class DiT(Module):
         image: tokens of the first frame, exactly where `config.image_width` is above 0; ValueError otherwise.
         until: of a flow map, the time of each latent frame until which the velocity is averaged; None: `time`.
         actions: of a model with `config.actions`, the action that led to each latent frame; None: the first one.
+        guidance: of a model with `config.guidance`, the guidance scale of each clip, at least 1; None: that one.
         past: of a model with `config.attended_frames`, keys and values of the frames before x.
         """
         config = self.config
@@ -367,6 +375,11 @@ class DiT(Module):
         if config.actions:
             table = self.param("actions", nn.initializers.zeros, (config.actions, config.width))
             e = e + table[jnp.zeros(time.shape, jnp.int32) if actions is None else actions]
+        if config.guidance:
+            scale = jnp.full(len(x), config.guidance, jnp.float32) if guidance is None else guidance
+            hidden = Linear(config.width, name="guidance_in")(time_features(1 - 1 / scale[:, None], config.frequencies))
+            out = Linear(config.width, name="guidance_out", kernel_init=nn.initializers.zeros)
+            e = e + out(nn.silu(hidden))
         modulation = Linear(6 * config.width, name="time_modulation", kernel_init=nn.initializers.zeros)(nn.silu(e))
         modulations = tuple(rearrange(modulation, "n b t (six d) -> n b t six d", six=6))
         reads_until = None if len(times) == 1 else jnp.arange(config.depth) >= config.depth - config.until_blocks

@@ -22,11 +22,13 @@ class ExtraInputs(NamedTuple):
     image: tokens of the first frame.
     channels: mask and latents of conditioning frames, concatenated to the noisy latents.
     actions: the action that led to each frame.
+    guidance: the guidance scale of each clip, for models that read it.
     """
 
     image: Float[Any, "b i e"] | None = None
     channels: Float[Any, "b t h w k"] | None = None
     actions: Int[Any, "b t"] | None = None
+    guidance: Float[Any, " b"] | None = None
 
 
 def velocity_of(
@@ -49,10 +51,10 @@ def velocity_of(
     """
 
     def velocity(x: Float[Array, "b t h w c"], time: Float[Array, "b t"], until: Any = None) -> Any:
-        image, channels, actions = (None if one is None else repeated(one, len(x)) for one in extra)
+        image, channels, actions, guidance = (None if one is None else repeated(one, len(x)) for one in extra)
         x = x if channels is None else jnp.concatenate([x, channels.astype(x.dtype)], -1)
         image = None if image is None or isinstance(context, TextCache) else image.astype(jnp.float32)
-        found: Any = DiT(config).apply(variables, x, time, context, positions, image, until, actions, past)
+        found: Any = DiT(config).apply(variables, x, time, context, positions, image, until, actions, guidance, past)
         return found if past is None else found[0]
 
     return velocity
@@ -74,7 +76,7 @@ def remember(
     tokens = x.shape[2] // rows * (x.shape[3] // columns)
     if past is None:
         past = empty_cache(config.heads, config.head_width, config.depth, len(x), config.stacked, config.dtype)
-    found: Any = DiT(config).apply(variables, x, time, context, None, None, None, actions, past)
+    found: Any = DiT(config).apply(variables, x, time, context, None, None, None, actions, None, past)
     return last_tokens(joined(past, found[1]), (config.attended_frames - 1) * tokens)
 
 

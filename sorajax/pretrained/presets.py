@@ -1,8 +1,8 @@
 """Settings for adapters and models that are distilled to few steps, by the name of their method.
 
 A preset replaces defaults of a model's config, so what a request states takes precedence. It is chosen by name, or
-found from the names and the metadata of the adapters. This file imports no jax, so a command line can report a mistake
-at once.
+found from the names and the metadata of the adapters. Adapters that sorajax distilled state their own settings. This
+file imports no jax, so a command line can report a mistake at once.
 
     lightning       lightx2v's adapters of Wan 2.1 and 2.2; times and Euler steps of its step-distillation scheduler
     causvid         CausVid's adapters (Yin et al. 2025); steps and shift of WanGP's guide
@@ -17,7 +17,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sorajax.errors import BadRequest, note
 from sorajax.pretrained.peft import adapter_weights, json_metadata, metadata
@@ -92,6 +92,8 @@ def with_preset(config: "SoraConfig", preset: str | None, adapters: Sequence[Pat
     check_preset(preset)
     if preset == NONE:
         return config
+    if preset is None and (distilled := [path for path in adapters if flow_map_of(path)]):
+        return as_flow_map(config, distilled[0], model)
     if preset is not None:
         if reason := unfit(preset, config, model):
             raise BadRequest(f"preset {preset} {reason}")
@@ -111,6 +113,37 @@ def with_preset(config: "SoraConfig", preset: str | None, adapters: Sequence[Pat
         )
         return applied(config, name)
     return config
+
+
+def flow_map_of(adapter: Path) -> dict[str, Any]:
+    """What `flow_map_settings` says of an adapter that makes a model a flow map; empty for others."""
+    settings: dict[str, Any] = json_metadata(adapter_weights(adapter), "sorajax").get("flow_map") or {}
+    return settings
+
+
+def flow_map_settings(config: "SoraConfig") -> dict[str, Any]:
+    """What an adapter's metadata say of the flow map `config` that the adapter makes of a model."""
+    return {
+        "until_blocks": config.dit.until_blocks,
+        "steps": config.steps,
+        "guidance_scale": config.guidance_scale,
+        "negative_scale": config.negative_scale,
+        "drop_conditioning_in_cfg": config.drop_conditioning_in_cfg,
+    }
+
+
+def as_flow_map(config: "SoraConfig", adapter: Path, model: str) -> "SoraConfig":
+    """The config of a model with an adapter that makes it a flow map; a note lists the settings. Raises BadRequest for
+    a model that is one."""
+    if config.is_flow_map:
+        raise BadRequest(f"{adapter} makes a flow map of a model, and {model} is one: leave out the adapter")
+    values = flow_map_of(adapter)
+    note(
+        f"{adapter} makes {model} a flow map, which sets {values['steps']} steps, sampler flow_map and guidance scale "
+        f"{values['guidance_scale']:g}; --preset {NONE} keeps the model's own"
+    )
+    dit = replace(config.dit, until_blocks=values.pop("until_blocks"))
+    return replace(config, dit=dit, default_sampler="flow_map", **values)
 
 
 def unfit(preset: str, config: "SoraConfig", model: str) -> str | None:

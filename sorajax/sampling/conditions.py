@@ -52,6 +52,8 @@ def conditions_of(
     """
     config = settings.model
     step = config.fps / settings.fps
+    if settings.scale_input is not None:
+        extra = extra._replace(guidance=np.full(len(seeds), settings.scale_input, np.float32))
     return Conditions(
         context=np.stack(contexts),
         seeds=np.array(seeds, np.uint32),
@@ -81,5 +83,9 @@ def abstract_conditions(config: SoraConfig, shape: tuple[int, ...], steps: int, 
         temperature=array(),
         positions=array(shape[0]),
         known=jax.eval_shape(lambda: no_fixed_frames((1, *shape))),
-        extra=ExtraInputs(image, array(1, *shape[:-1], extra_channels) if extra_channels else None),
+        extra=ExtraInputs(
+            image=image,
+            channels=array(1, *shape[:-1], extra_channels) if extra_channels else None,
+            guidance=array(1) if config.dit.guidance else None,
+        ),
     )

@@ -47,11 +47,18 @@ class Settings:
     guidance_interval: tuple[float, float] = ALWAYS
     cache: Cache | None = None
     """Step caching, see `diffusion.caching`."""
+    scale_input: float | None = None
+    """The guidance scale as an input of a model distilled for several (`dit.guidance`); None for other models."""
 
     @property
     def guided(self) -> bool:
         """Whether classifier-free guidance applies."""
         return self.guidance_scale != 1 or self.guidance_scale_low != 1
+
+    @property
+    def requested_scale(self) -> float:
+        """The guidance scale of a request with these settings."""
+        return self.guidance_scale if self.scale_input is None else self.scale_input
 
     def of_window(self) -> "Settings":
         """The settings of one window of a film; a window has the model's first trained length."""
@@ -96,7 +103,9 @@ def settings_for(request: Request, config: SoraConfig, at_once: bool = False) ->
         raise BadRequest("sampler flow_map is for distilled models, and this is none: leave out --sampler")
     if sampler == "flow_map" and request.cache:
         raise BadRequest("a cache is for models that are not distilled, which take more steps: leave out --cache")
-    scale = low = request.guidance_scale  # the requested scale is for both experts, as in the reference
+    scale_input = scale_input_of(request.guidance_scale, config)
+    # the requested scale is for both experts, as in the reference
+    scale = low = request.guidance_scale if scale_input is None else None
     if scale is None:
         scale, low = config.guidance_scale, config.guidance_scale_low
         if request.negative and config.negative_scale is not None:
@@ -116,7 +125,9 @@ def settings_for(request: Request, config: SoraConfig, at_once: bool = False) ->
         )
     if scale == 1 and low in (None, 1) and request.negative:
         notes += ("the negative prompt has no effect without guidance: use a guidance scale above 1",)
-    if scale == 1 and low in (None, 1) and request.guidance_interval:
+    if scale_input is not None and request.guidance_interval:
+        notes += ("the guidance interval has no effect: the model reads the guidance scale as an input",)
+    elif scale == 1 and low in (None, 1) and request.guidance_interval:
         notes += ("the guidance interval has no effect without guidance: use a guidance scale above 1",)
     return Settings(
         frames=frames,
@@ -140,7 +151,22 @@ def settings_for(request: Request, config: SoraConfig, at_once: bool = False) ->
         notes=notes,
         in_windows=frames > window and not at_once,
         guidance_interval=request.guidance_interval or ALWAYS,
+        scale_input=scale_input,
     )
+
+
+def scale_input_of(requested: float | None, config: SoraConfig) -> float | None:
+    """The guidance scale as an input of the model, None if it reads none. Raises BadRequest for a scale that the model
+    was not distilled for."""
+    if config.guidance_range is None:
+        return None
+    scale, (low, high) = config.dit.guidance if requested is None else requested, config.guidance_range
+    if not low <= scale <= high:
+        raise BadRequest(
+            f"guidance scale {scale:g} is not allowed: the model was distilled for {low:g} to {high:g}, and its own is "
+            f"{config.dit.guidance:g}"
+        )
+    return scale
 
 
 def metadata(settings: Settings, prompt: str, seed: int, model: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,7 +181,7 @@ def metadata(settings: Settings, prompt: str, seed: int, model: Mapping[str, Any
         "seed": seed,
         **model,
         "steps": settings.steps,
-        "guidance_scale": settings.guidance_scale,
+        "guidance_scale": settings.requested_scale,
         **low,
         **interval,
         **cache,

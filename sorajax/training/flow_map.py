@@ -69,6 +69,16 @@ def random_pairs(
     return jnp.where(on_grid, place * size, first), jnp.where(on_grid, (place + 1) * size, last)
 
 
+def random_scales(
+    key: jax.Array, count: int, scales: tuple[float, float], usual: Float[Array, ""] | float
+) -> Float[Array, " count"]:
+    """Guidance scales of a range with density 1 / scale, half of them replaced by the `usual` one."""
+    place_key, usual_key = jax.random.split(key)
+    low, high = scales
+    drawn = low * (high / low) ** jax.random.uniform(place_key, (count,))
+    return jnp.where(jax.random.bernoulli(usual_key, shape=(count,)), usual, drawn)
+
+
 def times_from(start: Float[Array, ""], steps: int, shift: float) -> Float[Array, " steps+1"]:
     """`diffusion.flow.schedule` from a time that is not known before the program runs."""
     even = jnp.linspace(start / (shift + (1 - shift) * start), 0.0, steps + 1)

@@ -14,7 +14,7 @@ from sorajax.models.sora import SoraConfig
 from sorajax.models.velocity import ExtraInputs, read_once
 from sorajax.sampling.conditions import Conditions
 from sorajax.sampling.program import conditioned
-from sorajax.training.flow_map import times_from
+from sorajax.training.flow_map import random_scales, times_from
 from sorajax.training.objectives.flow import FlowStage
 from sorajax.training.velocity import embed
 
@@ -27,7 +27,7 @@ class SampledModel:
 
     params: {"text", "dit"} and, of an adapted one, {"adapters"}; without "text", captions come as embeddings.
     negative: the prompt that guidance leads away from, as {"ids", "mask"} or {"context"} of one row.
-    guidance: its scale.
+    guidance: its scale, of all clips or [b 1 1 1 1].
     """
 
     params: Any
@@ -74,6 +74,14 @@ class SampledModel:
             known=FixedLatents(data, fixed & ~begins_noised, start),
             extra=ExtraInputs(batch.image, batch.channels),
         ), noise
+
+    def at_random_scales(self, conditions: Conditions, key: jax.Array, scales: tuple[float, float]) -> Conditions:
+        """The conditions with a guidance scale of this range for each clip, also as an input. Half of the clips keep
+        the model's scale; the others have the density 1 / scale, as in improved MeanFlow (Geng et al. 2025, arXiv
+        2512.02012)."""
+        scale = random_scales(key, len(conditions.known.latent), scales, self.guidance)
+        extra = conditions.extra._replace(guidance=scale)
+        return conditions._replace(guidance_scale=scale[:, None, None, None, None], extra=extra)
 
     def velocity(self, conditions: Conditions, noise: Float[Array, "b t h w c"], guided: bool = True) -> Velocity:
         """The velocity, 0 at conditioning frames; where it is not guided, the negative prompts are not read."""

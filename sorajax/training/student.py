@@ -7,7 +7,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from sorajax.models.sora import SoraConfig
+from sorajax.models.sora import SoraConfig, init_dit
 from sorajax.training.objectives.flow import FlowStage
 
 
@@ -27,7 +27,10 @@ class WholeStudent:
         return {**self.base, **params}
 
     def init(self, key: jax.Array) -> Any:
-        return {"dit": jax.tree.map(lambda x: jnp.array(x, jnp.float32), self.base["dit"])}
+        begin = jax.tree.map(lambda x: jnp.array(x, jnp.float32), self.base["dit"])
+        if self.config.dit.guidance:  # the teacher does not read a guidance scale
+            begin = {**init_dit(self.config.dit, key), **begin}
+        return {"dit": begin}
 
     def export(self, directory: Path, params: Any) -> None:
         """The model with its text encoder, where that is no part of another folder."""

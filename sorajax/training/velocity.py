@@ -43,16 +43,15 @@ def predict(
     context: Array,
     x: Array,
     time: Array,
-    channels: Any = None,
-    image: Any = None,
+    extra: ExtraInputs = ExtraInputs(),  # noqa: B008 (a value)
     positions: Float[Array, " t"] | None = None,
     until: Float[Array, "b t"] | None = None,
 ) -> Any:
-    """Text embeddings, latents [b t h w c] and times [b t] -> velocity; by model, of what is read of a picture too.
+    """Text embeddings, latents [b t h w c] and times [b t] -> velocity; `extra` is what some models read besides.
     `positions` in time are 0, 1, 2, ... where none are given. Where params have "adapters" of "dit", these count.
     `until`: of a flow map, the time [b t] until which the velocity is averaged."""
     variables = {"params": params["dit"], "adapters": params.get("adapters", {})}
-    return velocity_of(config.dit, variables, context, ExtraInputs(image, channels), positions)(x, time, until)
+    return velocity_of(config.dit, variables, context, extra, positions)(x, time, until)
 
 
 @partial(jax.jit, static_argnums=(0, 1))

@@ -149,6 +149,27 @@ def test_an_embedding_of_the_second_time_counts_by_its_gate(inputs, interval):
         np.testing.assert_allclose(apply(1.0, time * 0.5, time), plain, atol=1e-5)
 
 
+def test_a_guidance_scale_is_read_for_each_clip(inputs):
+    params, x, time, context = inputs
+    config = replace(CONFIG, guidance=3.0)
+    fresh = jax.eval_shape(DiT(config).init, jax.random.key(0), x, time, context)["params"]
+    rng = np.random.default_rng(1)
+    more = {name: fresh[name] for name in ("guidance_in", "guidance_out")}
+    more = jax.tree.map(lambda leaf: rng.normal(0, 0.2, leaf.shape).astype(np.float32), more)
+
+    @jax.jit
+    def of(params, *scale):
+        return DiT(config).apply({"params": params}, x, time, context, guidance=scale[0] if scale else None)
+
+    usual, given = of({**params, **more}), of({**params, **more}, jnp.array([3.0, 1.5]))
+    np.testing.assert_array_equal(given[0], usual[0])
+    assert np.abs(given[1] - usual[1]).max() > 1e-3
+    unread = jax.tree.map(np.zeros_like, more["guidance_out"])  # as before training
+    np.testing.assert_allclose(of({**params, **more, "guidance_out": unread}), velocity(*inputs), atol=1e-5)
+    with pytest.raises(ValueError, match=r"guidance 0\.5 is not allowed: use 1 or more; 0 reads no scale"):
+        replace(CONFIG, guidance=0.5)
+
+
 def test_one_way_to_read_the_second_time():
     with pytest.raises(ValueError, match=r"until_gate 0.25 and until_blocks 1 are two ways to read the second time"):
         replace(CONFIG, until_gate=0.25, until_blocks=1)

@@ -17,6 +17,7 @@ from sorajax.training.flow_map import (
     on_trajectories,
     random_pairs,
     random_points,
+    random_scales,
     times_from,
     trajectory,
 )
@@ -36,6 +37,14 @@ def mean_velocity(x, time, until):
 
 
 pairs_of = jax.jit(random_pairs, static_argnums=(1, 2, 3, 4))
+
+
+def test_guidance_scales_have_the_density_of_their_inverse():
+    scales = np.asarray(random_scales(jax.random.key(1), 4000, (1.0, 9.0), 5.0))
+    drawn = scales[scales != 5.0]
+    assert len(drawn) == pytest.approx(2000, abs=150)
+    assert (drawn.min() >= 1, drawn.max() <= 9) == (True, True)
+    assert np.mean(drawn < 3) == pytest.approx(0.5, abs=0.04)  # log 3 is half of log 9
 
 
 def test_pairs_of_times_are_ordered_and_on_the_requested_schedules():

@@ -66,7 +66,7 @@ def model_values(served: Any) -> dict[str, Any]:
         "window": config.window,
         "fps": config.fps,
         "steps": config.steps,
-        "guidance_scale": config.guidance_scale,
+        "guidance_scale": config.dit.guidance or config.guidance_scale,
         "temperature": config.temperature,
         "shift": config.shift,
         "sampler": config.sampler,

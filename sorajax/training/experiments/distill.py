@@ -113,10 +113,20 @@ class DistillTraining:
             negative_scale=self.negative_scale,
             drop_conditioning_in_cfg=False,  # both nulls are in the student's velocity
         )
+        if (scales := self.objective.guidance) is not None:
+            if self.rank:
+                raise ValueError(f"rank is {self.rank}: adapters read no guidance scale, leave out objective.guidance")
+            if not 1 <= scales[0] <= config.guidance_scale <= scales[1]:
+                raise ValueError(
+                    f"objective.guidance is {scales[0]:g} to {scales[1]:g}: use a range from 1 up with the teacher's "
+                    f"own scale, {config.guidance_scale:g}, in it"
+                )
+            dit = replace(student.dit, guidance=config.guidance_scale)
+            student = replace(student, dit=dit, guidance_range=scales)
         folder = replace(found.flow.folder, storage=self.storage)
         flow = replace(found.flow, config=student, folder=folder)
         return DistillStage(
             teacher=SampledModel(found.base, negative, jnp.float32(config.guidance_scale), config),
-            student=replace(found, flow=flow) if self.rank else WholeStudent(found.base, flow),
+            student=replace(found, flow=flow, makes_flow_map=True) if self.rank else WholeStudent(found.base, flow),
             objective=self.objective,
         )

@@ -59,6 +59,8 @@ class DistillObjective:
     """Share of batches that begin below time 1, as edits do."""
     temperature: tuple[float, float] = (0.6, 1.0)
     """Range of the initial noise's standard deviation; half of the clips have the teacher's own."""
+    guidance: tuple[float, float] | None = None
+    """Range of guidance scales that the student reads as an input, see `SampledModel.at_random_scales`; None: one."""
     least_jump: float = 0.15
     calm: float = 0.75
     """The latest time at which derivatives are taken: above, those of a guided velocity are too large."""
@@ -83,8 +85,8 @@ class DistillStage(Stage):
 
     def mean_velocity(self, params: Any, inputs: Inputs, x: Array, time: Array, until: Array) -> Any:
         """The student's mean velocity."""
-        extra, (config, whole) = inputs.extra, (self.student.config, self.student.whole(params))
-        return predict(config, whole, inputs.context, x, time, extra.channels, extra.image, inputs.positions, until)
+        model = self.student.config, self.student.whole(params)
+        return predict(*model, inputs.context, x, time, inputs.extra, inputs.positions, until)
 
     def collect(self, state: TrainState, batch: WorldBatch, key: jax.Array) -> MeanVelocities:
         return self.mean_velocities(self.objective, state.params, batch, key)
@@ -95,12 +97,13 @@ class DistillStage(Stage):
         steps, on_teacher = objective.teacher_steps, objective.target == "trajectory"
         drawn = begin_key, steps, objective.noised, objective.temperature
         conditions, noise = self.teacher.conditions(self.student.flow, batch, *drawn)
+        if objective.guidance is not None:
+            conditions = self.teacher.at_random_scales(conditions, jax.random.fold_in(key, 3), objective.guidance)
         teacher, known, b = self.teacher.velocity(conditions, noise), conditions.known, len(noise)
         generated, pairs = jnp.where(known.mask, 0.0, 1.0), objective.pairs if on_teacher else 1
         copies = partial(jax.tree.map, lambda x: jnp.tile(x, (pairs, *[1] * (x.ndim - 1))))
-        inputs = Inputs(
-            copies(generated), copies(conditions.context[:b]), copies(conditions.extra), conditions.positions
-        )
+        text, extra = copies((conditions.context[:b], conditions.extra))
+        inputs = Inputs(copies(generated), text, extra, conditions.positions)
         if on_teacher:
             x = self.teacher.config.conditioning.initial(known, noise)
             latents = trajectory(SAMPLERS[objective.sampler], teacher, x, conditions.times)
@@ -113,9 +116,8 @@ class DistillStage(Stage):
         return MeanVelocities(found, inputs)
 
     def loss(self, params: Any, batch: MeanVelocities, key: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
-        error = self.error(params, batch)
-        weighted = error / (jax.lax.stop_gradient(error) + self.objective.constant)
-        return jnp.mean(weighted), {"error": jnp.mean(error)}
+        weight = 1 / (jax.lax.stop_gradient(error := self.error(params, batch)) + self.objective.constant)
+        return jnp.mean(weight * error), {"error": jnp.mean(error)}
 
     def error(self, params: Any, batch: MeanVelocities) -> Float[Array, " n"]:
         """The mean squared error of each mean velocity."""
@@ -125,10 +127,9 @@ class DistillStage(Stage):
 
     def validate(self, params: Any, batch: WorldBatch, key: jax.Array) -> dict[str, Any]:
         """The error on steps of each number of steps, on trajectories of the teacher whatever the target is."""
-        found = {}
+        found, exact = {}, replace(self.objective, target="trajectory", grid_share=1.0, noised=0.0, pairs=1)
         for steps in sorted(set(self.objective.grids)):
-            grid = replace(self.objective, target="trajectory", grids=(steps,), grid_share=1.0, noised=0.0, pairs=1)
-            error = self.error(params, self.mean_velocities(grid, params, batch, key))
+            error = self.error(params, self.mean_velocities(replace(exact, grids=(steps,)), params, batch, key))
             found[f"error_{steps}_steps"] = jnp.mean(error)
         return {"loss": sum(found.values()) / len(found), **found}
 

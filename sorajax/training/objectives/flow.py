@@ -25,6 +25,7 @@ from sorajax.devices.sharding import gather
 from sorajax.diffusion.fixed_frames import random_fixed_frames, random_window
 from sorajax.diffusion.flow import interpolate, logit_normal, schedule, velocity_target
 from sorajax.models.sora import SoraConfig, init_dit, init_text
+from sorajax.models.velocity import ExtraInputs
 from sorajax.training.autoencoder import encoder
 from sorajax.training.step import Stage
 from sorajax.training.transformer import TransformerFolder, check_transformer_divides
@@ -105,7 +106,8 @@ class FlowStage(Stage):
         """The mean squared error of the velocity of each latent frame, [b t]."""
         context = embed(self.config, params, batch.ids, batch.mask, batch.context)
         x = interpolate(data, noise, time)
-        velocity = predict(self.config, params, context, x, time, batch.channels, batch.image, positions)
+        extra = ExtraInputs(batch.image, batch.channels)
+        velocity = predict(self.config, params, context, x, time, extra, positions)
         return jnp.mean(jnp.square(velocity - velocity_target(data, noise)), axis=(2, 3, 4))
 
     def shown(self, batch: WorldBatch, key: jax.Array) -> tuple[Float[Array, "b t h w c"], Any]:

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from sorajax.data.worlds import WorldBatch
 from sorajax.models.sora import SoraConfig
 from sorajax.pretrained.lora import init_adapters, load_lora, save_lora
+from sorajax.pretrained.presets import flow_map_settings
 from sorajax.training.objectives.flow import FlowStage
 from sorajax.training.step import Stage
 
@@ -30,6 +31,8 @@ class LoRAStage(Stage):
     rank: int = flax.struct.field(pytree_node=False)
     alpha: float = flax.struct.field(pytree_node=False)
     targets: str = flax.struct.field(pytree_node=False)
+    makes_flow_map: bool = flax.struct.field(pytree_node=False, default=False)
+    """Whether the adapters make a model that is none a flow map, with the settings of `config`."""
 
     @property
     def config(self) -> SoraConfig:
@@ -64,7 +67,8 @@ class LoRAStage(Stage):
     def export(self, directory: Path, params: Any) -> None:
         """`lora.safetensors`, for `sorajax.sample --lora`."""
         metadata = {"rank": self.rank, "alpha": self.alpha, "targets": self.targets, "expert": self.flow.folder.expert}
-        save_lora(directory / FILE, params, self.flow.config.dit, self.alpha, metadata)
+        made = {"flow_map": flow_map_settings(self.config)} if self.makes_flow_map else {}
+        save_lora(directory / FILE, params, self.config.dit, self.alpha, metadata | made)
 
     def load(self, directory: Path) -> Any:
         """The adapters in a file, or in a directory of an earlier run, of the same rank and layers."""

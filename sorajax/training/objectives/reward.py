@@ -86,8 +86,7 @@ class RewardStage(Stage):
         return {OLD: lambda updates: jnp.minimum(rate * updates, most)}
 
     def velocity(self, params: Any, inputs: Inputs, x: Latent, time: Array, until: Array | None) -> Any:
-        extra, config = inputs.extra, self.policy.config
-        return predict(config, params, inputs.context, x, time, extra.channels, extra.image, inputs.positions, until)
+        return predict(self.policy.config, params, inputs.context, x, time, inputs.extra, inputs.positions, until)
 
     def collect(self, state: TrainState, batch: WorldBatch, key: jax.Array) -> Rollouts:
         objective, config = self.objective, self.policy.config

@@ -10,13 +10,15 @@ import pytest
 import sorajax
 from sorajax.data.buckets import Bucket
 from sorajax.data.worlds import WorldData
-from sorajax.errors import BadRequest
+from sorajax.errors import BadRequest, Note
 from sorajax.models.folder import export_model, load_model
 from sorajax.models.sora import SoraConfig
+from sorajax.sampling.request import Request
 from sorajax.training.experiments.distill import DistillTraining
 from sorajax.training.loop import LoopConfig, fit
 from sorajax.training.objectives.distill import DistillObjective
 from tests.conftest import TINY, tiny_tokenizer
+from tests.pretrained.adapters import adapted
 from tests.weights import init
 
 TRAINING = DistillTraining(
@@ -81,3 +83,61 @@ def test_a_flow_map_is_refused_as_a_teacher(teacher):
 def test_a_student_is_not_distilled_again(student, tmp_path):
     with pytest.raises(ValueError, match="is distilled already: name the model that it was distilled from"):
         replace(TRAINING, teacher=student).build(tmp_path)
+
+
+@pytest.mark.slow
+def test_an_adapter_makes_its_teacher_a_flow_map(teacher, tmp_path):
+    training = replace(TRAINING, teacher=teacher, rank=2)
+    stage, batches = training.build(tmp_path)
+    fit(stage, batches, training.loop, tmp_path)
+    adapter = tmp_path / "model" / "lora.safetensors"
+    student = stage.student.whole(stage.load(tmp_path))
+    with pytest.warns(Note, match="a flow map, which sets 2 steps, sampler flow_map and guidance scale 1"):
+        pipeline = sorajax.load(teacher, loras=[str(adapter)])
+    assert vars(pipeline.config) == vars(replace(stage.student.config, default_sampler="flow_map"))
+    merged = adapted(student["dit"], student["adapters"])
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), dict(pipeline.params["dit"]), merged)
+    (video,) = pipeline("a red ball")
+    assert (video.metadata["sampler"], video.metadata["steps"]) == ("flow_map", 2)
+    assert not sorajax.load(teacher, loras=[str(adapter)], preset="none").config.is_flow_map
+
+
+@pytest.fixture(scope="module")
+def steered(teacher, tmp_path_factory):
+    """The training directory of a student that reads the guidance scale."""
+    directory = tmp_path_factory.mktemp("steered")
+    training = replace(TRAINING, teacher=teacher, objective=replace(TRAINING.objective, guidance=(1.0, 6.0)))
+    stage, batches = training.build(directory)
+    fit(stage, batches, training.loop, directory)
+    return directory
+
+
+@pytest.mark.slow
+def test_guidance_as_an_input_costs_no_second_evaluation(teacher, steered):
+    pipeline = sorajax.load(steered)
+    usual, taught = pipeline.config.dit.guidance, load_model(teacher, SoraConfig)[0]
+    assert (usual, pipeline.config.guidance_range) == (taught.guidance_scale, (1.0, 6.0))
+    settings = pipeline.plan(Request(("a red ball",), guidance_scale=2.0))
+    assert not settings.guided
+    (own,), (same,), (other,) = (pipeline("a red ball", guidance_scale=scale) for scale in (None, usual, 1.5))
+    assert (own.metadata["guidance_scale"], other.metadata["guidance_scale"]) == (usual, 1.5)
+    np.testing.assert_array_equal(own.frames, same.frames)
+    assert np.any(own.frames != other.frames)
+    assert np.any(pipeline("a red ball", negative="blue")[0].frames != own.frames)
+    with pytest.raises(
+        BadRequest, match="guidance scale 7 is not allowed: the model was distilled for 1 to 6, and its"
+    ):
+        pipeline("a red ball", guidance_scale=7.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"rank": 2, "objective": DistillObjective(guidance=(1.0, 6.0))}, "adapters read no guidance scale"),
+        ({"objective": DistillObjective(guidance=(5.0, 6.0))}, "with the teacher's own scale, 4, in it"),
+        ({"objective": DistillObjective(guidance=(0.5, 6.0))}, "is 0.5 to 6: use a range from 1 up"),
+    ],
+)
+def test_ranges_of_guidance_that_cannot_be_learned_are_refused(teacher, tmp_path, changes, words):
+    with pytest.raises(ValueError, match=words):
+        replace(TRAINING, teacher=teacher, **changes).build(tmp_path)

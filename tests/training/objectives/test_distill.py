@@ -69,6 +69,19 @@ def test_conditioning_frames_stay_at_time_0_and_do_not_count(stage):
     np.testing.assert_allclose(error_of(stage, params, changed), error, rtol=1e-5)
 
 
+def test_a_student_that_reads_the_guidance_scale_learns_each_scales_trajectories(tiny_model, tmp_path):
+    objective = replace(OBJECTIVE, noised=0.0, guidance=(2.0, 6.0))
+    stage = training_of(tiny_model, objective=objective).build(tmp_path)[0]
+    params = stage.init(jax.random.key(0))
+    found = mean_velocities(stage, objective, params, BATCH, jax.random.key(2))
+    scales = np.asarray(found.inputs.extra.guidance)
+    assert ((scales >= 2) & (scales <= 6)).all()
+    assert {4.0} < set(scales.tolist())  # the teacher's own, and others
+    usual = mean_velocities(stage, replace(objective, guidance=None), params, BATCH, jax.random.key(2))
+    change = np.abs(found.targets.target - usual.targets.target).max((1, 2, 3, 4))
+    assert ((change > 0) == (scales != 4)).all()
+
+
 def test_noised_batches_begin_from_their_clips(stage):
     @partial(jax.jit, static_argnums=1)
     def begin(stage, noised, key):
