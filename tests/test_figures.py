@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sorajax.evaluation.benchmark_options import Benchmark
+from sorajax.evaluation.benchmark_options import SAMPLED, Benchmark
 from sorajax.evaluation.markdown import MARK, OPEN, blocks, fingerprint, weights_of
 from sorajax.evaluation.options import (
     Agent,
@@ -56,7 +56,8 @@ def known(name: str, block: str = "") -> bool:
         return any(name in Readers(model=model, size=(width, height), frames=frames).tables for model in models)
     commands: list[Any] = [World(), World(model="world-fast"), Reconstruction(), Instrument(), Safety(), Captions()]
     commands += [Play(), Agent(), Craftax(), Spread(), Spread("world-fast"), Safety(part=("unseen",))]
-    commands += [Benchmark(program) for program in ("clip", "films", "serve", EXPERIMENTS[0])]
+    commands += [Benchmark(program) for program in ("clip", "cost", "films", "serve", EXPERIMENTS[0])]
+    commands += [Benchmark(program, model="world-fast") for program in SAMPLED]
     commands += [Benchmark(EXPERIMENTS[0], remat=True)]
     return any(name in command.tables for command in commands)
 
@@ -69,7 +70,7 @@ def expected(name: str) -> str:
         return "none"
     if name in Captions().tables:
         return fingerprint(LANGUAGE)
-    if name.startswith(("world-fast", "tasks-fast", "spread-fast")):
+    if name.startswith(("world-fast", "tasks-fast")) or name.endswith("-fast"):
         return fingerprint(WORLD_FAST)
     if name in ("play", "agent"):
         return fingerprint(PLAY)

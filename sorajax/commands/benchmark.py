@@ -6,6 +6,7 @@
     python -m sorajax.benchmark configs/videos_dit.py --loader   the experiment's data loader alone
     python -m sorajax.benchmark reference --part dit vae         beside diffusers and transformers
     python -m sorajax.benchmark clip                             one clip from the shell, with a cold and a warm cache
+    python -m sorajax.benchmark cost --model world-fast          one clip in a running process, part by part
     python -m sorajax.benchmark films --seconds 4 8              films of the embedded model: time and memory
     python -m sorajax.benchmark serve                            a server of the embedded model: latency, throughput
     python -m sorajax.benchmark gpu --minutes 4 --json gpu.json  the proof on one GPU: `gpu --help`, docs/gpu.md
@@ -46,8 +47,8 @@ from sorajax.commands.parsing import parse_options
 from sorajax.devices.compilation import compiling_anew
 from sorajax.devices.profiling import check_profile, tracing
 from sorajax.errors import BadRequest
-from sorajax.evaluation import comparison, experiment, reference, shell
-from sorajax.evaluation.benchmark_options import Benchmark
+from sorajax.evaluation import comparison, cost, experiment, reference, shell
+from sorajax.evaluation.benchmark_options import SAMPLED, Benchmark
 from sorajax.evaluation.cases import NAMED
 from sorajax.evaluation.markdown import Measured, check_pages, command_line, commit, small_line, write_pages
 from sorajax.evaluation.proof import command as proof
@@ -61,6 +62,7 @@ REFERENCE, GPU = "reference", "gpu"
 MEASURES: dict[str, Callable[[Benchmark], Measured]] = {
     "reference": comparison.measure,
     "clip": shell.measure_clip,
+    "cost": cost.measure,
     "films": shell.measure_films,
     "serve": service.measure,
 }
@@ -113,16 +115,16 @@ def check(command: Benchmark) -> None:
     if command.config == REFERENCE:
         check_reference(command)
     elif command.config not in (*MEASURES, *NAMED) and not Path(command.config).is_file():
-        near = ", ".join(
-            [REFERENCE, GPU, *NAMED, "clip", "films", "serve", *map(str, sorted(Path("configs").glob("*.py")))]
-        )
+        near = ", ".join([REFERENCE, GPU, *NAMED, *SAMPLED, "serve", *map(str, sorted(Path("configs").glob("*.py")))])
         raise BadRequest(f"{command.config} is neither a named config nor an experiment file: use one of {near}")
-    if command.config in ("clip", "films", "serve") and (command.remat or command.loader or command.batch):
+    if command.config in (*SAMPLED, "serve") and (command.remat or command.loader or command.batch):
         raise BadRequest(
             f"--remat, --loader and --batch are for training, and {command.config} samples: leave them out"
         )
+    if command.model != "world" and command.config not in SAMPLED:
+        raise BadRequest(f"--model {command.model} is for {', '.join(SAMPLED)}: leave it out for {command.config}")
     check_profile(command.profile)
-    if command.profile and command.config in (REFERENCE, "clip", "films", "serve"):
+    if command.profile and command.config in (REFERENCE, *SAMPLED, "serve"):
         raise BadRequest(f"--profile traces this process, and {command.config} starts others or compares: leave it out")
     if wrong := [seconds for seconds in command.seconds if not 0 < seconds <= MOST_SECONDS]:
         raise BadRequest(f"--seconds {wrong[0]:g} is not allowed: use more than 0 and at most {MOST_SECONDS}")

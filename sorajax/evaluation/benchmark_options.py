@@ -6,13 +6,16 @@ from typing import Literal
 
 import tyro
 
+SAMPLED = ("clip", "cost", "films")
+"""Measurements that sample with a model."""
+
 
 @dataclass(frozen=True)
 class Benchmark:
     """What to measure, and how many times."""
 
     config: tyro.conf.Positional[str]
-    """`reference`, `gpu`, `clip`, `films`, `serve`, `dit-12x384`, `wan2.1-1.3b`, or an experiment file, e.g.
+    """`reference`, `gpu`, `clip`, `cost`, `films`, `serve`, `dit-12x384`, `wan2.1-1.3b`, or an experiment file, e.g.
     configs/world_dit.py."""
     batch: int | None = None
     """Clips per training step; by default the experiment's own, 1 for a named shape."""
@@ -28,8 +31,10 @@ class Benchmark:
     loader: bool = False
     """Measure only the experiment's data loader; its data must exist."""
     mesh: str = ""
-    """Mesh axes of all programs, e.g. data=2,fsdp=4; one device by default, and for `clip` and `films` the mesh that
-    sampling chooses."""
+    """Mesh axes of all programs, e.g. data=2,fsdp=4; one device by default, and for `clip`, `cost` and `films` the mesh
+    that sampling chooses."""
+    model: str = "world"
+    """For `clip`, `cost` and `films`: `world`, `world-fast`, or the folder of a training run or an exported model."""
     seconds: tuple[float, ...] = (4, 8, 15, 30, 60)
     """For `films`: their lengths in seconds."""
     profile: Path | None = None
@@ -43,8 +48,11 @@ class Benchmark:
     @property
     def tables(self) -> tuple[str, ...]:
         """Names of the tables that the command can write into pages."""
-        if self.config in ("clip", "films", "serve"):
-            return (self.config, *(["importing"] if self.config == "clip" else []))
+        if self.config == "serve":
+            return (self.config,)
+        if self.config in SAMPLED:
+            name = {"world": self.config, "world-fast": f"{self.config}-fast"}.get(self.model)
+            return (*([name] if name else []), *(["importing"] if self.config == "clip" else []))
         if self.config == "reference":
             return ("-".join(("reference", *self.part)),)
         return () if self.loader else ("remat",) if self.remat else ("streamed",)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from sorajax.evaluation import markdown
 from sorajax.evaluation.benchmark_options import Benchmark
 from sorajax.evaluation.markdown import Measured, sampling_text
-from sorajax.models.folder import WORLD, load_model
+from sorajax.models.folder import load_model, model_folder
 from sorajax.models.sora import SoraConfig
 from sorajax.sampling.request import Request
 from sorajax.sampling.settings import settings_for
@@ -80,20 +80,19 @@ def measure_clip(options: Benchmark) -> Measured:
     """Seconds of one clip with an empty compilation cache, and the median of several with a full one; before them,
     of importing, with bytecode."""
     with tempfile.TemporaryDirectory() as cache:
-        mesh = mesh_option(options)
+        said = options_of(options)
         _, *imports = (import_seconds(Path(cache)) for _ in range(options.repeats + 1))
-        cold = run_sample(Path(cache), *mesh).seconds
-        warm = statistics.median(run_sample(Path(cache), *mesh).seconds for _ in range(options.repeats))
+        cold = run_sample(Path(cache), *said).seconds
+        warm = statistics.median(run_sample(Path(cache), *said).seconds for _ in range(options.repeats))
     found = {"cold": cold, "warm": warm, "importing": statistics.median(imports)}
     print(f"importing: {found['importing']:.2f} s")
     print(f"one clip: {cold:.1f} s with an empty compilation cache, {warm:.1f} s with a full one")
     rows = [[f"{name} compilation cache", f"{found[name]:.1f} s", f"at most {bar} s"] for name, bar in BARS.items()]
     importing = [[f"`import {IMPORTS}`", f"{found['importing']:.2f} s", f"at most {IMPORT_BAR} s"]]
-    tables = {
-        "clip": markdown.table(["one clip from the command line", "measured", "bar"], rows),
-        "importing": markdown.table(["in a new process", "measured", "bar"], importing),
-    }
-    return Measured({"clip": found}, tables, f"median of {options.repeats} warm runs, {settings()}", WORLD)
+    tables = dict.fromkeys(options.tables, markdown.table(["one clip from the command line", "measured", "bar"], rows))
+    tables["importing"] = markdown.table(["in a new process", "measured", "bar"], importing)
+    folder = model_folder(options.model)
+    return Measured({"clip": found}, tables, f"median of {options.repeats} warm runs, {settings(folder)}", folder)
 
 
 def measure_films(options: Benchmark) -> Measured:
@@ -101,7 +100,7 @@ def measure_films(options: Benchmark) -> Measured:
     found: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as cache:
         for length in options.seconds:
-            arguments = ("--seconds", f"{length:g}", *mesh_option(options))
+            arguments = ("--seconds", f"{length:g}", *options_of(options))
             run_sample(Path(cache), *arguments)
             run = run_sample(Path(cache), *arguments)
             found[f"{length:g}"] = run._asdict()
@@ -110,18 +109,21 @@ def measure_films(options: Benchmark) -> Measured:
         ["seconds to make it", *(f"{one['seconds']:.1f}" for one in found.values())],
         ["peak memory, MiB", *(memory(one["bytes"]) for one in found.values())],
     ]
-    tables = {"films": markdown.table(["seconds of film", *found], rows)}
-    return Measured({"films": found}, tables, f"second of two runs, {settings()}", WORLD)
+    tables = dict.fromkeys(options.tables, markdown.table(["seconds of film", *found], rows))
+    folder = model_folder(options.model)
+    return Measured({"films": found}, tables, f"second of two runs, {settings(folder)}", folder)
 
 
-def mesh_option(options: Benchmark) -> tuple[str, ...]:
-    return ("--mesh", options.mesh) if options.mesh else ()
+def options_of(options: Benchmark) -> tuple[str, ...]:
+    """Options of `sorajax.sample`."""
+    mesh = ("--mesh", options.mesh) if options.mesh else ()
+    return mesh if options.model == "world" else ("--model", options.model, *mesh)
 
 
 def memory(peak: int) -> str:
     return f"{peak / 2**20:,.0f}" if peak else "-"
 
 
-def settings() -> str:
-    """The sampler's settings of the embedded model."""
-    return f"seed 0, {sampling_text(settings_for(Request((PROMPT,)), load_model(WORLD, SoraConfig)[0]))}"
+def settings(folder: Path) -> str:
+    """The sampler's settings of a model."""
+    return f"seed 0, {sampling_text(settings_for(Request((PROMPT,)), load_model(folder, SoraConfig)[0]))}"

@@ -72,7 +72,7 @@ def measure(options: Benchmark) -> Measured:
         [f"memory after {MANY} jobs", f"{last / 2**20:,.0f} MiB", "about the same"],
     ]
     tables = {"serve": markdown.table(["server", "measured", "bar"], rows)}
-    return Measured({"serve": found}, tables, f"{POLLERS} polling clients, {settings()}", WORLD)
+    return Measured({"serve": found}, tables, f"{POLLERS} polling clients, {settings(WORLD)}", WORLD)
 
 
 @contextmanager

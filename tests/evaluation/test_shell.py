@@ -43,6 +43,11 @@ def test_films_are_made_twice_over_the_mesh_and_unknown_memory_is_a_dash(monkeyp
     assert runs == 2 * [("--seconds", "4", "--mesh", "seq=2")] + 2 * [("--seconds", "8", "--mesh", "seq=2")]
     assert "| seconds to make it | 2.0 | 4.0 |" in measured.tables["films"]
     assert "| peak memory, MiB | - | - |" in measured.tables["films"]
+    runs.clear()
+    measured = shell.measure_films(Benchmark("films", model="world-fast", seconds=(4,)))
+    assert runs == 2 * [("--seconds", "4", "--model", "world-fast")]
+    assert list(measured.tables) == ["films-fast"]
+    assert "4 steps, guidance 1" in measured.settings
 
 
 def test_mebibytes_are_whole():
