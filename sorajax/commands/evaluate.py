@@ -1,6 +1,7 @@
 """Evaluates a model in the world.
 
     python -m sorajax.evaluate world --model world --num 256 --json scores.json
+    python -m sorajax.evaluate compare before-0.json before-1.json after-0.json after-1.json
     python -m sorajax.evaluate reconstruction --model runs/videos_vae --folder videos
     python -m sorajax.evaluate spread --model world-fast
     python -m sorajax.evaluate tasks --model world
@@ -9,18 +10,18 @@
     python -m sorajax.evaluate agent --seeds 5
     python -m sorajax.evaluate score clip.mp4 "a red ball bounces"
 
-`world` samples clips of prompts and reads them back. `reconstruction` measures the autoencoder; it takes an autoencoder
-without a transformer too, and with --folder measures it on your own videos. `instrument` measures the reader's accuracy
-on rendered clips, an upper bound for the others. `readers` reads the same clips with a second reader, of another
-method, and prints how often both agree. `tasks` measures every task (stills, extensions, edits, storyboards, a minute
-of film); `--rows extend edit` measures some. `caching` measures savings and error of --cache of sorajax.sample; with
---calibrate it prepares a model for `--cache mag`. `spread` measures the diversity of a prompt's clips, relative to the
-world's own. `safety` measures the filter of prompts, and the time of its parts. `captions` measures the captioner, the
-expander of prompts and the score; `score` says how well a clip and a prompt agree. `play` measures interactive worlds,
-`agent` a policy that was trained in one of them, `craftax` models of the game Craftax-Classic. Each prints a table,
-most with 95% intervals, and with --json writes {split: {attribute: {accuracy, low, high, num}}} or its own figures.
-With --markdown each writes its tables into pages, and below each table the conditions of its figures: command,
-settings, commit, weights, hardware and date.
+`world` samples clips of prompts and reads them back; `compare` compares what it wrote of several models.
+`reconstruction` measures the autoencoder; it takes an autoencoder without a transformer too, and with --folder measures
+it on your own videos. `instrument` measures the reader's accuracy on rendered clips, an upper bound for the others.
+`readers` reads the same clips with a second reader, of another method, and prints how often both agree. `tasks`
+measures every task (stills, extensions, edits, storyboards, a minute of film); `--rows extend edit` measures some.
+`caching` measures savings and error of --cache of sorajax.sample; with --calibrate it prepares a model for `--cache
+mag`. `spread` measures the diversity of a prompt's clips, relative to the world's own. `safety` measures the filter of
+prompts, and the time of its parts. `captions` measures the captioner, the expander of prompts and the score; `score`
+says how well a clip and a prompt agree. `play` measures interactive worlds, `agent` a policy that was trained in one of
+them, `craftax` models of the game Craftax-Classic. Each prints a table, most with 95% intervals, and with --json writes
+{split: {attribute: {accuracy, low, high, num}}} or its own figures. With --markdown each writes its tables into pages,
+and below each table the conditions of its figures: command, settings, commit, weights, hardware and date.
 
 Several processes (--coordinator, or a cluster that JAX detects) distribute the clips of `world` and the rows of
 `tasks`; with --mesh they make each clip together. Process 0 prints and writes.
@@ -50,6 +51,7 @@ from sorajax.evaluation.options import (
     Agent,
     Caching,
     Captions,
+    Compare,
     Craftax,
     Instrument,
     Options,
@@ -80,6 +82,7 @@ class Subcommand(NamedTuple):
 SUBCOMMANDS = {
     "world": Subcommand(World, "sorajax.evaluation.world", "measure"),
     "reconstruction": Subcommand(Reconstruction, "sorajax.evaluation.reconstruction", "measure"),
+    "compare": Subcommand(Compare, "sorajax.evaluation.compare", "measure"),
     "instrument": Subcommand(Instrument, "sorajax.evaluation.world", "measure_truth"),
     "readers": Subcommand(Readers, "sorajax.evaluation.readers", "measure"),
     "caching": Subcommand(Caching, "sorajax.evaluation.caching", "measure"),

@@ -154,6 +154,29 @@ class Tasks:
 
 
 @dataclass(frozen=True)
+class Compare:
+    """Compares models from the files that `sorajax.evaluate world --json` wrote of them, several runs of each."""
+
+    files: tyro.conf.Positional[tuple[Path, ...]]
+    """Files of one --num and --seed; names that differ in a last number are runs of one model: true-0.json and
+    true-1.json."""
+    split: str = "seen"
+    """The split to compare."""
+    table: str = "compare"
+    """Name of the table in pages, NAME in `<!-- measured: NAME -->`."""
+    json: Path | None = None
+    """A file for the figures; an existing one is replaced."""
+    markdown: tuple[Path, ...] = ()
+    """Pages for the table, which replaces the text between the lines `<!-- measured: NAME -->` and
+    `<!-- end: NAME -->`."""
+    together: Together = DistributedConfig()
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        return (self.table,)
+
+
+@dataclass(frozen=True)
 class Spread:
     """Measures the diversity of a model's clips of one prompt, relative to the world's own."""
 
@@ -391,19 +414,21 @@ class Craftax:
         return ("craftax",)
 
 
-Options = Common | Tasks | Spread | Caching | Safety | Captions | Score | Play | Agent | Craftax
+Options = Common | Tasks | Compare | Spread | Caching | Safety | Captions | Score | Play | Agent | Craftax
 
 
 def check(options: Options) -> None:
     """Raises BadRequest for options that are wrong, before anything is loaded."""
-    if options.num < 1:
-        raise BadRequest(f"--num {options.num} is not allowed: use at least 1, e.g. 256")
-    if options.seed < 0:
-        raise BadRequest(f"--seed {options.seed} is not allowed: use 0 or more")
-    for name in ("seeds", "frames"):
+    for name, example in (("num", ", e.g. 256"), ("seeds", ""), ("frames", "")):
         value = getattr(options, name, None)
         if value is not None and value < 1:
-            raise BadRequest(f"--{name} {value} is not allowed: use at least 1")
+            raise BadRequest(f"--{name} {value} is not allowed: use at least 1{example}")
+    if (seed := getattr(options, "seed", 0)) < 0:
+        raise BadRequest(f"--seed {seed} is not allowed: use 0 or more")
+    if isinstance(options, Compare) and options.split not in SPLITS:
+        raise BadRequest(f"--split {options.split} is unknown: choose from {', '.join(SPLITS)}")
+    if isinstance(options, Compare) and not options.files:
+        raise BadRequest("no files to compare: give what `sorajax.evaluate world --json FILE` wrote")
     for split in getattr(options, "splits", ()):
         if split not in SPLITS:
             raise BadRequest(f"--splits {split} is unknown: choose from {', '.join(SPLITS)}")

@@ -1,6 +1,6 @@
 """Makes the clips of configs/world_captions.py:
 
-    python -m tests.data.videos.captioned videos/captions 8000
+    python -m tests.data.videos.captioned videos/captions 6000
 
 Clips of the world with one object each, and two manifests of them: `true.jsonl` has a true short and a true detailed
 caption of each clip, `lost.jsonl` one that lost half of the attributes.

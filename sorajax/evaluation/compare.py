@@ -1,0 +1,66 @@
+"""Compares models, several runs of each, from the files that `sorajax.evaluate world --json` wrote of them."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from sorajax.evaluation import markdown
+from sorajax.evaluation.markdown import Measured
+from sorajax.evaluation.options import Compare
+from sorajax.evaluation.world import percent, wilson
+
+Summary = dict[str, dict[str, float]]
+
+
+def measure(options: Compare) -> Measured:
+    """Prints the accuracies of each model over all its runs, with intervals, and whole prompts of each run."""
+    runs: dict[str, list[Summary]] = {}
+    for path in options.files:
+        runs.setdefault(model_of(path), []).append(read(path, options.split))
+    num = {summary["prompt"]["num"] for summaries in runs.values() for summary in summaries}
+    if len(num) > 1:
+        raise ValueError(f"the files have {min(num)} to {max(num)} clips: measure all models with the same --num")
+    found = {model: pooled(summaries) for model, summaries in runs.items()}
+    text = table(runs, found)
+    print(text, end="")
+    settings = f"split {options.split}, {num.pop()} clips of each run, the same prompts"
+    return Measured({"compare": found}, {options.table: text}, settings)
+
+
+def model_of(path: Path) -> str:
+    """The name of a file without its suffix and the number of the run: true-0.json and true-1.json are of `true`."""
+    return re.sub(r"[-_]\d+$", "", path.stem)
+
+
+def read(path: Path, split: str) -> Summary:
+    """The accuracies of a split. Raises ValueError for a file of another command or without this split."""
+    try:
+        content = json.loads(path.expanduser().read_text())
+        summary: Summary = content[split]
+        summary["prompt"]["num"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} has no clips of the split {split}: write it with sorajax.evaluate world --splits {split} --json"
+        ) from error
+    return summary
+
+
+def pooled(summaries: Sequence[Summary]) -> Summary:
+    """The accuracies of all runs together, with intervals."""
+    found = {}
+    for name in summaries[0]:
+        ours = [summary[name] for summary in summaries if name in summary]
+        num = sum(int(one["num"]) for one in ours)
+        right = sum(round(one["accuracy"] * one["num"]) for one in ours)
+        low, high = wilson(right, num)
+        found[name] = {"accuracy": right / num, "low": low, "high": high, "num": num}
+    return found
+
+
+def table(runs: dict[str, list[Summary]], found: dict[str, Summary]) -> str:
+    """A column for each model, a row for each attribute that all have, and whole prompts of each run."""
+    names = [name for name in next(iter(found.values())) if all(name in one for one in found.values())]
+    rows = [[name, *(percent(one[name]) for one in found.values())] for name in names]
+    each = [", ".join(percent(one["prompt"], interval=False) for one in summaries) for summaries in runs.values()]
+    return markdown.table(["attribute", *found], [*rows, ["prompt, each run", *each]])
