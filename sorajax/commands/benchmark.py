@@ -7,7 +7,7 @@
     python -m sorajax.benchmark reference --part dit vae         beside diffusers and transformers
     python -m sorajax.benchmark clip                             one clip from the shell, with a cold and a warm cache
     python -m sorajax.benchmark cost --model world-fast          one clip in a running process, part by part
-    python -m sorajax.benchmark films --seconds 4 8              films of the embedded model: time and memory
+    python -m sorajax.benchmark films --seconds 4 8              films: time and memory
     python -m sorajax.benchmark serve                            a server of the embedded model: latency, throughput
     python -m sorajax.benchmark gpu --minutes 4 --json gpu.json  the proof on one GPU: `gpu --help`, docs/gpu.md
 
@@ -54,6 +54,7 @@ from sorajax.evaluation.markdown import Measured, check_pages, command_line, com
 from sorajax.evaluation.proof import command as proof
 from sorajax.evaluation.proof.command import Proof, prove
 from sorajax.files import whole_file
+from sorajax.models.folder import model_folder
 from sorajax.sampling.request import MOST_SECONDS
 from sorajax.server import benchmark as service
 
@@ -121,14 +122,23 @@ def check(command: Benchmark) -> None:
         raise BadRequest(
             f"--remat, --loader and --batch are for training, and {command.config} samples: leave them out"
         )
-    if command.model != "world" and command.config not in SAMPLED:
-        raise BadRequest(f"--model {command.model} is for {', '.join(SAMPLED)}: leave it out for {command.config}")
+    check_model(command)
     check_profile(command.profile)
-    if command.profile and command.config in (REFERENCE, *SAMPLED, "serve"):
+    if command.profile and command.config in (REFERENCE, "clip", "films", "serve"):
         raise BadRequest(f"--profile traces this process, and {command.config} starts others or compares: leave it out")
     if wrong := [seconds for seconds in command.seconds if not 0 < seconds <= MOST_SECONDS]:
         raise BadRequest(f"--seconds {wrong[0]:g} is not allowed: use more than 0 and at most {MOST_SECONDS}")
     check_pages(command.markdown, () if command.config in NAMED and not command.remat else command.tables)
+
+
+def check_model(command: Benchmark) -> None:
+    """Raises BadRequest for a model that is not measured, or cannot be."""
+    if command.model != "world" and command.config not in SAMPLED:
+        raise BadRequest(f"--model {command.model} is for {', '.join(SAMPLED)}: leave it out for {command.config}")
+    try:
+        model_folder(command.model)
+    except FileNotFoundError as error:
+        raise BadRequest(f"--model {command.model}: {error}, or `world` or `world-fast`") from error
 
 
 def check_reference(command: Benchmark) -> None:

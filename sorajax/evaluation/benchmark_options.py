@@ -51,8 +51,8 @@ class Benchmark:
         if self.config == "serve":
             return (self.config,)
         if self.config in SAMPLED:
-            name = {"world": self.config, "world-fast": f"{self.config}-fast"}.get(self.model)
-            return (*([name] if name else []), *(["importing"] if self.config == "clip" else []))
+            names = (self.config, "importing") if self.config == "clip" else (self.config,)
+            return {"world": names, "world-fast": (f"{self.config}-fast",)}.get(self.model, ())
         if self.config == "reference":
             return ("-".join(("reference", *self.part)),)
         return () if self.loader else ("remat",) if self.remat else ("streamed",)

@@ -9,22 +9,27 @@ from sorajax.evaluation import markdown
 from sorajax.evaluation.markdown import Measured
 from sorajax.evaluation.options import Compare
 from sorajax.evaluation.world import percent, wilson
+from sorajax.files import as_path
 
 Summary = dict[str, dict[str, float]]
 
 
 def measure(options: Compare) -> Measured:
-    """Prints the accuracies of each model over all its runs, with intervals, and whole prompts of each run."""
+    """Prints the accuracies of each model over all its runs, with intervals, and whole prompts of each run. Intervals
+    are of all clips as independent ones; how much runs differ is not in them. Raises ValueError for files that are of
+    no use, and where names do not say which files are of one model."""
     runs: dict[str, list[Summary]] = {}
     for path in options.files:
         runs.setdefault(model_of(path), []).append(read(path, options.split))
+    if len({path.stem for path in options.files}) < len(options.files):
+        raise ValueError("two of the files have one name, which says the model and the run: give each its own")
     num = {summary["prompt"]["num"] for summaries in runs.values() for summary in summaries}
     if len(num) > 1:
         raise ValueError(f"the files have {min(num)} to {max(num)} clips: measure all models with the same --num")
     found = {model: pooled(summaries) for model, summaries in runs.items()}
     text = table(runs, found)
     print(text, end="")
-    settings = f"split {options.split}, {num.pop()} clips of each run, the same prompts"
+    settings = f"split {options.split}, {num.pop()} clips of each run; intervals are over clips, not over runs"
     return Measured({"compare": found}, {options.table: text}, settings)
 
 
@@ -36,7 +41,7 @@ def model_of(path: Path) -> str:
 def read(path: Path, split: str) -> Summary:
     """The accuracies of a split. Raises ValueError for a file of another command or without this split."""
     try:
-        content = json.loads(path.expanduser().read_text())
+        content = json.loads(as_path(path).read_text())
         summary: Summary = content[split]
         summary["prompt"]["num"]
     except (ValueError, KeyError, TypeError) as error:

@@ -12,6 +12,7 @@ from sorajax.evaluation.shell import PROMPT
 from sorajax.evaluation.speed import alternating
 from sorajax.media.video import Video
 from sorajax.models.folder import model_folder
+from sorajax.safety.policy import Policy
 from sorajax.sampling.loading import load
 from sorajax.sampling.pipeline import Pipeline
 from sorajax.sampling.request import Request
@@ -22,7 +23,7 @@ BARS = {"decoding": 0.04, "clip": 0.08}
 
 def measure(options: Benchmark) -> Measured:
     """Median seconds of the parts of a clip, in turns, and of the whole."""
-    pipeline = load(options.model, mesh=options.mesh or None)
+    pipeline = load(options.model, mesh=options.mesh or None, policy=Policy())  # whatever the user has switched off
     settings = pipeline.plan(Request((PROMPT,)))
     with tempfile.TemporaryDirectory() as folder:
         seconds = alternating(parts_of(pipeline, Path(folder)), options.repeats)

@@ -91,6 +91,8 @@ class DiTConfig:
     guidance: float = 0.0
     """In a model distilled for a range of guidance scales, which it reads as an input: the scale where none is given;
     at least 1, or 0: the transformer reads no scale."""
+    guidance_range: tuple[float, float] | None = None
+    """The range of those scales; None where the transformer reads none."""
     attended_frames: int = 0
     """Number of latent frames that each latent frame attends to, itself and those before it, see `models.frame_cache`;
     0: to all frames of the clip."""
@@ -108,8 +110,12 @@ class DiTConfig:
                 f"until_blocks {self.until_blocks} is not allowed: of {self.depth} blocks 0 to {self.depth - 1} can "
                 "read the second time"
             )
-        if self.guidance and not self.guidance >= 1:
-            raise ValueError(f"guidance {self.guidance:g} is not allowed: use 1 or more; 0 reads no scale")
+        low, high = self.guidance_range or (0.0, 0.0)
+        if not (low <= self.guidance <= high and (low >= 1 or self.guidance_range is None)):
+            raise ValueError(
+                f"guidance {self.guidance:g} in guidance_range {self.guidance_range} is not allowed: use a scale in a "
+                "range from 1 up, or 0 and null: the transformer reads no scale"
+            )
         if not 0 <= self.until_gate <= 1:
             raise ValueError(f"until_gate {self.until_gate:g} is not allowed: use 0 to 1, e.g. 0.25; 0 is none")
         if self.until_gate and self.until_blocks:

@@ -51,9 +51,7 @@ class SoraConfig:
     guidance_scale: float = 4.0
     negative_scale: float | None = None
     """For a distilled model, whose velocity is guided already (`guidance_scale` 1): the guidance scale of requests that
-    have a negative prompt and name no scale."""
-    guidance_range: tuple[float, float] | None = None
-    """For a model that reads the guidance scale (`dit.guidance`): the scales that it was distilled for."""
+    have a negative prompt and name no scale; where the model reads the scale (`dit.guidance`), of all with one."""
     temperature: float = 1.0
     """Factor on the initial noise, see `sampling.program`."""
     steps: int = 30
@@ -97,11 +95,6 @@ class SoraConfig:
             raise ValueError(
                 f"drop_conditioning_in_cfg needs a clock per frame, and conditioning is {self.conditioning.name}: set "
                 "drop_conditioning_in_cfg to false"
-            )
-        if (self.dit.guidance > 0) != (self.guidance_range is not None):
-            raise ValueError(
-                f"dit.guidance is {self.dit.guidance:g} and guidance_range {self.guidance_range}: a model that reads "
-                "the guidance scale needs both, others 0 and null"
             )
         if self.redo_latents < 0:
             raise ValueError(

@@ -21,6 +21,8 @@ FLOAT32_PARAMETERS = (
     "time_out",
     "until_in",
     "until_out",
+    "guidance_in",
+    "guidance_out",
     "time_modulation",
     "modulation",
     "modulation_out",

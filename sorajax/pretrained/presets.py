@@ -93,6 +93,10 @@ def with_preset(config: "SoraConfig", preset: str | None, adapters: Sequence[Pat
     if preset == NONE:
         return config
     if preset is None and (distilled := [path for path in adapters if flow_map_of(path)]):
+        if others := [path for path in adapters if path != distilled[0] and (flow_map_of(path) or preset_of(path))]:
+            raise BadRequest(
+                f"{distilled[0]} makes {model} a flow map, and {others[0]} sets other steps: use one of them"
+            )
         return as_flow_map(config, distilled[0], model)
     if preset is not None:
         if reason := unfit(preset, config, model):
@@ -134,9 +138,10 @@ def flow_map_settings(config: "SoraConfig") -> dict[str, Any]:
 
 def as_flow_map(config: "SoraConfig", adapter: Path, model: str) -> "SoraConfig":
     """The config of a model with an adapter that makes it a flow map; a note lists the settings. Raises BadRequest for
-    a model that is one."""
-    if config.is_flow_map:
-        raise BadRequest(f"{adapter} makes a flow map of a model, and {model} is one: leave out the adapter")
+    a model that is one, or has two experts."""
+    if config.is_flow_map or config.boundary is not None:
+        reason = "is one" if config.is_flow_map else "has two experts"
+        raise BadRequest(f"{adapter} makes a flow map of a model, and {model} {reason}: leave out the adapter")
     values = flow_map_of(adapter)
     note(
         f"{adapter} makes {model} a flow map, which sets {values['steps']} steps, sampler flow_map and guidance scale "

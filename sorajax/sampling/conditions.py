@@ -24,7 +24,8 @@ class Conditions(NamedTuple):
     """One for the noise of each clip."""
     times: Float[Any, " steps+1"]
     """The sampler's times, from the start (at most 1, noise) to 0 (data)."""
-    guidance_scale: Float[Any, ""]
+    guidance_scale: Float[Any, ""] | Float[Any, "b 1 1 1 1"]
+    """Of all clips, or of each."""
     temperature: Float[Any, ""]
     """Standard deviation of the initial noise: 1 in training; clips vary less below 1 (Kingma & Dhariwal 2018; for
     diffusion Popov et al. 2021)."""

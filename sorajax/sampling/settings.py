@@ -125,10 +125,13 @@ def settings_for(request: Request, config: SoraConfig, at_once: bool = False) ->
         )
     if scale == 1 and low in (None, 1) and request.negative:
         notes += ("the negative prompt has no effect without guidance: use a guidance scale above 1",)
-    if scale_input is not None and request.guidance_interval:
-        notes += ("the guidance interval has no effect: the model reads the guidance scale as an input",)
-    elif scale == 1 and low in (None, 1) and request.guidance_interval:
-        notes += ("the guidance interval has no effect without guidance: use a guidance scale above 1",)
+    if scale == 1 and low in (None, 1) and request.guidance_interval:
+        why = (
+            "without guidance: use a guidance scale above 1"
+            if scale_input is None
+            else "where the model reads the scale"
+        )
+        notes += (f"the guidance interval has no effect {why}",)
     return Settings(
         frames=frames,
         height=height,
@@ -158,9 +161,9 @@ def settings_for(request: Request, config: SoraConfig, at_once: bool = False) ->
 def scale_input_of(requested: float | None, config: SoraConfig) -> float | None:
     """The guidance scale as an input of the model, None if it reads none. Raises BadRequest for a scale that the model
     was not distilled for."""
-    if config.guidance_range is None:
+    if config.dit.guidance_range is None:
         return None
-    scale, (low, high) = config.dit.guidance if requested is None else requested, config.guidance_range
+    scale, (low, high) = config.dit.guidance if requested is None else requested, config.dit.guidance_range
     if not low <= scale <= high:
         raise BadRequest(
             f"guidance scale {scale:g} is not allowed: the model was distilled for {low:g} to {high:g}, and its own is "

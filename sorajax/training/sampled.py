@@ -27,7 +27,7 @@ class SampledModel:
 
     params: {"text", "dit"} and, of an adapted one, {"adapters"}; without "text", captions come as embeddings.
     negative: the prompt that guidance leads away from, as {"ids", "mask"} or {"context"} of one row.
-    guidance: its scale, of all clips or [b 1 1 1 1].
+    guidance: its scale.
     """
 
     params: Any
@@ -75,10 +75,14 @@ class SampledModel:
             extra=ExtraInputs(batch.image, batch.channels),
         ), noise
 
-    def at_random_scales(self, conditions: Conditions, key: jax.Array, scales: tuple[float, float]) -> Conditions:
-        """The conditions with a guidance scale of this range for each clip, also as an input. Half of the clips keep
-        the model's scale; the others have the density 1 / scale, as in improved MeanFlow (Geng et al. 2025, arXiv
-        2512.02012)."""
+    def at_random_scales(
+        self, conditions: Conditions, key: jax.Array, scales: tuple[float, float] | None
+    ) -> Conditions:
+        """The conditions with a guidance scale of this range for each clip, also as an input; None: as they are. Half
+        of the clips keep the model's scale; the others have the density 1 / scale, as in improved MeanFlow (Geng et al.
+        2025, arXiv 2512.02012)."""
+        if scales is None:
+            return conditions
         scale = random_scales(key, len(conditions.known.latent), scales, self.guidance)
         extra = conditions.extra._replace(guidance=scale)
         return conditions._replace(guidance_scale=scale[:, None, None, None, None], extra=extra)

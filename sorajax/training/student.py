@@ -28,7 +28,7 @@ class WholeStudent:
 
     def init(self, key: jax.Array) -> Any:
         begin = jax.tree.map(lambda x: jnp.array(x, jnp.float32), self.base["dit"])
-        if self.config.dit.guidance:  # the teacher does not read a guidance scale
+        if self.config.dit.guidance:  # the layers that read it, where the base has none
             begin = {**init_dit(self.config.dit, key), **begin}
         return {"dit": begin}
 

@@ -120,6 +120,10 @@ def test_the_shell_command_is_timed_and_its_table_written(tmp_path, monkeypatch)
             ["dit-12x384", "--model", "world-fast"],
             "--model world-fast is for clip, cost, films: leave it out",
         ),
+        (
+            ["cost", "--model", "runs/nothing"],
+            "--model runs/nothing: runs/nothing does not exist: give an exported model",
+        ),
         (["films", "--seconds", "4", "0"], "--seconds 0 is not allowed: use more than 0 and at most 3600"),
         (["clip", "--markdown", "README.txt"], "--markdown README.txt cannot be read"),
         (["dit-12x384", "--markdown", "README.md"], "README.md has no mark of this command, which writes no table"),

@@ -35,7 +35,7 @@ def test_runs_of_a_model_are_pooled(tmp_path):
     assert lines[2].startswith("| colour | 95.0% (91.0 to 97.3) | 30.0% (")
     assert lines[-1] == "| prompt, each run | 50.0%, 70.0% | 10.0% |"
     assert "gravity" not in measured.tables["mine"]  # not all have it
-    assert measured.settings == "split seen, 100 clips of each run, the same prompts"
+    assert measured.settings.startswith("split seen, 100 clips of each run;")
 
 
 def test_the_command_writes_a_table_of_any_name(tmp_path, capsys):
@@ -58,6 +58,14 @@ def test_other_files_are_refused(tmp_path, capsys, changes, line):
     one, two = written(tmp_path / "a-0.json", 0.5), written(tmp_path / "b-0.json", 0.5, **changes)
     assert main(["compare", str(one), str(two)]) == 1
     assert line in capsys.readouterr().err
+
+
+def test_files_of_one_name_are_not_taken_for_runs_of_one_model(tmp_path):
+    for folder in ("true", "lost"):
+        (tmp_path / folder).mkdir()
+        written(tmp_path / folder / "scores.json", 0.5)
+    with pytest.raises(ValueError, match="two of the files have one name"):
+        measure(Compare(files=(tmp_path / "true" / "scores.json", tmp_path / "lost" / "scores.json")))
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,10 @@ def test_parts_make_the_clip(pipeline, parts):
     calls, folder = parts
     (video,) = calls["clip"]()
     np.testing.assert_array_equal(calls["decoding"]()[0], video.frames)
+    context = pipeline.prompts.contexts[cost.PROMPT]
+    pipeline.prompts.contexts[cost.PROMPT] = context + 1
     calls["text"]()
-    assert cost.PROMPT in pipeline.prompts.contexts
+    np.testing.assert_array_equal(pipeline.prompts.contexts[cost.PROMPT], context)  # encoded anew
     calls["file"]()
     calls["signed"]()
     plain, signed = (Video.load(folder / f"{name}.mp4").frames for name in ("plain", "signed"))
@@ -38,7 +40,7 @@ def test_parts_make_the_clip(pipeline, parts):
 
 def test_the_table_has_bars_for_models_of_few_evaluations(pipeline, monkeypatch, capsys):
     seconds = {"text": 0.002, "sampling": 0.05, "decoding": 0.03, "clip": 0.09, "file": 0.01, "signed": 0.06}
-    monkeypatch.setattr(cost, "load", lambda model, mesh: pipeline)
+    monkeypatch.setattr(cost, "load", lambda model, mesh, policy: pipeline)
     monkeypatch.setattr(cost, "alternating", lambda calls, repeats: {name: seconds[name] for name in calls})
     measured = cost.measure(Benchmark("cost"))
     settings = pipeline.plan(cost.Request((cost.PROMPT,)))

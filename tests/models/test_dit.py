@@ -151,7 +151,7 @@ def test_an_embedding_of_the_second_time_counts_by_its_gate(inputs, interval):
 
 def test_a_guidance_scale_is_read_for_each_clip(inputs):
     params, x, time, context = inputs
-    config = replace(CONFIG, guidance=3.0)
+    config = replace(CONFIG, guidance=3.0, guidance_range=(1.0, 6.0))
     fresh = jax.eval_shape(DiT(config).init, jax.random.key(0), x, time, context)["params"]
     rng = np.random.default_rng(1)
     more = {name: fresh[name] for name in ("guidance_in", "guidance_out")}
@@ -166,8 +166,12 @@ def test_a_guidance_scale_is_read_for_each_clip(inputs):
     assert np.abs(given[1] - usual[1]).max() > 1e-3
     unread = jax.tree.map(np.zeros_like, more["guidance_out"])  # as before training
     np.testing.assert_allclose(of({**params, **more, "guidance_out": unread}), velocity(*inputs), atol=1e-5)
-    with pytest.raises(ValueError, match=r"guidance 0\.5 is not allowed: use 1 or more; 0 reads no scale"):
-        replace(CONFIG, guidance=0.5)
+
+
+@pytest.mark.parametrize(("scale", "within"), [(3.0, None), (0.5, (0.5, 2.0)), (3.0, (1.0, 2.0)), (0.0, (1.0, 2.0))])
+def test_guidance_scales_outside_of_a_range_are_refused(scale, within):
+    with pytest.raises(ValueError, match="use a scale in a range from 1 up, or 0 and null"):
+        replace(CONFIG, guidance=scale, guidance_range=within)
 
 
 def test_one_way_to_read_the_second_time():

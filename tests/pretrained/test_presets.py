@@ -18,10 +18,10 @@ from sorajax.diffusion.samplers import SAMPLERS
 from sorajax.errors import BadRequest, Note
 from sorajax.models.conditioning import Replacement
 from sorajax.models.folder import export_model, load_model
-from sorajax.models.sora import SoraConfig
+from sorajax.models.sora import SoraConfig, init_dit
 from sorajax.pretrained.lora import TARGETS, init_adapters, save_lora
 from sorajax.pretrained.open import adapters_of
-from sorajax.pretrained.presets import PRESETS, preset_of, with_preset
+from sorajax.pretrained.presets import PRESETS, flow_map_settings, preset_of, with_preset
 from sorajax.sampling.program import expert_ranges
 from sorajax.sampling.request import Request
 from tests.conftest import TINY, tiny_tokenizer
@@ -194,3 +194,43 @@ def test_what_does_not_fit_is_one_line(models, tmp_path, capsys):
         error = capsys.readouterr().err
         assert error.startswith("sorajax: preset ")
         assert error.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def flow_maps(models, tmp_path_factory):
+    """Two adapters that make a model a flow map."""
+    folder = tmp_path_factory.mktemp("flow_maps")
+    shapes = jax.eval_shape(partial(init_dit, WAN.dit), jax.random.key(0))
+    adapters = init_adapters(shapes, 2, TARGETS, jax.random.key(0))
+    student = replace(WAN, dit=replace(WAN.dit, until_blocks=1), steps=3, guidance_scale=1.0, negative_scale=1.5)
+    for name in ("a", "b"):
+        path = folder / f"{name}.safetensors"
+        save_lora(path, adapters, WAN.dit, 2.0, {"flow_map": flow_map_settings(student)})
+    return folder / "a.safetensors", folder / "b.safetensors"
+
+
+def test_an_adapter_of_a_flow_map_has_its_settings(flow_maps):
+    path, _ = flow_maps
+    with pytest.warns(Note, match="makes tiny a flow map, which sets 3 steps, sampler flow_map and guidance scale 1"):
+        config = with_preset(WAN, None, [path], "tiny")
+    assert (config.is_flow_map, config.sampler, config.steps, config.negative_scale) == (True, "flow_map", 3, 1.5)
+    assert with_preset(WAN, "none", [path], "tiny") == WAN
+
+
+@pytest.mark.parametrize(
+    ("config", "line"),
+    [
+        (PAIR, "a.safetensors makes a flow map of a model, and tiny has two experts: leave out the adapter"),
+        (replace(WAN, dit=replace(WAN.dit, until_blocks=1)), "and tiny is one: leave out the adapter"),
+    ],
+)
+def test_an_adapter_of_a_flow_map_is_for_a_model_of_one_transformer(flow_maps, config, line):
+    with pytest.raises(BadRequest, match=line):
+        with_preset(config, None, flow_maps[:1], "tiny")
+
+
+def test_one_adapter_sets_the_steps(flow_maps, models):
+    lightning = models[2]("Wan2.1_lightx2v_step_distill.safetensors")
+    for other in (flow_maps[1], Path(lightning)):
+        with pytest.raises(BadRequest, match="sets other steps: use one of them"):
+            with_preset(WAN, None, [flow_maps[0], other], "tiny")

@@ -82,6 +82,14 @@ class DistillTraining:
             raise ValueError(f"{self.teacher} has two experts, and models of one transformer can be distilled")
         if config.is_flow_map:
             raise ValueError(f"{self.teacher} is distilled already: name the model that it was distilled from")
+        if (scales := self.objective.guidance) is not None:
+            if self.rank:
+                raise ValueError(f"rank is {self.rank}: adapters read no guidance scale, leave out objective.guidance")
+            if not 1 <= scales[0] <= config.guidance_scale <= scales[1]:
+                raise ValueError(
+                    f"objective.guidance is {scales[0]:g} to {scales[1]:g}: use a range from 1 up with the teacher's "
+                    f"own scale, {config.guidance_scale:g}, in it"
+                )
         known = self.known if config.conditioning.frame_clocks else 0.0
         return LoRATraining(
             base=self.teacher,
@@ -114,15 +122,8 @@ class DistillTraining:
             drop_conditioning_in_cfg=False,  # both nulls are in the student's velocity
         )
         if (scales := self.objective.guidance) is not None:
-            if self.rank:
-                raise ValueError(f"rank is {self.rank}: adapters read no guidance scale, leave out objective.guidance")
-            if not 1 <= scales[0] <= config.guidance_scale <= scales[1]:
-                raise ValueError(
-                    f"objective.guidance is {scales[0]:g} to {scales[1]:g}: use a range from 1 up with the teacher's "
-                    f"own scale, {config.guidance_scale:g}, in it"
-                )
-            dit = replace(student.dit, guidance=config.guidance_scale)
-            student = replace(student, dit=dit, guidance_range=scales)
+            dit = replace(student.dit, guidance=config.guidance_scale, guidance_range=scales)
+            student = replace(student, dit=dit)
         folder = replace(found.flow.folder, storage=self.storage)
         flow = replace(found.flow, config=student, folder=folder)
         return DistillStage(

@@ -97,8 +97,7 @@ class DistillStage(Stage):
         steps, on_teacher = objective.teacher_steps, objective.target == "trajectory"
         drawn = begin_key, steps, objective.noised, objective.temperature
         conditions, noise = self.teacher.conditions(self.student.flow, batch, *drawn)
-        if objective.guidance is not None:
-            conditions = self.teacher.at_random_scales(conditions, jax.random.fold_in(key, 3), objective.guidance)
+        conditions = self.teacher.at_random_scales(conditions, jax.random.fold_in(key, 3), objective.guidance)
         teacher, known, b = self.teacher.velocity(conditions, noise), conditions.known, len(noise)
         generated, pairs = jnp.where(known.mask, 0.0, 1.0), objective.pairs if on_teacher else 1
         copies = partial(jax.tree.map, lambda x: jnp.tile(x, (pairs, *[1] * (x.ndim - 1))))
@@ -116,8 +115,9 @@ class DistillStage(Stage):
         return MeanVelocities(found, inputs)
 
     def loss(self, params: Any, batch: MeanVelocities, key: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
-        weight = 1 / (jax.lax.stop_gradient(error := self.error(params, batch)) + self.objective.constant)
-        return jnp.mean(weight * error), {"error": jnp.mean(error)}
+        error = self.error(params, batch)
+        weighted = error / (jax.lax.stop_gradient(error) + self.objective.constant)
+        return jnp.mean(weighted), {"error": jnp.mean(error)}
 
     def error(self, params: Any, batch: MeanVelocities) -> Float[Array, " n"]:
         """The mean squared error of each mean velocity."""

@@ -15,8 +15,10 @@ from sorajax.models.folder import export_model, load_model
 from sorajax.models.sora import SoraConfig
 from sorajax.sampling.request import Request
 from sorajax.training.experiments.distill import DistillTraining
+from sorajax.training.experiments.lora import LoRATraining
 from sorajax.training.loop import LoopConfig, fit
 from sorajax.training.objectives.distill import DistillObjective
+from sorajax.training.objectives.flow import FlowObjective
 from tests.conftest import TINY, tiny_tokenizer
 from tests.pretrained.adapters import adapted
 from tests.weights import init
@@ -116,7 +118,7 @@ def steered(teacher, tmp_path_factory):
 def test_guidance_as_an_input_costs_no_second_evaluation(teacher, steered):
     pipeline = sorajax.load(steered)
     usual, taught = pipeline.config.dit.guidance, load_model(teacher, SoraConfig)[0]
-    assert (usual, pipeline.config.guidance_range) == (taught.guidance_scale, (1.0, 6.0))
+    assert (usual, pipeline.config.dit.guidance_range) == (taught.guidance_scale, (1.0, 6.0))
     settings = pipeline.plan(Request(("a red ball",), guidance_scale=2.0))
     assert not settings.guided
     (own,), (same,), (other,) = (pipeline("a red ball", guidance_scale=scale) for scale in (None, usual, 1.5))
@@ -128,6 +130,13 @@ def test_guidance_as_an_input_costs_no_second_evaluation(teacher, steered):
         BadRequest, match="guidance scale 7 is not allowed: the model was distilled for 1 to 6, and its"
     ):
         pipeline("a red ball", guidance_scale=7.0)
+
+
+@pytest.mark.slow
+def test_a_model_that_reads_the_guidance_scale_is_trained_further(steered, tmp_path):
+    data = WorldData(buckets=(Bucket(5, 16, 16, batch_size=2),))
+    stage, _ = LoRATraining(base=steered, rank=2, data=data, objective=FlowObjective(known=0.0)).build(tmp_path)
+    assert stage.config.dit.guidance_range == (1.0, 6.0)
 
 
 @pytest.mark.parametrize(
