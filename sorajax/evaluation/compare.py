@@ -12,6 +12,9 @@ from sorajax.evaluation.world import percent, wilson
 from sorajax.files import as_path
 
 Summary = dict[str, dict[str, float]]
+STATED = ("background", "colour", "shape", "size", "motion", "pace")
+"""Attributes that every prompt of one object states."""
+TOGETHER = "attributes together"
 
 
 def measure(options: Compare) -> Measured:
@@ -29,7 +32,7 @@ def measure(options: Compare) -> Measured:
     found = {model: pooled(summaries) for model, summaries in runs.items()}
     text = table(runs, found)
     print(text, end="")
-    settings = f"split {options.split}, {num.pop()} clips of each run; intervals are over clips, not over runs"
+    settings = f"split {options.split}, {num.pop()} clips of each run; intervals take clips and attributes as independent"
     return Measured({"compare": found}, {options.table: text}, settings)
 
 
@@ -53,14 +56,18 @@ def read(path: Path, split: str) -> Summary:
 
 def pooled(summaries: Sequence[Summary]) -> Summary:
     """The accuracies of all runs together, with intervals."""
-    found = {}
-    for name in summaries[0]:
-        ours = [summary[name] for summary in summaries if name in summary]
-        num = sum(int(one["num"]) for one in ours)
-        right = sum(round(one["accuracy"] * one["num"]) for one in ours)
-        low, high = wilson(right, num)
-        found[name] = {"accuracy": right / num, "low": low, "high": high, "num": num}
+    found = {name: added([summary[name] for summary in summaries if name in summary]) for name in summaries[0]}
+    if all(name in found for name in STATED):
+        found[TOGETHER] = added([found[name] for name in STATED])
     return found
+
+
+def added(accuracies: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The accuracy on all clips of several accuracies."""
+    num = sum(int(one["num"]) for one in accuracies)
+    right = sum(round(one["accuracy"] * one["num"]) for one in accuracies)
+    low, high = wilson(right, num)
+    return {"accuracy": right / num, "low": low, "high": high, "num": num}
 
 
 def table(runs: dict[str, list[Summary]], found: dict[str, Summary]) -> str:

@@ -38,6 +38,13 @@ def test_runs_of_a_model_are_pooled(tmp_path):
     assert measured.settings.startswith("split seen, 100 clips of each run;")
 
 
+def test_what_prompts_state_is_also_counted_together(tmp_path):
+    shares = {"background": 1.0, "colour": 0.5, "shape": 0.5, "size": 0.5, "motion": 0.5, "pace": 0.0, "steady": 0.1}
+    file = written(tmp_path / "true-0.json", 0.0, **shares)
+    together = measure(Compare(files=(file,))).figures["compare"]["true"]["attributes together"]
+    assert (together["accuracy"], together["num"]) == (0.5, 600)
+
+
 def test_the_command_writes_a_table_of_any_name(tmp_path, capsys):
     page = tmp_path / "page.md"
     page.write_text("<!-- measured: mine -->\n<!-- end: mine -->\n")
