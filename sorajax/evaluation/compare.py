@@ -32,7 +32,7 @@ def measure(options: Compare) -> Measured:
     found = {model: pooled(summaries) for model, summaries in runs.items()}
     text = table(runs, found)
     print(text, end="")
-    settings = f"split {options.split}, {num.pop()} clips of each run; intervals take clips and attributes as independent"
+    settings = f"split {options.split}, {num.pop()} clips of each run; intervals as if all were independent"
     return Measured({"compare": found}, {options.table: text}, settings)
 
 
