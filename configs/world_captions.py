@@ -17,9 +17,9 @@ captions only. The six models are compared on the same prompts, with intervals:
     python -m sorajax.evaluate compare true-0.json true-1.json written-0.json written-1.json lost-0.json lost-1.json
 
 Hardware: 2 CPU cores.
-Time: not measured.
-Result: not measured; the captioner's captions should be within 3 points of the true ones in whole prompts, and above
-those that lost half of their attributes.
+Time: 26 to 34 minutes a training and 13 to 20 an evaluation, each on one core.
+Result: 60.9% of what prompts state is right with true captions, 69.9% with the captioner's and 28.8% with those
+that lost half of their attributes; whole prompts 4.4, 9.1 and 0.1%. docs/captions.md has the intervals.
 """
 
 from dataclasses import replace
