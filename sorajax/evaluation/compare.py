@@ -42,11 +42,13 @@ def model_of(path: Path) -> str:
 
 
 def read(path: Path, split: str) -> Summary:
-    """The accuracies of a split. Raises ValueError for a file of another command or without this split."""
+    """The accuracies of a split. Raises ValueError for a missing file, one of another command or without it."""
     try:
         content = json.loads(as_path(path).read_text())
         summary: Summary = content[split]
         summary["prompt"]["num"]
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} does not exist: write it with sorajax.evaluate world --json {path}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{path} has no clips of the split {split}: write it with sorajax.evaluate world --splits {split} --json"

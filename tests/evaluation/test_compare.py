@@ -77,7 +77,11 @@ def test_files_of_one_name_are_not_taken_for_runs_of_one_model(tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "line"),
-    [(["--split", "none"], "--split none is unknown"), (["nothing.json"], "nothing.json"), ([], "no files to compare")],
+    [
+        (["--split", "none"], "--split none is unknown"),
+        (["nothing.json"], "nothing.json does not exist: write it"),
+        ([], "no files to compare"),
+    ],
 )
 def test_mistakes_are_one_line(tmp_path, monkeypatch, capsys, arguments, line):
     monkeypatch.chdir(tmp_path)
