@@ -8,6 +8,7 @@ decoder. Experts replace each other first.
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import jax
@@ -41,6 +42,7 @@ class Parts(Mapping[str, Any]):
         self.loaders, self.sizes, self.memory = dict(loaders), dict(sizes), memory
         self.placement = placement
         self.loaded: dict[str, Any] = {}
+        self._lock = RLock()
         self._on_host: dict[str, Any] = {}
         for name, needed in sizes.items():
             if memory is not None and needed > memory:
@@ -55,6 +57,11 @@ class Parts(Mapping[str, Any]):
         parts = cls({name: partial(params.__getitem__, name) for name in params}, {})
         parts.loaded = dict(params)
         return parts
+
+    @property
+    def fit_together(self) -> bool:
+        """Whether no part is ever offloaded for another one."""
+        return self.memory is None or sum(self.sizes.values()) <= WEIGHTS_SHARE * self.memory
 
     def read(self, name: str) -> Any:
         """The named part, read anew and not retained."""
@@ -80,7 +87,11 @@ class Parts(Mapping[str, Any]):
         return clips
 
     def __getitem__(self, name: str) -> Any:
-        """The named part, loaded; others are offloaded where it needs their memory."""
+        """The named part, loaded; others are offloaded where it needs their memory. Threads may ask at once."""
+        with self._lock:
+            return self._loaded(name)
+
+    def _loaded(self, name: str) -> Any:
         missing = 0 if name in self.loaded else self.sizes.get(name, 0)
         others = [other for other in self.loaded if other != name]  # least recently used first
         for other in sorted(others, key=lambda other: not {name, other} <= EXPERTS):

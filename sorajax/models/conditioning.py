@@ -66,6 +66,8 @@ class Conditioning:
     """Whether latent frames have clocks of their own."""
     needs_first_frame: ClassVar[bool] = False
     """Whether the model can begin with nothing but a picture."""
+    reads_frames: ClassVar[bool] = False
+    """Whether a window of a film needs the frames of its fixed latents."""
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other)
@@ -132,6 +134,7 @@ class MaskChannels(Conditioning):
     name = "channels"
     frame_clocks = False
     needs_first_frame = True
+    reads_frames = True
 
     def in_channels(self, latent_channels: int, stride: int) -> int:
         return 2 * latent_channels + stride

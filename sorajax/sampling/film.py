@@ -8,10 +8,13 @@ decoded as one stream, so windows leave no seam. The anchor, far away in time (`
 after a cut it is the first latent of the new run. A model that was trained without anchors (`max_anchor_gap` 0) gets
 another first latent, which encodes a single frame: the film's frame before the overlap, encoded. A model that reads
 fixed frames as pixels gets the frames of the overlap too. Memory does not grow with the length, because frames are
-yielded as they are made; latents are small.
+yielded as they are made; latents are small. Where the next window needs latents only, it may be sampled while the
+frames of this one are decoded and used.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from functools import partial
 from typing import Any, Protocol
 
 import jax.numpy as jnp
@@ -20,6 +23,7 @@ from jaxtyping import Float
 
 from sorajax.diffusion.fixed_frames import FixedLatents
 from sorajax.media.video import Frames
+from sorajax.sampling.program import in_background
 from sorajax.sampling.shots import Shot, runs
 from sorajax.sampling.store import WindowStore
 from sorajax.sampling.windows import Past, known_before, new_latents, overlap, prompts_of, window_seed
@@ -44,6 +48,11 @@ class WindowModel(Protocol):
     @property
     def redo_latents(self) -> int:
         """See `SoraConfig`."""
+        ...
+
+    @property
+    def samples_ahead(self) -> bool:
+        """Whether a window is sampled while the frames of the one before are decoded; it then gets no frames."""
         ...
 
     def sample(self, prompt: str, seed: int, past: Past) -> Latents:
@@ -79,22 +88,47 @@ def film_frames(
         left = sum(shot.frames for shot in run)
         start = run[0].image.frames if run[0].image else head if index == 0 else None
         if start is not None:
-            frames = stream.add(model.encode(start), start)[:left]
+            fixed = model.encode(start)
+            stream.follow(fixed)
+            frames = stream.decode(fixed, start)[:left]
             left -= len(frames)
             yield frames
+        window = partial(next_latents, model, prompts, stream, shape, seed, store)
+        begun: Future[Latents] | None = None
         while left:
-            done = stream.done
-            new = store.get(number)
-            if new is None:
-                sampled = model.sample(prompts[done], window_seed(seed, number), stream.past(shape))
-                new = sampled[known_before(done, shape[0]) :][
-                    : new_latents(prompts, done, shape[0], model.redo_latents)
-                ]
-                store.put(number, new)
+            new = begun.result() if begun else window(number)()
             number += 1
-            frames = stream.add(new)[:left]
+            stream.follow(new)
+            ahead = model.samples_ahead and stream.done < len(prompts)
+            begun = in_background(window(number)) if ahead else None
+            frames = stream.decode(new)[:left]
             left -= len(frames)
             yield frames
+
+
+def next_latents(
+    model: WindowModel,
+    prompts: Sequence[str],
+    stream: "Stream",
+    shape: tuple[int, ...],
+    seed: int,
+    store: WindowStore,
+    number: int,
+) -> Callable[[], Latents]:
+    """A function that samples window `number` of a film, which follows the stream, or reads it from the store. It does
+    not read the stream, which may go on."""
+    stored = store.get(number)
+    if stored is not None:
+        return lambda: stored
+    done, past = stream.done, stream.past(shape)
+
+    def sample() -> Latents:
+        sampled = model.sample(prompts[done], window_seed(seed, number), past)
+        new = sampled[known_before(done, shape[0]) :][: new_latents(prompts, done, shape[0], model.redo_latents)]
+        store.put(number, new)
+        return new
+
+    return sample
 
 
 class Stream:
@@ -109,21 +143,25 @@ class Stream:
         self.anchor: Latents = np.zeros(0)  # the run's first latent
         self.frames: Frames = np.zeros((0, 0, 0, 3), np.uint8)  # of `latents`, of the first one only its last frame
 
-    def add(self, new: Latents, originals: Frames | None = None) -> Frames:
-        """Decodes more latents and returns their frames; `originals` are the frames that the run's first latents were
+    def follow(self, new: Latents) -> None:
+        """Adds latents, whose frames `decode` makes next."""
+        self.anchor = self.anchor if self.done else new[0]
+        self.done += len(new)
+        self.latents = [*self.latents, *new][-self.context :]
+
+    def decode(self, new: Latents, originals: Frames | None = None) -> Frames:
+        """Decodes latents and returns their frames; `originals` are the frames that the run's first latents were
         encoded from."""
         parts = []
-        first = not self.done  # a film's first latent stands for one frame, and is decoded alone
+        first = not self.cache  # a film's first latent stands for one frame, and is decoded alone
         starts = [0, *range(1 if first else DECODED_TOGETHER, len(new), DECODED_TOGETHER)]
         for start, stop in zip(starts, [*starts[1:], len(new)], strict=True):
             part, self.cache = self.model.decode(new[start:stop], self.cache)
             parts.append(part)
         frames = np.concatenate(parts)
-        recent = [frames if originals is None else originals] if first else [self.frames, frames]
-        self.anchor = new[0] if first else self.anchor
-        self.done += len(new)
-        self.latents = [*self.latents, *new][-self.context :]
-        self.frames = np.concatenate(recent)[-((len(self.latents) - 1) * self.model.stride + 1) :].copy()
+        if not self.model.samples_ahead:
+            recent = [frames if originals is None else originals] if first else [self.frames, frames]
+            self.frames = np.concatenate(recent)[-((len(self.latents) - 1) * self.model.stride + 1) :].copy()
         return frames
 
     def past(self, shape: tuple[int, ...]) -> Past:

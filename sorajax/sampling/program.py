@@ -256,6 +256,11 @@ class Programs:
 
 def interruptible(work: Callable[[], Result]) -> Result:
     """Runs `work` in a thread, so that Ctrl-C takes effect at once: a call of XLA blocks the thread that makes it."""
+    return in_background(work).result()
+
+
+def in_background(work: Callable[[], Result]) -> Future[Result]:
+    """Begins `work` in a thread of its own, which does not keep the process from ending."""
     future: Future[Result] = Future()
 
     def do() -> None:
@@ -265,4 +270,4 @@ def interruptible(work: Callable[[], Result]) -> Result:
             future.set_exception(error)
 
     Thread(target=do, daemon=True).start()
-    return future.result()
+    return future

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Float
 
@@ -12,6 +13,7 @@ from sorajax.diffusion.fixed_frames import FixedLatents
 from sorajax.media.video import Frames
 from sorajax.sampling.codec import Codec
 from sorajax.sampling.denoiser import Denoiser
+from sorajax.sampling.program import MAX_WHOLE_PIXELS
 from sorajax.sampling.settings import Settings, latents_for
 from sorajax.sampling.shots import Shot, runs
 
@@ -24,7 +26,7 @@ class Past(NamedTuple):
     anchor_gap: int
     """Distance from the window's first latent to its second, in latents; above 1 the first is an anchor."""
     frames: Frames
-    """Frames of the fixed latents, stride * n + 1; none if nothing is fixed."""
+    """Frames of the fixed latents, stride * n + 1; none if nothing is fixed, or where windows are sampled ahead."""
 
 
 def overlap(window: int) -> int:
@@ -90,6 +92,16 @@ class Windows:
     @property
     def redo_latents(self) -> int:
         return self.settings.model.redo_latents
+
+    @property
+    def samples_ahead(self) -> bool:
+        """True where a window needs nothing but latents, and frames are small, on one device that is a CPU: its cores
+        work better on two small programs than on one. Two large ones would need more memory, or wait for each other."""
+        model, settings = self.settings.model, self.settings
+        latents_suffice = model.max_anchor_gap > 0 and not model.conditioning.reads_frames
+        small = settings.frames * settings.height * settings.width <= MAX_WHOLE_PIXELS
+        one_cpu = jax.default_backend() == "cpu" and self.denoiser.programs.placement.mesh is None
+        return latents_suffice and small and one_cpu and self.denoiser.params.fit_together
 
     def sample(self, prompt: str, seed: int, past: Past) -> Float[np.ndarray, "t h w c"]:
         known, extra = self.denoiser.window_inputs(past.known, past.frames)

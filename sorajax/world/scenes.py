@@ -128,6 +128,7 @@ class WorldMix:
     held_still: float = 1 / len(MOTIONS)  # probability of the motion `stands still`
     small_stars: float = 0.0  # share of small stars, the shape with the finest details: to train autoencoders
     turning: float = 0.0  # share of spins and circles, whose frames change most within a latent: for autoencoders, too
+    falling: float = 0.0  # share of bounces and falls, in which gravity shows: for rewards
 
     def __post_init__(self):
         for field in fields(self):
@@ -177,6 +178,9 @@ def _draw(rng: np.random.Generator, n: int, mix: WorldMix) -> Scene:
     if mix.turning:
         is_turning = rng.random((n, 2, 2)) < mix.turning
         motion = np.where(is_turning, _choose(rng, (n, 2, 2), (SPINS, CIRCLES)), motion)
+    if mix.falling:
+        is_falling = rng.random((n, 2, 2)) < mix.falling
+        motion = np.where(is_falling, _choose(rng, (n, 2, 2), (BOUNCES, FALLS)), motion)
     motion[:, 0, 0] = np.where(collides | wall, sideways, motion[:, 0, 0])
     reaction = np.where(rng.random(n) < 0.3, STILL, 1 - sideways)
     motion[:, 0, 1] = np.where(collides, reaction, motion[:, 0, 1])

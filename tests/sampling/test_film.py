@@ -1,5 +1,7 @@
 """Films: windows continue one another without a seam, an interruption loses nothing, and memory is bounded."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -49,7 +51,8 @@ class Recorder:
 
     stride = 4
 
-    def __init__(self, max_anchor_gap=0, redo_latents=0):
+    def __init__(self, max_anchor_gap=0, redo_latents=0, samples_ahead=False):
+        self.samples_ahead = samples_ahead
         self.max_anchor_gap, self.redo_latents = max_anchor_gap, redo_latents
         self.known, self.prompts, self.seeds, self.gaps, self.shown = [], [], [], [], []
 
@@ -111,6 +114,42 @@ def test_anchored_models_fix_the_films_first_latent_in_each_window():
     assert [known.latent[0, 1, 0, 0, 0] for known in model.known] == [0, 1, 2, 3, 0, 5, 6]
 
 
+def test_a_film_is_the_same_where_windows_are_sampled_ahead():
+    class Waiting(Recorder):
+        """It decodes a window only when the next one has been sampled."""
+
+        def __init__(self):
+            super().__init__(max_anchor_gap=4, redo_latents=1, samples_ahead=True)
+            self.sampled = threading.Semaphore(0)
+
+        def sample(self, *arguments):
+            latents = super().sample(*arguments)
+            self.sampled.release()
+            return latents
+
+        def decode(self, latents, cache):
+            if len(self.known) < 6:  # of the first shot, whose last window has none after it
+                assert self.sampled.acquire(timeout=30)
+            return super().decode(latents, cache)
+
+    shots = [Shot("a", 33), Shot("b", 9, cut=True)]
+    expected = played(Recorder(max_anchor_gap=4, redo_latents=1), shots)
+    np.testing.assert_array_equal(played(Waiting(), shots), expected)
+
+
+def test_a_window_ahead_that_fails_raises_in_its_place():
+    class Failing(Recorder):
+        def sample(self, *arguments):
+            if len(self.known) == 2:
+                raise MemoryError("no room")
+            return super().sample(*arguments)
+
+    frames = film_frames(Failing(max_anchor_gap=4, samples_ahead=True), [Shot("a", 41)], SHAPE, 0)
+    assert [len(next(frames)), len(next(frames))] == [17, 8]
+    with pytest.raises(MemoryError, match="no room"):
+        next(frames)
+
+
 def test_a_shot_begins_from_its_image_or_from_nothing_with_its_own_prompt():
     model = Recorder()
     image = Video(np.full((1, 1, 1, 3), 9, np.uint8), 1.0)
@@ -170,7 +209,10 @@ def test_decoding_in_a_stream_equals_decoding_at_once(pipeline):
     settings = pipeline.plan(Request(("a red ball",), frames=17))
     latents = RNG.standard_normal(settings.latent, np.float32)
     stream = Stream(Windows(pipeline.denoiser, pipeline.codec, settings), 7)
-    parts = [stream.add(latents[:2]), stream.add(latents[2:4]), stream.add(latents[4:])]
+    parts = []
+    for new in (latents[:2], latents[2:4], latents[4:]):
+        stream.follow(new)
+        parts.append(stream.decode(new))
     whole = pipeline.codec.decode(latents[None], settings.height, settings.width)[0]
     assert np.abs(np.concatenate(parts).astype(int) - whole).max() <= 1
     assert (len(stream.latents), len(stream.frames), stream.done) == (3, 9, 5)  # what a window of 7 needs, and no more

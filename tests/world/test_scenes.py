@@ -43,3 +43,9 @@ def test_turns_are_added_to_a_mix():
     scene = scenes(2000, WorldMix(turning=0.5, two_objects=0, wall=0, two_shots=0))
     turning = np.isin(scene.motion[:, 0, 0], [words.SPINS, words.CIRCLES])
     assert 0.5 < turning.mean() < 0.62
+
+
+def test_bounces_and_falls_are_added_to_a_mix():
+    scene = scenes(2000, WorldMix(falling=0.5, two_objects=0, wall=0, two_shots=0))
+    falling = np.isin(scene.motion[:, 0, 0], [words.BOUNCES, words.FALLS])
+    assert 0.54 < falling.mean() < 0.66

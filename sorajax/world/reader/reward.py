@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from multiprocessing import get_context
+from threading import current_thread, main_thread
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ USUAL = {"camera": "static", "style": "flat", "event": "none", "relation": "none
 WIDTH = {"pace": 0.5, "gravity": 0.4, "bounce height": 0.4}
 """Error, of the pace as a difference of logarithms and of the others relative, at which a part is 0."""
 MANY = 32
-"""Clips from which on several processes read them."""
+"""Clips from which on other processes read them."""
 
 
 def accuracy(videos: UInt8[np.ndarray, "n t y x 3"], prompts: Sequence[str]) -> Float[np.ndarray, " n"]:
@@ -44,7 +45,8 @@ def accuracy(videos: UInt8[np.ndarray, "n t y x 3"], prompts: Sequence[str]) -> 
     ValueError for prompts that are not canonical (`world.captions.describe`).
     """
     wishes = [attributes_of(prompt) for prompt in prompts]
-    if len(videos) < MANY:
+    in_callback = current_thread() is not main_thread()  # of a program, for whose threads the reader's would wait
+    if len(videos) < MANY and not in_callback:
         return np.array([_rewarded(*pair) for pair in zip(videos, wishes, strict=True)], np.float32)
     return np.array([*_readers().map(_rewarded, videos, wishes, chunksize=4)], np.float32)
 

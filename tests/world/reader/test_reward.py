@@ -1,5 +1,8 @@
 """The reader's reward is high for true clips, and falls with what is wrong in them."""
 
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -57,3 +60,14 @@ def test_several_processes_read_many_clips(true, monkeypatch):
 def test_every_split_has_a_reward(split):
     videos, texts = clips(split, 16)
     assert accuracy(videos, texts).mean() > 0.85
+
+
+def test_a_callback_reads_in_other_processes(true, monkeypatch):
+    """The reader uses JAX, and a program whose callback waits for it may hold the only thread of a CPU."""
+    asked = []
+    monkeypatch.setattr(reward, "_readers", lambda: SimpleNamespace(map=lambda *rest, **more: asked.append(1) or [0.5]))
+    videos, texts = true
+    assert accuracy(videos[:1], texts[:1])[0] > 0.6
+    assert not asked
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(accuracy, videos[:1], texts[:1]).result()[0] == 0.5
