@@ -63,7 +63,8 @@ def open_parts(
     folder = folder or resolve_model(model)
     config, sources, tokenizer, name = _opened(folder, model_name(folder) if is_path(model) else str(model), dtype)
     adapters = adapters_of(config, loras)
-    config = with_preset(config, preset, [adapter_file(parsed(lora).path) for lora in loras], name)
+    files = [(adapter_file(lora.path), lora.scale) for lora in map(parsed, loras)]
+    config = with_preset(config, preset, files, name)
     quantization = {part: bits if part in QUANTIZED else None for part in sources}
     sizes = {part: source.bytes(quantization[part]) for part, source in sources.items()}
     memory = memory_of_devices()

@@ -83,26 +83,31 @@ def simplified(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
-def with_preset(config: "SoraConfig", preset: str | None, adapters: Sequence[Path], model: str) -> "SoraConfig":
+def with_preset(
+    config: "SoraConfig", preset: str | None, adapters: Sequence[tuple[Path, float]], model: str
+) -> "SoraConfig":
     """The config of a model with the defaults of a preset. None is the preset that the adapters' files name; a note
-    lists its settings.
+    lists its settings. adapters: each with its scale.
 
     Raises BadRequest for an unknown preset, for one that does not fit the model, and where adapters name several.
     """
     check_preset(preset)
     if preset == NONE:
         return config
-    if preset is None and (distilled := [path for path in adapters if flow_map_of(path)]):
-        if others := [path for path in adapters if path != distilled[0] and (flow_map_of(path) or preset_of(path))]:
+    paths = [path for path, _ in adapters]
+    if preset is None and (distilled := [path for path in paths if flow_map_of(path)]):
+        if others := [path for path in paths if path != distilled[0] and (flow_map_of(path) or preset_of(path))]:
             raise BadRequest(
                 f"{distilled[0]} makes {model} a flow map, and {others[0]} sets other steps: use one of them"
             )
+        if (scale := dict(adapters)[distilled[0]]) != 1:
+            note(f"{distilled[0]} makes a flow map at scale 1 only, and not at {scale:g}: clips of few steps suffer")
         return as_flow_map(config, distilled[0], model)
     if preset is not None:
         if reason := unfit(preset, config, model):
             raise BadRequest(f"preset {preset} {reason}")
         return applied(config, preset)
-    found = {name: path for path in reversed(adapters) if (name := preset_of(path))}
+    found = {name: path for path in reversed(paths) if (name := preset_of(path))}
     if len(found) > 1:
         files = " and ".join(f"{path.name} ({name})" for name, path in found.items())
         raise BadRequest(f"the adapters are of several presets, {files}: choose one with --preset, or --preset {NONE}")

@@ -18,7 +18,7 @@ from sorajax.models.sora import SoraConfig
 from sorajax.models.vae import VAE, VAEConfig, denormalise, stream_decode, stream_encode
 from sorajax.pretrained.open import read_external_parts
 from sorajax.pretrained.wan_folder import is_open_model, open_autoencoder
-from sorajax.training.growth import wider
+from sorajax.training.growth import narrower, wider
 
 WHOLE = 2**23  # pixels of a batch up to which it is encoded in one piece
 
@@ -52,10 +52,10 @@ def is_autoencoder(directory: Path) -> bool:
         return False
 
 
-def load_wider(directory: Path, config: VAEConfig) -> dict[str, Any]:
-    """The parameters in a folder that `load_vae` reads, widened to `config`.
+def load_resized(directory: Path, config: VAEConfig) -> dict[str, Any]:
+    """The parameters in a folder that `load_vae` reads, as wide as `config`: see `growth.wider` and `growth.narrower`.
 
-    Raises ValueError where a width in it is no multiple of theirs.
+    Raises ValueError where neither makes the widths in it of theirs.
     """
     found, params = load_vae(directory)
     for part, old, new in (
@@ -64,12 +64,15 @@ def load_wider(directory: Path, config: VAEConfig) -> dict[str, Any]:
     ):
         if old == new:
             continue
-        if new % old or found.shortcuts:
+        if found.shortcuts or (new % old and not old <= 2 * new < 2 * old):
             raise ValueError(
                 f"the {part} is to have {new} channels and that in {directory} has {old}: one is "
-                "widened by a whole factor, and only without shortcuts"
+                "widened by a whole factor or narrowed to no less than half, and only without shortcuts"
             )
-        params[part] = wider(part, params[part], new // old, jax.random.key(0))
+        if new > old:
+            params[part] = wider(part, params[part], new // old, jax.random.key(0))
+        else:
+            params[part] = narrower(part, params[part], old, new)
     return params
 
 

@@ -1,8 +1,9 @@
-"""Growing a model: more layers, smaller patches or more channels, starting from the smaller model's weights.
+"""Another size of a model: more layers, smaller patches, more or fewer channels, starting from trained weights.
 
 deeper   a transformer of more layers, the same function (block expansion, Wu et al. 2024, section 3.2)
 finer    a transformer of smaller patches, near the one before (cf. FlexiViT, Beyer et al. 2023)
 wider    an autoencoder of more channels, the same function (Net2WiderNet, Chen et al. 2016, section 3.2)
+narrower an autoencoder of fewer channels, near the one before if that was made by `wider`
 """
 
 from typing import Any
@@ -99,3 +100,40 @@ def _shared(kernel: Float[Array, "... i o"], factor: int, key: jax.Array) -> Flo
 def _repeated(leaf: Float[Array, "... o"], factor: int, groups: int) -> Float[Array, "... fo"]:
     parts = jnp.split(jnp.asarray(leaf), groups, -1)
     return jnp.concatenate([part for part in parts for _ in range(factor)], -1)
+
+
+def narrower(part: str, params: Any, before: int, after: int) -> Any:
+    """The "encoder" or "decoder" of a `VAE` with `after` of `before` channels, at least half of them.
+
+    The reverse of `wider` with a factor of 2: channel i and its copy, half of the channels behind it, become one, the
+    mean of both, where the copy has no place any more. A layer that reads them adds their weights. What training has
+    made of two copies since is lost, so the result is a start. Raises ValueError for other numbers of channels.
+    """
+    if not before <= 2 * after < 2 * before:
+        raise ValueError(f"{before} channels cannot become {after}: choose {-(-before // 2)} to {before - 1}")
+    narrow: dict[str, Any] = {}
+    for name, leaf in flatten_dict(params, sep="/").items():
+        layer, kind = name.split("/")[-2:]
+        if layer not in ("latent", "moments"):
+            if kind == "kernel" and layer != "conv_in":
+                leaf = jnp.moveaxis(_merged(jnp.moveaxis(leaf, -2, -1), before, after, 1.0), -1, -2)
+            if layer != "conv_out":
+                groups = next((n for end, n in GROUPS[part].items() if layer.endswith(end)), 1)
+                parts = [_merged(x, before, after, 0.5) for x in jnp.split(jnp.asarray(leaf), groups, -1)]
+                if layer == "qkv":  # a pair's share of the product of queries and keys was that of two
+                    half, gone = leaf.shape[-1] // 6, leaf.shape[-1] // 3 - parts[0].shape[-1]
+                    scale = jnp.ones(parts[0].shape[-1]).at[half - gone : half].set(2.0)
+                    parts[0] = parts[0] * scale * (after / before) ** 0.5
+                leaf = jnp.concatenate(parts, -1)
+        narrow[name] = leaf
+    return unflatten_dict(narrow, sep="/")
+
+
+def _merged(leaf: Float[Array, "... c"], before: int, after: int, weight: float) -> Float[Array, "... d"]:
+    """The last channels of the second half, of which there is no room, added to their originals, times `weight`."""
+    channels = leaf.shape[-1]
+    half, rest = channels // 2, channels * after // before
+    first, copies = leaf[..., :half], leaf[..., half:]
+    alone = rest - half  # originals whose copies remain
+    merged = (first[..., alone:] + copies[..., alone:]) * weight
+    return jnp.concatenate([first[..., :alone], merged, copies[..., :alone]], -1)

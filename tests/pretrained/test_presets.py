@@ -212,9 +212,11 @@ def flow_maps(models, tmp_path_factory):
 def test_an_adapter_of_a_flow_map_has_its_settings(flow_maps):
     path, _ = flow_maps
     with pytest.warns(Note, match="makes tiny a flow map, which sets 3 steps, sampler flow_map and guidance scale 1"):
-        config = with_preset(WAN, None, [path], "tiny")
+        config = with_preset(WAN, None, [(path, 1.0)], "tiny")
     assert (config.is_flow_map, config.sampler, config.steps, config.negative_scale) == (True, "flow_map", 3, 1.5)
-    assert with_preset(WAN, "none", [path], "tiny") == WAN
+    assert with_preset(WAN, "none", [(path, 1.0)], "tiny") == WAN
+    with pytest.warns(Note, match="makes a flow map at scale 1 only, and not at 0.5: clips of few steps suffer"):
+        assert with_preset(WAN, None, [(path, 0.5)], "tiny") == config
 
 
 @pytest.mark.parametrize(
@@ -226,11 +228,11 @@ def test_an_adapter_of_a_flow_map_has_its_settings(flow_maps):
 )
 def test_an_adapter_of_a_flow_map_is_for_a_model_of_one_transformer(flow_maps, config, line):
     with pytest.raises(BadRequest, match=line):
-        with_preset(config, None, flow_maps[:1], "tiny")
+        with_preset(config, None, [(flow_maps[0], 1.0)], "tiny")
 
 
 def test_one_adapter_sets_the_steps(flow_maps, models):
     lightning = models[2]("Wan2.1_lightx2v_step_distill.safetensors")
     for other in (flow_maps[1], Path(lightning)):
         with pytest.raises(BadRequest, match="sets other steps: use one of them"):
-            with_preset(WAN, None, [flow_maps[0], other], "tiny")
+            with_preset(WAN, None, [(flow_maps[0], 1.0), (other, 1.0)], "tiny")

@@ -14,7 +14,7 @@ from sorajax.models.dit import DiT, DiTConfig
 from sorajax.models.sora import init_dit, init_vae
 from sorajax.models.vae import VAE, VAEConfig, stream_decode, stream_encode
 from sorajax.training.experiments.vae import VAETraining
-from sorajax.training.growth import OUTPUTS, deeper, finer, wider
+from sorajax.training.growth import OUTPUTS, deeper, finer, narrower, wider
 from sorajax.training.loop import LoopConfig
 from sorajax.training.objectives.vae import VAEStage
 
@@ -136,6 +136,24 @@ def test_a_wider_autoencoder_encodes_the_same(autoencoder):
     assert np.std(before) > 0.05
     np.testing.assert_allclose(autoencoded(wide, grown, video, method="encode"), before, atol=2e-5)
     np.testing.assert_allclose(stream_encode(grown, wide, video), before, atol=2e-5)
+
+
+@pytest.mark.slow
+def test_a_wider_decoder_made_narrow_again_decodes_the_same(autoencoder):
+    grown = wider("decoder", autoencoder["decoder"], 2, jax.random.key(1))
+    again = {**autoencoder, "decoder": narrower("decoder", grown, 8, 4)}
+    latent = np.random.default_rng(2).standard_normal((2, 3, 2, 3, 3), np.float32)
+    before = autoencoded(NARROW, autoencoder, latent, method="decode")
+    np.testing.assert_allclose(autoencoded(NARROW, again, latent, method="decode"), before, atol=2e-5)
+
+
+def test_a_decoder_keeps_as_many_channels_as_asked_for(autoencoder):
+    grown = wider("decoder", autoencoder["decoder"], 2, jax.random.key(1))
+    between = replace(NARROW, decoder_base=6)
+    made = {**autoencoder, "decoder": narrower("decoder", grown, 8, 6)}
+    assert jax.tree.map(jnp.shape, made) == shapes_of(between)
+    with pytest.raises(ValueError, match="8 channels cannot become 3: choose 4 to 7"):
+        narrower("decoder", grown, 8, 3)
 
 
 @pytest.mark.slow

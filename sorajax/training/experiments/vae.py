@@ -31,7 +31,7 @@ class VAETraining:
     decoder_only: bool = False
     """Trains the decoder of `loop.start`, with its encoder frozen and its shape for `model`: latents stay the same, and
     models trained on them stay usable. Where `model.decoder_base` is a multiple of its width, a wider decoder that
-    begins as the same function."""
+    begins as the same function; where it is at least half of it, a narrower one that begins near it."""
     validation: int = 2
     """Batches of held-out clips that `loop.validate_every` measures."""
     storage: Storage = "float32"

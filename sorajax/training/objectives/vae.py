@@ -30,7 +30,7 @@ from sorajax.models.folder import Storage
 from sorajax.models.sora import init_vae
 from sorajax.models.vae import VAE, VAEConfig
 from sorajax.training.adversarial import AdversarialConfig, game
-from sorajax.training.autoencoder import decode_raw, export_vae, load_wider, reconstructed
+from sorajax.training.autoencoder import decode_raw, export_vae, load_resized, reconstructed
 from sorajax.training.perceptual import quality, texture_loss
 from sorajax.training.step import Stage
 from sorajax.training.views import example_clips, frame_rows, views
@@ -135,7 +135,7 @@ class VAEStage(Stage):
 
     def load(self, directory: Path) -> Any:
         """The parameters in a folder that `load_vae` reads, made as wide as here, and a fresh critic."""
-        return self._trained(load_wider(directory, self.config), jax.random.key(0))
+        return self._trained(load_resized(directory, self.config), jax.random.key(0))
 
     def autoencoder(self, params: Any) -> Any:
         """The whole autoencoder's parameters: without the critic's, with those of a frozen encoder."""
