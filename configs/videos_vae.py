@@ -20,7 +20,7 @@ from sorajax.training.loop import LoopConfig
 from sorajax.training.objectives.vae import VAEObjective
 from sorajax.training.optimizer import OptimizerConfig
 
-BOX = Path(__file__).with_name("world_encoder.py")  # trained the autoencoder in the box
+BOX = Path(__file__).with_name("world_small_decoder.py")  # trained the autoencoder in the box
 
 config = VAETraining(
     model=load_experiment(BOX).model,

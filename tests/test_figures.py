@@ -34,7 +34,8 @@ EXPERIMENTS = ("configs/world_encoder.py",)
 """Whose benchmark has a table."""
 MARKS = Safety(part=("watermark", "alarms")).tables
 """Measured with the watermark's weights."""
-NOT_SHIPPED = ("craftax", "captions-value")
+COMPARED = ("captions-value", "distill-targets-4", "distill-targets-2", "distill-targets-1")
+NOT_SHIPPED = ("craftax", *COMPARED)
 """Of models that are not in the package; the pages say how to train them."""
 
 
@@ -59,7 +60,7 @@ def known(name: str, block: str = "") -> bool:
     commands += [Play(), Agent(), Craftax(), Spread(), Spread("world-fast"), Safety(part=("unseen",))]
     commands += [Benchmark(program) for program in ("clip", "cost", "films", "serve", EXPERIMENTS[0])]
     commands += [Benchmark(program, model="world-fast") for program in SAMPLED]
-    commands += [Benchmark(EXPERIMENTS[0], remat=True), Compare((), table="captions-value")]
+    commands += [Benchmark(EXPERIMENTS[0], remat=True), *(Compare((), table=name) for name in COMPARED)]
     return any(name in command.tables for command in commands)
 
 
