@@ -6,7 +6,8 @@ Watch `held out: psnr`.
 
 Hardware: 2 CPU cores.
 Time: 17 minutes for 300 steps on 300 films (docs/training.md), on cores that other programs shared.
-Result: 33.4 dB on held-out films, from 33.3, with the loss then without structure and flicker.
+Result: 33.4 dB on held-out films, from 33.3, with a decoder of 64 channels and without structure and
+flicker in the loss.
 """
 
 from pathlib import Path
