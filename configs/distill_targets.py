@@ -8,7 +8,7 @@
 
 A trajectory gives 6 mean velocities, the other targets one for each clip: so each step learns from 72.
 
-Hardware: one CPU core, which other programs used too.
+Hardware: 1 CPU core, which other programs used too.
 Time: 21 to 37 s a step, 25 to 46 minutes for each target, 4 to 19 of them compiling.
 Result: in 4 evaluations a student of trajectories makes 60.9 % of whole prompts right, one of jumps 55.1 %
 (docs/model_history.md).

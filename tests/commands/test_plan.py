@@ -50,7 +50,7 @@ def test_planned_sampling_memory_is_near_the_compilers(bits):
     for stage in found:
         held = nbytes(stage.arguments[0])
         compiled = compile_program(stage, one).memory_analysis()
-        assert compiled.argument_size_in_bytes > (held if stage.name != "decoder" else held / 2)  # half is the encoder
+        assert compiled.argument_size_in_bytes > (held if stage.name != "decoder" else held / 3)  # others: the encoder
         assert 0.4 < stage.planned / (held + compiled.temp_size_in_bytes) < 2.5
     whole = config_and_weights(Sampling("sorajax/assets/world", dtype="float32"))[1]
     assert (nbytes(weights["dit"]) < 0.4 * nbytes(whole["dit"])) == (bits is not None)
