@@ -87,11 +87,12 @@ class Parts(Mapping[str, Any]):
         return clips
 
     def __getitem__(self, name: str) -> Any:
-        """The named part, loaded; others are offloaded where it needs their memory. Threads may ask at once."""
+        """The named part, loaded. Threads may ask at once."""
         with self._lock:
-            return self._loaded(name)
+            return self._with_room(name)
 
-    def _loaded(self, name: str) -> Any:
+    def _with_room(self, name: str) -> Any:
+        """The named part; others are offloaded first where it needs their memory."""
         missing = 0 if name in self.loaded else self.sizes.get(name, 0)
         others = [other for other in self.loaded if other != name]  # least recently used first
         for other in sorted(others, key=lambda other: not {name, other} <= EXPERTS):
